@@ -1,0 +1,229 @@
+"""Components: everything that a scenario names with `kind`, found through entry points.
+
+The built-in components register in `pyproject.toml` exactly as those of any other package do: an entry point in the
+group `neulite_sim.<field>s` names a `Component` value. Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError, core_schema
+
+from neulite_sim.errors import UnknownComponentError, close_matches
+
+GROUPS: Mapping[str, str] = {
+    "data": "neulite_sim.datasets",
+    "partition": "neulite_sim.partitions",
+    "model": "neulite_sim.architectures",
+    "method": "neulite_sim.methods",
+    "selection": "neulite_sim.selectors",
+    "protocol": "neulite_sim.protocols",
+    "backend": "neulite_sim.backends",
+    "available_memory": "neulite_sim.available_memory",
+    "availability": "neulite_sim.availability",
+}
+
+
+class Options(BaseModel):
+    """Base of a component's options: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def refusal(message: str, *keys: str | int, given: object = None) -> ValidationError:
+    """Return what a validator of `Options` raises to refuse one key below its own place, not the whole mapping.
+
+    `raise refusal("acts only with optimizer sgd", "momentum", given=0.9)` is reported at `training.momentum`.
+    """
+    error = PydanticCustomError("refused", "{text}", {"text": message})
+    return ValidationError.from_exception_data("options", [{"type": error, "loc": keys, "input": given}])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """What a name in a scenario stands for.
+
+    `build` is called by the engine's assembly with the component's options and whatever its group's contract says;
+    `source` is the paper, page or measurement that the component comes from. `takes_argument` is true where the
+    name carries an argument after a colon (`torchvision:alexnet`).
+    """
+
+    kind: str
+    summary: str
+    source: str
+    options: type[Options]
+    build: Callable[..., Any]
+    takes_argument: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A component chosen in a scenario, with its validated options."""
+
+    kind: str
+    options: Any = field(default_factory=Options)
+
+    def dump(self) -> dict[str, Any]:
+        """Return the mapping that stands in the scenario: `kind` and every option."""
+        return {"kind": self.kind, **self.options.model_dump(mode="json")}
+
+
+@functools.cache
+def _entry_points(group: str) -> Mapping[str, EntryPoint]:
+    """Return the entry points of a group by name; a checkout that is not installed answers from pyproject.toml."""
+    found = {point.name: point for point in entry_points(group=group)}
+    pyproject = Path(__file__).parent.parent / "pyproject.toml"
+    if pyproject.is_file():
+        declared = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"].get("entry-points", {})
+        for name, value in declared.get(group, {}).items():
+            found.setdefault(name, EntryPoint(name, value, group))
+    return dict(sorted(found.items()))
+
+
+def names(group_field: str) -> tuple[str, ...]:
+    """Return what can be named for a field of `GROUPS`, sorted."""
+    return tuple(_entry_points(GROUPS[group_field]))
+
+
+def load(group_field: str, name: str) -> Component:
+    """Return the component registered as `name`, without an argument.
+
+    Raises:
+        UnknownComponentError: no such component (the message lists close matches and all choices), or one whose
+            package cannot be loaded.
+    """
+    points = _entry_points(GROUPS[group_field])
+    point = points.get(name)
+    if point is None:
+        raise UnknownComponentError(
+            f"{name!r} is not a known {group_field}{close_matches(name, points)} ({choices(group_field)})"
+        )
+    try:
+        loaded = point.load()
+    except (ImportError, AttributeError) as error:
+        raise UnknownComponentError(
+            f"{group_field} {name!r} cannot be loaded from {point.value}: {error}; install what is missing, "
+            f"or name another {group_field} ({choices(group_field)})"
+        ) from error
+    if not isinstance(loaded, Component):
+        raise UnknownComponentError(
+            f"{group_field} {name!r}: {point.value} is a {type(loaded).__name__}; "
+            f"its package must name a neulite_sim.registry.Component there"
+        )
+    return loaded
+
+
+def component(group_field: str, kind: str) -> Component:
+    """Return the component called `kind`, which may carry an argument after a colon (`torchvision:alexnet`).
+
+    Raises:
+        UnknownComponentError: as `load`; also an argument where none is taken, or none where one is needed.
+    """
+    name, colon, argument = kind.partition(":")
+    found = load(group_field, name)
+    if found.takes_argument and not argument:
+        raise UnknownComponentError(f"{kind!r} needs a name after a colon: {name}:NAME")
+    if colon and not found.takes_argument:
+        raise UnknownComponentError(f"{kind!r}: {name} takes nothing after a colon; write {name}")
+    return found
+
+
+def choices(group_field: str) -> str:
+    """Return "choices: a, b, c" for a field of `GROUPS`, as error messages end."""
+    return f"choices: {', '.join(names(group_field)) or 'none is installed'}"
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentField:
+    """Marks a scenario field that holds a `Choice`: `Annotated[Choice, ComponentField("method")]`.
+
+    Accepts `{kind: NAME, option: value, ...}`, or the bare name where every option has a default. Problems in
+    the options are reported under their own keys.
+    """
+
+    group_field: str
+
+    def _validate(self, value: object) -> Choice:
+        if isinstance(value, Choice):
+            return value
+        given = {"kind": value} if isinstance(value, str) else value
+        if not isinstance(given, Mapping):
+            template = "must be a mapping with a kind, or a bare kind ({choices})"
+            raise PydanticCustomError("component_type", template, {"choices": choices(self.group_field)})
+        if not isinstance(given.get("kind"), str):
+            wrong = f"must be a name, found {given['kind']!r}" if "kind" in given else "is missing"
+            raise refusal(f"{wrong} ({choices(self.group_field)})", "kind")
+        try:
+            found = component(self.group_field, given["kind"])
+        except UnknownComponentError as unknown:
+            raise refusal(str(unknown), "kind", given=given["kind"]) from None
+        rest = {key: item for key, item in given.items() if key != "kind"}
+        return Choice(given["kind"], found.options.model_validate(rest))
+
+    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._validate, serialization=core_schema.plain_serializer_function_ser_schema(Choice.dump)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        found = {name: load(self.group_field, name) for name in names(self.group_field)}
+        variants = [_variant(name, item, handler) for name, item in found.items()]
+        bare = [name for name, item in found.items() if not (item.takes_argument or _required(item))]
+        return {"oneOf": [*variants, *([{"type": "string", "enum": bare}] if bare else [])]}
+
+
+@dataclass(frozen=True, slots=True)
+class BareKind:
+    """Lets a discriminated union be written as a bare kind: `optimizer: adam` for `optimizer: {kind: adam}`.
+
+    Stands last: `Annotated[Sgd | Adam, Field(discriminator="kind"), BareKind()]`.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda value: {"kind": value} if isinstance(value, str) else value, handler(source)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        union = handler(schema)
+        options = {
+            kind: handler.resolve_ref_schema({"$ref": ref}) for kind, ref in union["discriminator"]["mapping"].items()
+        }
+        bare = [kind for kind, option in options.items() if not option.get("required")]
+        return {"anyOf": [union, {"type": "string", "enum": bare}]}
+
+
+def _required(found: Component) -> list[str]:
+    return [name for name, info in found.options.model_fields.items() if info.is_required()]
+
+
+def _variant(name: str, found: Component, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    # Through the handler, models nested in the options land in the $defs of the whole schema, so each $ref resolves.
+    options = handler.resolve_ref_schema(handler(found.options.__pydantic_core_schema__))
+    kind = {"type": "string", "pattern": f"^{re.escape(name)}:.+"} if found.takes_argument else {"const": name}
+    return {
+        **options,
+        "title": name,
+        "description": found.summary,
+        "properties": {"kind": kind, **options.get("properties", {})},
+        "required": ["kind", *options.get("required", [])],
+    }

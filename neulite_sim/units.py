@@ -1,0 +1,99 @@
+"""Sizes, durations and rates as people write them, and back again.
+
+`512MB` is 512 * 10**6 bytes, `512MiB` is 512 * 2**20; durations are `90s`, `15min`, `48h`; rates `20Mbps`.
+Plain numbers are bytes, seconds and bits per second. The annotated types at the end are for scenario fields.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+         "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
+SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+BITS_PER_SECOND = {"bps": 1.0, "kbps": 1e3, "Kbps": 1e3, "Mbps": 1e6, "Gbps": 1e9}
+
+_QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
+
+
+def _parse(value: object, units: Mapping[str, float], what: str, example: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{value!r} is not a {what}; write a number or for example {example}")
+    if isinstance(value, int | float):
+        number = float(value) if abs(value) < 1e300 else math.inf
+    else:
+        match = _QUANTITY.fullmatch(value)
+        unit = match.group(2) if match else ""
+        if match is None or (unit and unit not in units):
+            raise ValueError(f"{value!r} is not a {what}; write for example {example} (units: {', '.join(units)})")
+        number = float(match.group(1)) * units.get(unit, 1)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite {what}")
+    return number
+
+
+def parse_bytes(value: object) -> int:
+    """Return whole bytes from `512MB`, `1.5GiB` or a plain number.
+
+    Raises:
+        ValueError: not a size, or an unknown unit.
+    """
+    return round(_parse(value, BYTES, "size", "512MB or 512MiB"))
+
+
+def parse_seconds(value: object) -> float:
+    """Return seconds from `90s`, `15min`, `48h` or a plain number.
+
+    Raises:
+        ValueError: not a duration, or an unknown unit.
+    """
+    return _parse(value, SECONDS, "duration", "90s, 15min or 48h")
+
+
+def parse_bits_per_second(value: object) -> float:
+    """Return bits per second from `20Mbps` or a plain number.
+
+    Raises:
+        ValueError: not a rate, or an unknown unit.
+    """
+    return _parse(value, BITS_PER_SECOND, "rate", "20Mbps")
+
+
+def format_bytes(num_bytes: float) -> str:
+    """Return a decimal size with at most four significant digits: 711.8 MB, 1.21 GB."""
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if abs(num_bytes) >= scale:
+            return f"{num_bytes / scale:{'.4g' if abs(num_bytes) < 1000 * scale else '.0f'}} {unit}"
+    return f"{num_bytes:.0f} B"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration in at most two units: 48h 00m, 3m 20s, 4.21s."""
+    if seconds < 60:
+        return f"{seconds:.3g}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 100:
+        return f"{hours}h {minutes:02d}m"
+    days, hours = divmod(hours, 24)
+    return f"{days}d {hours:02d}h"
+
+
+def _json(units: Mapping[str, float], least: str, example: str) -> WithJsonSchema:
+    pattern = rf"^\s*[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?\s*({'|'.join(units)})?\s*$"
+    either = [{"type": "number", least: 0}, {"type": "string", "pattern": pattern}]
+    return WithJsonSchema({"anyOf": either, "examples": [example]})
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0), _json(BYTES, "minimum", "512MB")]
+Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0), _json(SECONDS, "minimum", "90s")]
+BitsPerSecond = Annotated[
+    float, BeforeValidator(parse_bits_per_second), Field(gt=0), _json(BITS_PER_SECOND, "exclusiveMinimum", "20Mbps")
+]
