@@ -1,0 +1,157 @@
+"""The contract of a method: it makes offers and payloads and digests updates.
+
+A method never touches the clock, the selection or the backend. Its state is a frozen value: `digest` returns the
+next one. The engine calls, per round: `offers` on the devices that are online and own data, `payload` for each
+submodel that was chosen, and `digest` with the updates that arrived, in the order of their devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.trainee import Trainee
+from neulite_sim.population.table import Integers
+from neulite_sim.profiling.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A method between two rounds: `version` counts digests, `tensors` is all that is ever sent or tested."""
+
+    version: int
+    tensors: Mapping[str, Tensor]
+    extra: Any = None
+    """Whatever else a method remembers, as a frozen value of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Device `device` could train `submodel` now, in about `expected_s` seconds."""
+
+    device: int
+    submodel: str
+    expected_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denial:
+    """Devices that cannot be offered work, all for one reason; `shortfall_bytes` per device where memory is it."""
+
+    reason: str
+    devices: Integers
+    submodel: str = ""
+    shortfall_bytes: Integers | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offers:
+    """Offers as columns, at most one per device, ascending by device; `offers[i]` is the i-th as a value."""
+
+    devices: Integers
+    submodel_index: NDArray[np.int16]
+    submodels: tuple[str, ...]
+    expected_s: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def __getitem__(self, position: int) -> Offer:
+        return Offer(
+            device=int(self.devices[position]),
+            submodel=self.submodels[self.submodel_index[position]],
+            expected_s=float(self.expected_s[position]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What a method can offer to the candidates of a moment, and why not to the others."""
+
+    stage: str
+    """What the method is at now, in words: the stage of a staged method, "full" otherwise."""
+    offers: Offers
+    denials: tuple[Denial, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalTask:
+    """What one device is asked to train: a submodel of a state's version, and its own conditions.
+
+    `available_memory_bytes` is None where the scenario switched the memory limit off.
+    """
+
+    flight: int
+    device: int
+    submodel: str
+    version: int
+    seed: int
+    learning_rate: float
+    peak_memory_bytes: int
+    available_memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What a device returns: its tensors after training, how many samples they come from, and mean scalars."""
+
+    device: int
+    submodel: str
+    num_samples: int
+    tensors: Mapping[str, Tensor]
+    loss: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a method may know of the run when it is built: `Component.build(options, setting)` returns the method."""
+
+    num_blocks: int
+    num_devices: int
+    max_rounds: int
+    seed: int
+
+
+class Method:
+    """Base of every method. A subclass names its `submodels` and implements what raises here."""
+
+    submodels: tuple[str, ...]
+    enforces_memory: bool = True
+    """False only where a scenario says `memory_limit: false`."""
+    skippable_submodels: ClassVar[bool] = False
+    """Whether the method goes on without a submodel that no device fits."""
+
+    def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
+        """Return what is trained as `submodel`; called for the workload and for the proxy alike."""
+        raise NotImplementedError
+
+    def start(self, blueprint: Blueprint, seed: int) -> State:
+        """Return the state before the first round; its weights depend on `seed` alone."""
+        raise NotImplementedError
+
+    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
+        """Return an offer or a denial for every one of `candidates` (device numbers, ascending)."""
+        raise NotImplementedError
+
+    def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
+        """Return the tensors that a device needs to train `submodel`, under the trainee's names."""
+        raise NotImplementedError
+
+    def digest(self, state: State, updates: Iterable[Update]) -> State:
+        """Return the next state. `updates` is read once, in order, and need not fit in memory together."""
+        raise NotImplementedError
+
+    def evaluation_model(self, blueprint: Blueprint) -> nn.Module:
+        """Return the module that is tested; `evaluation_tensors` fits it."""
+        return blueprint.build()
+
+    def evaluation_tensors(self, state: State) -> Mapping[str, Tensor]:
+        """Return the tensors of the global model that is tested and kept as the run's result."""
+        return state.tensors

@@ -1,0 +1,73 @@
+"""Effective movement: has a block stopped going anywhere?
+
+With updates U_k = w_k - w_{k-1} of a block's weights and a window of H updates,
+
+    EM_k = |sum_{h<H} U_{k-h}|_1 / sum_{h<H} |U_{k-h}|_1   in [0, 1],
+
+1 while every update goes the same way and near 0 when they cancel (ProFL, Wu et al., KDD 2025, and its published
+code, `model_growing_stage1.py`). A block counts as converged when the least-squares slope of the latest EM values has stayed
+under a threshold for a number of evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from neulite_sim.registry import Options
+
+
+class Convergence(Options):
+    """When a block of the sequential schedule is frozen and the next one begins."""
+
+    window: int = Field(6, ge=1)
+    """H: number of updates that one effective movement looks at."""
+    evaluations: int = Field(15, ge=2)
+    """Number of latest EM values the line is fitted to, and of evaluations in a row that must be flat."""
+    slope_threshold: float = Field(0.01, gt=0)
+    """Largest magnitude of the slope, per round, that counts as flat."""
+    max_rounds: int = Field(400, ge=1)
+    """A block is frozen after this many rounds at the latest."""
+    scalars: int = Field(10_000, ge=1)
+    """At most this many of the block's weights, chosen once, are followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """What has been seen of one block: the latest weights, EM values, and how long they have been flat."""
+
+    snapshots: tuple[Tensor, ...] = ()
+    values: tuple[float, ...] = ()
+    num_flat: int = 0
+    rounds: int = 0
+
+    def seen(self, weights: Tensor, rule: Convergence) -> Movement:
+        """Return the movement after one more round; `weights` are the followed scalars, a 1-D tensor."""
+        snapshots = (*self.snapshots, weights)[-(rule.window + 1) :]
+        if len(snapshots) <= rule.window:
+            return Movement(snapshots, self.values, self.num_flat, self.rounds + 1)
+        values = (*self.values, effective_movement(snapshots))[-rule.evaluations :]
+        is_flat = len(values) == rule.evaluations and abs(slope(values)) < rule.slope_threshold
+        return Movement(snapshots, values, self.num_flat + 1 if is_flat else 0, self.rounds + 1)
+
+    def has_converged(self, rule: Convergence) -> bool:
+        """Whether the block should be frozen now."""
+        return self.num_flat >= rule.evaluations or self.rounds >= rule.max_rounds
+
+
+def effective_movement(snapshots: Sequence[Tensor]) -> float:
+    """Return EM over the updates between consecutive `snapshots` (at least two), in [0, 1]; 0 for no movement."""
+    weights = torch.stack([snapshot.double() for snapshot in snapshots])
+    updates = weights.diff(dim=0)
+    travelled = updates.abs().sum()
+    return float(updates.sum(dim=0).abs().sum() / travelled) if travelled > 0 else 0.0
+
+
+def slope(values: Sequence[float]) -> float:
+    """Return the slope of the least-squares line through `values` at 0, 1, 2, ..."""
+    return float(np.polyfit(np.arange(len(values)), np.asarray(values), 1)[0])

@@ -1,0 +1,73 @@
+"""ExclusiveFL: FedAvg among the devices that can hold the full model; all others are left out.
+
+The baseline of that name in NeuLite, section "Baselines" (https://arxiv.org/abs/2408.10826): it shows what the
+memory wall costs, because the data of every smaller device is never learned from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
+from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
+from neulite_sim.methods.offering import offer_one
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
+from neulite_sim.population.table import Integers
+from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.registry import Component, Options
+
+FULL = "full"
+
+
+class ExclusiveFLOptions(Options):
+    """Options of `exclusivefl`."""
+
+    weighting: Weighting = "samples"
+    """`samples` weighs an update by the device's samples, `uniform` weighs all alike."""
+
+
+class ExclusiveFL(Method):
+    """The full model on the devices with enough memory for it, {n : M_n >= M_full}."""
+
+    submodels = (FULL,)
+
+    def __init__(self, *, weighting: Weighting) -> None:
+        self._weighting = weighting
+
+    def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
+        """Return the full model."""
+        assert submodel == FULL
+        return FullModel(blueprint)
+
+    def start(self, blueprint: Blueprint, seed: int) -> State:
+        """Return the freshly initialised model."""
+        return State(version=0, tensors=float_tensors(blueprint.build_seeded(seed)))
+
+    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
+        """Return an offer of the full model to whoever fits it and a denial for the rest."""
+        return offer_one(ledger, FULL, candidates, stage=FULL)
+
+    def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
+        """Return the global model."""
+        return state.tensors
+
+    def digest(self, state: State, updates: Iterable[Update]) -> State:
+        """Return the weighted mean of the updates as the next global model."""
+        mean = weighted_mean(updates, self._weighting)
+        return State(version=state.version + 1, tensors=merged(state.tensors, mean))
+
+
+def _build(options: ExclusiveFLOptions, setting: Setting) -> ExclusiveFL:
+    return ExclusiveFL(weighting=options.weighting)
+
+
+COMPONENT = Component(
+    kind="exclusivefl",
+    summary="FedAvg among the devices that can hold the full model; the others are left out",
+    source="baseline of NeuLite, arXiv 2408.10826, section Baselines",
+    options=ExclusiveFLOptions,
+    build=_build,
+)

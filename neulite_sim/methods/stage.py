@@ -1,0 +1,121 @@
+"""The model of one NeuLite stage: frozen prefix, tail of the previous block, block t, and its output module.
+
+NeuLite (Wu et al., AAAI 2025, https://arxiv.org/abs/2408.10826): Theta_t = [theta_1^F, ..., theta_{t-1}^F, theta_t,
+op_t], trained with eq. (4): CE - lambda_x nHSIC(X; Z_t) - lambda_y nHSIC(Y; Z_t).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from neulite_sim.methods.nhsic import Form, feature_kernel, label_kernel, nhsic
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.output import OutputModule, Surrogate, pooled_head
+from neulite_sim.models.trainee import Trainee
+
+ZSource = Literal["block", "module"]
+Operand = Literal["y", "x", "both"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curriculum:
+    """The curriculum-aware loss of one stage. `operand` says which terms look through the projection MLP."""
+
+    lambda_x: float
+    lambda_y: float
+    form: Form
+    sigma: float
+    epsilon: float
+    z_source: ZSource
+    operand: Operand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """How to build a stage: its number (1 to T) and the choices that shape it."""
+
+    stage: int
+    curriculum: Curriculum | None
+    trains_tail: bool
+    surrogate: Surrogate
+    projection_relu: bool
+    frozen_batch_norm: Literal["eval", "train"]
+    uploads_everything: bool
+
+
+class StageTrainee(Trainee):
+    """Stage t of a block model, ready to train."""
+
+    def __init__(self, blueprint: Blueprint, plan: StagePlan) -> None:
+        super().__init__()
+        model = blueprint.build()
+        self._num_classes = blueprint.num_classes
+        self._curriculum = plan.curriculum
+        self.frozen_batch_norm = plan.frozen_batch_norm
+        self.uploads_everything = plan.uploads_everything
+        self.blocks = model.blocks[: plan.stage]
+        is_bare = plan.surrogate == "none" and plan.stage < model.num_blocks
+        channels = model.block_shapes[plan.stage - 1][0]
+        output = OutputModule(
+            model,
+            plan.stage,
+            head=pooled_head(channels, blueprint.num_classes) if is_bare else model.head,
+            surrogate=plan.surrogate,
+            projection=plan.curriculum is not None,
+            projection_relu=plan.projection_relu,
+        )
+        self.outputs = nn.ModuleDict({str(plan.stage): output})
+        self._key = str(plan.stage)
+        self.blocks[: plan.stage - 1].requires_grad_(False)
+        if plan.stage > 1 and plan.trains_tail:
+            for path in model.tails[plan.stage - 2]:
+                self.blocks[plan.stage - 2].get_submodule(path).requires_grad_(True)
+
+    def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the curriculum-aware loss (eq. 4), or cross-entropy alone without a curriculum.
+
+        Reported scalars: `cross_entropy`, and with a curriculum `nhsic_x`, `nhsic_y` and how many of the
+        two terms are undefined for this batch and count as zero, `num_skipped_terms`.
+        """
+        block_map = images_BCHW
+        for block in self.blocks:
+            block_map = block(block_map)
+        logits_BK, final_map = self._output()(block_map)
+        cross_entropy = F.cross_entropy(logits_BK, labels_B)
+        if self._curriculum is None:
+            return cross_entropy, {}
+        return self._with_curriculum(cross_entropy, self._curriculum, (images_BCHW, labels_B, block_map, final_map))
+
+    def _output(self) -> OutputModule:
+        output = self.outputs[self._key]
+        assert isinstance(output, OutputModule)
+        return output
+
+    def _with_curriculum(
+        self, cross_entropy: Tensor, rule: Curriculum, parts: tuple[Tensor, Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        images_BCHW, labels_B, block_map, final_map = parts
+        z_map = block_map if rule.z_source == "block" else final_map
+        projected_BD = self._output().project(final_map)
+        features_x_BD = projected_BD if rule.operand in ("x", "both") else z_map.flatten(1)
+        features_y_BD = projected_BD if rule.operand in ("y", "both") else z_map.flatten(1)
+        with torch.no_grad():
+            images_BB = feature_kernel(images_BCHW.flatten(1), rule.sigma)
+            labels_BB = label_kernel(labels_B, self._num_classes, rule.sigma)
+        kernel_x_BB = feature_kernel(features_x_BD, rule.sigma)
+        kernel_y_BB = kernel_x_BB if features_x_BD is features_y_BD else feature_kernel(features_y_BD, rule.sigma)
+        term_x, defined_x = nhsic(images_BB, kernel_x_BB, form=rule.form, epsilon=rule.epsilon)
+        term_y, defined_y = nhsic(labels_BB, kernel_y_BB, form=rule.form, epsilon=rule.epsilon)
+        loss = cross_entropy - (rule.lambda_x * term_x + rule.lambda_y * term_y).to(cross_entropy.dtype)
+        return loss, {
+            "cross_entropy": cross_entropy.detach(),
+            "nhsic_x": term_x.detach(),
+            "nhsic_y": term_y.detach(),
+            "num_skipped_terms": 2.0 - defined_x - defined_y,
+        }

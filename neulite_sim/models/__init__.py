@@ -1,0 +1,1 @@
+"""Models as ordered stacks of blocks, one file per architecture."""

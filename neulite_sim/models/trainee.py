@@ -1,0 +1,97 @@
+"""What a device trains: a module with its own loss, some parameters frozen, and names that travel.
+
+The names of a trainee's parameters and buffers are those of the global state, so that a payload loads into it and
+its update aggregates without any translation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from neulite_sim.models.contract import Blueprint
+
+
+class Trainee(nn.Module):
+    """Base of everything that is trained, profiled or audited.
+
+    A subclass marks frozen parameters with `requires_grad_(False)` in its constructor and implements `loss`.
+    With `frozen_batch_norm` "eval", BatchNorm layers without a trainable parameter use their running statistics;
+    with "train" they go on collecting them. `uploads_everything` sends the whole state back.
+    """
+
+    frozen_batch_norm: str = "eval"
+    uploads_everything: bool = False
+
+    def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the loss to minimise and further scalars to report, averaged over batches by their size."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Set every layer to training mode, frozen BatchNorm as `frozen_batch_norm` says."""
+        self.train()
+        if self.frozen_batch_norm == "eval":
+            for layer in self.modules():
+                if isinstance(layer, _BatchNorm) and not _is_trainable(layer):
+                    layer.eval()
+
+    def travelling(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield what a device downloads: every parameter and buffer but the integer batch counters."""
+        for name, tensor in self.state_dict(keep_vars=True).items():
+            if tensor.is_floating_point():
+                yield name, tensor
+
+    def upload_names(self) -> tuple[str, ...]:
+        """Return what a device sends back: trainable parameters and the buffers of the layers that hold them."""
+        if self.uploads_everything:
+            return tuple(name for name, _ in self.travelling())
+        sent = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        for path, layer in self.named_modules():
+            if _is_trainable(layer):
+                sent.update(f"{path}.{name}" if path else name for name, _ in layer.named_buffers(recurse=False))
+        return tuple(name for name, _ in self.travelling() if name in sent)
+
+
+def _is_trainable(layer: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+
+
+class FullModel(Trainee):
+    """The whole model, every parameter trainable, trained with cross-entropy."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__()
+        model = blueprint.build()
+        self.blocks = model.blocks
+        self.head = model.head
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Return logits `[B, classes]`."""
+        features = images_BCHW
+        for block in self.blocks:
+            features = block(features)
+        logits: Tensor = self.head(features)
+        return logits
+
+    def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the mean cross-entropy of the batch."""
+        return F.cross_entropy(self(images_BCHW), labels_B), {}
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy `tensors` into the parameters and buffers of the same names; batch counters stay as they are."""
+    own = module.state_dict(keep_vars=True)
+    missing = [name for name, tensor in own.items() if tensor.is_floating_point() and name not in tensors]
+    assert not missing, f"no value for {missing[:3]}"
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def float_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return copies of a module's parameters and buffers by name, without the integer batch counters."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items() if tensor.is_floating_point()}

@@ -1,0 +1,193 @@
+"""Follow every live storage, operator, FLOP and byte of a real training step.
+
+`StepTracer` is a dispatch mode: it sees each ATen operator below autograd, with its inputs and outputs. Over fake
+tensors it predicts (no memory is used); over real tensors it is the audit. A storage counts from the operator that
+makes it until its last reference is gone, so the peak is that of tensor bytes: allocator rounding, workspaces inside
+an operator and the process itself are not in it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryBytes:
+    """Tensor bytes by category; `parameters` holds buffers too, `activations` are what autograd saved."""
+
+    parameters: int = 0
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+    inputs: int = 0
+    temporaries: int = 0
+
+    @property
+    def total(self) -> int:
+        """Sum over the categories."""
+        return sum(getattr(self, category.name) for category in fields(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorCost:
+    """What one operator did: floating-point operations, and bytes of its inputs and outputs."""
+
+    name: str
+    flops: int
+    bytes_moved: int
+
+
+class StepTracer(TorchDispatchMode):
+    """Dispatch mode that keeps the live bytes per category, the split at their peak, and the operators.
+
+    Tensors that exist before the mode sees them are told with `mark`; whatever an operator makes is `temporaries`
+    until something marks it otherwise.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._live: dict[int, tuple[weakref.ref[Any], int, str]] = {}
+        self._bytes = dict.fromkeys((category.name for category in fields(MemoryBytes)), 0)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the peak and the operators seen so far; live storages stay known."""
+        self._total = sum(self._bytes.values())
+        self._peak_total = self._total
+        self._peak = dict(self._bytes)
+        self.operators: list[OperatorCost] = []
+
+    @property
+    def peak(self) -> MemoryBytes:
+        """The split of the live bytes at the moment of their highest total since `reset`."""
+        return MemoryBytes(**self._peak)
+
+    @property
+    def live(self) -> MemoryBytes:
+        """The bytes that are live now."""
+        return MemoryBytes(**self._bytes)
+
+    def mark(self, tensors: Iterable[Tensor], category: str) -> None:
+        """Put the storages of `tensors` into a category, whether or not they were known."""
+        for tensor in tensors:
+            self._note(tensor, category, moves=True)
+
+    def _note(self, tensor: Tensor, category: str, *, moves: bool) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        known = self._live.get(key)
+        if known is None:
+            num_bytes = storage.nbytes()
+            if num_bytes:
+                self._live[key] = (weakref.ref(storage, lambda _, key=key: self._forget(key)), num_bytes, category)
+                self._add(category, num_bytes)
+        elif moves and known[2] != category:
+            self._live[key] = (known[0], known[1], category)
+            self._bytes[known[2]] -= known[1]
+            self._bytes[category] += known[1]
+
+    def _forget(self, key: int) -> None:
+        _, num_bytes, category = self._live.pop(key)
+        self._add(category, -num_bytes)
+
+    def _add(self, category: str, num_bytes: int) -> None:
+        self._bytes[category] += num_bytes
+        self._total += num_bytes
+        if self._total > self._peak_total:
+            self._peak_total = self._total
+            self._peak = dict(self._bytes)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run one operator and take note of what it made and moved."""
+        kwargs = dict(kwargs or {})
+        result = func(*args, **kwargs)
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        for output in outputs:
+            self._note(output, "temporaries", moves=False)
+        if func.namespace == "aten" and not _is_view(func):
+            self._record(func, args, kwargs, result, outputs)
+        return result
+
+    def _record(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, outputs: list[Tensor]
+    ) -> None:
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        moved = sum(tensor.numel() * tensor.element_size() for tensor in (*inputs, *outputs))
+        count = flop_registry.get(func._overloadpacket)
+        flops = int(count(*args, **kwargs, out_val=result)) if count is not None else 0
+        if moved or flops:
+            self.operators.append(OperatorCost(name=func._overloadpacket.__name__, flops=flops, bytes_moved=moved))
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Within, what autograd saves for the backward pass is marked as activations, unless it is something else."""
+
+        def pack(tensor: Tensor) -> Tensor:
+            known = self._live.get(tensor.untyped_storage()._cdata)
+            if known is not None and known[2] == "temporaries":
+                self._note(tensor, "activations", moves=True)
+            return tensor
+
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            yield
+
+
+def _is_view(func: Any) -> bool:
+    """Whether an operator only looks at its input's storage in another way."""
+    aliases = [item.alias_info for item in func._schema.returns]
+    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
+
+
+def trace_steps(
+    module: nn.Module,
+    optimizer: Optimizer,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    batch: tuple[Tensor, Tensor],
+) -> StepTracer:
+    """Run two training steps and return the tracer as it stands after the second.
+
+    The first step makes the optimizer's state; peak and operators are those of the second, from before its forward
+    pass until after its optimizer step. Gradients are freed before each forward pass. Call it under
+    `FakeTensorMode` with a fake module and batch to predict, or plainly to audit.
+    """
+    tracer = StepTracer()
+    hooks = [
+        parameter.register_post_accumulate_grad_hook(lambda p: tracer.mark([p.grad], "gradients"))
+        for parameter in module.parameters()
+        if parameter.requires_grad
+    ]
+    with tracer:
+        tracer.mark((*module.parameters(), *module.buffers()), "parameters")
+        tracer.mark(batch, "inputs")
+        for _ in range(2):
+            optimizer.zero_grad(set_to_none=True)
+            tracer.reset()
+            with tracer.saving():
+                value = loss(*batch)
+            value.backward()
+            del value
+            optimizer.step()
+            tracer.mark(
+                (item for state in optimizer.state.values() for item in state.values() if isinstance(item, Tensor)),
+                "optimizer",
+            )
+    for hook in hooks:
+        hook.remove()
+    return tracer
