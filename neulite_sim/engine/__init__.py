@@ -1,0 +1,1 @@
+"""Assembly of a scenario into live objects, and the loop that runs them."""

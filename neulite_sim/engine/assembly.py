@@ -1,0 +1,212 @@
+"""Assembly: the only place that turns a scenario into live objects.
+
+Two ledgers come out of one scenario. The charged blueprint is the workload (what devices pay for), the trained one
+the proxy (what is really learned); without `workload` and `proxy` they are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neulite_sim.data.contract import Dataset, Partition
+from neulite_sim.errors import InfeasibleError
+from neulite_sim.methods.contract import Method, Setting
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.population.sampling import build_population
+from neulite_sim.population.table import Integers, Population
+from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.profiling.profile import Profile, profile
+from neulite_sim.registry import Choice, component
+from neulite_sim.scenario.schema import Scenario, Training
+from neulite_sim.seeding import stream
+from neulite_sim.selection.contract import Selector
+from neulite_sim.timeline.contract import RoundProtocol
+from neulite_sim.training.contract import Backend, Workplace
+from neulite_sim.units import format_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costing:
+    """What profiling needs and what the timeline charges: no training data is touched through it."""
+
+    scenario: Scenario
+    charged: Blueprint
+    trained: Blueprint
+    charged_training: Training
+    trained_training: Training
+    method: Method
+    dataset: Dataset
+    partition: Partition
+    population: Population
+    ledger: Ledger
+
+
+def assemble(scenario: Scenario) -> Costing:
+    """Return the live objects of a scenario, profiled, without a backend.
+
+    Raises:
+        ScenarioError: a component refuses its options on this data or fleet.
+        DataNotFoundError: a dataset or trace is missing.
+    """
+    studied_shape, dataset = _datasets(scenario)
+    charged, trained = _blueprints(scenario, studied_shape, dataset)
+    charged_training = _overridden(scenario.training, scenario.workload)
+    population = build_population(scenario.population, scenario.seed)
+    partition = _partition(scenario, dataset)
+    method = build_method(scenario, charged)
+    profiles = profile_all(method, charged, charged_training)
+    ledger = Ledger(profiles, population, _charged_samples(scenario, partition), epochs=charged_training.epochs)
+    return Costing(
+        scenario=scenario,
+        charged=charged,
+        trained=trained,
+        charged_training=charged_training,
+        trained_training=_overridden(scenario.training, scenario.proxy),
+        method=method,
+        dataset=dataset,
+        partition=partition,
+        population=population,
+        ledger=ledger,
+    )
+
+
+def _datasets(scenario: Scenario) -> tuple[tuple[int, int, int], Dataset]:
+    """Return the image shape that is studied, and the dataset that is really trained on."""
+    build, options = component("data", scenario.data.kind).build, scenario.data.options
+    studied: Dataset = build(options, scenario.seed)
+    if scenario.proxy.image_size is None:
+        return studied.input_shape, studied
+    return studied.input_shape, build(
+        options.model_copy(update={"image_size": scenario.proxy.image_size}), scenario.seed
+    )
+
+
+def _blueprints(
+    scenario: Scenario, studied_shape: tuple[int, int, int], dataset: Dataset
+) -> tuple[Blueprint, Blueprint]:
+    workload, proxy = scenario.workload, scenario.proxy
+    charged = Blueprint(
+        architecture=_architecture(workload.model or scenario.model),
+        input_shape=workload.input_shape or studied_shape,
+        num_classes=workload.classes or dataset.num_classes,
+        name=(workload.model or scenario.model).kind,
+    )
+    trained = Blueprint(
+        architecture=_architecture(scenario.model),
+        input_shape=dataset.input_shape,
+        num_classes=dataset.num_classes,
+        width=proxy.width or 1.0,
+        name=scenario.model.kind,
+    )
+    return charged, trained
+
+
+def _architecture(choice: Choice) -> Any:
+    return component("model", choice.kind).build(choice.options)
+
+
+def _overridden(training: Training, section: Any) -> Training:
+    changes = {name: getattr(section, name) for name in ("batch_size", "epochs") if getattr(section, name) is not None}
+    return training.model_copy(update=changes)
+
+
+def _partition(scenario: Scenario, dataset: Dataset) -> Partition:
+    choice: Choice = scenario.data.options.partition
+    deal = component("partition", choice.kind).build(choice.options)
+    partition: Partition = deal(
+        dataset.train_labels, scenario.population.devices, stream(scenario.seed, "partition")
+    )
+    return partition
+
+
+def _charged_samples(scenario: Scenario, partition: Partition) -> Integers:
+    if scenario.workload.samples_per_device is None:
+        return partition.sizes
+    return np.full(partition.num_devices, scenario.workload.samples_per_device, dtype=np.int64)
+
+
+def build_method(scenario: Scenario, charged: Blueprint) -> Method:
+    """Return the scenario's method for models of as many blocks as the charged one has."""
+    setting = Setting(
+        num_blocks=charged.build_meta().num_blocks,
+        num_devices=scenario.population.devices,
+        max_rounds=scenario.stop.rounds,
+        seed=scenario.seed,
+    )
+    method: Method = component("method", scenario.method.kind).build(scenario.method.options, setting)
+    return method
+
+
+def profile_all(method: Method, charged: Blueprint, training: Training) -> dict[str, Profile]:
+    """Return the profile of every submodel of a method, in the method's order."""
+    return {
+        submodel: profile(
+            submodel,
+            lambda submodel=submodel: method.trainee(submodel, charged),  # type: ignore[misc]
+            input_shape=charged.input_shape,
+            batch_size=training.batch_size,
+            training=training,
+        )
+        for submodel in method.submodels
+    }
+
+
+def require_somebody(costing: Costing) -> None:
+    """Refuse a fleet in which no device that owns data can train any submodel.
+
+    Raises:
+        InfeasibleError: with the smallest shortfall, and what would help.
+    """
+    method, ledger = costing.method, costing.ledger
+    owners = np.flatnonzero(costing.partition.sizes > 0)
+    if not method.enforces_memory or any(ledger.fits(name)[owners].any() for name in method.submodels):
+        return
+    smallest = min(method.submodels, key=lambda name: ledger.profiles[name].peak_memory_bytes)
+    needed = ledger.profiles[smallest].peak_memory_bytes
+    memory = costing.population.available_memory_bytes[owners]
+    best = int(np.argmax(memory))
+    raise InfeasibleError(
+        f"no device can train anything with method {costing.scenario.method.kind}: its smallest submodel {smallest} "
+        f"needs {format_bytes(needed)} at batch {ledger.profiles[smallest].batch_size}, the largest available memory "
+        f"is {format_bytes(int(memory[best]))} (device {int(owners[best])}), {format_bytes(needed - int(memory[best]))} "
+        "too little; raise population.available_memory, lower the batch size that is charged (workload.batch_size), "
+        "or choose a method with smaller submodels"
+    )
+
+
+def build_selector(scenario: Scenario) -> Selector:
+    """Return the scenario's selector."""
+    selector: Selector = component("selection", scenario.selection.kind).build(scenario.selection.options)
+    return selector
+
+
+def build_protocol(scenario: Scenario) -> RoundProtocol:
+    """Return the scenario's protocol."""
+    protocol: RoundProtocol = component("protocol", scenario.protocol.kind).build(scenario.protocol.options)
+    return protocol
+
+
+def build_backend(costing: Costing) -> Backend:
+    """Return the scenario's backend, its workers starting.
+
+    Raises:
+        BackendUnavailableError: it cannot start on this machine.
+    """
+    scenario = costing.scenario
+    options = scenario.backend.options
+    workplace = Workplace(
+        dataset=costing.dataset,
+        partition=costing.partition,
+        method=costing.method,
+        blueprint=costing.trained,
+        training=costing.trained_training,
+        evaluation=scenario.evaluation,
+        seed=scenario.seed,
+        threads=getattr(options, "threads_per_worker", 1),
+        device=getattr(options, "device", "cpu"),
+    )
+    backend: Backend = component("backend", scenario.backend.kind).build(options, workplace)
+    return backend

@@ -1,0 +1,65 @@
+"""What a scenario's submodels cost on its fleet, without training: the content of `profile --json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from neulite_sim.engine.assembly import Costing
+from neulite_sim.profiling.profile import Profile, audit
+
+
+def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
+    """Return participation rate and a mapping per submodel, in the shape that scripts rely on.
+
+    With `audits` each submodel is really built and trained for two steps, and the tracked peak stands beside the
+    prediction; that takes the memory it describes.
+    """
+    method = costing.method
+    rate = costing.ledger.participation_rate(method.submodels) if method.enforces_memory else 1.0
+    return {
+        "scenario": costing.scenario.name,
+        "participation_rate": rate,
+        "submodels": [_entry(costing, costing.ledger.profiles[name], audits=audits) for name in method.submodels],
+    }
+
+
+def _entry(costing: Costing, profile: Profile, *, audits: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "method": costing.scenario.method.kind,
+        "submodel": profile.submodel,
+        "model": costing.charged.name,
+        "batch_size": profile.batch_size,
+        "parameters": profile.parameters,
+        "trainable_parameters": profile.trainable_parameters,
+        "peak_memory_bytes": profile.peak_memory_bytes,
+        "memory_bytes": asdict(profile.memory),
+        "flops_per_step": profile.flops_per_step,
+        "bytes_down": profile.bytes_down,
+        "bytes_up": profile.bytes_up,
+        "fits_share": float(costing.ledger.fits(profile.submodel).mean()),
+        "seconds_per_flight": _seconds_by_class(costing, profile.submodel),
+    }
+    if audits:
+        measured = audit(
+            lambda: costing.method.trainee(profile.submodel, costing.charged),
+            input_shape=costing.charged.input_shape,
+            batch_size=profile.batch_size,
+            training=costing.charged_training,
+        )
+        entry["audited_peak_memory_bytes"] = measured.total
+        entry["audited_memory_bytes"] = asdict(measured)
+    return entry
+
+
+def _seconds_by_class(costing: Costing, submodel: str) -> dict[str, float]:
+    """Return the mean seconds from dispatch to arrival per device class of the fleet, before jitter."""
+    population = costing.population
+    seconds = costing.ledger.total_s(submodel, np.arange(population.num_devices))
+    return {
+        device.name: float(seconds[population.class_index == index].mean())
+        for index, device in enumerate(population.classes)
+        if (population.class_index == index).any()
+    }

@@ -1,0 +1,182 @@
+"""The loop of a run: offers, selection, flights, updates, the next state. One dispatch and one digest are one round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+
+import numpy as np
+
+from neulite_sim.engine.assembly import Costing
+from neulite_sim.engine.testing import Testing
+from neulite_sim.engine.tracking import Learned, Recorder, RoundFacts
+from neulite_sim.errors import SimulationError
+from neulite_sim.methods.contract import Denial, LocalTask, Offer, Proposal, State, Update
+from neulite_sim.population.table import Integers
+from neulite_sim.seeding import stream
+from neulite_sim.selection.contract import Selector
+from neulite_sim.timeline.flights import FlightPlan, plan_flight
+from neulite_sim.training.contract import Backend
+from neulite_sim.training.learning_rate import learning_rate
+from neulite_sim.units import format_seconds
+
+
+@dataclass(slots=True)
+class _Open:
+    """A round between its dispatch and its digest."""
+
+    proposal: Proposal
+    plans: list[FlightPlan]
+    num_online: int
+    tickets: dict[int, int] = field(default_factory=dict)
+
+
+class Federation:
+    """The server of a federation, as the protocol sees it (`timeline.contract.Server`)."""
+
+    def __init__(self, costing: Costing, selector: Selector, backend: Backend, recorder: Recorder) -> None:
+        self._costing = costing
+        self._scenario = costing.scenario
+        self._method = costing.method
+        self._selector = selector
+        self._backend = backend
+        self._recorder = recorder
+        self._testing = Testing(costing, backend, recorder)
+        self._owners = np.flatnonzero(costing.partition.sizes > 0)
+        self._ownerless = np.flatnonzero(costing.partition.sizes == 0)
+        self._rounds = 0
+        self._flights = 0
+        self._open: _Open | None = None
+        self.state: State = costing.method.start(costing.trained, costing.scenario.seed)
+
+    def is_over(self) -> bool:
+        """Whether the last round has been aggregated, or the target accuracy was reached."""
+        return self._rounds >= self._scenario.stop.rounds or self._testing.target_reached
+
+    def dispatch(self, at_s: float) -> Sequence[FlightPlan]:
+        """Choose among the offers of this moment, plan the flights, and start the training of those that will arrive."""
+        proposal, num_online = self._proposal(at_s)
+        rng = stream(self._scenario.seed, "selection", self._rounds, self._flights)
+        count = self._scenario.selection.options.devices_per_round
+        chosen = self._selector.choose(proposal.offers, count, rng)
+        plans = [self._plan(proposal.offers[int(position)], at_s) for position in chosen]
+        if not plans:
+            return plans
+        self._open = _Open(proposal, plans, num_online)
+        self._open.tickets = {plan.flight: self._submit(plan) for plan in plans if plan.has_arrived}
+        self._recorder.dispatched(self._rounds + 1, at_s, proposal, online=num_online, training=len(plans))
+        return plans
+
+    def digest(self, ended: Sequence[FlightPlan], at_s: float) -> None:
+        """Aggregate what arrived, in the order of devices, unless the model before has reached the target."""
+        opened = self._open
+        assert opened is not None
+        self._open = None
+        if self._testing.stops_before_next_round():
+            return
+        self._rounds += 1
+        updates: dict[int, Learned] = {}
+        if opened.tickets:
+            self.state = self._method.digest(self.state, self._arriving(ended, opened, updates, at_s))
+        facts = RoundFacts(
+            round=self._rounds,
+            at_s=at_s,
+            proposal=opened.proposal,
+            num_online=opened.num_online,
+            learning_rate=self._learning_rate(),
+            plans=tuple(ended),
+            learned=updates,
+        )
+        is_last = self._rounds == self._scenario.stop.rounds
+        tested = is_last or self._rounds % self._scenario.evaluation.every_rounds == 0
+        self._testing.round_ended(facts, self.state if tested else None)
+
+    def next_chance_s(self, at_s: float) -> float:
+        """Return when the next device that owns data and fits the current submodel comes online.
+
+        Raises:
+            SimulationError: that never happens.
+        """
+        proposal = self._method.offers(self.state, self._costing.ledger, self._owners)
+        able = proposal.offers.devices
+        next_s = self._costing.population.availability.next_online_s(able, np.nextafter(at_s, np.inf))
+        chance_s = float(next_s.min(initial=np.inf))
+        if not np.isfinite(chance_s):
+            raise SimulationError(
+                f"nobody can be offered work any more after virtual time {format_seconds(at_s)} (round "
+                f"{self._rounds + 1}, {proposal.stage}): none of the {len(able)} devices that fit comes online again; "
+                "lengthen the availability trace, repeat it (population.availability.repeat), or stop earlier"
+            )
+        return chance_s
+
+    def cut(self, at_s: float) -> None:
+        """End what is still in flight because the run's virtual time is over, and settle the last evaluation."""
+        if self._open is not None and not self.is_over():
+            self._recorder.cut(self._rounds + 1, self._open.plans, at_s)
+        self._open = None
+        self._testing.settle()
+
+    def _proposal(self, at_s: float) -> tuple[Proposal, int]:
+        online = self._costing.population.availability.online(at_s)
+        candidates = self._owners[online[self._owners]]
+        proposal = self._method.offers(self.state, self._costing.ledger, candidates)
+        absent: Integers = self._owners[~online[self._owners]]
+        denials = [*proposal.denials]
+        if len(absent):
+            denials.append(Denial(reason="offline", devices=absent))
+        if len(self._ownerless):
+            denials.append(Denial(reason="no data", devices=self._ownerless))
+        return Proposal(stage=proposal.stage, offers=proposal.offers, denials=tuple(denials)), int(online.sum())
+
+    def _plan(self, offer: Offer, at_s: float) -> FlightPlan:
+        self._flights += 1
+        population, seed = self._costing.population, self._scenario.seed
+        cost = self._costing.ledger.cost(offer.submodel, offer.device)
+        sigma = population.speed_jitter
+        noise = stream(seed, "jitter", offer.device, self._flights).standard_normal() if sigma else 0.0
+        # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
+        jitter = float(np.exp(sigma * noise - sigma**2 / 2))
+        device = np.array([offer.device])
+        return plan_flight(
+            flight=self._flights,
+            round_number=self._rounds + 1,
+            device=offer.device,
+            submodel=offer.submodel,
+            dispatched_s=at_s,
+            phases_s=(cost.download_s, cost.compute_s * jitter, cost.upload_s),
+            offline_at_s=float(population.availability.online_until_s(device, at_s)[0]),
+        )
+
+    def _learning_rate(self) -> float:
+        """Return the learning rate of the round that is open or has just been aggregated."""
+        number = self._rounds if self._open is None else self._rounds + 1
+        return learning_rate(self._costing.trained_training, number, self._scenario.stop.rounds)
+
+    def _submit(self, plan: FlightPlan) -> int:
+        ledger = self._costing.ledger
+        available = int(self._costing.population.available_memory_bytes[plan.device])
+        task = LocalTask(
+            flight=plan.flight,
+            device=plan.device,
+            submodel=plan.submodel,
+            version=self.state.version,
+            seed=self._scenario.seed,
+            learning_rate=self._learning_rate(),
+            peak_memory_bytes=ledger.profiles[plan.submodel].peak_memory_bytes,
+            available_memory_bytes=available if self._method.enforces_memory else None,
+        )
+        return self._backend.submit_training(task, self._method.payload(self.state, plan.submodel))
+
+    def _arriving(
+        self, ended: Sequence[FlightPlan], opened: _Open, learned: dict[int, Learned], at_s: float
+    ) -> Iterator[Update]:
+        """Yield the updates one by one, by ascending device, noting what the rows need of each."""
+        arrived = sorted((plan for plan in ended if plan.has_arrived), key=lambda plan: plan.device)
+        for number, plan in enumerate(arrived, start=1):
+            update = self._backend.collect_update(opened.tickets[plan.flight])
+            learned[plan.flight] = Learned.of(update)
+            self._recorder.trained(self._rounds, at_s, opened.proposal, (opened.num_online, len(arrived), number))
+            for message in self._backend.notices():
+                self._recorder.notice(message)
+            yield update

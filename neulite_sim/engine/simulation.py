@@ -1,0 +1,202 @@
+"""Run one scenario from start to end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neulite_sim.engine import assembly
+from neulite_sim.engine.federation import Federation
+from neulite_sim.engine.tracking import Recorder
+from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.results.contract import Observer, Sink
+from neulite_sim.results.folder import RunFolder
+from neulite_sim.results.memory import MemorySink, Rows, read_rows
+from neulite_sim.results.provenance import provenance
+from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, Row, RunStarted
+from neulite_sim.results.summary import Identity, Tally
+from neulite_sim.scenario.loading import dump_scenario, scenario_hash
+from neulite_sim.scenario.schema import Scenario
+from neulite_sim.timeline.contract import run_protocol
+from neulite_sim.units import format_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a run gave: its summary, and its rows, read from the run folder when they are asked for."""
+
+    summary: dict[str, Any]
+    run_dir: Path | None
+    memory: MemorySink | None = None
+
+    @property
+    def rounds(self) -> Rows:
+        """A row per aggregation."""
+        return self._rows("rounds", RoundRow)
+
+    @property
+    def flights(self) -> Rows:
+        """A row per participation."""
+        return self._rows("flights", FlightRow)
+
+    @property
+    def denials(self) -> Rows:
+        """Why devices could not be offered work, a row per round and reason."""
+        return self._rows("denials", DenialRow)
+
+    def _rows(self, name: str, kind: type[Row]) -> Rows:
+        if self.memory is not None:
+            rows: Rows = getattr(self.memory, name)
+            return rows
+        assert self.run_dir is not None
+        return read_rows(self.run_dir / f"{name}.csv", kind)
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    out: Path | str | None = None,
+    keeps_folder: bool = False,
+    observers: Sequence[Observer] = (),
+    command: Sequence[str] = (),
+) -> RunResult:
+    """Run a scenario and return its result.
+
+    Rows are kept in memory, unless `out` names a run folder or `keeps_folder` asks for one under `runs/`.
+    `command` is what the user typed, for the provenance.
+
+    Raises:
+        InfeasibleError: no device can ever train anything.
+        OutputError: the run folder cannot be written.
+        BackendUnavailableError: the backend cannot start.
+        SimulationError: the run failed; rows written so far stay.
+    """
+    costing = assembly.assemble(scenario)
+    assembly.require_somebody(costing)
+    backend = assembly.build_backend(costing)
+    try:
+        if out is None and not keeps_folder:
+            memory = MemorySink()
+            return RunResult(summary=_run(costing, backend, memory, observers, None), run_dir=None, memory=memory)
+        folder = RunFolder.create(
+            out,
+            name=scenario.name,
+            seed=scenario.seed,
+            scenario_yaml=dump_scenario(scenario),
+            provenance=provenance(scenario_hash(scenario), scenario.seed, command or sys.argv),
+        )
+        with folder:
+            summary = _run(costing, backend, folder, observers, folder.path)
+        return RunResult(summary=summary, run_dir=folder.path)
+    finally:
+        backend.close()
+
+
+def _run(
+    costing: assembly.Costing,
+    backend: assembly.Backend,
+    sink: Sink,
+    observers: Sequence[Observer],
+    run_dir: Path | None,
+) -> dict[str, Any]:
+    scenario, method = costing.scenario, costing.method
+    tally = Tally(costing.partition.sizes, targets=_targets(scenario))
+    recorder = Recorder(costing, sink, observers, tally)
+    rate = _participation_rate(costing)
+    for observer in observers:
+        observer.notify(_started(costing, rate, run_dir))
+    for message in _skipped(costing):
+        recorder.notice(message)
+    federation = Federation(costing, assembly.build_selector(scenario), backend, recorder)
+    ended_s = run_protocol(assembly.build_protocol(scenario), federation, until_s=scenario.stop.virtual_time)
+    federation.cut(ended_s)
+    weights = method.evaluation_tensors(federation.state)
+    summary = tally.summary(
+        _identity(scenario),
+        participation_rate=rate,
+        proxy=describe_proxy(scenario),
+        wall_time_s=recorder.wall_time_s,
+        digest=recorder.digest.hexdigest(weights),
+    )
+    sink.finish(summary, weights)
+    return summary
+
+
+def _targets(scenario: Scenario) -> tuple[float, ...]:
+    wanted = {*scenario.evaluation.targets, *([scenario.stop.target_accuracy] if scenario.stop.target_accuracy else [])}
+    return tuple(sorted(wanted))
+
+
+def _participation_rate(costing: assembly.Costing) -> float:
+    method = costing.method
+    return costing.ledger.participation_rate(method.submodels) if method.enforces_memory else 1.0
+
+
+def _identity(scenario: Scenario) -> Identity:
+    return Identity(
+        name=scenario.name,
+        seed=scenario.seed,
+        method=scenario.method.kind,
+        selection=scenario.selection.kind,
+        model=scenario.model.kind,
+        dataset=scenario.data.kind,
+        backend=scenario.backend.kind,
+    )
+
+
+def describe_proxy(scenario: Scenario) -> str | None:
+    """Return in words what is really trained where it is not what is studied; None where it is."""
+    changes = {name: value for name, value in scenario.proxy.model_dump().items() if value is not None}
+    charged = {name: value for name, value in scenario.workload.model_dump().items() if value is not None}
+    if not changes and not charged:
+        return None
+    trained = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changes.items())
+    what = f"{scenario.model.kind} on {scenario.data.kind}" + (f" with {trained}" if trained else "")
+    return f"trained: {what}; charged: {_workload(scenario)}"
+
+
+def _workload(scenario: Scenario) -> str:
+    workload = scenario.workload
+    model = (workload.model or scenario.model).kind
+    shape = "x".join(map(str, workload.input_shape)) if workload.input_shape else f"{scenario.data.kind} images"
+    batch = workload.batch_size or scenario.training.batch_size
+    return f"{model} on {shape}, batch {batch}"
+
+
+def _skipped(costing: assembly.Costing) -> list[str]:
+    """Return a message for each submodel of a staged method that fits no device and is therefore left out."""
+    ledger: Ledger = costing.ledger
+    if not costing.method.skippable_submodels:
+        return []
+    return [
+        f"{name} fits no device and is skipped: it needs {format_bytes(ledger.profiles[name].peak_memory_bytes)}, "
+        f"{format_bytes(int(ledger.shortfall_bytes(name).min()))} more than the largest device has"
+        for name in costing.method.submodels
+        if not ledger.fits(name).any()
+    ]
+
+
+def _started(costing: assembly.Costing, rate: float, run_dir: Path | None) -> RunStarted:
+    scenario, ledger = costing.scenario, costing.ledger
+    return RunStarted(
+        name=scenario.name,
+        seed=scenario.seed,
+        method=scenario.method.kind,
+        selection=scenario.selection.kind,
+        backend=scenario.backend.kind,
+        num_devices=costing.population.num_devices,
+        max_rounds=scenario.stop.rounds,
+        max_virtual_time_s=scenario.stop.virtual_time,
+        targets=_targets(scenario),
+        stop_accuracy=scenario.stop.target_accuracy,
+        thresholds=tuple((name, ledger.profiles[name].peak_memory_bytes) for name in costing.method.submodels),
+        available_memory_bytes=tuple(map(int, costing.population.available_memory_bytes)),
+        participation_rate=rate,
+        proxy=describe_proxy(scenario),
+        run_dir=str(run_dir) if run_dir else None,
+    )
+
+

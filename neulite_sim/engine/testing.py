@@ -1,0 +1,71 @@
+"""Tests of the global model beside the next round's training, with rows still written in the order of rounds.
+
+A test is submitted when its round has been aggregated and collected later: before the next test, before the next
+aggregation where a target accuracy can stop the run, and at the end. So the run stops in the very round that
+reached the target, whichever backend was faster.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+from neulite_sim.engine.assembly import Costing
+from neulite_sim.engine.tracking import Recorder, RoundFacts
+from neulite_sim.methods.contract import State
+from neulite_sim.training.contract import Backend
+
+
+class Testing:
+    """At most one test is on its way; the rounds since then wait for it to be written."""
+
+    __test__ = False
+
+    def __init__(self, costing: Costing, backend: Backend, recorder: Recorder) -> None:
+        self._method = costing.method
+        self._target = costing.scenario.stop.target_accuracy
+        self._backend = backend
+        self._recorder = recorder
+        self._waiting: deque[RoundFacts] = deque()
+        self._ticket: int | None = None
+        self.target_reached = False
+
+    def round_ended(self, facts: RoundFacts, tested_state: State | None) -> None:
+        """Write what is known of a round and submit its test, if it has one."""
+        facts = replace(facts, wall_time_s=self._recorder.wall_time_s)
+        self._recorder.round_ended(facts)
+        if tested_state is not None and self._backend.trains:
+            self._collect()
+            self._ticket = self._backend.submit_evaluation(
+                tested_state.version, self._method.evaluation_tensors(tested_state)
+            )
+        self._waiting.append(facts)
+        if self._ticket is None:
+            self._write_all()
+        elif self._backend.is_done(self._ticket):
+            self._collect()
+
+    def stops_before_next_round(self) -> bool:
+        """Return whether the model of the round before has reached the target accuracy."""
+        if self._target is not None:
+            self._collect()
+        return self.target_reached
+
+    def settle(self) -> None:
+        """Collect the last test and write all rows."""
+        self._collect()
+        self._write_all()
+
+    def _collect(self) -> None:
+        if self._ticket is None:
+            return
+        result = self._backend.collect_evaluation(self._ticket)
+        self._ticket = None
+        # The first of the waiting rounds is the one that was tested: all before it were written at once.
+        self._recorder.round_tested(self._waiting.popleft(), result)
+        self.target_reached |= self._target is not None and result.accuracy >= self._target
+        self._write_all()
+
+    def _write_all(self) -> None:
+        while self._waiting:
+            self._recorder.round_tested(self._waiting.popleft(), None)

@@ -1,0 +1,1 @@
+"""Who trains: selectors choose among offers and learn from outcomes, one file per selector."""

@@ -1,0 +1,1 @@
+"""What is learned: local training as a pure function, the backends that run it, and evaluation."""

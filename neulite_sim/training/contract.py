@@ -1,0 +1,84 @@
+"""The contract of a backend: where local training and evaluation run.
+
+The engine submits a task when its flight is dispatched and collects the update when the virtual clock reaches the
+arrival; in between the work may run anywhere. Results depend on the task alone, never on where or when it ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import Field
+from torch import Tensor
+
+from neulite_sim.data.contract import Dataset, Partition
+from neulite_sim.methods.contract import LocalTask, Method, Update
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.registry import Options
+from neulite_sim.scenario.schema import Evaluation, Training
+from neulite_sim.training.evaluation import EvaluationResult
+
+Payload = Mapping[str, Tensor]
+
+
+class WorkerOptions(Options):
+    """Options of backends that really train."""
+
+    threads_per_worker: int = Field(1, ge=1)
+    """Threads that PyTorch uses in a worker. Part of the result: other thread counts give other last bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """All that a worker needs beside its tasks, the same for every worker of a run; travels to other processes."""
+
+    dataset: Dataset
+    partition: Partition
+    method: Method
+    blueprint: Blueprint
+    training: Training
+    evaluation: Evaluation
+    seed: int
+    threads: int
+    device: str = "cpu"
+
+
+class Backend(Protocol):
+    """Runs tasks. Tickets are collected once each, in any order."""
+
+    trains: bool
+    """False where nothing is really trained: losses and accuracies are then unknown."""
+
+    def submit_training(self, task: LocalTask, payload: Payload) -> int:
+        """Take a task and return its ticket. Tasks of one version and submodel come with equal payloads."""
+        ...
+
+    def submit_evaluation(self, version: int, tensors: Payload) -> int:
+        """Take a global model to test and return its ticket. It yields to training that was submitted before."""
+        ...
+
+    def collect_update(self, ticket: int) -> Update:
+        """Return the update of a training ticket, waiting for it where needed.
+
+        Raises:
+            SimulationError: the task failed; the message names the device, the flight and the cause.
+        """
+        ...
+
+    def collect_evaluation(self, ticket: int) -> EvaluationResult:
+        """Return the result of an evaluation ticket, waiting for it where needed."""
+        ...
+
+    def is_done(self, ticket: int) -> bool:
+        """Whether nothing is gained by collecting a ticket later."""
+        ...
+
+    def notices(self) -> list[str]:
+        """Return and forget what a user should know: replaced workers, retried tasks."""
+        ...
+
+    def close(self) -> None:
+        """Stop all work and free what the backend holds."""
+        ...

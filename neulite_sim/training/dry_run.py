@@ -1,0 +1,79 @@
+"""Backend `dry-run`: time, memory and bytes only. Nothing is trained, so losses and accuracies are unknown."""
+
+from __future__ import annotations
+
+import math
+
+from neulite_sim.errors import SimulationError
+from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.registry import Component, Options
+from neulite_sim.training.contract import Backend, Payload, Workplace
+from neulite_sim.training.evaluation import EvaluationResult
+
+
+class DryRunOptions(Options):
+    """`dry-run` has no options."""
+
+
+class DryRun:
+    """Returns empty updates."""
+
+    trains = False
+
+    def __init__(self, workplace: Workplace) -> None:
+        self._sizes = workplace.partition.sizes
+        self._tickets = 0
+        self._tasks: dict[int, LocalTask] = {}
+
+    def submit_training(self, task: LocalTask, payload: Payload) -> int:
+        """Note the task."""
+        del payload
+        self._tickets += 1
+        self._tasks[self._tickets] = task
+        return self._tickets
+
+    def submit_evaluation(self, version: int, tensors: Payload) -> int:
+        """Refuse: there is nothing to test."""
+        raise SimulationError("backend dry-run trains nothing, so there is no model to evaluate")
+
+    def collect_update(self, ticket: int) -> Update:
+        """Return an update without tensors; its loss is not a number."""
+        task = self._tasks.pop(ticket)
+        return Update(
+            device=task.device,
+            submodel=task.submodel,
+            num_samples=int(self._sizes[task.device]),
+            tensors={},
+            loss=math.nan,
+        )
+
+    def collect_evaluation(self, ticket: int) -> EvaluationResult:
+        """Refuse: there is nothing to test."""
+        raise SimulationError("backend dry-run trains nothing, so there is no evaluation to collect")
+
+    def is_done(self, ticket: int) -> bool:
+        """Return True: there is nothing to wait for."""
+        del ticket
+        return True
+
+    def notices(self) -> list[str]:
+        """Nothing happens to a backend without workers."""
+        return []
+
+    def close(self) -> None:
+        """Forget what was never collected."""
+        self._tasks.clear()
+
+
+def _build(options: DryRunOptions, workplace: Workplace) -> Backend:
+    del options
+    return DryRun(workplace)
+
+
+COMPONENT = Component(
+    kind="dry-run",
+    summary="time, memory and bytes only; nothing is trained",
+    source="this project",
+    options=DryRunOptions,
+    build=_build,
+)

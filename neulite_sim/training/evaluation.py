@@ -1,0 +1,52 @@
+"""Testing the global model, with running or recalibrated BatchNorm statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationResult:
+    """Mean cross-entropy and accuracy, in [0, 1], over the test samples."""
+
+    loss: float
+    accuracy: float
+    num_samples: int
+
+
+def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> EvaluationResult:
+    """Return loss and accuracy of `model` over batches of normalised images and labels."""
+    model.eval()
+    loss, correct, count = 0.0, 0, 0
+    with torch.no_grad():
+        for images_BCHW, labels_B in batches:
+            logits_BK = model(images_BCHW)
+            loss += float(F.cross_entropy(logits_BK, labels_B, reduction="sum"))
+            correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
+            count += len(labels_B)
+    return EvaluationResult(loss=loss / count, accuracy=correct / count, num_samples=count)
+
+
+def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Rebuild every BatchNorm's running statistics as the plain mean over `batches` of normalised images.
+
+    Width-scaled and staged methods average statistics that belong to different networks; this gives the global
+    model statistics of its own (static BatchNorm of Diao, Ding and Tarokh, HeteroFL, ICLR 2021, section 3).
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+    model.train()
+    with torch.no_grad():
+        for images_BCHW in batches:
+            model(images_BCHW)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum

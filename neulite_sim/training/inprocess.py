@@ -1,0 +1,95 @@
+"""Backend `inprocess`: one worker in the driver itself, each task run when it is collected.
+
+Nothing waits in memory but the payloads in use, so it is the backend of small machines, debuggers and single GPUs.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from neulite_sim.errors import BackendUnavailableError, SimulationError
+from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.registry import Component
+from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
+from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.worker import Worker
+
+
+class InProcessOptions(WorkerOptions):
+    """Options of `inprocess`."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where PyTorch computes. Only the CPU promises the same bits again."""
+
+
+class InProcess:
+    """Runs each task in the calling thread when its result is asked for."""
+
+    trains = True
+
+    def __init__(self, workplace: Workplace) -> None:
+        self._worker = Worker(workplace)
+        self._tickets = 0
+        self._tasks: dict[int, tuple[LocalTask, Payload]] = {}
+        self._evaluations: dict[int, Payload] = {}
+
+    def submit_training(self, task: LocalTask, payload: Payload) -> int:
+        """Keep the task until it is collected."""
+        self._tickets += 1
+        self._tasks[self._tickets] = (task, payload)
+        return self._tickets
+
+    def submit_evaluation(self, version: int, tensors: Payload) -> int:
+        """Keep the model until its evaluation is collected."""
+        del version
+        self._tickets += 1
+        self._evaluations[self._tickets] = tensors
+        return self._tickets
+
+    def collect_update(self, ticket: int) -> Update:
+        """Train now."""
+        task, payload = self._tasks.pop(ticket)
+        try:
+            return self._worker.train(task, payload)
+        except (RuntimeError, ValueError) as cause:
+            raise SimulationError(
+                f"local training failed in flight {task.flight} (device {task.device}, {task.submodel}): {cause}"
+            ) from cause
+
+    def collect_evaluation(self, ticket: int) -> EvaluationResult:
+        """Test now."""
+        return self._worker.evaluate(self._evaluations.pop(ticket))
+
+    def is_done(self, ticket: int) -> bool:
+        """Return True: work happens when it is collected, so nothing is gained by waiting."""
+        del ticket
+        return True
+
+    def notices(self) -> list[str]:
+        """Nothing can happen to a worker in the same process."""
+        return []
+
+    def close(self) -> None:
+        """Forget what was never collected."""
+        self._tasks.clear()
+        self._evaluations.clear()
+
+
+def _build(options: InProcessOptions, workplace: Workplace) -> Backend:
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise BackendUnavailableError(
+            "backend.device is 'cuda' but PyTorch finds no CUDA device here; use backend.device: cpu, or install a "
+            "CUDA build of torch"
+        )
+    return InProcess(workplace)
+
+
+COMPONENT = Component(
+    kind="inprocess",
+    summary="one worker in the driver process; no Ray",
+    source="this project",
+    options=InProcessOptions,
+    build=_build,
+)

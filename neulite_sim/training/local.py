@@ -1,0 +1,102 @@
+"""Local training of one device: a function of its tensors, its samples and its seed, and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from neulite_sim.data.batches import batch_slices
+from neulite_sim.methods.contract import LocalTask
+from neulite_sim.models.optimizer import make_optimizer
+from neulite_sim.models.trainee import Trainee
+from neulite_sim.scenario.schema import Training
+from neulite_sim.seeding import integer_seed, stream
+
+
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalResult:
+    """What came out of a local training.
+
+    `loss` and `metrics` are sample-weighted means over the last epoch; metrics named `num_...` are sums over all steps.
+    """
+
+    tensors: Mapping[str, Tensor]
+    loss: float
+    metrics: Mapping[str, float]
+
+
+def train_locally(
+    trainee: Trainee,
+    images_NCHW: Tensor,
+    labels_N: Tensor,
+    *,
+    task: LocalTask,
+    training: Training,
+    transform: Transform | None = None,
+) -> LocalResult:
+    """Train in place and return the result; the trainee must hold the payload's tensors.
+
+    `images_NCHW` are what the network sees, unless `transform` makes that of each batch (augmentation). The order of samples, augmentation and dropout depend on (root seed, device,
+    flight) alone. A last batch of one sample is merged into the one before: BatchNorm cannot train on one.
+    """
+    order = stream(task.seed, "batches", task.device, task.flight)
+    generator = torch.Generator().manual_seed(integer_seed(task.seed, "augmentation", task.device, task.flight))
+    optimizer = make_optimizer(trainee.parameters(), training, task.learning_rate)
+    trainable = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
+    means = _Means()
+    trainee.prepare()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(integer_seed(task.seed, "dropout", task.device, task.flight))
+        for _ in range(training.epochs):
+            means.next_epoch()
+            for chosen in batch_slices(len(labels_N), training.batch_size, order):
+                rows = torch.from_numpy(chosen)
+                images_BCHW, labels_B = images_NCHW[rows], labels_N[rows]
+                if transform is not None:
+                    images_BCHW = transform(images_BCHW, generator)
+                optimizer.zero_grad(set_to_none=True)
+                loss, scalars = trainee.loss(images_BCHW, labels_B)
+                loss.backward()  # type: ignore[no-untyped-call]
+                if training.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(trainable, training.clip_norm, foreach=False)
+                optimizer.step()
+                means.add(len(chosen), loss, scalars)
+    state = trainee.state_dict()
+    tensors = {name: state[name].detach().cpu().clone() for name in trainee.upload_names()}
+    return LocalResult(tensors=tensors, loss=means.loss, metrics=means.metrics)
+
+
+class _Means:
+    """Running sums kept as tensors, so that no step waits for a number."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Tensor] = {}
+        self.next_epoch()
+
+    def next_epoch(self) -> None:
+        self._samples = 0
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, samples: int, loss: Tensor, scalars: Mapping[str, Tensor]) -> None:
+        self._samples += samples
+        for name, value in (("loss", loss), *scalars.items()):
+            term = value.detach().double()
+            if name.startswith("num_"):
+                self._counts[name] = self._counts.get(name, torch.zeros_like(term)) + term
+            else:
+                self._sums[name] = self._sums.get(name, torch.zeros_like(term)) + term * samples
+
+    @property
+    def loss(self) -> float:
+        return float(self._sums["loss"]) / self._samples
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        means = {name: float(total) / self._samples for name, total in self._sums.items() if name != "loss"}
+        return {**means, **{name: float(total) for name, total in self._counts.items()}}

@@ -1,0 +1,274 @@
+"""Backend `ray`: a pool of actors, each a worker that takes on the identity of any device.
+
+The global state travels once per version and submodel through Ray's object store; updates come back as arrays that
+the driver reads without copying. Tasks go to whichever actor is free, which changes nothing in the results: they
+depend on the task alone and are reduced in the order of devices.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from pydantic import Field
+from ray.exceptions import RayActorError, RayTaskError
+
+from neulite_sim.errors import BackendUnavailableError, NeuliteError, SimulationError
+from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.registry import Component
+from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
+from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.worker import Worker
+
+MAX_ATTEMPTS = 3
+TASKS_PER_ACTOR = 2
+"""One that runs and one that waits, so that an actor never idles while the driver is busy."""
+
+Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+
+
+class RayOptions(WorkerOptions):
+    """Options of `ray`."""
+
+    workers: int | None = Field(None, ge=1)
+    """Number of actors; as many as the machine's processors hold where it is not given."""
+    address: str | None = None
+    """Address of a running Ray cluster; a local one is started where it is not given."""
+    dashboard: bool = False
+    """Start Ray's dashboard beside a local cluster."""
+    gpus_per_worker: float = Field(0.0, ge=0)
+    """Share of a GPU that each actor gets; above zero the actors compute on it."""
+
+
+class DeviceActor:
+    """The Ray side of a worker: arrays in, arrays out."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        self._worker = Worker(workplace)
+
+    def train(self, task: LocalTask, payload: Arrays) -> tuple[Update, Arrays]:
+        """Return an update without its tensors, and those as arrays."""
+        update = self._worker.train(task, _as_tensors(payload))
+        return replace(update, tensors={}), _as_arrays(update.tensors)
+
+    def evaluate(self, tensors: Arrays) -> EvaluationResult:
+        """Return the test result of a global model."""
+        return self._worker.evaluate(_as_tensors(tensors))
+
+
+def _as_arrays(tensors: Payload) -> Arrays:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def _as_tensors(arrays: Arrays) -> Payload:
+    """Return tensors over arrays of the object store, which are read-only; nothing writes to them."""
+    return {name: _readonly_tensor(array) for name, array in arrays.items()}
+
+
+def _readonly_tensor(array: np.ndarray[Any, np.dtype[Any]]) -> torch.Tensor:
+    # torch.from_numpy warns about read-only memory; the buffer protocol through DLPack refuses it. Copying is cheap.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+@dataclass(slots=True)
+class _Job:
+    """A task or an evaluation on its way: `call` is the actor's method, `arguments` may hold object references."""
+
+    ticket: int
+    call: str
+    what: str
+    arguments: tuple[Any, ...]
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class _Slot:
+    """An actor and how many jobs it holds."""
+
+    actor: Any
+    load: int = 0
+
+
+@dataclass(slots=True)
+class _Running:
+    """Where a submitted job runs."""
+
+    job: _Job
+    slot: _Slot
+    actor: Any = field(repr=False)
+
+
+class RayPool:
+    """Deals jobs to actors; replaces an actor that died and runs its jobs again."""
+
+    trains = True
+
+    def __init__(self, workplace: Workplace, options: RayOptions) -> None:
+        self._owns_ray = _start_ray(options)
+        device = "cuda" if options.gpus_per_worker > 0 else workplace.device
+        self._workplace = ray.put(replace(workplace, device=device))
+        self._actor_class = ray.remote(DeviceActor).options(
+            num_cpus=options.threads_per_worker if options.workers is None else 0, num_gpus=options.gpus_per_worker
+        )
+        num_workers = options.workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // options.threads_per_worker)
+        self._slots = [_Slot(self._new_actor()) for _ in range(num_workers)]
+        self._training: deque[_Job] = deque()
+        self._evaluations: deque[_Job] = deque()
+        self._running: dict[Any, _Running] = {}
+        self._results: dict[int, Any] = {}
+        self._payloads: dict[tuple[int, str], Any] = {}
+        self._notices: list[str] = []
+        self._tickets = 0
+
+    def _new_actor(self) -> Any:
+        return self._actor_class.remote(self._workplace)
+
+    def submit_training(self, task: LocalTask, payload: Payload) -> int:
+        """Queue a task; its payload goes to the object store once per version and submodel."""
+        key = (task.version, task.submodel)
+        if key not in self._payloads:
+            self._payloads = {known: ref for known, ref in self._payloads.items() if known[0] == task.version}
+            self._payloads[key] = ray.put(_as_arrays(payload))
+        what = f"local training in flight {task.flight} (device {task.device}, {task.submodel})"
+        return self._submit(self._training, "train", what, (task, self._payloads[key]))
+
+    def submit_evaluation(self, version: int, tensors: Payload) -> int:
+        """Queue an evaluation; it starts when no training waits."""
+        what = f"evaluation of version {version}"
+        return self._submit(self._evaluations, "evaluate", what, (ray.put(_as_arrays(tensors)),))
+
+    def _submit(self, queue: deque[_Job], call: str, what: str, arguments: tuple[Any, ...]) -> int:
+        self._tickets += 1
+        queue.append(_Job(self._tickets, call, what, arguments))
+        self._deal()
+        return self._tickets
+
+    def _deal(self) -> None:
+        """Hand waiting jobs to the least loaded actors."""
+        while self._training or self._evaluations:
+            slot = min(self._slots, key=lambda item: item.load)
+            if slot.load >= TASKS_PER_ACTOR:
+                return
+            job = (self._training or self._evaluations).popleft()
+            reference = getattr(slot.actor, job.call).remote(*job.arguments)
+            slot.load += 1
+            self._running[reference] = _Running(job, slot, slot.actor)
+
+    def _settle(self, timeout_s: float | None) -> None:
+        """Take in what has finished; wait for at least one result where `timeout_s` is None."""
+        finished, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        for reference in finished:
+            running = self._running.pop(reference)
+            running.slot.load -= 1
+            try:
+                self._results[running.job.ticket] = ray.get(reference)
+            except RayActorError as death:
+                self._replace(running, death)
+            except RayTaskError as failure:
+                self._results[running.job.ticket] = _explained(running.job, failure)
+        self._deal()
+
+    def _replace(self, running: _Running, death: RayActorError) -> None:
+        job, slot = running.job, running.slot
+        if slot.actor is running.actor:
+            slot.actor = self._new_actor()
+            self._notices.append(f"an actor died during {job.what} and was replaced; its work runs again")
+        job.attempts += 1
+        if job.attempts >= MAX_ATTEMPTS:
+            self._results[job.ticket] = SimulationError(
+                f"{job.what} was given up: the actor died {job.attempts} times, last because {death}; "
+                "use fewer workers (backend.workers) if the machine runs out of memory"
+            )
+            return
+        (self._training if job.call == "train" else self._evaluations).appendleft(job)
+
+    def _collect(self, ticket: int) -> Any:
+        while ticket not in self._results:
+            self._settle(None)
+        result = self._results.pop(ticket)
+        if isinstance(result, NeuliteError):
+            raise result
+        return result
+
+    def collect_update(self, ticket: int) -> Update:
+        """Return the update of a training ticket."""
+        update, arrays = self._collect(ticket)
+        filled: Update = replace(update, tensors=_as_tensors(arrays))
+        return filled
+
+    def collect_evaluation(self, ticket: int) -> EvaluationResult:
+        """Return the result of an evaluation ticket."""
+        result: EvaluationResult = self._collect(ticket)
+        return result
+
+    def is_done(self, ticket: int) -> bool:
+        """Whether the ticket's result has come in; takes in what has finished."""
+        if ticket not in self._results and self._running:
+            self._settle(0)
+        return ticket in self._results
+
+    def notices(self) -> list[str]:
+        """Return and forget which actors were replaced."""
+        told, self._notices = self._notices, []
+        return told
+
+    def close(self) -> None:
+        """Stop the actors, and the local cluster if this backend started it."""
+        for slot in self._slots:
+            ray.kill(slot.actor)
+        self._running.clear()
+        self._results.clear()
+        if self._owns_ray:
+            ray.shutdown()
+
+
+def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:
+    cause = failure.cause
+    if isinstance(cause, NeuliteError):
+        return cause
+    return SimulationError(f"{job.what} failed: {type(cause).__name__}: {cause}")
+
+
+def _start_ray(options: RayOptions) -> bool:
+    """Connect to Ray and return whether this process started it; Ray's own messages stay off the console.
+
+    Raises:
+        BackendUnavailableError: no cluster at the address, or a local one cannot start.
+    """
+    if ray.is_initialized():
+        return False
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if options.address is not None:
+            ray.init(address=options.address, **quiet)
+        else:
+            num_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+            ray.init(num_cpus=num_cpus, include_dashboard=options.dashboard, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as cause:
+        where = f"at {options.address}" if options.address else "on this machine"
+        raise BackendUnavailableError(
+            f"Ray cannot start {where}: {cause}; use --backend inprocess, or check backend.address"
+        ) from cause
+    return True
+
+
+def _build(options: RayOptions, workplace: Workplace) -> Backend:
+    return RayPool(workplace, options)
+
+
+COMPONENT = Component(
+    kind="ray",
+    summary="a pool of Ray actors that take on the identity of any device",
+    source="this project",
+    options=RayOptions,
+    build=_build,
+)
