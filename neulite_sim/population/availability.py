@@ -1,0 +1,172 @@
+"""When devices are online: `always`, `markov`, `diurnal` and `trace`.
+
+A component's `build(options)` returns a factory `(num_devices, seed) -> Availability`. All lookups are pure: asking in
+any order, sparsely or backwards, gives the same answers. Nothing is held per idle device but its row in flat arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.population.chunked import ChunkedAvailability
+from neulite_sim.population.diurnal import DAY_S, DiurnalSource, Window
+from neulite_sim.population.intervals import nearest_tick
+from neulite_sim.population.markov import MarkovSource
+from neulite_sim.population.table import Availability, Flags, Floats, Integers
+from neulite_sim.population.trace import TraceSource, read_trace, rows_for
+from neulite_sim.registry import Component, Options
+from neulite_sim.units import Seconds, format_seconds
+
+AvailabilityFactory = Callable[[int, int], Availability]
+
+# Below a millisecond, durations would come near the grid of times (2**-20 s).
+MeanDuration = Annotated[Seconds, Field(ge=0.001)]
+WithinDay = Annotated[Seconds, Field(le=DAY_S)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlwaysOnline:
+    """Every device is online at all times."""
+
+    num_devices: int
+
+    def online(self, at_s: float) -> Flags:
+        """Return True for every device."""
+        return np.ones(self.num_devices, np.bool_)
+
+    def online_until_s(self, devices: Integers, at_s: float) -> Floats:
+        """Return `inf` for each of `devices`."""
+        return np.full(len(devices), math.inf)
+
+    def next_online_s(self, devices: Integers, at_s: float) -> Floats:
+        """Return `at_s` for each of `devices`."""
+        return np.full(len(devices), float(at_s))
+
+
+class AlwaysOptions(Options):
+    """Nothing to set."""
+
+
+class MarkovOptions(Options):
+    """Exponential times online and offline; devices are independent and start in the stationary state."""
+
+    mean_on: MeanDuration
+    """Mean time online, for example 2h."""
+    mean_off: MeanDuration
+    """Mean time offline, for example 4h."""
+
+
+class DiurnalOptions(Options):
+    """One window a day per device, by default eight hours from ten in the evening; virtual time 0 is midnight."""
+
+    start: Annotated[Seconds, Field(lt=DAY_S)] = 22 * 3600.0
+    """Clock time at which a device comes online, on average; 22h is ten in the evening."""
+    start_spread: Annotated[Seconds, Field(le=DAY_S / 2)] = 2 * 3600.0
+    """Standard deviation of the start, drawn per device and day, cut to half a day."""
+    length: Annotated[Seconds, Field(ge=1, lt=DAY_S)] = 8 * 3600.0
+    """Mean length of the window."""
+    length_spread: WithinDay = 2 * 3600.0
+    """Standard deviation of the length, drawn per device and day, cut to between nothing and a whole day."""
+    time_zone_span: WithinDay = 0.0
+    """Devices' clocks are spread evenly over this much; 24h is a fleet all around the world."""
+    daily_probability: float = Field(1.0, ge=0.05, le=1)
+    """Probability that a device has a window on a day at all."""
+
+
+class TraceOptions(Options):
+    """Intervals from a CSV file with the header `device,start_s,end_s`."""
+
+    path: str = Field(min_length=1)
+    """The file (`.csv` or `.csv.gz`), relative to the current directory."""
+    repeat: bool = True
+    """Whether the trace starts over when it ends; without it, devices stay offline from then on."""
+    span: Seconds | None = None
+    """Length of one repetition; the last end in the file where it is not given."""
+
+
+def _build_always(_options: AlwaysOptions) -> AvailabilityFactory:
+    return lambda num_devices, _seed: AlwaysOnline(num_devices=num_devices)
+
+
+def _build_markov(options: MarkovOptions) -> AvailabilityFactory:
+    def factory(num_devices: int, seed: int) -> Availability:
+        source = MarkovSource(
+            mean_on_s=options.mean_on, mean_off_s=options.mean_off, num_devices=num_devices, seed=seed
+        )
+        return ChunkedAvailability(source, num_devices=num_devices)
+
+    return factory
+
+
+def _build_diurnal(options: DiurnalOptions) -> AvailabilityFactory:
+    window = Window(
+        start_s=options.start,
+        start_spread_s=options.start_spread,
+        length_s=options.length,
+        length_spread_s=options.length_spread,
+        time_zone_span_s=options.time_zone_span,
+        probability=options.daily_probability,
+    )
+
+    def factory(num_devices: int, seed: int) -> Availability:
+        source = DiurnalSource(window, num_devices=num_devices, seed=seed)
+        return ChunkedAvailability(source, num_devices=num_devices)
+
+    return factory
+
+
+def _build_trace(options: TraceOptions) -> AvailabilityFactory:
+    def factory(num_devices: int, seed: int) -> Availability:
+        path = Path(options.path).expanduser()
+        trace = read_trace(path)
+        span_s = trace.last_end_s if options.span is None else options.span
+        if span_s < trace.last_end_s:
+            message = (
+                f"{format_seconds(span_s)} ({span_s:g} s) ends before the last interval of {path}, at "
+                f"{trace.last_end_s:g} s; leave it out or make it at least as long"
+            )
+            raise ScenarioError([Problem(key="population.availability.span", message=message)])
+        length_s = nearest_tick(span_s)
+        source = TraceSource(trace.intervals, length_s=length_s, is_repeated=options.repeat)
+        rows = rows_for(num_devices, num_labels=len(trace.labels), seed=seed)
+        return ChunkedAvailability(source, num_devices=num_devices, row_of_device=rows)
+
+    return factory
+
+
+ALWAYS = Component(
+    kind="always",
+    summary="every device is online at all times",
+    source="this project",
+    options=AlwaysOptions,
+    build=_build_always,
+)
+MARKOV = Component(
+    kind="markov",
+    summary="exponential times online and offline, stationary from the start",
+    source="two-state Markov chain in continuous time; Norris, Markov Chains, 1997, chapter 2",
+    options=MarkovOptions,
+    build=_build_markov,
+)
+DIURNAL = Component(
+    kind="diurnal",
+    summary="one window a day per device, for example while charging at night",
+    source="after the daily rhythm of eligible phones in Bonawitz et al., Towards Federated Learning at Scale, 2019",
+    options=DiurnalOptions,
+    build=_build_diurnal,
+)
+TRACE = Component(
+    kind="trace",
+    summary="online intervals from a CSV file with the header device,start_s,end_s",
+    source="the file that the scenario names",
+    options=TraceOptions,
+    build=_build_trace,
+)

@@ -1,0 +1,139 @@
+"""The fleet of a scenario as a table: who is which hardware, with how much memory, on which link, online when.
+
+Counts per group follow the shares by largest remainders; which device belongs to which group is a seeded shuffle, so
+that device ids carry no information. Memory, links and availability are drawn for all devices at once, each from
+streams of its own: changing one never shifts another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError
+from neulite_sim.population.availability import AvailabilityFactory
+from neulite_sim.population.catalogue import device_class
+from neulite_sim.population.memory import ExplicitOptions, draw_memory
+from neulite_sim.population.network import group_link, link_columns
+from neulite_sim.population.table import DeviceClass, Integers, Population
+from neulite_sim.registry import Choice, component
+from neulite_sim.scenario.schema import Group, PopulationSection
+from neulite_sim.seeding import stream
+
+
+def apportion(total: int, shares: Sequence[float]) -> tuple[int, ...]:
+    """Return how many of `total` each share gets, by largest remainders; the sum is `total`.
+
+    Shares are positive weights, taken as the decimals they are written as. Each gets its quota rounded down; what is
+    left goes to the largest remainders, at equal remainders to the earlier share.
+    """
+    exact = [Fraction(repr(float(share))) for share in shares]
+    quotas = [total * share / sum(exact) for share in exact]
+    counts = [int(quota) for quota in quotas]
+    by_remainder = sorted(range(len(quotas)), key=lambda place: counts[place] - quotas[place])
+    for place in by_remainder[: total - sum(counts)]:
+        counts[place] += 1
+    return tuple(counts)
+
+
+def build_population(section: PopulationSection, seed: int) -> Population:
+    """Return the fleet that a scenario's `population` describes.
+
+    Its `notes` name groups that got no device and how many devices were drawn above their usable memory.
+
+    Raises:
+        ScenarioError: an unknown device, an `explicit` list of another length, or a trace that is wrong.
+        DataNotFoundError: an availability trace is not where the scenario says.
+    """
+    group_classes = _classes_of(section.groups)
+    counts = apportion(section.devices, [group.share for group in section.groups])
+    ordered = np.repeat(np.arange(len(counts)), counts)
+    group_of_device = stream(seed, "population-groups").permutation(ordered)
+    # Groups of the same hardware share a class; hardware that no device has is left out.
+    classes = tuple(dict.fromkeys(group_classes[place] for place, count in enumerate(counts) if count))
+    class_of_group = [classes.index(found) if found in classes else -1 for found in group_classes]
+    memory, memory_notes = _memory(section, classes=group_classes, group_of_device=group_of_device, seed=seed)
+    links = link_columns(
+        tuple(
+            group_link(found, population=section.link, group=group.link)
+            for found, group in zip(group_classes, section.groups, strict=True)
+        ),
+        group_of_device,
+    )
+    factory: AvailabilityFactory = component("availability", section.availability.kind).build(
+        section.availability.options
+    )
+    return Population(
+        classes=classes,
+        class_index=np.array(class_of_group, np.int16)[group_of_device],
+        available_memory_bytes=memory,
+        downlink_bits_per_second=links.downlink_bits_per_second,
+        uplink_bits_per_second=links.uplink_bits_per_second,
+        latency_s=links.latency_s,
+        speed_jitter=section.speed_jitter,
+        availability=factory(section.devices, seed),
+        notes=_empty_groups(section, counts) + memory_notes,
+    )
+
+
+def _classes_of(groups: Sequence[Group]) -> tuple[DeviceClass, ...]:
+    found: list[DeviceClass] = []
+    problems: list[Problem] = []
+    for place, group in enumerate(groups):
+        try:
+            found.append(device_class(group.device))
+        except UnknownComponentError as unknown:
+            problems.append(Problem(key=f"population.groups.{place}.device", message=str(unknown)))
+    if problems:
+        raise ScenarioError(problems)
+    return tuple(found)
+
+
+def _memory(
+    section: PopulationSection, *, classes: Sequence[DeviceClass], group_of_device: Integers, seed: int
+) -> tuple[Integers, tuple[str, ...]]:
+    """Return the available bytes of every device: the population's draw, and each group's own in place of it."""
+    installed = np.array([found.installed_memory_bytes for found in classes], np.int64)[group_of_device]
+    usable = np.array([found.usable_memory_bytes for found in classes], np.int64)[group_of_device]
+    memory, above = np.zeros(section.devices, np.int64), np.zeros(section.devices, np.bool_)
+    draws: list[tuple[str, Choice, Integers, tuple[int, ...]]] = [
+        ("population", section.available_memory, np.arange(section.devices), ())
+    ]
+    for place, group in enumerate(section.groups):
+        members = np.flatnonzero(group_of_device == place)
+        if group.available_memory is not None and len(members):
+            draws.append((f"population.groups.{place}", group.available_memory, members, (place,)))
+    owner = np.zeros(section.devices, np.int64)
+    for number, (key, chosen, members, stream_keys) in enumerate(draws):
+        rng = stream(seed, "available-memory", *stream_keys)
+        try:
+            memory[members], above[members] = draw_memory(
+                chosen, installed_memory_bytes=installed[members], usable_memory_bytes=usable[members], rng=rng
+            )
+        except ScenarioError as wrong:
+            raise ScenarioError(
+                dataclasses.replace(problem, key=f"{key}.{problem.key}") for problem in wrong.problems
+            ) from None
+        owner[members] = number
+    notes = []
+    for number, (key, chosen, _, _) in enumerate(draws):
+        members = np.flatnonzero(owner == number)
+        if count := int(np.count_nonzero(above[members])):
+            act = "kept as written" if isinstance(chosen.options, ExplicitOptions) else "capped"
+            notes.append(
+                f"{key}.available_memory: {count} of {len(members)} devices were given more than the usable memory of "
+                f"their hardware, {act}"
+            )
+    return memory, tuple(notes)
+
+
+def _empty_groups(section: PopulationSection, counts: Sequence[int]) -> tuple[str, ...]:
+    return tuple(
+        f"population.groups.{place}: no device of {section.devices} is a {group.device}, its share {group.share:g} of "
+        f"{sum(every.share for every in section.groups):g} rounds to none"
+        for place, (group, count) in enumerate(zip(section.groups, counts, strict=True))
+        if count == 0
+    )
