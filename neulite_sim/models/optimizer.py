@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 

@@ -31,13 +31,16 @@ class Trainee(nn.Module):
         """Return the loss to minimise and further scalars to report, averaged over batches by their size."""
         raise NotImplementedError
 
-    def prepare(self) -> None:
-        """Set every layer to training mode, frozen BatchNorm as `frozen_batch_norm` says."""
+    def prepare(self, *, has_batch_statistics: bool = True) -> None:
+        """Set every layer to training mode, frozen BatchNorm as `frozen_batch_norm` says.
+
+        Without batch statistics (batches of one sample have no variance) every BatchNorm uses its running ones.
+        """
         self.train()
-        if self.frozen_batch_norm == "eval":
-            for layer in self.modules():
-                if isinstance(layer, _BatchNorm) and not _is_trainable(layer):
-                    layer.eval()
+        for layer in self.modules():
+            if isinstance(layer, _BatchNorm):
+                is_frozen = self.frozen_batch_norm == "eval" and not _is_trainable(layer)
+                layer.train(has_batch_statistics and not is_frozen)
 
     def travelling(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what a device downloads: every parameter and buffer but the integer batch counters."""

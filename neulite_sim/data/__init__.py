@@ -1,0 +1,1 @@
+"""Datasets behind one small interface, and how their samples are dealt to devices."""

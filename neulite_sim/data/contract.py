@@ -1,0 +1,89 @@
+"""The contract of a dataset: two arrays of images and two of labels, held in memory.
+
+Who calls it: the engine's assembly calls `Component.build(options, seed)` of a registered dataset once per run and
+gets a `Dataset`; the workers index `train_images` by the partition's sample numbers and call `batches.normalise`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from neulite_sim.registry import Choice, ComponentField, Options
+
+
+class DatasetOptions(Options):
+    """Options that every dataset has."""
+
+    partition: Annotated[Choice, ComponentField("partition")] = Field("iid", validate_default=True)
+    """How the training samples are dealt to devices."""
+
+
+class ImageDatasetOptions(DatasetOptions):
+    """Options that every image dataset has."""
+
+    image_size: int | None = Field(None, ge=4)
+    """Side of the square images after area resampling; the dataset's own size where it is not given."""
+    train_samples: int | None = Field(None, ge=1)
+    """A seeded subset of this many training samples; all where it is not given."""
+    test_samples: int | None = Field(None, ge=1)
+    """A seeded subset of this many test samples; all where it is not given."""
+    augmentation: Literal["none", "crop-flip"] = "none"
+    """`crop-flip`: padding of an eighth of the side with random crop, and horizontal flip, on training batches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Images `[N, C, H, W]`, uint8 or float32, and int64 labels `[N]`; training and test part.
+
+    `mean` and `std` have one value per channel, in units of `pixel_scale`: a network sees
+    `(image / pixel_scale - mean) / std`. `groups` is the natural owner of each training sample (a writer, for
+    example), or None where the dataset knows none.
+    """
+
+    name: str
+    train_images: NDArray[np.uint8] | NDArray[np.float32]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8] | NDArray[np.float32]
+    test_labels: NDArray[np.int64]
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pixel_scale: float = 1.0
+    augmentation: Literal["none", "crop-flip"] = "none"
+    groups: NDArray[np.int64] | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        _, channels, height, width = self.train_images.shape
+        return channels, height, width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """Which training samples each device owns: `samples[offsets[d]:offsets[d + 1]]`, ascending within a device.
+
+    Every training sample belongs to exactly one device; a device may own none.
+    """
+
+    samples: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    @property
+    def num_devices(self) -> int:
+        """Number of devices, those without samples included."""
+        return len(self.offsets) - 1
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of samples of each device."""
+        return np.diff(self.offsets)
+
+    def of(self, device: int) -> NDArray[np.int64]:
+        """Return the sample numbers of one device."""
+        return self.samples[self.offsets[device] : self.offsets[device + 1]]

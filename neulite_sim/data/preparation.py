@@ -1,0 +1,54 @@
+"""What every image dataset does alike with the common options: choose samples, then resample them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neulite_sim.data.contract import Dataset, ImageDatasetOptions
+from neulite_sim.data.resampling import resample
+from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.seeding import stream
+
+
+def prepared(native: Dataset, options: ImageDatasetOptions, seed: int) -> Dataset:
+    """Return a dataset as the common options ask for it: a seeded subset, image size, augmentation.
+
+    Subsets of one seed are nested: 100 training samples are among the 200 of another run.
+
+    Raises:
+        ScenarioError: more samples are asked for than there are; all such problems at once.
+    """
+    wanted = {"train": options.train_samples, "test": options.test_samples}
+    available = {"train": len(native.train_labels), "test": len(native.test_labels)}
+    problems = [_too_many(native.name, part, wanted[part] or 0, available[part]) for part in wanted
+                if (wanted[part] or 0) > available[part]]  # fmt: skip
+    if problems:
+        raise ScenarioError(problems)
+    train = _chosen(available["train"], options.train_samples, seed, "train-samples")
+    test = _chosen(available["test"], options.test_samples, seed, "test-samples")
+    size = options.image_size
+    train_images, test_images = native.train_images[train], native.test_images[test]
+    return replace(
+        native,
+        train_images=resample(train_images, size) if size else train_images,
+        train_labels=native.train_labels[train],
+        test_images=resample(test_images, size) if size else test_images,
+        test_labels=native.test_labels[test],
+        augmentation=options.augmentation,
+        groups=None if native.groups is None else native.groups[train],
+    )
+
+
+def _too_many(name: str, part: str, wanted: int, available: int) -> Problem:
+    message = f"{wanted} is more than the {available} {part}ing samples of {name}; use at most {available}"
+    return Problem(key=f"data.{part}_samples", message=message.replace("testing", "test"))
+
+
+def _chosen(available: int, wanted: int | None, seed: int, purpose: str) -> NDArray[np.int64] | slice:
+    """Return the ascending numbers of the chosen samples; a slice (no copy) where all are wanted."""
+    if wanted is None or wanted == available:
+        return slice(None)
+    return np.sort(stream(seed, purpose).permutation(available)[:wanted])

@@ -1,0 +1,84 @@
+"""A small convolutional network: conv32-conv32-pool, conv64-conv64-pool, a hidden layer of 128 and the classifier.
+
+3x3 convolutions that keep the size, 2x2 max-pooling, ReLU; two blocks. A usual network of federated-learning studies.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from torch import nn
+
+from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.models.contract import BlockModel, scaled
+from neulite_sim.models.initialisation import initialise
+from neulite_sim.registry import Component, Options
+
+CHANNELS = (32, 64)
+HIDDEN = 128
+SMALLEST_SIDE = 4
+
+
+class CnnOptions(Options):
+    """Options of `cnn`: none."""
+
+
+def cnn(input_shape: tuple[int, int, int], num_classes: int, width: float) -> BlockModel:
+    """Return the network; each block halves the sides, rounded down.
+
+    Raises:
+        ScenarioError: a side of the image is below 4 and nothing would be left of it.
+    """
+    channels_in, height, side = input_shape
+    if min(height, side) < SMALLEST_SIDE:
+        shape = "x".join(map(str, input_shape))
+        message = (
+            f"cnn halves images twice and needs sides of at least {SMALLEST_SIDE}, the input is {shape}; "
+            f"use larger images (data.image_size, data.shape or workload.input_shape), or model logistic"
+        )
+        raise ScenarioError([Problem(key="model", message=message)])
+    blocks: list[nn.Module] = []
+    shapes: list[tuple[int, int, int]] = []
+    for channels in (scaled(base, width) for base in CHANNELS):
+        blocks.append(_block(channels_in, channels))
+        height, side = height // 2, side // 2
+        shapes.append((channels, height, side))
+        channels_in = channels
+    hidden = scaled(HIDDEN, width)
+    head = nn.Sequential(
+        OrderedDict(
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(channels_in * height * side, hidden),
+            relu=nn.ReLU(inplace=True),
+            fc2=nn.Linear(hidden, num_classes),
+        )
+    )
+    model = BlockModel(blocks, head, tails=(("conv2",),) * len(blocks), block_shapes=tuple(shapes))
+    initialise(model)
+    return model
+
+
+def _block(channels_in: int, channels_out: int) -> nn.Module:
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(channels_in, channels_out, 3, padding=1),
+            relu1=nn.ReLU(inplace=True),
+            conv2=nn.Conv2d(channels_out, channels_out, 3, padding=1),
+            relu2=nn.ReLU(inplace=True),
+            pool=nn.MaxPool2d(2),
+        )
+    )
+
+
+def _build(_options: CnnOptions) -> Callable[[tuple[int, int, int], int, float], BlockModel]:
+    return cnn
+
+
+COMPONENT = Component(
+    kind="cnn",
+    summary="conv32-conv32-pool, conv64-conv64-pool, fc128: two blocks",
+    source="this project, after the small networks common in federated learning",
+    options=CnnOptions,
+    build=_build,
+)

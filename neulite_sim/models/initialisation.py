@@ -1,0 +1,25 @@
+"""Initial weights, alike for every architecture here.
+
+Convolutions: normal with variance 2 / fan-out (He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 14, which
+keeps the size of gradients through ReLU layers) and zero bias, as torchvision does for ResNets. BatchNorm: weight one,
+bias zero. Everything else keeps PyTorch's default: linear layers uniform within 1 / sqrt(fan-in).
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw all weights below `module` anew from PyTorch's current generator, in the order of its submodules.
+
+    Buffers start anew as well. Parameters that no layer of PyTorch's owns stay as they are.
+    """
+    for layer in module.modules():
+        reset = getattr(layer, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

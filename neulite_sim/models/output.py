@@ -1,0 +1,114 @@
+"""NeuLite's output modules: what stands in for the later blocks while one block is trained.
+
+Y. Wu et al., "NeuLite: Memory-Efficient Federated Learning via Elastic Progressive Training", AAAI 2025,
+https://arxiv.org/abs/2408.10826. The paper asks for one basic layer per later block; its shape follows the authors'
+reference code: a 3x3 convolution as strided as the block, without BatchNorm or ReLU. Then comes the model's head and,
+off the path to the logits, a projection of three linear layers for the curriculum's nHSIC terms. Each stage owns its
+module, the head included.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections import OrderedDict
+from typing import Literal
+
+from torch import Tensor, nn
+
+from neulite_sim.models.contract import BlockModel
+from neulite_sim.models.initialisation import initialise
+
+Surrogate = Literal["conv", "conv-bn-relu", "none"]
+Shape = tuple[int, int, int]
+
+
+class OutputModule(nn.Module):
+    """The output module of one stage, freshly initialised from PyTorch's current generator.
+
+    Stage t (1 to T) trains `model.blocks[t - 1]`; its surrogates replace `model.blocks[t:]`, one each. With
+    `surrogate` "none" nothing replaces them and `head` reads the block's own map. `head` is initialised anew and kept;
+    where it is not given, a copy of `model.head` is. `projection` adds linear layers d -> 4d -> 2d -> d for d channels
+    of the last block, and `projection_relu` a ReLU between them. Parameters are named `surrogates.0.…`, `head.…` and
+    `projection.…`.
+    """
+
+    def __init__(
+        self,
+        model: BlockModel,
+        stage: int,
+        *,
+        head: nn.Module | None = None,
+        surrogate: Surrogate = "conv",
+        projection: bool = False,
+        projection_relu: bool = False,
+    ) -> None:
+        super().__init__()
+        assert 1 <= stage <= model.num_blocks, f"stage {stage} of a model of {model.num_blocks} blocks"
+        shapes = model.block_shapes[stage - 1 :] if surrogate != "none" else model.block_shapes[stage - 1 : stage]
+        layers = (_surrogate(before, after, surrogate) for before, after in itertools.pairwise(shapes))
+        self.surrogates = nn.Sequential(*layers)
+        self.head = _copied(model.head) if head is None else head.requires_grad_(True)
+        self.projection = _projection(shapes[-1][0], relu=projection_relu) if projection else None
+        initialise(self)
+
+    def forward(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits `[B, classes]` and the map they were read from.
+
+        It has the last block's shape, or that of the stage's own block where there are no surrogates.
+        """
+        final_map_BCHW = self.surrogates(features_BCHW)
+        return self.head(final_map_BCHW), final_map_BCHW
+
+    def project(self, final_map_BCHW: Tensor) -> Tensor:
+        """Return the projection `[B, d]` of the map's mean over its pixels. Only for modules built with one."""
+        assert self.projection is not None, "this output module was built without a projection"
+        projected: Tensor = self.projection(final_map_BCHW.mean(dim=(2, 3)))
+        return projected
+
+
+def pooled_head(channels: int, num_classes: int) -> nn.Module:
+    """Return the simplest head of a map of `channels`: mean over its pixels, then one linear layer."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+
+
+def _copied(head: nn.Module) -> nn.Module:
+    """Return a trainable copy that shares nothing with `head`.
+
+    Tensors are copied here and given to `deepcopy` as done: its own way with them fails for PyTorch's fake tensors.
+    """
+    copies: dict[int, object] = {id(buffer): buffer.detach().clone() for buffer in head.buffers()}
+    copies.update((id(parameter), nn.Parameter(parameter.detach().clone())) for parameter in head.parameters())
+    return copy.deepcopy(head, copies)
+
+
+def _surrogate(before: Shape, after: Shape, kind: Surrogate) -> nn.Sequential:
+    """Return one layer from a map of shape `before` to one of shape `after`."""
+    stride = _stride(before[1], after[1]), _stride(before[2], after[2])
+    conv = nn.Conv2d(before[0], after[0], 3, stride, padding=1, bias=False)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
+    if kind == "conv-bn-relu":
+        layers.update(bn=nn.BatchNorm2d(after[0]), relu=nn.ReLU(inplace=True))
+    if (-(-before[1] // stride[0]), -(-before[2] // stride[1])) != after[1:]:
+        layers["pool"] = nn.AdaptiveAvgPool2d(after[1:])
+    return nn.Sequential(layers)
+
+
+def _stride(before: int, after: int) -> int:
+    """Return the ratio of two sides, the one that hits `after` where one does, else the largest that stays above it.
+
+    A padded 3x3 convolution of stride s turns a side n into ceil(n / s): 32 to 16 needs 2, 7 to 4 needs 2, and 15 to 7
+    takes 2 (giving 8), since 3 would give 5.
+    """
+    stride = -(-before // after)
+    return stride if -(-before // stride) >= after else stride - 1
+
+
+def _projection(channels: int, *, relu: bool) -> nn.Sequential:
+    widths = (channels, 4 * channels, 2 * channels, channels)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for index, (width_in, width_out) in enumerate(itertools.pairwise(widths)):
+        if index and relu:
+            layers[f"relu{index}"] = nn.ReLU(inplace=True)
+        layers[f"fc{index + 1}"] = nn.Linear(width_in, width_out)
+    return nn.Sequential(layers)
