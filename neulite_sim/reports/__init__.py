@@ -1,0 +1,1 @@
+"""What people look at: the console, summaries, tables and plots."""

@@ -1,0 +1,123 @@
+"""What an observer of a run knows about it: the latest numbers, a few rows, a bounded history and the estimates.
+
+No terminal in here: the console draws a board, and tests ask it. Its memory does not grow with the rounds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neulite_sim.reports.figures import Curve, reach_s, time_left_s
+from neulite_sim.results.rows import Event, Notice, Progress, RoundRow, RunStarted
+
+_PACE_ROUNDS = 32
+_SLOPE_EVALUATIONS = 8
+_KEPT_ROWS = 60
+_KEPT_NOTICES = 20
+
+
+class Board:
+    """The state of a run as told by its events. `clock` gives wall seconds; the run's time starts when it is made."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began_s = clock()
+        self.started: RunStarted | None = None
+        self.progress: Progress | None = None
+        self.rounds: deque[RoundRow] = deque(maxlen=_KEPT_ROWS)
+        self.notices: deque[str] = deque(maxlen=_KEPT_NOTICES)
+        self.num_notices = 0
+        self.num_rounds = 0
+        self.num_tests = 0
+        self.curve = Curve()
+        self.last_accuracy: float | None = None
+        self.best_accuracy: float | None = None
+        self.budgets: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._pace: deque[tuple[float, int, float]] = deque(maxlen=_PACE_ROUNDS)
+        self._slope: deque[tuple[float, float]] = deque(maxlen=_SLOPE_EVALUATIONS)
+
+    def notify(self, event: Event) -> None:
+        """Take note of an event."""
+        match event:
+            case Progress():
+                self.progress = event
+            case RoundRow():
+                self._add_round(event)
+            case Notice():
+                self.notices.append(event.message)
+                self.num_notices += 1
+            case RunStarted():
+                self.started = event
+                self.budgets = np.sort(np.asarray(event.available_memory_bytes, dtype=np.int64))
+
+    def _add_round(self, row: RoundRow) -> None:
+        self.rounds.append(row)
+        # Counted from either zero or one, and a resumed run does not begin at the first.
+        self.num_rounds = max(self.num_rounds + 1, row.round)
+        self._pace.append((self.wall_s, self.num_rounds, row.virtual_time_s))
+        if row.test_accuracy is None:
+            return
+        self.num_tests += 1
+        self.last_accuracy = row.test_accuracy
+        self.best_accuracy = max(row.test_accuracy, self.best_accuracy or 0.0)
+        self.curve.add(row.test_accuracy)
+        self._slope.append((row.virtual_time_s, row.test_accuracy))
+
+    @property
+    def wall_s(self) -> float:
+        """Wall seconds since the board was made."""
+        return self._clock() - self._began_s
+
+    @property
+    def virtual_s(self) -> float:
+        """The virtual clock, in seconds, as far as it was told."""
+        told = self.rounds[-1].virtual_time_s if self.rounds else 0.0
+        return max(told, self.progress.virtual_time_s) if self.progress else told
+
+    @property
+    def stage(self) -> str:
+        """What is trained now; empty before the first event that says so."""
+        latest = self.progress or (self.rounds[-1] if self.rounds else None)
+        return latest.stage if latest else ""
+
+    @property
+    def next_target(self) -> float | None:
+        """The smallest target accuracy that was not reached yet, the stopping one included."""
+        if self.started is None:
+            return None
+        stop = () if self.started.stop_accuracy is None else (self.started.stop_accuracy,)
+        best = -1.0 if self.best_accuracy is None else self.best_accuracy
+        return min((target for target in (*self.started.targets, *stop) if target > best), default=None)
+
+    @property
+    def next_target_in_s(self) -> float | None:
+        """Virtual seconds until the next target along the latest slope, or None where there is no telling."""
+        target = self.next_target
+        return None if target is None else reach_s(tuple(self._slope), target)
+
+    @property
+    def round_wall_s(self) -> float | None:
+        """Wall seconds that a round takes lately, or None before the second round."""
+        if len(self._pace) < 2 or self._pace[-1][1] == self._pace[0][1]:
+            return None
+        return (self._pace[-1][0] - self._pace[0][0]) / (self._pace[-1][1] - self._pace[0][1])
+
+    @property
+    def wall_left_s(self) -> float | None:
+        """Wall seconds until the round limit or the virtual one, whichever comes first; None before there is a pace.
+
+        A target accuracy may end the run earlier.
+        """
+        if self.started is None:
+            return None
+        now_s = self.wall_s
+        left = [time_left_s([(at_s, done) for at_s, done, _ in self._pace], self.started.max_rounds, now_s)]
+        if self.started.max_virtual_time_s is not None:
+            clock = [(at_s, virtual_s) for at_s, _, virtual_s in self._pace]
+            left.append(time_left_s(clock, self.started.max_virtual_time_s, now_s))
+        return min((seconds for seconds in left if seconds is not None), default=None)

@@ -1,0 +1,128 @@
+"""A run in plain lines: how it starts, how it goes and what came out. For pipes, logs and the console alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from neulite_sim.reports.board import Board
+from neulite_sim.reports.figures import Mark, memory_ladder
+from neulite_sim.results.rows import RoundRow, RunStarted
+from neulite_sim.units import format_bytes, format_seconds
+
+_MOST_THRESHOLDS = 12
+_FACT_WIDTH = 58
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with a fixed count of decimals, or "-" where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage; only the exact whole is 100 %."""
+    return f"{min(share * 100, 100.0 if share >= 1 else 99.9):.3g} %"
+
+
+def proxy_note(proxy: str) -> str:
+    """Return the sentence that names a proxy wherever accuracies are shown."""
+    return f"accuracy is of a proxy: {proxy}"
+
+
+def start_lines(board: Board, started: RunStarted) -> list[str]:
+    """Return what a run is, and which submodels its fleet can hold."""
+    stops = [f"{started.max_rounds} rounds"]
+    if started.max_virtual_time_s is not None:
+        stops.append(f"{format_seconds(started.max_virtual_time_s)} virtual")
+    if started.stop_accuracy is not None:
+        stops.append(f"accuracy {started.stop_accuracy:g}")
+    lines = [
+        f"{started.name}: {started.method}, {started.selection} selection, {started.backend}, seed {started.seed}, "
+        f"{started.num_devices:,} devices, until {' or '.join(stops)}"
+    ]
+    if started.proxy is not None:
+        lines.append(proxy_note(started.proxy))
+    if len(board.budgets) and started.thresholds:
+        ladder = memory_ladder(board.budgets, started.thresholds, rows=2 * _MOST_THRESHOLDS + 1)
+        marks = [step.text(80) for step in ladder if isinstance(step, Mark)]
+        lines.append(f"memory: {'; '.join(marks)}; {percent(started.participation_rate)} can take part")
+    if started.run_dir is not None:
+        lines.append(f"results go to {started.run_dir}")
+    return lines
+
+
+def round_line(board: Board, row: RoundRow) -> str:
+    """Return one line on where the run stands after `row`."""
+    rounds = f"{board.num_rounds}/{board.started.max_rounds}" if board.started else f"{board.num_rounds}"
+    parts = [f"round {rounds}", f"virtual {format_seconds(row.virtual_time_s)}", row.stage]
+    parts.append(f"{row.arrived} of {row.selected} arrived")
+    if board.last_accuracy is not None:
+        parts.append(f"accuracy {number(board.last_accuracy)} (best {number(board.best_accuracy)})")
+    elif row.train_loss is not None:
+        parts.append(f"loss {number(row.train_loss)}")
+    left_s = board.wall_left_s
+    left = "" if not left_s else f", about {format_seconds(left_s)} left"
+    parts.append(f"wall {format_seconds(board.wall_s)}{left}")
+    return " | ".join(part for part in parts if part)
+
+
+def stopped_line(board: Board) -> str:
+    """Return where a run stood when it ended before its time."""
+    accuracy = "" if board.last_accuracy is None else f", accuracy {number(board.last_accuracy)}"
+    wall = format_seconds(board.wall_s)
+    return f"stopped after {board.num_rounds} rounds, virtual {format_seconds(board.virtual_s)}{accuracy}, wall {wall}"
+
+
+def _accuracy(summary: Mapping[str, Any]) -> str:
+    if summary.get("final_accuracy") is None:
+        return "not measured"
+    shown = [f"{number(summary[f'{which}_accuracy'], 4)} {which}" for which in ("final", "tail", "best")]
+    return ", ".join(shown) + (" (of the proxy)" if summary.get("proxy") else "")
+
+
+def _times(times_s: Mapping[str, float | None]) -> str:
+    reached = [f"{target} in {format_seconds(at_s)}" for target, at_s in times_s.items() if at_s is not None]
+    missed = [target for target, at_s in times_s.items() if at_s is None]
+    lines = [""]
+    for item in [*reached, *([f"never {', '.join(missed)}"] if missed else [])]:
+        if len(lines[-1]) + len(item) > _FACT_WIDTH:
+            lines.append("")
+        lines[-1] += f"; {item}" if lines[-1] else item
+    return "\n".join(lines)
+
+
+def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> list[tuple[str, str]]:
+    """Return the content of `summary.json` as pairs of a label and a text, in reading order."""
+    rounds, clock = summary["rounds"], format_seconds(summary["virtual_time_s"])
+    facts = [("accuracy", _accuracy(summary))]
+    if summary.get("time_to_accuracy_s"):
+        facts.append(("time to", _times(summary["time_to_accuracy_s"])))
+    facts += [
+        ("virtual time", f"{clock} in {rounds:,} round{'' if rounds == 1 else 's'}"),
+        ("wall time", format_seconds(summary["wall_time_s"])),
+        ("participation", f"{percent(summary['participation_rate'])} of the devices can take part"),
+        ("data share", f"{percent(summary['data_share'])} of the training samples took part"),
+        ("memory", f"{format_bytes(summary['peak_memory_bytes'])} at the peak of one device"),
+        ("traffic", f"{format_bytes(summary['bytes_down'])} down, {format_bytes(summary['bytes_up'])} up"),
+        ("flights", f"{summary['flights_arrived']:,} arrived, {summary['flights_dropped']:,} dropped"),
+    ]
+    if summary.get("proxy"):
+        facts.append(("proxy", str(summary["proxy"])))
+    facts.append(("digest", f"{str(summary['digest'])[:16]}..."))
+    if run_dir is not None:
+        facts.append(("results", run_dir))
+    return facts
+
+
+def summary_title(summary: Mapping[str, Any]) -> str:
+    """Return the names that stand over a summary."""
+    names = [str(summary[key]) for key in ("name", "method") if key in summary]
+    return ", ".join([*names, *([f"seed {summary['seed']}"] if "seed" in summary else [])])
+
+
+def summary_text(summary: Mapping[str, Any], *, run_dir: str | None = None) -> str:
+    """Return a summary as plain text, one fact a line."""
+    facts = summary_facts(summary, run_dir=run_dir)
+    width = max(len(label) for label, _ in facts)
+    lines = [f"  {label:<{width}}  {text}".replace("\n", "\n" + " " * (width + 4)) for label, text in facts]
+    return "\n".join([summary_title(summary), *lines])

@@ -1,0 +1,1 @@
+"""Rows, provenance, digests and the run folder."""

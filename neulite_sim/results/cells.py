@@ -1,0 +1,97 @@
+"""Cells of rows: as plain Python values, and as text in a CSV file and back.
+
+The annotations of a row type decide: a float column holds a float even where the run put a whole number or a NumPy
+scalar into it, so that files, digests and rows read back agree. None stands in a CSV file as an empty cell, floats
+are written with `repr` and come back bit for bit.
+"""
+
+from __future__ import annotations
+
+import csv
+import operator
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from neulite_sim.errors import DataNotFoundError
+from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, Row
+
+FILES: Mapping[type[Row], str] = {RoundRow: "rounds.csv", FlightRow: "flights.csv", DenialRow: "denials.csv"}
+_CASTS: Mapping[type, Callable[[Any], Any]] = {int: operator.index, float: float, str: str}
+
+
+def column_types(kind: type[Row]) -> Mapping[str, tuple[type, bool]]:
+    """Return for each column, in order, its type (int, float or str) and whether it may be None.
+
+    Raises:
+        TypeError: a column is annotated with anything else.
+    """
+    found: dict[str, tuple[type, bool]] = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        cast, *others = [option for option in options if option is not types.NoneType]
+        optional = len(options) > 1
+        # An optional text is refused because an empty text and None would look the same in a file.
+        if others or cast not in _CASTS or (cast is str and optional):
+            raise TypeError(f"{kind.__name__}.{name} is {hint}; a column holds int, float, str or an optional number")
+        found[name] = (cast, optional)
+    return found
+
+
+_TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {kind: column_types(kind) for kind in FILES}
+
+
+def plain(kind: type[Row], cells: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `cells` with each value as the int, float, str or None that its column says."""
+    casts = _TYPES[kind]
+    return {name: None if value is None else _CASTS[casts[name][0]](value) for name, value in cells.items()}
+
+
+def texts(kind: type[Row], cells: Mapping[str, Any]) -> list[str]:
+    """Return `cells` as they stand in a CSV file."""
+    values = plain(kind, cells).values()
+    return ["" if value is None else repr(value) if isinstance(value, float) else str(value) for value in values]
+
+
+def _value(text: str, name: str, *, kind: type[Row], where: str) -> Any:
+    cast, optional = _TYPES[kind][name]
+    if text == "" and optional:
+        return None
+    try:
+        return cast(text)
+    except ValueError:
+        expected = {int: "a whole number", float: "a number"}[cast]
+        raise DataNotFoundError(f"{where}: {name} is {text!r}, not {expected}; the file was changed or cut") from None
+
+
+def scan_rows(path: Path | str, kind: type[Row]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a CSV file of a run folder, typed, one at a time.
+
+    Columns that `kind` does not have are passed over. A last line that a killed run left unfinished is passed over.
+
+    Raises:
+        DataNotFoundError: no such file, a column that is missing, or a cell that is not what its column says.
+    """
+    path = Path(path)
+    try:
+        file = path.open(encoding="utf-8", errors="backslashreplace", newline="\n")
+    except OSError as error:
+        raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}; name the folder of a run") from None
+    with file:
+        records = csv.reader(line for line in file if line.endswith("\n"))
+        header = next(records, [])
+        missing = [name for name in _TYPES[kind] if name not in header]
+        if missing:
+            raise DataNotFoundError(
+                f"{path}: has no column {', '.join(missing)}; it is no {FILES[kind]}, or of another version"
+            )
+        places = {name: header.index(name) for name in _TYPES[kind]}
+        for record in records:
+            where = f"{path}:{records.line_num}"
+            if len(record) != len(header):
+                if next(records, None) is None:
+                    return
+                raise DataNotFoundError(f"{where}: has {len(record)} cells, not {len(header)}; the file was changed")
+            yield {name: _value(record[place], name, kind=kind, where=where) for name, place in places.items()}

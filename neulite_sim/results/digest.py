@@ -1,0 +1,44 @@
+"""The digest of a run: SHA-256 over everything that equal runs share, taken while the run happens.
+
+Rows of each kind are hashed in their own order, each row as one line of JSON (floats as their shortest exact text,
+None as null, text escaped), so no two different rows look alike and how the kinds interleave does not matter.
+Wall-clock columns stay out. The final weights follow by name: name, type, shape, raw little-endian bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from neulite_sim.results.cells import FILES, plain
+from neulite_sim.results.rows import Row, columns, repeatable
+
+
+def _line(content: object) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+class Digest:
+    """Running hashes of a run's rows, in constant memory."""
+
+    def __init__(self) -> None:
+        self._hashes = {kind: hashlib.sha256(_line([kind.__name__, *columns(kind)])) for kind in FILES}
+
+    def add(self, row: Row) -> None:
+        """Take in one row; its wall-clock columns do not count."""
+        self._hashes[type(row)].update(_line(list(plain(type(row), repeatable(row)).values())))
+
+    def hexdigest(self, weights: Mapping[str, Tensor]) -> str:
+        """Return the digest of the rows so far and these weights: 64 hexadecimal digits."""
+        whole = hashlib.sha256()
+        for kind, rows in self._hashes.items():
+            whole.update(_line([kind.__name__, rows.hexdigest()]))
+        for name in sorted(weights):
+            tensor = weights[name].detach().cpu().contiguous()
+            whole.update(_line([name, str(tensor.dtype), list(tensor.shape)]))
+            whole.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return whole.hexdigest()

@@ -1,0 +1,69 @@
+"""Rows in memory: the sink of a run without a folder, and the rows of a run folder read back."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from neulite_sim.errors import NeuliteError
+from neulite_sim.results.cells import plain, scan_rows
+from neulite_sim.results.contract import Sink
+from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, Row, as_dict, columns
+
+
+class Rows(list[dict[str, Any]]):
+    """Rows of one kind as plain dictionaries, in the order in which they happened."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]] = (), *, columns: tuple[str, ...]) -> None:
+        super().__init__(rows)
+        self.columns = columns
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` with one column per cell, also where there are no rows.
+
+        Raises:
+            NeuliteError: pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError:
+            raise NeuliteError("to_pandas needs pandas; install it with: python -m pip install pandas") from None
+        return pandas.DataFrame(list(self), columns=list(self.columns))
+
+
+class MemorySink(Sink):
+    """The sink that keeps every row in memory; `summary` and `weights` are there once the run has ended."""
+
+    def __init__(self) -> None:
+        self.rounds = Rows(columns=columns(RoundRow))
+        self.flights = Rows(columns=columns(FlightRow))
+        self.denials = Rows(columns=columns(DenialRow))
+        self.summary: dict[str, Any] | None = None
+        self.weights: dict[str, Tensor] | None = None
+        self._tables: Mapping[type[Row], Rows] = {
+            RoundRow: self.rounds,
+            FlightRow: self.flights,
+            DenialRow: self.denials,
+        }
+
+    def write(self, row: Row) -> None:
+        """Keep one row."""
+        self._tables[type(row)].append(plain(type(row), as_dict(row)))
+
+    def finish(self, summary: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+        """Keep the summary and a copy of the final global model."""
+        self.summary = dict(summary)
+        self.weights = {name: weights[name].detach().clone() for name in sorted(weights)}
+
+
+def read_rows(path: Path | str, kind: type[Row]) -> Rows:
+    """Return all rows of a CSV file of a run folder, typed by the annotations of `kind`.
+
+    Raises:
+        DataNotFoundError: no such file, a column that is missing, or a cell that is not what its column says.
+    """
+    return Rows(scan_rows(path, kind), columns=columns(kind))

@@ -1,0 +1,113 @@
+"""The summary of a run, added up from its rows while they happen, in memory of the size of the fleet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from neulite_sim.results.rows import FlightRow, RoundRow, Row
+
+TAIL_EVALUATIONS = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a run is a run of: the names that stand first in its summary."""
+
+    name: str
+    seed: int
+    method: str
+    selection: str
+    model: str
+    dataset: str
+    backend: str
+
+
+def target_name(target: float) -> str:
+    """Return the key of a target accuracy in `time_to_accuracy_s`: 0.5 is "0.5"."""
+    return f"{target:g}"
+
+
+class Tally:
+    """Running totals of a run. `add` takes every row; `summary` may be asked at any time.
+
+    Accuracies and the clock come from round rows; traffic, memory and participation from flight rows, so that
+    flights that never reached an aggregation count as well.
+    """
+
+    def __init__(self, samples_per_device: ArrayLike, *, targets: tuple[float, ...] = ()) -> None:
+        self._samples = np.asarray(samples_per_device, dtype=np.int64)
+        self._took_part = np.zeros(len(self._samples), dtype=np.bool_)
+        self._reached: dict[float, float | None] = dict.fromkeys(targets)
+        self._tail: deque[float] = deque(maxlen=TAIL_EVALUATIONS)
+        self._best: float | None = None
+        self._rounds = 0
+        self._virtual_time_s = 0.0
+        self._peak_memory_bytes = 0
+        self._bytes_down = 0
+        self._bytes_up = 0
+        self._arrived = 0
+        self._dropped = 0
+
+    def add(self, row: Row) -> None:
+        """Take in one row."""
+        if isinstance(row, RoundRow):
+            self._add_round(row)
+        elif isinstance(row, FlightRow):
+            self._add_flight(row)
+
+    def _add_round(self, row: RoundRow) -> None:
+        self._rounds += 1
+        self._virtual_time_s = float(row.virtual_time_s)
+        if row.test_accuracy is None:
+            return
+        accuracy = float(row.test_accuracy)
+        self._tail.append(accuracy)
+        self._best = accuracy if self._best is None else max(self._best, accuracy)
+        for target, reached_s in self._reached.items():
+            if reached_s is None and accuracy >= target:
+                self._reached[target] = self._virtual_time_s
+
+    def _add_flight(self, row: FlightRow) -> None:
+        self._bytes_down += int(row.bytes_down)
+        self._bytes_up += int(row.bytes_up)
+        self._peak_memory_bytes = max(self._peak_memory_bytes, int(row.peak_memory_bytes))
+        if row.outcome == "arrived":
+            self._arrived += 1
+            self._took_part[row.device] = True
+        else:
+            self._dropped += 1
+
+    @property
+    def data_share(self) -> float:
+        """Share of all training samples held by devices of which at least one flight arrived; 0 without samples."""
+        total = int(self._samples.sum())
+        return int(self._samples[self._took_part].sum()) / total if total else 0.0
+
+    def summary(
+        self, identity: Identity, *, participation_rate: float, proxy: str | None, wall_time_s: float, digest: str
+    ) -> dict[str, Any]:
+        """Return the content of `summary.json`; accuracies are None where nothing was tested."""
+        return {
+            **dataclasses.asdict(identity),
+            "rounds": self._rounds,
+            "virtual_time_s": self._virtual_time_s,
+            "final_accuracy": self._tail[-1] if self._tail else None,
+            "tail_accuracy": sum(self._tail) / len(self._tail) if self._tail else None,
+            "best_accuracy": self._best,
+            "time_to_accuracy_s": {target_name(target): reached_s for target, reached_s in self._reached.items()},
+            "participation_rate": float(participation_rate),
+            "data_share": self.data_share,
+            "peak_memory_bytes": self._peak_memory_bytes,
+            "bytes_down": self._bytes_down,
+            "bytes_up": self._bytes_up,
+            "flights_arrived": self._arrived,
+            "flights_dropped": self._dropped,
+            "proxy": proxy,
+            "wall_time_s": float(wall_time_s),
+            "digest": digest,
+        }

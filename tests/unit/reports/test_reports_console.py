@@ -1,0 +1,195 @@
+import io
+import itertools
+import os
+import pty
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from neulite_sim.reports import rehearsal
+from neulite_sim.reports.board import Board
+from neulite_sim.reports.console import LiveConsole, dashboard, print_table, rich_table, run_console, summary_panel
+from neulite_sim.reports.plain import PlainConsole, QuietConsole
+from neulite_sim.reports.table import TextTable
+from neulite_sim.results.rows import Notice, RoundRow
+
+
+def board_after(rounds, **changes):
+    board = Board(clock=iter(range(10**9)).__next__)
+    for event in rehearsal.events(rounds):
+        board.notify(replace(event, **changes) if hasattr(event, "thresholds") else event)
+    return board
+
+
+def drawn(content, width=80, height=24):
+    file = io.StringIO()
+    Console(file=file, width=width, height=height, legacy_windows=False).print(content)
+    return file.getvalue()
+
+
+def terminal(width=80, height=24):
+    return Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+
+
+@pytest.mark.parametrize("rounds", [0, 24])
+def test_view_fits_terminals_of_any_size(rounds):
+    board = board_after(rounds)
+    for width, height in itertools.product((20, 40, 75, 76, 110, 200), (5, 10, 16, 24, 32, 50)):
+        lines = drawn(dashboard(board, width=width, height=height), width, height).splitlines()
+        assert len(lines) == height
+        assert max(map(len, lines)) <= width
+
+
+def test_view_before_the_start_says_that_it_prepares():
+    assert "preparing the run" in drawn(dashboard(Board(), width=80, height=24))
+
+
+def test_small_view_shows_every_panel():
+    text = drawn(dashboard(board_after(60), width=80, height=24))
+    for part in ("rehearsal", "round 60", "accuracy", "devices", "memory of the fleet", "last rounds", "60 / 60"):
+        assert part in text
+    assert "stage-1 424 MB: 72 devices fit" in text
+    assert "full 712 MB: 28 devices fit" in text
+    assert "accuracy is of a proxy: resnet18 at width 0.25 on 16x16 images" in text
+    assert "! round 20: a training actor stopped and was replaced" in text
+
+
+def test_view_without_proxy_does_not_speak_of_one():
+    assert "proxy" not in drawn(dashboard(board_after(8, proxy=None), width=80, height=24))
+
+
+def test_view_of_a_run_without_targets_and_limits_has_no_bars_for_them():
+    board = board_after(8, targets=(), stop_accuracy=None, max_virtual_time_s=None)
+    text = drawn(dashboard(board, width=80, height=24))
+    assert "every target reached" in text
+    assert "48h" not in text
+    assert "at most" not in text
+
+
+def test_view_of_a_fleet_of_a_million_shortens_its_counts():
+    board = board_after(8, available_memory_bytes=tuple(range(240_000_000, 900_000_000, 660)), num_devices=10**6)
+    text = drawn(dashboard(board, width=80, height=24))
+    assert "1M devices, 100 % can train" in text
+    assert "stage-1 424 MB: 721k devices fit" in text
+
+
+def test_view_of_a_run_that_trains_nothing_has_no_test():
+    board = Board(clock=iter(range(10**9)).__next__)
+    for event in rehearsal.events(8):
+        board.notify(replace(event, test_accuracy=None, train_loss=None) if isinstance(event, RoundRow) else event)
+    text = drawn(dashboard(board, width=80, height=24))
+    assert "no test yet" in text
+    assert "0.5 in -" in text
+
+
+def test_summary_panel_fits_eighty_columns_without_breaking_a_fact():
+    text = drawn(summary_panel(rehearsal.summary(40), run_dir="runs/rehearsal-42"))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "│ results        runs/rehearsal-42 " in text
+    assert "│ digest         5f5f5f5f5f5f5f5f... " in text
+
+
+def test_long_folder_is_never_cut():
+    text = drawn(summary_panel(rehearsal.summary(40), run_dir="runs/" + "x" * 100), width=60)
+    assert text.count("x") >= 100
+
+
+def test_console_is_chosen_by_where_it_writes():
+    assert isinstance(run_console(terminal(), quiet=False), LiveConsole)
+    assert isinstance(run_console(Console(file=io.StringIO()), quiet=False), PlainConsole)
+    assert isinstance(run_console(terminal(), quiet=True), QuietConsole)
+
+
+def test_terminal_that_cannot_draw_gets_plain_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(run_console(terminal(), quiet=False), PlainConsole)
+
+
+def test_plain_lines_survive_an_output_of_ascii():
+    raw = io.BytesIO()
+    output = io.TextIOWrapper(raw, encoding="ascii")
+    run_console(Console(file=output), quiet=False).notify(Notice(message="größe [bold]x[/bold]"))
+    assert raw.getvalue() == b"! gr??e [bold]x[/bold]\n"
+
+
+def test_live_console_leaves_notices_and_the_summary_on_the_screen():
+    console = terminal()
+    with LiveConsole(console) as live:
+        for event in rehearsal.events(24):
+            live.notify(event)
+    live.finish(rehearsal.summary(24), run_dir="runs/rehearsal-42")
+    text = console.file.getvalue()
+    left = text[text.index("\x1b[?1049l") :]
+    assert "! round 20: a training actor stopped and was replaced" in left
+    assert "0.8214 final" in left
+    assert "stopped after" not in left
+
+
+def test_live_console_of_a_failed_run_says_how_far_it_came():
+    console = terminal()
+
+    def fail():
+        with LiveConsole(console) as live:
+            for event in rehearsal.events(3):
+                live.notify(event)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert "stopped after 3 rounds, virtual " in console.file.getvalue().split("\x1b[?1049l")[1]
+
+
+def test_text_that_others_print_under_the_live_view_becomes_a_notice():
+    console, before = terminal(), (sys.stdout, sys.stderr)
+    with LiveConsole(console):
+        print("half a line, ", end="")
+        print("\x1b[31mthen the rest\x1b[0m")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            sys.stderr.write("a warning\n")
+    assert (sys.stdout, sys.stderr) == before
+    left = console.file.getvalue().split("\x1b[?1049l")[1]
+    assert "! half a line, then the rest" in left
+    assert "! a warning" in left
+
+
+def test_streams_under_the_live_view_still_have_their_file_number(capfd):
+    with LiveConsole(terminal()):
+        assert isinstance(sys.stderr.fileno(), int)
+
+
+def test_table_is_drawn_on_a_terminal_and_plain_elsewhere():
+    table = TextTable(headers=("name", "peak"), rows=(("[x]", "9 MB"),), numeric=frozenset({"peak"}), notes=("a note",))
+    pipe, screen = Console(file=io.StringIO(), width=10), terminal()
+    print_table(pipe, table)
+    print_table(screen, table)
+    assert pipe.file.getvalue() == table.text() + "\n"
+    assert "─" in screen.file.getvalue()
+    assert "[x]" in screen.file.getvalue()
+    assert "a note" in drawn(rich_table(table))
+
+
+def test_rehearsal_runs_as_a_program_on_a_real_terminal_and_in_a_pipe():
+    command = [sys.executable, "-m", "neulite_sim.reports.console", "2"]
+    piped = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert piped.stderr == ""
+    assert "\x1b" not in piped.stdout
+    assert "round 2/2 | virtual " in piped.stdout
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "LINES": "24", "COLUMNS": "80"}
+    subprocess.run(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, check=True)
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 1 << 16):
+            shown += piece
+    except OSError:
+        pass
+    os.close(ours)
+    assert b"\x1b[?1049h" in shown
+    assert b"memory of the fleet" in shown
+    assert b"0.8214 final" in shown.split(b"\x1b[?1049l")[1]

@@ -1,0 +1,76 @@
+import pytest
+
+from neulite_sim.reports import rehearsal
+from neulite_sim.reports.plain import PlainConsole, QuietConsole
+
+
+class Clock:
+    """Gives the time since the run began; every event of the rehearsal takes `step_s`."""
+
+    now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def play(rounds, step_s):
+    said, clock = [], Clock()
+    with PlainConsole(said.append, clock=clock) as console:
+        for event in rehearsal.events(rounds):
+            clock.now_s += step_s
+            console.notify(event)
+    return said
+
+
+def test_fast_run_says_its_start_its_first_and_its_last_round():
+    said = play(8, step_s=0.001)
+    assert [line.split(" ")[0] for line in said] == ["rehearsal:", "accuracy", "memory:", "results", "round", "round"]
+    assert said[-2].startswith("round 1/8")
+    assert said[-1].startswith("round 8/8")
+
+
+def test_tested_rounds_are_said_at_most_every_five_seconds():
+    rounds = [line for line in play(40, step_s=0.1) if line.startswith("round")]
+    assert [line.split("/")[0] for line in rounds[:4]] == ["round 1", "round 8", "round 16", "round 24"]
+
+
+def test_last_round_is_not_said_twice():
+    rounds = [line for line in play(8, step_s=5.0) if line.startswith("round 8/8")]
+    assert len(rounds) == 1
+
+
+def test_slow_rounds_give_a_sign_of_life():
+    said = play(2, step_s=31.0)
+    assert "round 1 | stage-1 | 3 trained, 7 to go" in said
+
+
+def test_notices_are_said_at_once():
+    assert "! round 20: a training actor stopped and was replaced" in play(24, step_s=0.0)
+
+
+def test_failed_run_says_how_far_it_came():
+    said = []
+
+    def fail():
+        with PlainConsole(said.append) as console:
+            for event in rehearsal.events(3):
+                console.notify(event)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert said[-1].startswith("stopped after 3 rounds, virtual ")
+
+
+def test_summary_comes_last():
+    said = []
+    PlainConsole(said.append).finish(rehearsal.summary(4), run_dir="runs/x")
+    assert said[0].splitlines()[-1].split() == ["results", "runs/x"]
+
+
+def test_quiet_console_says_nothing(capfd):
+    with QuietConsole() as console:
+        for event in rehearsal.events(4):
+            console.notify(event)
+    console.finish(rehearsal.summary(4))
+    assert capfd.readouterr() == ("", "")

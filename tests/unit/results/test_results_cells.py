@@ -1,0 +1,99 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from neulite_sim.errors import DataNotFoundError
+from neulite_sim.results.cells import FILES, column_types, plain, scan_rows, texts
+from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, columns
+
+DENIALS = "round,reason,submodel,devices,shortfall_bytes_min,shortfall_bytes_median,shortfall_bytes_max\n"
+
+
+def test_every_column_of_every_row_type_is_a_number_or_a_text():
+    for kind in FILES:
+        assert tuple(column_types(kind)) == columns(kind)
+
+
+def test_optional_columns_are_known_as_such():
+    types = column_types(RoundRow)
+    assert types["train_loss"] == (float, True)
+    assert types["round"] == (int, False)
+
+
+def test_column_of_another_type_is_refused():
+    @dataclass
+    class Strange:
+        flag: list
+
+    with pytest.raises(TypeError, match=r"Strange\.flag is <class 'list'>; a column holds int, float, str"):
+        column_types(Strange)
+
+
+def test_optional_text_column_is_refused_because_none_and_empty_would_look_the_same():
+    @dataclass
+    class Ambiguous:
+        reason: str | None
+
+    with pytest.raises(TypeError, match=r"Ambiguous\.reason is str \| None"):
+        column_types(Ambiguous)
+
+
+def test_numpy_scalars_and_whole_floats_become_what_the_column_says():
+    cells = {"flight": np.int64(3), "dispatched_s": 7, "loss": np.float32(0.25)}
+    assert plain(FlightRow, cells) == {"flight": 3, "dispatched_s": 7.0, "loss": 0.25}
+    assert [type(value) for value in plain(FlightRow, cells).values()] == [int, float, float]
+
+
+def test_fraction_in_a_whole_number_column_is_refused_rather_than_cut():
+    with pytest.raises(TypeError):
+        plain(FlightRow, {"flight": 2.5})
+
+
+def test_none_is_an_empty_cell_and_floats_are_exact():
+    assert texts(FlightRow, {"ended_s": 0.1 + 0.2, "loss": None}) == ["0.30000000000000004", ""]
+
+
+def test_unfinished_last_line_of_a_killed_run_is_passed_over(tmp_path):
+    path = tmp_path / "denials.csv"
+    for torn in ("2,mem", "2,memory,stage-1,4,1,2,34"):
+        path.write_text(DENIALS + f"1,memory,stage-1,4,1,2,3\n{torn}")
+        assert [row["round"] for row in scan_rows(path, DenialRow)] == [1]
+
+
+def test_last_line_cut_inside_a_quoted_text_is_passed_over(tmp_path):
+    path = tmp_path / "denials.csv"
+    path.write_text(DENIALS + '1,memory,stage-1,4,,,\n2,"two\nlines')
+    assert [row["shortfall_bytes_min"] for row in scan_rows(path, DenialRow)] == [None]
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"rounds\.csv: cannot be read: No such file"):
+        list(scan_rows(tmp_path / "rounds.csv", RoundRow))
+
+
+def test_missing_columns_are_named(tmp_path):
+    path = tmp_path / "denials.csv"
+    path.write_text("round,reason,submodel\n")
+    with pytest.raises(DataNotFoundError, match="has no column devices, shortfall_bytes_min"):
+        list(scan_rows(path, DenialRow))
+
+
+def test_cell_that_is_no_number_is_named_with_its_line(tmp_path):
+    path = tmp_path / "denials.csv"
+    path.write_text(DENIALS + "1,memory,stage-1,4,,,\n2,memory,stage-1,many,,,\n")
+    with pytest.raises(DataNotFoundError, match=r"denials\.csv:3: devices is 'many', not a whole number"):
+        list(scan_rows(path, DenialRow))
+
+
+def test_line_with_too_few_cells_in_the_middle_is_named(tmp_path):
+    path = tmp_path / "denials.csv"
+    path.write_text(DENIALS + "1,memory\n2,memory,stage-1,4,,,\n")
+    with pytest.raises(DataNotFoundError, match=r"denials\.csv:2: has 2 cells, not 7"):
+        list(scan_rows(path, DenialRow))
+
+
+def test_columns_of_a_later_version_are_passed_over(tmp_path):
+    path = tmp_path / "denials.csv"
+    path.write_text("extra," + DENIALS + "x,1,memory,stage-1,4,,,\n")
+    assert [row["round"] for row in scan_rows(path, DenialRow)] == [1]
