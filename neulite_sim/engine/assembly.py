@@ -17,7 +17,7 @@ from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.population.sampling import build_population
 from neulite_sim.population.table import Integers, Population
-from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.profiling.ledger import Ledger, merges_last_batch
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.registry import Choice, component
 from neulite_sim.scenario.schema import Scenario, Training
@@ -57,8 +57,7 @@ def assemble(scenario: Scenario) -> Costing:
     population = build_population(scenario.population, scenario.seed)
     partition = _partition(scenario, dataset)
     method = build_method(scenario, charged)
-    profiles = profile_all(method, charged, charged_training)
-    ledger = Ledger(profiles, population, _charged_samples(scenario, partition), epochs=charged_training.epochs)
+    ledger = _ledger(method, charged, charged_training, population, _charged_samples(scenario, partition))
     return Costing(
         scenario=scenario,
         charged=charged,
@@ -116,9 +115,7 @@ def _overridden(training: Training, section: Any) -> Training:
 def _partition(scenario: Scenario, dataset: Dataset) -> Partition:
     choice: Choice = scenario.data.options.partition
     deal = component("partition", choice.kind).build(choice.options)
-    partition: Partition = deal(
-        dataset.train_labels, scenario.population.devices, stream(scenario.seed, "partition")
-    )
+    partition: Partition = deal(dataset.train_labels, scenario.population.devices, stream(scenario.seed, "partition"))
     return partition
 
 
@@ -126,6 +123,17 @@ def _charged_samples(scenario: Scenario, partition: Partition) -> Integers:
     if scenario.workload.samples_per_device is None:
         return partition.sizes
     return np.full(partition.num_devices, scenario.workload.samples_per_device, dtype=np.int64)
+
+
+def _ledger(
+    method: Method, charged: Blueprint, training: Training, population: Population, num_samples: Integers
+) -> Ledger:
+    merged = None
+    if merges_last_batch(num_samples, training.batch_size).any():
+        larger = training.model_copy(update={"batch_size": training.batch_size + 1})
+        merged = profile_all(method, charged, larger)
+    profiles = profile_all(method, charged, training)
+    return Ledger(profiles, population, num_samples, epochs=training.epochs, merged_profiles=merged)
 
 
 def build_method(scenario: Scenario, charged: Blueprint) -> Method:
@@ -170,9 +178,9 @@ def require_somebody(costing: Costing) -> None:
     best = int(np.argmax(memory))
     raise InfeasibleError(
         f"no device can train anything with method {costing.scenario.method.kind}: its smallest submodel {smallest} "
-        f"needs {format_bytes(needed)} at batch {ledger.profiles[smallest].batch_size}, the largest available memory "
-        f"is {format_bytes(int(memory[best]))} (device {int(owners[best])}), {format_bytes(needed - int(memory[best]))} "
-        "too little; raise population.available_memory, lower the batch size that is charged (workload.batch_size), "
+        f"needs {format_bytes(needed)} at batch {ledger.profiles[smallest].batch_size}; the largest available memory "
+        f"is {format_bytes(int(memory[best]))} (device {int(owners[best])}), which is "
+        f"{format_bytes(needed - int(memory[best]))} too little; raise population.available_memory, lower the batch size that is charged (workload.batch_size), "
         "or choose a method with smaller submodels"
     )
 

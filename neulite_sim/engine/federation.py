@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-
 import numpy as np
 
 from neulite_sim.engine.assembly import Costing
@@ -55,7 +54,7 @@ class Federation:
         return self._rounds >= self._scenario.stop.rounds or self._testing.target_reached
 
     def dispatch(self, at_s: float) -> Sequence[FlightPlan]:
-        """Choose among the offers of this moment, plan the flights, and start the training of those that will arrive."""
+        """Choose among the offers of now, plan the flights, and start the training of those that will arrive."""
         proposal, num_online = self._proposal(at_s)
         rng = stream(self._scenario.seed, "selection", self._rounds, self._flights)
         count = self._scenario.selection.options.devices_per_round
@@ -154,8 +153,7 @@ class Federation:
         return learning_rate(self._costing.trained_training, number, self._scenario.stop.rounds)
 
     def _submit(self, plan: FlightPlan) -> int:
-        ledger = self._costing.ledger
-        available = int(self._costing.population.available_memory_bytes[plan.device])
+        cost = self._costing.ledger.cost(plan.submodel, plan.device)
         task = LocalTask(
             flight=plan.flight,
             device=plan.device,
@@ -163,8 +161,8 @@ class Federation:
             version=self.state.version,
             seed=self._scenario.seed,
             learning_rate=self._learning_rate(),
-            peak_memory_bytes=ledger.profiles[plan.submodel].peak_memory_bytes,
-            available_memory_bytes=available if self._method.enforces_memory else None,
+            peak_memory_bytes=cost.peak_memory_bytes,
+            available_memory_bytes=cost.available_memory_bytes if self._method.enforces_memory else None,
         )
         return self._backend.submit_training(task, self._method.payload(self.state, plan.submodel))
 

@@ -21,6 +21,7 @@ from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.scenario.loading import dump_scenario, scenario_hash
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.timeline.contract import run_protocol
+from neulite_sim.training.contract import Backend
 from neulite_sim.units import format_bytes
 
 
@@ -97,7 +98,7 @@ def simulate(
 
 def _run(
     costing: assembly.Costing,
-    backend: assembly.Backend,
+    backend: Backend,
     sink: Sink,
     observers: Sequence[Observer],
     run_dir: Path | None,
@@ -198,5 +199,3 @@ def _started(costing: assembly.Costing, rate: float, run_dir: Path | None) -> Ru
         proxy=describe_proxy(scenario),
         run_dir=str(run_dir) if run_dir else None,
     )
-
-

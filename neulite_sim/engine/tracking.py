@@ -130,6 +130,9 @@ class Recorder:
     def _bytes_up(self, plan: FlightPlan) -> int:
         return self._costing.ledger.profiles[plan.submodel].bytes_up if plan.has_arrived else 0
 
+    def _peak_memory_bytes(self, plan: FlightPlan) -> int:
+        return self._costing.ledger.cost(plan.submodel, plan.device).peak_memory_bytes
+
     def _flight_row(self, plan: FlightPlan, learned: Learned | None) -> FlightRow:
         population = self._costing.population
         return FlightRow(
@@ -145,7 +148,7 @@ class Recorder:
             ended_s=plan.ended_s,
             outcome=plan.outcome,
             reason=plan.reason,
-            peak_memory_bytes=self._costing.ledger.profiles[plan.submodel].peak_memory_bytes,
+            peak_memory_bytes=self._peak_memory_bytes(plan),
             available_memory_bytes=int(population.available_memory_bytes[plan.device]),
             samples=int(self._costing.partition.sizes[plan.device]),
             bytes_down=self._bytes_down(plan),
@@ -173,9 +176,7 @@ class Recorder:
             learning_rate=facts.learning_rate,
             bytes_down=sum(map(self._bytes_down, facts.plans)),
             bytes_up=sum(map(self._bytes_up, facts.plans)),
-            peak_memory_bytes=max(
-                (self._costing.ledger.profiles[plan.submodel].peak_memory_bytes for plan in facts.plans), default=0
-            ),
+            peak_memory_bytes=max(map(self._peak_memory_bytes, facts.plans), default=0),
             skipped_terms=sum(item.skipped_terms for item in facts.learned.values()),
             wall_time_s=facts.wall_time_s,
         )

@@ -1,12 +1,12 @@
-"""Effective movement: has a block stopped going anywhere?
+"""Effective movement: whether a block has stopped going anywhere.
 
 With updates U_k = w_k - w_{k-1} of a block's weights and a window of H updates,
 
     EM_k = |sum_{h<H} U_{k-h}|_1 / sum_{h<H} |U_{k-h}|_1   in [0, 1],
 
-1 while every update goes the same way and near 0 when they cancel (ProFL, Wu et al., KDD 2025, and its published
-code, `model_growing_stage1.py`). A block counts as converged when the least-squares slope of the latest EM values has stayed
-under a threshold for a number of evaluations.
+1 while every update goes the same way and near 0 when they cancel (ProFL, Wu et al., KDD 2025, and its published code).
+A block counts as converged when the least-squares slope of the latest EM values has stayed under a threshold for a
+number of evaluations.
 """
 
 from __future__ import annotations

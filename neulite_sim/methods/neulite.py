@@ -11,7 +11,7 @@ the block before and its own output module; the global model is the pool with th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -41,7 +41,7 @@ class NeuLiteOptions(Options):
     """False: no co-trained tail, and output modules without surrogates (the paper's second ablation)."""
     schedule: Literal["cyclic", "sequential"] = "cyclic"
     """`cyclic`: one stage per round, in turn. `sequential`: a block is trained until it has converged, then frozen."""
-    convergence: Convergence = Convergence()
+    convergence: Convergence = Field({}, validate_default=True)
     """When the sequential schedule moves on."""
     lambda_x: tuple[float, float] = (0.5, 0.05)
     """Weight of nHSIC(X; Z) in the first and in the last stage, linear between; the paper asks for a falling one."""
@@ -90,7 +90,7 @@ class _Memory:
 
     names: tuple[Mapping[str, str], ...]
     sequence_stage: int = 1
-    movement: Movement = Movement()
+    movement: Movement = field(default_factory=Movement)
 
 
 class NeuLite(Method):
@@ -147,7 +147,7 @@ class NeuLite(Method):
         return State(version=0, tensors=tensors, extra=_Memory(names=tuple(names)))
 
     def _global_name(self, name: str, stage: int) -> str:
-        """Return the state's name of a stage's tensor; shared surrogates carry the number of the block they stand for."""
+        """Return the state's name of a stage's tensor; shared surrogates are numbered by the block they stand for."""
         if self._options.output_modules == "private" or not name.startswith("outputs."):
             return name
         _, _, part, *rest = name.split(".")
@@ -156,7 +156,7 @@ class NeuLite(Method):
         return ".".join(("outputs", "shared", part, *rest))
 
     def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer of the round's stage to whoever fits it. Stages that fit no device of the fleet are skipped."""
+        """Return an offer of the round's stage to whoever fits it; stages that fit no device at all are skipped."""
         submodel = self.submodels[self._stage_now(state, ledger) - 1]
         return offer_one(ledger, submodel, candidates, stage=submodel)
 

@@ -42,7 +42,7 @@ class _SquaredDistances(torch.autograd.Function):
         """Return |x_i - x_j|^2, `[B, B]`, float64."""
         ctx.save_for_backward(features_BD)
         gram_BB = features_BD.new_zeros((features_BD.shape[0],) * 2, dtype=torch.float64)
-        for chunk_BD in features_BD.split(_CHUNK_FEATURES, dim=1):
+        for chunk_BD in torch.split(features_BD, _CHUNK_FEATURES, dim=1):
             centred_BD = _centred(chunk_BD)
             gram_BB.addmm_(centred_BD, centred_BD.T)
         norms_B = gram_BB.diagonal()
@@ -57,7 +57,7 @@ class _SquaredDistances(torch.autograd.Function):
         weights_BB = gradients[0] + gradients[0].T
         laplacian_BB = torch.diag(weights_BB.sum(dim=1)).sub_(weights_BB)
         result_BD = torch.empty_like(features_BD)
-        chunks = features_BD.split(_CHUNK_FEATURES, dim=1), result_BD.split(_CHUNK_FEATURES, dim=1)
+        chunks = (torch.split(tensor, _CHUNK_FEATURES, dim=1) for tensor in (features_BD, result_BD))
         for chunk_BD, target_BD in zip(*chunks, strict=True):
             target_BD.copy_(laplacian_BB @ _centred(chunk_BD) * 2)
         return result_BD
@@ -78,7 +78,7 @@ def _centred_kernel(distances_BB: Tensor, dimension: int, sigma: float) -> Tenso
 
 def feature_kernel(features_BD: Tensor, sigma: float) -> Tensor:
     """Return the centred kernel `[B, B]` (float64) of features `[B, D]`, differentiable in the features."""
-    distances_BB = _SquaredDistances.apply(features_BD)
+    distances_BB = _SquaredDistances.apply(features_BD)  # type: ignore[no-untyped-call]
     return _centred_kernel(distances_BB, features_BD.shape[1], sigma)
 
 
@@ -107,4 +107,5 @@ def _regularised(kernel_BB: Tensor, epsilon: float) -> Tensor:
     """Return HKH (HKH + eps m I)^-1; the two factors commute, so a left solve gives the same matrix."""
     num_samples = kernel_BB.shape[0]
     ridge_BB = torch.eye(num_samples, dtype=kernel_BB.dtype, device=kernel_BB.device) * (epsilon * num_samples)
-    return torch.linalg.solve(kernel_BB + ridge_BB, kernel_BB)
+    solved_BB: Tensor = torch.linalg.solve(kernel_BB + ridge_BB, kernel_BB)
+    return solved_BB

@@ -51,19 +51,37 @@ def step_seconds(profile: Profile, device: DeviceClass, batch_share: float = 1.0
     return float(np.maximum(compute_s, memory_s).sum()) + overhead_s
 
 
+def merges_last_batch(num_samples: Integers, batch_size: int) -> Flags:
+    """Return which devices train a batch of `batch_size` + 1, because one sample alone cannot feed BatchNorm."""
+    merges: Flags = (num_samples > batch_size) & (num_samples % batch_size == 1) & (batch_size > 1)
+    return merges
+
+
 class Ledger:
     """Costs of a method's submodels on a population, computed once per submodel and device class.
 
     `num_samples[d]` is what device d is charged for: its own samples, or the workload's `samples_per_device`.
+    `merged_profiles` are those at one sample more than the batch size: a device whose last batch would hold one
+    sample merges it into the batch before, and needs the memory of that.
     """
 
     def __init__(
-        self, profiles: Mapping[str, Profile], population: Population, num_samples: Integers, *, epochs: int
+        self,
+        profiles: Mapping[str, Profile],
+        population: Population,
+        num_samples: Integers,
+        *,
+        epochs: int,
+        merged_profiles: Mapping[str, Profile] | None = None,
     ) -> None:
         self.profiles = dict(profiles)
         self.population = population
         self.num_samples = num_samples
         self.epochs = epochs
+        self._merged_profiles = dict(merged_profiles or {})
+        batch_size = next(iter(self.profiles.values())).batch_size
+        self._merges = merges_last_batch(num_samples, batch_size)
+        assert not self._merges.any() or self._merged_profiles.keys() == self.profiles.keys()
         self._compute_s = {name: self._compute_column(item) for name, item in self.profiles.items()}
 
     def _compute_column(self, profile: Profile) -> Floats:
@@ -79,14 +97,21 @@ class Ledger:
             seconds[members] = whole_batches[members] * whole_step_s + np.array(rest_step_s)[positions]
         return seconds * self.epochs
 
+    def peak_memory_bytes(self, submodel: str) -> Integers:
+        """Return the predicted peak of every device; it differs only where a last batch is merged."""
+        peak = np.full(self.population.num_devices, self.profiles[submodel].peak_memory_bytes, dtype=np.int64)
+        if self._merges.any():
+            peak[self._merges] = self._merged_profiles[submodel].peak_memory_bytes
+        return peak
+
     def fits(self, submodel: str) -> Flags:
         """Return for every device whether its available memory holds the submodel's predicted peak."""
-        return self.population.available_memory_bytes >= self.profiles[submodel].peak_memory_bytes
+        enough: Flags = self.population.available_memory_bytes >= self.peak_memory_bytes(submodel)
+        return enough
 
     def shortfall_bytes(self, submodel: str) -> Integers:
         """Return for every device how many bytes are missing, zero where the submodel fits."""
-        missing = self.profiles[submodel].peak_memory_bytes - self.population.available_memory_bytes
-        return np.maximum(missing, 0)
+        return np.maximum(self.peak_memory_bytes(submodel) - self.population.available_memory_bytes, 0)
 
     def download_s(self, submodel: str, devices: Integers) -> Floats:
         """Return seconds in which each device receives the submodel."""
@@ -105,11 +130,7 @@ class Ledger:
 
     def total_s(self, submodel: str, devices: Integers) -> Floats:
         """Return seconds from dispatch to arrival of each device, before jitter."""
-        return (
-            self.download_s(submodel, devices)
-            + self.compute_s(submodel, devices)
-            + self.upload_s(submodel, devices)
-        )
+        return self.download_s(submodel, devices) + self.compute_s(submodel, devices) + self.upload_s(submodel, devices)
 
     def cost(self, submodel: str, device: int) -> Cost:
         """Return the cost of one submodel on one device."""
@@ -120,7 +141,7 @@ class Ledger:
             download_s=float(self.download_s(submodel, one)[0]),
             compute_s=float(self.compute_s(submodel, one)[0]),
             upload_s=float(self.upload_s(submodel, one)[0]),
-            peak_memory_bytes=self.profiles[submodel].peak_memory_bytes,
+            peak_memory_bytes=int(self.peak_memory_bytes(submodel)[device]),
             available_memory_bytes=int(self.population.available_memory_bytes[device]),
         )
 

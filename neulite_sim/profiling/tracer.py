@@ -8,6 +8,7 @@ an operator and the process itself are not in it.
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ class OperatorCost:
     bytes_moved: int
 
 
-class StepTracer(TorchDispatchMode):
+class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Dispatch mode that keeps the live bytes per category, the split at their peak, and the operators.
 
     Tensors that exist before the mode sees them are told with `mark`; whatever an operator makes is `temporaries`
@@ -56,7 +57,7 @@ class StepTracer(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._live: dict[int, tuple[weakref.ref[Any], int, str]] = {}
         self._bytes = dict.fromkeys((category.name for category in fields(MemoryBytes)), 0)
         self.reset()
@@ -90,14 +91,15 @@ class StepTracer(TorchDispatchMode):
         if known is None:
             num_bytes = storage.nbytes()
             if num_bytes:
-                self._live[key] = (weakref.ref(storage, lambda _, key=key: self._forget(key)), num_bytes, category)
+                reference = weakref.ref(storage, functools.partial(self._forget, key))
+                self._live[key] = (reference, num_bytes, category)
                 self._add(category, num_bytes)
         elif moves and known[2] != category:
             self._live[key] = (known[0], known[1], category)
             self._bytes[known[2]] -= known[1]
             self._bytes[category] += known[1]
 
-    def _forget(self, key: int) -> None:
+    def _forget(self, key: int, _reference: weakref.ref[Any]) -> None:
         _, num_bytes, category = self._live.pop(key)
         self._add(category, -num_bytes)
 
@@ -169,7 +171,9 @@ def trace_steps(
     """
     tracer = StepTracer()
     hooks = [
-        parameter.register_post_accumulate_grad_hook(lambda p: tracer.mark([p.grad], "gradients"))
+        parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+            lambda leaf: tracer.mark([leaf.grad], "gradients")
+        )
         for parameter in module.parameters()
         if parameter.requires_grad
     ]
@@ -181,7 +185,7 @@ def trace_steps(
             tracer.reset()
             with tracer.saving():
                 value = loss(*batch)
-            value.backward()
+            value.backward()  # type: ignore[no-untyped-call]
             del value
             optimizer.step()
             tracer.mark(

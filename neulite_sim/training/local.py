@@ -15,7 +15,6 @@ from neulite_sim.models.trainee import Trainee
 from neulite_sim.scenario.schema import Training
 from neulite_sim.seeding import integer_seed, stream
 
-
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -42,15 +41,16 @@ def train_locally(
 ) -> LocalResult:
     """Train in place and return the result; the trainee must hold the payload's tensors.
 
-    `images_NCHW` are what the network sees, unless `transform` makes that of each batch (augmentation). The order of samples, augmentation and dropout depend on (root seed, device,
-    flight) alone. A last batch of one sample is merged into the one before: BatchNorm cannot train on one.
+    `images_NCHW` are what the network sees, unless `transform` makes that of each batch (augmentation). The order of
+    samples, augmentation and dropout depend on (root seed, device, flight) alone. A last batch of one sample is
+    merged into the one before: BatchNorm cannot train on one.
     """
     order = stream(task.seed, "batches", task.device, task.flight)
     generator = torch.Generator().manual_seed(integer_seed(task.seed, "augmentation", task.device, task.flight))
     optimizer = make_optimizer(trainee.parameters(), training, task.learning_rate)
     trainable = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
     means = _Means()
-    trainee.prepare()
+    trainee.prepare(has_batch_statistics=min(len(labels_N), training.batch_size) > 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(integer_seed(task.seed, "dropout", task.device, task.flight))
         for _ in range(training.epochs):

@@ -117,8 +117,7 @@ class RayPool:
         self._actor_class = ray.remote(DeviceActor).options(
             num_cpus=options.threads_per_worker if options.workers is None else 0, num_gpus=options.gpus_per_worker
         )
-        num_workers = options.workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // options.threads_per_worker)
-        self._slots = [_Slot(self._new_actor()) for _ in range(num_workers)]
+        self._slots = [_Slot(self._new_actor()) for _ in range(options.workers or _num_workers(options))]
         self._training: deque[_Job] = deque()
         self._evaluations: deque[_Job] = deque()
         self._running: dict[Any, _Running] = {}
@@ -236,6 +235,12 @@ def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:
     return SimulationError(f"{job.what} failed: {type(cause).__name__}: {cause}")
 
 
+def _num_workers(options: RayOptions) -> int:
+    """Return how many workers of the asked number of threads the cluster's processors hold, at least one."""
+    processors = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    return max(1, processors // options.threads_per_worker)
+
+
 def _start_ray(options: RayOptions) -> bool:
     """Connect to Ray and return whether this process started it; Ray's own messages stay off the console.
 
@@ -246,7 +251,7 @@ def _start_ray(options: RayOptions) -> bool:
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if options.address is not None:
             ray.init(address=options.address, **quiet)

@@ -102,7 +102,10 @@ DEGENERATE = {
     "two samples": (torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 1])),
     "one class": (torch.randn(4, 3, generator=torch.Generator().manual_seed(2)), torch.tensor([1, 1, 1, 1])),
     "constant features": (torch.full((4, 3), 7.0), torch.tensor([0, 1, 0, 1])),
-    "tiny features": (torch.randn(4, 3, generator=torch.Generator().manual_seed(3)) * 1e-30, torch.tensor([0, 1, 0, 1])),
+    "tiny features": (
+        torch.randn(4, 3, generator=torch.Generator().manual_seed(3)) * 1e-30,
+        torch.tensor([0, 1, 0, 1]),
+    ),
 }
 
 

@@ -40,7 +40,9 @@ def test_full_resnet18_peak_matches_an_independent_live_storage_trace(batch_size
 
 
 def test_full_resnet34_peak_matches_an_independent_live_storage_trace():
-    assert profiled(method("fedavg"), "full", model="resnet34").peak_memory_bytes / 1e6 == pytest.approx(1214.3, rel=0.001)
+    assert profiled(method("fedavg"), "full", model="resnet34").peak_memory_bytes / 1e6 == pytest.approx(
+        1214.3, rel=0.001
+    )
 
 
 @pytest.mark.parametrize(("stage", "expected_mb"), [("stage-1", 424.1), ("stage-2", 309.5)])
@@ -65,9 +67,7 @@ def test_late_stages_differ_from_the_trace_by_what_its_frozen_prefix_held(stage,
     assert found.peak_memory_bytes / 1e6 < expected_mb
 
 
-@pytest.mark.parametrize(
-    ("stage", "expected_mb"), [("stage-1", 468.6), ("stage-2", 354.0), ("stage-3", 228.7)]
-)
+@pytest.mark.parametrize(("stage", "expected_mb"), [("stage-1", 468.6), ("stage-2", 354.0), ("stage-3", 228.7)])
 def test_stages_with_projection_lie_within_eight_percent_of_the_trace(stage, expected_mb):
     """Above it by the second gradient of the block's map that nHSIC sends back, which the trace did not run."""
     assert profiled(method("neulite"), stage).peak_memory_bytes / 1e6 == pytest.approx(expected_mb, rel=0.08)
