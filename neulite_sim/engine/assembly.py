@@ -180,8 +180,8 @@ def require_somebody(costing: Costing) -> None:
         f"no device can train anything with method {costing.scenario.method.kind}: its smallest submodel {smallest} "
         f"needs {format_bytes(needed)} at batch {ledger.profiles[smallest].batch_size}; the largest available memory "
         f"is {format_bytes(int(memory[best]))} (device {int(owners[best])}), which is "
-        f"{format_bytes(needed - int(memory[best]))} too little; raise population.available_memory, lower the batch size that is charged (workload.batch_size), "
-        "or choose a method with smaller submodels"
+        f"{format_bytes(needed - int(memory[best]))} too little; raise population.available_memory, lower the batch "
+        "size that is charged (workload.batch_size), or choose a method with smaller submodels"
     )
 
 

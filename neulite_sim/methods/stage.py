@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from neulite_sim.methods.nhsic import Form, feature_kernel, label_kernel, nhsic
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.output import OutputModule, Surrogate, pooled_head
-from neulite_sim.models.trainee import Trainee
+from neulite_sim.models.trainee import Trainee, flattened
 
 ZSource = Literal["block", "module"]
 Operand = Literal["y", "x", "both"]
@@ -103,10 +103,10 @@ class StageTrainee(Trainee):
         images_BCHW, labels_B, block_map, final_map = parts
         z_map = block_map if rule.z_source == "block" else final_map
         projected_BD = self._output().project(final_map)
-        features_x_BD = projected_BD if rule.operand in ("x", "both") else z_map.flatten(1)
-        features_y_BD = projected_BD if rule.operand in ("y", "both") else z_map.flatten(1)
+        features_x_BD = projected_BD if rule.operand in ("x", "both") else flattened(z_map)
+        features_y_BD = projected_BD if rule.operand in ("y", "both") else flattened(z_map)
         with torch.no_grad():
-            images_BB = feature_kernel(images_BCHW.flatten(1), rule.sigma)
+            images_BB = feature_kernel(flattened(images_BCHW), rule.sigma)
             labels_BB = label_kernel(labels_B, self._num_classes, rule.sigma)
         kernel_x_BB = feature_kernel(features_x_BD, rule.sigma)
         kernel_y_BB = kernel_x_BB if features_x_BD is features_y_BD else feature_kernel(features_y_BD, rule.sigma)

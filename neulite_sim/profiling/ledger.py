@@ -111,7 +111,8 @@ class Ledger:
 
     def shortfall_bytes(self, submodel: str) -> Integers:
         """Return for every device how many bytes are missing, zero where the submodel fits."""
-        return np.maximum(self.peak_memory_bytes(submodel) - self.population.available_memory_bytes, 0)
+        missing: Integers = self.peak_memory_bytes(submodel) - self.population.available_memory_bytes
+        return np.maximum(missing, 0)
 
     def download_s(self, submodel: str, devices: Integers) -> Floats:
         """Return seconds in which each device receives the submodel."""

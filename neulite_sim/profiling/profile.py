@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neulite_sim.models.optimizer import make_optimizer
-from neulite_sim.models.trainee import Trainee
+from neulite_sim.models.trainee import LAYOUT, Trainee, lay_out
 from neulite_sim.profiling.tracer import MemoryBytes, OperatorCost, StepTracer, trace_steps
 from neulite_sim.scenario.schema import Training
 
@@ -88,9 +88,10 @@ def audit(
 
 
 def _trace(trainee: Trainee, input_shape: tuple[int, int, int], batch_size: int, training: Training) -> StepTracer:
+    lay_out(trainee)
     trainee.prepare()
     optimizer = make_optimizer(trainee.parameters(), training, training.learning_rate)
-    images = torch.randn(batch_size, *input_shape)
+    images = torch.randn(batch_size, *input_shape).contiguous(memory_format=LAYOUT)
     # Labels of one class would make the curriculum term vanish; two classes are valid for any problem.
     labels = torch.arange(batch_size) % 2
     return trace_steps(trainee, optimizer, lambda x, y: trainee.loss(x, y)[0], (images, labels))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from neulite_sim.data.batches import batch_slices
 from neulite_sim.methods.contract import LocalTask
 from neulite_sim.models.optimizer import make_optimizer
-from neulite_sim.models.trainee import Trainee
+from neulite_sim.models.trainee import LAYOUT, Trainee
 from neulite_sim.scenario.schema import Training
 from neulite_sim.seeding import integer_seed, stream
 
@@ -60,6 +60,7 @@ def train_locally(
                 images_BCHW, labels_B = images_NCHW[rows], labels_N[rows]
                 if transform is not None:
                     images_BCHW = transform(images_BCHW, generator)
+                images_BCHW = images_BCHW.contiguous(memory_format=LAYOUT)
                 optimizer.zero_grad(set_to_none=True)
                 loss, scalars = trainee.loss(images_BCHW, labels_B)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -68,7 +69,7 @@ def train_locally(
                 optimizer.step()
                 means.add(len(chosen), loss, scalars)
     state = trainee.state_dict()
-    tensors = {name: state[name].detach().cpu().clone() for name in trainee.upload_names()}
+    tensors = {name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()}
     return LocalResult(tensors=tensors, loss=means.loss, metrics=means.metrics)
 
 

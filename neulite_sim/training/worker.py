@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from neulite_sim.data.batches import augment_crop_flip, normalise
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
-from neulite_sim.models.trainee import Trainee, load_tensors
+from neulite_sim.models.trainee import Trainee, lay_out, load_tensors
 from neulite_sim.seeding import stream
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult, evaluate, recalibrate_batch_norm
@@ -60,6 +60,7 @@ class Worker:
         if submodel not in self._trainees:
             built = self._place.method.trainee(submodel, self._place.blueprint)
             self._trainees[submodel] = built.to(self._place.device)
+            lay_out(built)
         return self._trainees[submodel]
 
     def _seen(self, images_BCHW: Tensor) -> Tensor:
@@ -76,7 +77,9 @@ class Worker:
     def evaluate(self, tensors: Payload) -> EvaluationResult:
         """Return loss and accuracy of a global model on the test samples."""
         if self._evaluation_model is None:
-            self._evaluation_model = self._place.method.evaluation_model(self._place.blueprint).to(self._place.device)
+            built = self._place.method.evaluation_model(self._place.blueprint)
+            self._evaluation_model = built.to(self._place.device)
+            lay_out(built)
         model = self._evaluation_model
         load_tensors(model, tensors)
         if self._place.evaluation.batch_norm == "recalibrated":
