@@ -15,6 +15,7 @@ from neulite_sim.data.contract import Dataset, Partition
 from neulite_sim.errors import InfeasibleError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.trainee import FullModel, Trainee
 from neulite_sim.population.sampling import build_population
 from neulite_sim.population.table import Integers, Population
 from neulite_sim.profiling.ledger import Ledger, merges_last_batch
@@ -26,6 +27,10 @@ from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.contract import RoundProtocol
 from neulite_sim.training.contract import Backend, Workplace
 from neulite_sim.units import format_bytes
+
+
+REFERENCE = "full"
+"""The full model is profiled with every method: it is where the memory wall stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,17 +153,22 @@ def build_method(scenario: Scenario, charged: Blueprint) -> Method:
     return method
 
 
+def build_trainee(method: Method, submodel: str, blueprint: Blueprint) -> Trainee:
+    """Return a submodel of a method, or the full model as the reference that every method is compared with."""
+    return method.trainee(submodel, blueprint) if submodel in method.submodels else FullModel(blueprint)
+
+
 def profile_all(method: Method, charged: Blueprint, training: Training) -> dict[str, Profile]:
-    """Return the profile of every submodel of a method, in the method's order."""
+    """Return the profile of every submodel of a method, in the method's order, and of the full model."""
     return {
         submodel: profile(
             submodel,
-            lambda submodel=submodel: method.trainee(submodel, charged),  # type: ignore[misc]
+            lambda submodel=submodel: build_trainee(method, submodel, charged),  # type: ignore[misc]
             input_shape=charged.input_shape,
             batch_size=training.batch_size,
             training=training,
         )
-        for submodel in method.submodels
+        for submodel in dict.fromkeys((*method.submodels, REFERENCE))
     }
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from neulite_sim.engine.assembly import Costing
+from neulite_sim.engine.assembly import Costing, build_trainee
 from neulite_sim.profiling.profile import Profile, audit
 
 
 def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
     """Return participation rate and a mapping per submodel, in the shape that scripts rely on.
+
+    The full model stands last where the method does not train it itself, as a `reference`.
 
     With `audits` each submodel is really built and trained for two steps, and the tracked peak stands beside the
     prediction; that takes the memory it describes.
@@ -22,7 +24,7 @@ def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
     return {
         "scenario": costing.scenario.name,
         "participation_rate": rate,
-        "submodels": [_entry(costing, costing.ledger.profiles[name], audits=audits) for name in method.submodels],
+        "submodels": [_entry(costing, found, audits=audits) for found in costing.ledger.profiles.values()],
     }
 
 
@@ -30,6 +32,7 @@ def _entry(costing: Costing, profile: Profile, *, audits: bool) -> dict[str, Any
     entry: dict[str, Any] = {
         "method": costing.scenario.method.kind,
         "submodel": profile.submodel,
+        "is_reference": profile.submodel not in costing.method.submodels,
         "model": costing.charged.name,
         "batch_size": profile.batch_size,
         "parameters": profile.parameters,
@@ -44,7 +47,7 @@ def _entry(costing: Costing, profile: Profile, *, audits: bool) -> dict[str, Any
     }
     if audits:
         measured = audit(
-            lambda: costing.method.trainee(profile.submodel, costing.charged),
+            lambda: build_trainee(costing.method, profile.submodel, costing.charged),
             input_shape=costing.charged.input_shape,
             batch_size=profile.batch_size,
             training=costing.charged_training,

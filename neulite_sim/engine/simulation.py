@@ -109,7 +109,7 @@ def _run(
     rate = _participation_rate(costing)
     for observer in observers:
         observer.notify(_started(costing, rate, run_dir))
-    for message in _skipped(costing):
+    for message in (*costing.population.notes, *_skipped(costing)):
         recorder.notice(message)
     federation = Federation(costing, assembly.build_selector(scenario), backend, recorder)
     ended_s = run_protocol(assembly.build_protocol(scenario), federation, until_s=scenario.stop.virtual_time)
@@ -193,7 +193,7 @@ def _started(costing: assembly.Costing, rate: float, run_dir: Path | None) -> Ru
         max_virtual_time_s=scenario.stop.virtual_time,
         targets=_targets(scenario),
         stop_accuracy=scenario.stop.target_accuracy,
-        thresholds=tuple((name, ledger.profiles[name].peak_memory_bytes) for name in costing.method.submodels),
+        thresholds=tuple((name, found.peak_memory_bytes) for name, found in ledger.profiles.items()),
         available_memory_bytes=tuple(map(int, costing.population.available_memory_bytes)),
         participation_rate=rate,
         proxy=describe_proxy(scenario),

@@ -106,7 +106,7 @@ class RunStarted:
     targets: tuple[float, ...]
     stop_accuracy: float | None
     thresholds: tuple[tuple[str, int], ...]
-    """Submodels of the method and the peak memory, in bytes, that each needs."""
+    """Submodels of the method, and the full model beside them, and the peak memory in bytes that each needs."""
     available_memory_bytes: tuple[int, ...]
     """Available memory of every device, for a histogram."""
     participation_rate: float

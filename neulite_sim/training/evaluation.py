@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from neulite_sim.models.trainee import LAYOUT
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
@@ -28,7 +26,7 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Eval
     loss, correct, count = 0.0, 0, 0
     with torch.no_grad():
         for images_BCHW, labels_B in batches:
-            logits_BK = model(images_BCHW.contiguous(memory_format=LAYOUT))
+            logits_BK = model(images_BCHW)
             loss += float(F.cross_entropy(logits_BK, labels_B, reduction="sum"))
             correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
             count += len(labels_B)
@@ -49,6 +47,6 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
     model.train()
     with torch.no_grad():
         for images_BCHW in batches:
-            model(images_BCHW.contiguous(memory_format=LAYOUT))
+            model(images_BCHW)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -69,7 +69,9 @@ def train_locally(
                 optimizer.step()
                 means.add(len(chosen), loss, scalars)
     state = trainee.state_dict()
-    tensors = {name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()}
+    tensors = {
+        name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()
+    }
     return LocalResult(tensors=tensors, loss=means.loss, metrics=means.metrics)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from neulite_sim.data.batches import augment_crop_flip, normalise
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
-from neulite_sim.models.trainee import Trainee, lay_out, load_tensors
+from neulite_sim.models.trainee import LAYOUT, Trainee, lay_out, load_tensors
 from neulite_sim.seeding import stream
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult, evaluate, recalibrate_batch_norm
@@ -65,10 +65,9 @@ class Worker:
 
     def _seen(self, images_BCHW: Tensor) -> Tensor:
         """Return what a network sees of stored images, on the worker's accelerator."""
-        dataset = self._place.dataset
-        return normalise(
-            images_BCHW.to(self._place.device), mean=dataset.mean, std=dataset.std, pixel_scale=dataset.pixel_scale
-        )
+        dataset, stored = self._place.dataset, images_BCHW.to(self._place.device)
+        seen = normalise(stored, mean=dataset.mean, std=dataset.std, pixel_scale=dataset.pixel_scale)
+        return seen.contiguous(memory_format=LAYOUT)
 
     def _augmented(self, images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
         """Return augmented images as a network sees them: cropped where black is zero, then normalised."""

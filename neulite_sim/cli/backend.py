@@ -1,0 +1,37 @@
+"""The backend options of the command line, put into a scenario."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.scenario.loading import parse_scenario
+from neulite_sim.scenario.schema import Scenario
+
+
+def with_backend(
+    scenario: Scenario, *, kind: str | None = None, workers: int | None = None, address: str | None = None
+) -> Scenario:
+    """Return the scenario with another backend; what the old and the new one have in common is kept.
+
+    Raises:
+        ScenarioError: no such backend, or `workers` or `address` for one that has no actors.
+    """
+    section: dict[str, Any] = scenario.backend.dump()
+    if kind is not None and kind != section["kind"]:
+        threads = section.get("threads_per_worker")
+        section = {"kind": kind}
+        if threads is not None and kind != "dry-run":
+            section["threads_per_worker"] = threads
+    asked = {"workers": workers, "address": address}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    if changes and section["kind"] != "ray":
+        options = {"workers": "--workers", "address": "--ray-address"}
+        raise ScenarioError(
+            Problem(key=options[name], message=f"{value!r} acts only with backend ray, not with {section['kind']!r}; "
+                                               "add --backend ray or leave it out")
+            for name, value in changes.items()
+        )  # fmt: skip
+    if kind is None and not changes:
+        return scenario
+    return parse_scenario({**scenario.dump(), "backend": {**section, **changes}})

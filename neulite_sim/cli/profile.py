@@ -1,0 +1,92 @@
+"""`neulite-sim profile`: what each submodel of a scenario costs, and who can train it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath
+
+if TYPE_CHECKING:
+    from neulite_sim.reports.table import TextTable
+
+
+def profile(
+    scenario: ScenarioPath,
+    overrides: Overrides = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Also track a real step of each submodel.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print memory, compute and traffic of each submodel, and the share of the fleet that can train it."""
+    from rich.console import Console
+
+    from neulite_sim.engine.assembly import assemble
+    from neulite_sim.engine.costs import cost_report
+    from neulite_sim.reports.console import print_table
+    from neulite_sim.scenario.loading import load_scenario
+
+    report = cost_report(assemble(load_scenario(scenario, overrides or ())), audits=audit)
+    if as_json:
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+        return
+    console = Console()
+    for table in (_memory_table(report, audits=audit), _time_table(report)):
+        print_table(console, table)
+
+
+def _memory_table(report: dict[str, Any], *, audits: bool) -> TextTable:
+    from neulite_sim.reports.table import TextTable
+    from neulite_sim.units import format_bytes
+
+    categories = ("parameters", "gradients", "optimizer", "activations", "inputs", "temporaries")
+    rows = []
+    for entry in report["submodels"]:
+        audited = [format_bytes(entry["audited_peak_memory_bytes"])] if audits else []
+        split = [format_bytes(entry["memory_bytes"][name]) for name in categories]
+        counts = [f"{entry['parameters']:,}", f"{entry['trainable_parameters']:,}"]
+        fits = f"{entry['fits_share']:.0%}"
+        rows.append((_name(entry), *counts, format_bytes(entry["peak_memory_bytes"]), *audited, fits, *split))
+    names = ("params", "grads", "optim.", "activ.", "inputs", "temp.")
+    headers = ("submodel", "parameters", "trained", "peak", *(["audited"] if audits else []), "fits", *names)
+    first = report["submodels"][0]
+    return TextTable(
+        title=f"{report['scenario']}: {first['method']} on {first['model']}, batch {first['batch_size']}",
+        headers=headers,
+        rows=tuple(rows),
+        numeric=frozenset(headers[1:]),
+        notes=(
+            f"{report['participation_rate']:.0%} of the devices can train at least one submodel of the method.",
+            "peak: tensor bytes of one training step at their highest, split at that moment.",
+        ),
+    )
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return f"{entry['submodel']} (reference)" if entry["is_reference"] else str(entry["submodel"])
+
+
+def _time_table(report: dict[str, Any]) -> TextTable:
+    from neulite_sim.reports.table import TextTable
+    from neulite_sim.units import format_bytes, format_seconds
+
+    classes = list(report["submodels"][0]["seconds_per_flight"])
+    rows = tuple(
+        (
+            _name(entry),
+            f"{entry['flops_per_step'] / 1e9:.4g} GFLOP",
+            format_bytes(entry["bytes_down"]),
+            format_bytes(entry["bytes_up"]),
+            *(format_seconds(entry["seconds_per_flight"][name]) for name in classes),
+        )
+        for entry in report["submodels"]
+    )
+    headers = ("submodel", "per step", "down", "up", *classes)
+    return TextTable(
+        title="work, traffic and seconds of a participation per device class",
+        headers=headers,
+        rows=rows,
+        numeric=frozenset(headers[1:]),
+    )

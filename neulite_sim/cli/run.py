@@ -1,0 +1,46 @@
+"""`neulite-sim run`: run one scenario."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath, Seed
+
+if TYPE_CHECKING:
+    from neulite_sim.scenario.schema import Scenario
+
+
+def run(
+    scenario: ScenarioPath,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder; runs/NAME-SEED by default.")] = None,
+    seed: Seed = None,
+    backend: Annotated[str | None, typer.Option(metavar="KIND", help="ray, inprocess or dry-run.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of Ray actors.")] = None,
+    ray_address: Annotated[str | None, typer.Option(metavar="ADDR", help="Address of a running Ray cluster.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing while it runs.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a scenario and show it while it runs."""
+    from rich.console import Console
+
+    from neulite_sim.cli.backend import with_backend
+    from neulite_sim.reports.console import run_console
+    from neulite_sim.scenario.loading import load_scenario
+
+    loaded: Scenario = load_scenario(scenario, overrides or (), seed=seed)
+    loaded = with_backend(loaded, kind=backend, workers=workers, address=ray_address)
+    console = Console(stderr=as_json)
+    with run_console(console, quiet=quiet) as view:
+        from neulite_sim.engine.simulation import simulate
+
+        result = simulate(loaded, out=out, keeps_folder=True, observers=[view], command=sys.argv)
+    if as_json:
+        sys.stdout.write(json.dumps({**result.summary, "run_dir": str(result.run_dir)}) + "\n")
+    if not (as_json and quiet):
+        view.finish(result.summary, run_dir=str(result.run_dir))
