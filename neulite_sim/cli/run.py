@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,10 +31,13 @@ def run(
     from rich.console import Console
 
     from neulite_sim.cli.backend import with_backend
+    from neulite_sim.cli.checks import check_fleet
     from neulite_sim.reports.console import run_console
     from neulite_sim.scenario.loading import load_scenario
 
-    loaded: Scenario = load_scenario(scenario, overrides or (), seed=seed)
+    # A terminated run ends as an interrupted one does: workers stopped, the terminal given back.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    loaded: Scenario = load_scenario(scenario, overrides or (), seed=seed, checks=[check_fleet])
     loaded = with_backend(loaded, kind=backend, workers=workers, address=ray_address)
     console = Console(stderr=as_json)
     with run_console(console, quiet=quiet) as view:

@@ -35,6 +35,7 @@ class SyntheticOptions(DatasetOptions):
     shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (3, 32, 32)
     """Channels, height and width of an image."""
     classes: int = Field(10, ge=2)
+    """Number of classes."""
     samples: int = Field(5000, ge=1)
     """Number of training samples, spread evenly over the classes."""
     test_samples: int = Field(1000, ge=1)

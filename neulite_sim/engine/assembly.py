@@ -6,13 +6,13 @@ the proxy (what is really learned); without `workload` and `proxy` they are the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from neulite_sim.data.contract import Dataset, Partition
-from neulite_sim.errors import InfeasibleError
+from neulite_sim.errors import InfeasibleError, Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel, Trainee
@@ -28,14 +28,13 @@ from neulite_sim.timeline.contract import RoundProtocol
 from neulite_sim.training.contract import Backend, Workplace
 from neulite_sim.units import format_bytes
 
-
 REFERENCE = "full"
 """The full model is profiled with every method: it is where the memory wall stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Costing:
-    """What profiling needs and what the timeline charges: no training data is touched through it."""
+class Parts:
+    """The live objects of a scenario before anything is profiled: all that a backend needs to start."""
 
     scenario: Scenario
     charged: Blueprint
@@ -46,11 +45,22 @@ class Costing:
     dataset: Dataset
     partition: Partition
     population: Population
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costing(Parts):
+    """The same objects with the ledger of what every submodel costs on every device."""
+
     ledger: Ledger
 
 
 def assemble(scenario: Scenario) -> Costing:
-    """Return the live objects of a scenario, profiled, without a backend.
+    """Return the live objects of a scenario, profiled, without a backend. Raises what `prepare` raises."""
+    return charge(prepare(scenario))
+
+
+def prepare(scenario: Scenario) -> Parts:
+    """Return the live objects of a scenario.
 
     Raises:
         ScenarioError: a component refuses its options on this data or fleet.
@@ -58,23 +68,27 @@ def assemble(scenario: Scenario) -> Costing:
     """
     studied_shape, dataset = _datasets(scenario)
     charged, trained = _blueprints(scenario, studied_shape, dataset)
-    charged_training = _overridden(scenario.training, scenario.workload)
     population = build_population(scenario.population, scenario.seed)
     partition = _partition(scenario, dataset)
     method = build_method(scenario, charged)
-    ledger = _ledger(method, charged, charged_training, population, _charged_samples(scenario, partition))
-    return Costing(
+    _require_twins(scenario, method, charged, trained)
+    return Parts(
         scenario=scenario,
         charged=charged,
         trained=trained,
-        charged_training=charged_training,
+        charged_training=_overridden(scenario.training, scenario.workload),
         trained_training=_overridden(scenario.training, scenario.proxy),
         method=method,
         dataset=dataset,
         partition=partition,
         population=population,
-        ledger=ledger,
     )
+
+
+def charge(parts: Parts) -> Costing:
+    """Return the parts with their ledger: profiles every submodel, which takes a second or a few."""
+    ledger = _ledger(parts.scenario, parts.method, parts.charged, parts.population, parts.partition)
+    return Costing(**{item.name: getattr(parts, item.name) for item in fields(parts)}, ledger=ledger)
 
 
 def _datasets(scenario: Scenario) -> tuple[tuple[int, int, int], Dataset]:
@@ -83,6 +97,11 @@ def _datasets(scenario: Scenario) -> tuple[tuple[int, int, int], Dataset]:
     studied: Dataset = build(options, scenario.seed)
     if scenario.proxy.image_size is None:
         return studied.input_shape, studied
+    if "image_size" not in type(options).model_fields:
+        wish = "set data.shape to what is trained and workload.input_shape to what is charged"
+        raise ScenarioError(
+            [Problem(key="proxy.image_size", message=f"{scenario.data.kind} has no image_size; {wish}")]
+        )
     return studied.input_shape, build(
         options.model_copy(update={"image_size": scenario.proxy.image_size}), scenario.seed
     )
@@ -108,6 +127,28 @@ def _blueprints(
     return charged, trained
 
 
+def _require_twins(scenario: Scenario, method: Method, charged: Blueprint, trained: Blueprint) -> None:
+    """Refuse a proxy width that acts on nothing, and a workload whose submodels are not those that are trained."""
+    problems = []
+    if trained.width < 1 and _shapes(trained) == _shapes(trained.at_width(1.0)):
+        wish = "remove it, or choose a model with layers that it makes thinner"
+        problems.append(Problem(key="proxy.width", message=f"{trained.width:g} leaves {trained.name} as it is; {wish}"))
+    num_charged, num_trained = charged.build_meta().num_blocks, trained.build_meta().num_blocks
+    if num_charged != num_trained and build_method(scenario, trained).submodels != method.submodels:
+        message = (
+            f"{charged.name} has {num_charged} blocks, {trained.name} has {num_trained}; method {scenario.method.kind} "
+            f"trains block by block ({', '.join(method.submodels)}), so use a workload.model of {num_trained} blocks, "
+            "or a method that trains the full model"
+        )
+        problems.append(Problem(key="workload.model", message=message))
+    if problems:
+        raise ScenarioError(problems)
+
+
+def _shapes(blueprint: Blueprint) -> list[tuple[int, ...]]:
+    return [tuple(tensor.shape) for tensor in blueprint.build_meta().state_dict().values()]
+
+
 def _architecture(choice: Choice) -> Any:
     return component("model", choice.kind).build(choice.options)
 
@@ -131,14 +172,22 @@ def _charged_samples(scenario: Scenario, partition: Partition) -> Integers:
 
 
 def _ledger(
-    method: Method, charged: Blueprint, training: Training, population: Population, num_samples: Integers
+    scenario: Scenario, method: Method, charged: Blueprint, population: Population, partition: Partition
 ) -> Ledger:
+    training, num_samples = _overridden(scenario.training, scenario.workload), _charged_samples(scenario, partition)
     merged = None
     if merges_last_batch(num_samples, training.batch_size).any():
         larger = training.model_copy(update={"batch_size": training.batch_size + 1})
         merged = profile_all(method, charged, larger)
     profiles = profile_all(method, charged, training)
-    return Ledger(profiles, population, num_samples, epochs=training.epochs, merged_profiles=merged)
+    return Ledger(
+        profiles,
+        population,
+        num_samples,
+        epochs=training.epochs,
+        owns_data=partition.sizes > 0,
+        merged_profiles=merged,
+    )
 
 
 def build_method(scenario: Scenario, charged: Blueprint) -> Method:
@@ -179,13 +228,13 @@ def require_somebody(costing: Costing) -> None:
         InfeasibleError: with the smallest shortfall, and what would help.
     """
     method, ledger = costing.method, costing.ledger
-    owners = np.flatnonzero(costing.partition.sizes > 0)
-    if not method.enforces_memory or any(ledger.fits(name)[owners].any() for name in method.submodels):
+    if not method.enforces_memory or any(map(ledger.fits_somebody, method.submodels)):
         return
+    owners = np.flatnonzero(ledger.owns_data)
     smallest = min(method.submodels, key=lambda name: ledger.profiles[name].peak_memory_bytes)
-    needed = ledger.profiles[smallest].peak_memory_bytes
     memory = costing.population.available_memory_bytes[owners]
     best = int(np.argmax(memory))
+    needed = int(ledger.peak_memory_bytes(smallest)[owners[best]])
     raise InfeasibleError(
         f"no device can train anything with method {costing.scenario.method.kind}: its smallest submodel {smallest} "
         f"needs {format_bytes(needed)} at batch {ledger.profiles[smallest].batch_size}; the largest available memory "
@@ -207,20 +256,20 @@ def build_protocol(scenario: Scenario) -> RoundProtocol:
     return protocol
 
 
-def build_backend(costing: Costing) -> Backend:
+def build_backend(parts: Parts) -> Backend:
     """Return the scenario's backend, its workers starting.
 
     Raises:
         BackendUnavailableError: it cannot start on this machine.
     """
-    scenario = costing.scenario
+    scenario = parts.scenario
     options = scenario.backend.options
     workplace = Workplace(
-        dataset=costing.dataset,
-        partition=costing.partition,
-        method=costing.method,
-        blueprint=costing.trained,
-        training=costing.trained_training,
+        dataset=parts.dataset,
+        partition=parts.partition,
+        method=parts.method,
+        blueprint=parts.trained,
+        training=parts.trained_training,
         evaluation=scenario.evaluation,
         seed=scenario.seed,
         threads=getattr(options, "threads_per_worker", 1),

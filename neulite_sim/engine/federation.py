@@ -87,9 +87,10 @@ class Federation:
             plans=tuple(ended),
             learned=updates,
         )
+        self._tell_of_divergence(facts)
         is_last = self._rounds == self._scenario.stop.rounds
-        tested = is_last or self._rounds % self._scenario.evaluation.every_rounds == 0
-        self._testing.round_ended(facts, self.state if tested else None)
+        is_tested = is_last or self._rounds % self._scenario.evaluation.every_rounds == 0
+        self._testing.round_ended(facts, self.state, is_tested=is_tested)
 
     def next_chance_s(self, at_s: float) -> float:
         """Return when the next device that owns data and fits the current submodel comes online.
@@ -111,10 +112,29 @@ class Federation:
 
     def cut(self, at_s: float) -> None:
         """End what is still in flight because the run's virtual time is over, and settle the last evaluation."""
-        if self._open is not None and not self.is_over():
-            self._recorder.cut(self._rounds + 1, self._open.plans, at_s)
+        if self._open is not None and not self._testing.stops_before_next_round():
+            self._recorder.cut(self._rounds + 1, at_s, self._open.proposal, self._open.plans)
         self._open = None
         self._testing.settle()
+        self._pass_on_notices()
+
+    def abandon(self) -> None:
+        """Write what is known of the rounds so far: the run has failed."""
+        self._testing.abandon()
+
+    def _pass_on_notices(self) -> None:
+        for message in self._backend.notices():
+            self._recorder.notice(message)
+
+    def _tell_of_divergence(self, facts: RoundFacts) -> None:
+        """Tell observers on which devices training ended in a loss that is not finite."""
+        arrived = [plan for plan in facts.plans if plan.has_arrived]
+        lost = sorted(plan.device for plan in arrived if facts.learned[plan.flight].loss is None)
+        if lost and self._backend.trains:
+            self._recorder.notice(
+                f"round {facts.round}: local training diverged on {len(lost)} of {len(arrived)} devices "
+                f"({', '.join(map(str, lost))}); lower training.learning_rate or set training.clip_norm"
+            )
 
     def _proposal(self, at_s: float) -> tuple[Proposal, int]:
         online = self._costing.population.availability.online(at_s)
@@ -175,6 +195,5 @@ class Federation:
             update = self._backend.collect_update(opened.tickets[plan.flight])
             learned[plan.flight] = Learned.of(update)
             self._recorder.trained(self._rounds, at_s, opened.proposal, (opened.num_online, len(arrived), number))
-            for message in self._backend.notices():
-                self._recorder.notice(message)
+            self._pass_on_notices()
             yield update

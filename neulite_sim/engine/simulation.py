@@ -11,6 +11,7 @@ from typing import Any
 from neulite_sim.engine import assembly
 from neulite_sim.engine.federation import Federation
 from neulite_sim.engine.tracking import Recorder
+from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
@@ -75,10 +76,11 @@ def simulate(
         BackendUnavailableError: the backend cannot start.
         SimulationError: the run failed; rows written so far stay.
     """
-    costing = assembly.assemble(scenario)
-    assembly.require_somebody(costing)
-    backend = assembly.build_backend(costing)
+    parts = assembly.prepare(scenario)
+    backend = assembly.build_backend(parts)
     try:
+        costing = assembly.charge(parts)
+        assembly.require_somebody(costing)
         if out is None and not keeps_folder:
             memory = MemorySink()
             return RunResult(summary=_run(costing, backend, memory, observers, None), run_dir=None, memory=memory)
@@ -90,7 +92,11 @@ def simulate(
             provenance=provenance(scenario_hash(scenario), scenario.seed, command or sys.argv),
         )
         with folder:
-            summary = _run(costing, backend, folder, observers, folder.path)
+            try:
+                summary = _run(costing, backend, folder, observers, folder.path)
+            except BackendUnavailableError:
+                folder.discard()
+                raise
         return RunResult(summary=summary, run_dir=folder.path)
     finally:
         backend.close()
@@ -112,8 +118,12 @@ def _run(
     for message in (*costing.population.notes, *_skipped(costing)):
         recorder.notice(message)
     federation = Federation(costing, assembly.build_selector(scenario), backend, recorder)
-    ended_s = run_protocol(assembly.build_protocol(scenario), federation, until_s=scenario.stop.virtual_time)
-    federation.cut(ended_s)
+    try:
+        ended_s = run_protocol(assembly.build_protocol(scenario), federation, until_s=scenario.stop.virtual_time)
+        federation.cut(ended_s)
+    except BaseException:
+        federation.abandon()
+        raise
     weights = method.evaluation_tensors(federation.state)
     summary = tally.summary(
         _identity(scenario),
@@ -173,10 +183,11 @@ def _skipped(costing: assembly.Costing) -> list[str]:
     if not costing.method.skippable_submodels:
         return []
     return [
-        f"{name} fits no device and is skipped: it needs {format_bytes(ledger.profiles[name].peak_memory_bytes)}, "
-        f"{format_bytes(int(ledger.shortfall_bytes(name).min()))} more than the largest device has"
+        f"{name} fits no device that owns data and is skipped: it needs "
+        f"{format_bytes(ledger.profiles[name].peak_memory_bytes)}, "
+        f"{format_bytes(int(ledger.shortfall_bytes(name)[ledger.owns_data].min()))} more than the largest of them has"
         for name in costing.method.submodels
-        if not ledger.fits(name).any()
+        if not ledger.fits_somebody(name)
     ]
 
 

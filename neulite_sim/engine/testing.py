@@ -2,7 +2,8 @@
 
 A test is submitted when its round has been aggregated and collected later: before the next test, before the next
 aggregation where a target accuracy can stop the run, and at the end. So the run stops in the very round that
-reached the target, whichever backend was faster.
+reached the target, whichever backend was faster. Where the virtual time can end a run between two tests, the row of
+the latest round is held back until the next one, so that the last round of all is always tested.
 """
 
 from __future__ import annotations
@@ -24,24 +25,29 @@ class Testing:
     def __init__(self, costing: Costing, backend: Backend, recorder: Recorder) -> None:
         self._method = costing.method
         self._target = costing.scenario.stop.target_accuracy
+        self._can_end_untested = costing.scenario.stop.virtual_time is not None and backend.trains
         self._backend = backend
         self._recorder = recorder
         self._waiting: deque[RoundFacts] = deque()
         self._ticket: int | None = None
+        self._untested: State | None = None
         self.target_reached = False
 
-    def round_ended(self, facts: RoundFacts, tested_state: State | None) -> None:
+    def round_ended(self, facts: RoundFacts, state: State, *, is_tested: bool) -> None:
         """Write what is known of a round and submit its test, if it has one."""
         facts = replace(facts, wall_time_s=self._recorder.wall_time_s)
         self._recorder.round_ended(facts)
-        if tested_state is not None and self._backend.trains:
+        self._untested = None
+        if self._ticket is None:
+            self._write_waiting()
+        if is_tested and self._backend.trains:
             self._collect()
-            self._ticket = self._backend.submit_evaluation(
-                tested_state.version, self._method.evaluation_tensors(tested_state)
-            )
+            self._submit(state)
+        elif self._can_end_untested:
+            self._untested = state
         self._waiting.append(facts)
         if self._ticket is None:
-            self._write_all()
+            self._write_waiting()
         elif self._backend.is_done(self._ticket):
             self._collect()
 
@@ -52,9 +58,21 @@ class Testing:
         return self.target_reached
 
     def settle(self) -> None:
-        """Collect the last test and write all rows."""
+        """Test the last round if it was not, collect the last test and write all rows."""
         self._collect()
-        self._write_all()
+        if self._untested is not None:
+            self._submit(self._untested)
+            self._untested = None
+            self._collect()
+        self._write_waiting()
+
+    def abandon(self) -> None:
+        """Write the rows of all rounds that wait for a test, without it: the run has failed."""
+        self._ticket = self._untested = None
+        self._write_waiting()
+
+    def _submit(self, state: State) -> None:
+        self._ticket = self._backend.submit_evaluation(state.version, self._method.evaluation_tensors(state))
 
     def _collect(self) -> None:
         if self._ticket is None:
@@ -64,8 +82,9 @@ class Testing:
         # The first of the waiting rounds is the one that was tested: all before it were written at once.
         self._recorder.round_tested(self._waiting.popleft(), result)
         self.target_reached |= self._target is not None and result.accuracy >= self._target
-        self._write_all()
+        self._write_waiting()
 
-    def _write_all(self) -> None:
-        while self._waiting:
+    def _write_waiting(self) -> None:
+        """Write the rows of untested rounds, but for the latest where it may turn out to be the last."""
+        while len(self._waiting) > (self._untested is not None):
             self._recorder.round_tested(self._waiting.popleft(), None)

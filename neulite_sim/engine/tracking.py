@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -117,11 +117,18 @@ class Recorder:
         self._write(row)
         self._notify(row)
 
-    def cut(self, round_number: int, plans: Sequence[FlightPlan], at_s: float) -> None:
-        """Write the flights that were still open when the run's virtual time was over."""
+    def cut(self, round_number: int, at_s: float, proposal: Proposal, plans: Sequence[FlightPlan]) -> None:
+        """Write the denials and flights of the round that was open when the run's virtual time was over."""
+        for denial in proposal.denials:
+            self._write(_denial_row(round_number, denial))
         for plan in plans:
-            has_dropped_before = plan.ended_s < at_s and not plan.has_arrived
-            self._write(self._flight_row(plan if has_dropped_before else _cut(plan, min(at_s, plan.ended_s)), None))
+            has_ended = plan.ended_s < at_s
+            if has_ended and not plan.has_arrived:
+                self._write(self._flight_row(plan, None))
+                continue
+            row = self._flight_row(_cut(plan, min(at_s, plan.ended_s)), None)
+            # What was sent in full has cost its bytes, although the server never learned from it.
+            self._write(replace(row, bytes_up=self._bytes_up(plan) if has_ended else 0))
         self.notice(f"round {round_number} was cut off: the virtual time of the run was over")
 
     def _bytes_down(self, plan: FlightPlan) -> int:

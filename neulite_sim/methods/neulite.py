@@ -156,12 +156,14 @@ class NeuLite(Method):
         return ".".join(("outputs", "shared", part, *rest))
 
     def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer of the round's stage to whoever fits it; stages that fit no device at all are skipped."""
+        """Return an offer of the round's stage to whoever fits it; stages that fit nobody with data are skipped."""
         submodel = self.submodels[self._stage_now(state, ledger) - 1]
         return offer_one(ledger, submodel, candidates, stage=submodel)
 
     def _stage_now(self, state: State, ledger: Ledger) -> int:
-        trainable = [stage for stage in range(1, self.num_stages + 1) if ledger.fits(self.submodels[stage - 1]).any()]
+        trainable = [
+            stage for stage in range(1, self.num_stages + 1) if ledger.fits_somebody(self.submodels[stage - 1])
+        ]
         assert trainable, "assembly refuses a fleet that fits no submodel"
         if self._options.schedule == "cyclic":
             return trainable[state.version % len(trainable)]

@@ -61,6 +61,7 @@ class Ledger:
     """Costs of a method's submodels on a population, computed once per submodel and device class.
 
     `num_samples[d]` is what device d is charged for: its own samples, or the workload's `samples_per_device`.
+    `owns_data[d]` says whether d owns any sample (by default: is charged for any); only who does is ever offered work.
     `merged_profiles` are those at one sample more than the batch size: a device whose last batch would hold one
     sample merges it into the batch before, and needs the memory of that.
     """
@@ -72,12 +73,14 @@ class Ledger:
         num_samples: Integers,
         *,
         epochs: int,
+        owns_data: Flags | None = None,
         merged_profiles: Mapping[str, Profile] | None = None,
     ) -> None:
         self.profiles = dict(profiles)
         self.population = population
         self.num_samples = num_samples
         self.epochs = epochs
+        self.owns_data: Flags = num_samples > 0 if owns_data is None else owns_data
         self._merged_profiles = dict(merged_profiles or {})
         batch_size = next(iter(self.profiles.values())).batch_size
         self._merges = merges_last_batch(num_samples, batch_size)
@@ -108,6 +111,10 @@ class Ledger:
         """Return for every device whether its available memory holds the submodel's predicted peak."""
         enough: Flags = self.population.available_memory_bytes >= self.peak_memory_bytes(submodel)
         return enough
+
+    def fits_somebody(self, submodel: str) -> bool:
+        """Return whether the submodel fits any device that owns data."""
+        return bool((self.fits(submodel) & self.owns_data).any())
 
     def shortfall_bytes(self, submodel: str) -> Integers:
         """Return for every device how many bytes are missing, zero where the submodel fits."""

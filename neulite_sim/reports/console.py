@@ -381,7 +381,7 @@ class LiveConsole:
         self._stack.close()
         for notice in self._board.notices:
             _say(self._console, f"! {notice}")
-        if error is not None:
+        if error is not None and self._board.started is not None:
             _say(self._console, stopped_line(self._board))
 
     def notify(self, event: Event) -> None:

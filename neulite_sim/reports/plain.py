@@ -54,7 +54,7 @@ class PlainConsole:
     ) -> None:
         if self._unsaid is not None:
             self._say_round(self._unsaid)
-        if error is not None:
+        if error is not None and self._board.started is not None:
             self._say(stopped_line(self._board))
 
     def _say_round(self, row: RoundRow) -> None:

@@ -46,7 +46,11 @@ class Workplace:
 
 
 class Backend(Protocol):
-    """Runs tasks. Tickets are collected once each, in any order."""
+    """Runs tasks. Tickets are collected once each, in any order.
+
+    The engine builds it before it profiles, so that workers that take long to start do so meanwhile; a backend that
+    turns out to be unavailable may say so at the first task.
+    """
 
     trains: bool
     """False where nothing is really trained: losses and accuracies are then unknown."""

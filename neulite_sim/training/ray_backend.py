@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 import ray
 import torch
 from pydantic import Field
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from neulite_sim.errors import BackendUnavailableError, NeuliteError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
@@ -30,6 +32,7 @@ from neulite_sim.training.worker import Worker
 MAX_ATTEMPTS = 3
 TASKS_PER_ACTOR = 2
 """One that runs and one that waits, so that an actor never idles while the driver is busy."""
+CONNECT_TIMEOUT_S = 5.0
 
 Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 
@@ -105,19 +108,44 @@ class _Running:
     actor: Any = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Actors:
+    """A started pool; `owns_ray` where this process started Ray itself."""
+
+    slots: list[_Slot]
+    new_actor: Callable[[], Any]
+    owns_ray: bool
+
+
+def _start_actors(workplace: Workplace, options: RayOptions) -> _Actors:
+    owns_ray = _start_ray(options)
+    device = "cuda" if options.gpus_per_worker > 0 else workplace.device
+    try:
+        reference = ray.put(replace(workplace, device=device))
+        actor_class = ray.remote(DeviceActor).options(
+            num_cpus=options.threads_per_worker if options.workers is None else 0, num_gpus=options.gpus_per_worker
+        )
+        slots = [_Slot(actor_class.remote(reference)) for _ in range(options.workers or _num_workers(options))]
+    except Exception as cause:
+        if owns_ray:
+            ray.shutdown()
+        raise BackendUnavailableError(f"Ray cannot start actors: {cause}; use --backend inprocess") from cause
+    return _Actors(slots=slots, new_actor=lambda: actor_class.remote(reference), owns_ray=owns_ray)
+
+
+def _stop_actors(actors: _Actors) -> None:
+    for slot in actors.slots:
+        ray.kill(slot.actor)
+    if actors.owns_ray:
+        ray.shutdown()
+
+
 class RayPool:
     """Deals jobs to actors; replaces an actor that died and runs its jobs again."""
 
     trains = True
 
     def __init__(self, workplace: Workplace, options: RayOptions) -> None:
-        self._owns_ray = _start_ray(options)
-        device = "cuda" if options.gpus_per_worker > 0 else workplace.device
-        self._workplace = ray.put(replace(workplace, device=device))
-        self._actor_class = ray.remote(DeviceActor).options(
-            num_cpus=options.threads_per_worker if options.workers is None else 0, num_gpus=options.gpus_per_worker
-        )
-        self._slots = [_Slot(self._new_actor()) for _ in range(options.workers or _num_workers(options))]
         self._training: deque[_Job] = deque()
         self._evaluations: deque[_Job] = deque()
         self._running: dict[Any, _Running] = {}
@@ -125,23 +153,35 @@ class RayPool:
         self._payloads: dict[tuple[int, str], Any] = {}
         self._notices: list[str] = []
         self._tickets = 0
+        # Ray and its actors take seconds to start; the driver has profiling to do meanwhile.
+        self._ray_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
+        self._started: Future[_Actors] = self._ray_thread.submit(_start_actors, workplace, options)
+
+    @property
+    def _slots(self) -> list[_Slot]:
+        return self._started.result().slots
 
     def _new_actor(self) -> Any:
-        return self._actor_class.remote(self._workplace)
+        return self._started.result().new_actor()
 
     def submit_training(self, task: LocalTask, payload: Payload) -> int:
         """Queue a task; its payload goes to the object store once per version and submodel."""
         key = (task.version, task.submodel)
         if key not in self._payloads:
             self._payloads = {known: ref for known, ref in self._payloads.items() if known[0] == task.version}
-            self._payloads[key] = ray.put(_as_arrays(payload))
+            self._payloads[key] = self._put(payload)
         what = f"local training in flight {task.flight} (device {task.device}, {task.submodel})"
         return self._submit(self._training, "train", what, (task, self._payloads[key]))
 
     def submit_evaluation(self, version: int, tensors: Payload) -> int:
         """Queue an evaluation; it starts when no training waits."""
         what = f"evaluation of version {version}"
-        return self._submit(self._evaluations, "evaluate", what, (ray.put(_as_arrays(tensors)),))
+        return self._submit(self._evaluations, "evaluate", what, (self._put(tensors),))
+
+    def _put(self, tensors: Payload) -> Any:
+        # Asked for anything before its start is over, Ray would start another, default cluster.
+        self._started.result()
+        return ray.put(_as_arrays(tensors))
 
     def _submit(self, queue: deque[_Job], call: str, what: str, arguments: tuple[Any, ...]) -> int:
         self._tickets += 1
@@ -172,6 +212,8 @@ class RayPool:
                 self._replace(running, death)
             except RayTaskError as failure:
                 self._results[running.job.ticket] = _explained(running.job, failure)
+            except RayError as failure:
+                self._results[running.job.ticket] = SimulationError(f"{running.job.what} failed in Ray: {failure}")
         self._deal()
 
     def _replace(self, running: _Running, death: RayActorError) -> None:
@@ -220,12 +262,12 @@ class RayPool:
 
     def close(self) -> None:
         """Stop the actors, and the local cluster if this backend started it."""
-        for slot in self._slots:
-            ray.kill(slot.actor)
         self._running.clear()
         self._results.clear()
-        if self._owns_ray:
-            ray.shutdown()
+        if self._started.exception() is None:
+            # Linux ends a local cluster together with the thread that started it, so that thread must still be there.
+            self._ray_thread.submit(_stop_actors, self._started.result()).result()
+        self._ray_thread.shutdown()
 
 
 def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:
@@ -249,6 +291,8 @@ def _start_ray(options: RayOptions) -> bool:
     """
     if ray.is_initialized():
         return False
+    if options.address is not None:
+        _require_answer(options.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -258,12 +302,30 @@ def _start_ray(options: RayOptions) -> bool:
         else:
             num_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
             ray.init(num_cpus=num_cpus, include_dashboard=options.dashboard, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as cause:
+    except Exception as cause:  # Ray raises bare ones, too
         where = f"at {options.address}" if options.address else "on this machine"
         raise BackendUnavailableError(
             f"Ray cannot start {where}: {cause}; use --backend inprocess, or check backend.address"
         ) from cause
     return True
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would try for minutes.
+
+    Raises:
+        BackendUnavailableError: no connection to the host and port within `CONNECT_TIMEOUT_S`.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as cause:
+        raise BackendUnavailableError(
+            f"Ray cannot start at {address}: nothing answers there ({cause}); start a cluster with `ray start --head`, "
+            "check backend.address, or use --backend inprocess"
+        ) from cause
 
 
 def _build(options: RayOptions, workplace: Workplace) -> Backend:

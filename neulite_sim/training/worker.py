@@ -35,7 +35,7 @@ class Worker:
         """Return the update of one device.
 
         Raises:
-            SimulationError: the task breaks the memory promise, or training ended in a loss that is not finite.
+            SimulationError: the task breaks the memory promise.
         """
         _keep_promise(task)
         place = self._place

@@ -1,0 +1,72 @@
+"""The command line, one file per command.
+
+Nothing heavy is imported before a command runs: the command files import what they need inside their functions, so
+that `neulite-sim --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from neulite_sim import __version__
+from neulite_sim.cli.components import components
+from neulite_sim.cli.failures import answered
+from neulite_sim.cli.profile import profile
+from neulite_sim.cli.run import run
+from neulite_sim.cli.schema import schema
+from neulite_sim.cli.validate import validate
+
+# Every command, in the order of `--help`; a new one is a function in a file of its own and a line here.
+COMMANDS = (
+    run,
+    validate,
+    profile,
+    components,
+    schema,
+)
+
+
+class _Answering(TyperGroup):
+    """Turns this package's exceptions into messages and exit codes, in the one place all commands pass through."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with answered():
+            return super().invoke(ctx)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"neulite-sim {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Simulate federated learning on devices that run out of memory.
+
+    What would this method have cost, and learned, on that fleet of devices?
+    """
+
+
+app = typer.Typer(
+    cls=_Answering,
+    callback=_root,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in COMMANDS:
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command line; ends the process with the command's exit code."""
+    app(prog_name="neulite-sim")

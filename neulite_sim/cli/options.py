@@ -1,0 +1,19 @@
+"""Arguments and options that several commands share, so that they read the same everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+ScenarioPath = Annotated[str, typer.Argument(metavar="SCENARIO", help="Scenario file (YAML).", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set one value of the scenario: dotted key, list items by number, value as YAML. Repeatable.",
+    ),
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Replace the scenario's seed.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

@@ -1,0 +1,14 @@
+"""`neulite-sim schema`: the JSON Schema of a scenario, for editors."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+
+def schema() -> None:
+    """Print the JSON Schema of a scenario, for editors."""
+    from neulite_sim.scenario.schema import scenario_json_schema
+
+    typer.echo(json.dumps(scenario_json_schema(), indent=2, ensure_ascii=False))

@@ -1,0 +1,67 @@
+"""`neulite-sim validate SCENARIO...`: check scenarios without running them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neulite_sim.cli.checks import check_fleet
+from neulite_sim.cli.failures import message_of
+from neulite_sim.cli.options import AsJson, Overrides
+from neulite_sim.errors import NeuliteError, Problem, ScenarioError
+
+if TYPE_CHECKING:
+    from neulite_sim.scenario.schema import Scenario
+
+
+def validate(
+    scenarios: Annotated[
+        list[str], typer.Argument(metavar="SCENARIO", help="Scenario files (YAML).", show_default=False)
+    ],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check scenarios without running; all problems at once."""
+    found = [(path, _checked(path, overrides or [])) for path in scenarios]
+    wrong = sum(isinstance(result, ScenarioError) for _, result in found)
+    if as_json:
+        typer.echo(json.dumps({"scenarios": [_as_json(path, result) for path, result in found]}, indent=2))
+    else:
+        for path, result in found:
+            _print(path, result)
+        if wrong and len(found) > 1:
+            typer.echo(f"error: {wrong} of {len(found)} scenarios cannot be run", err=True)
+    if wrong:
+        raise typer.Exit(ScenarioError.exit_code)
+
+
+def _checked(path: str, overrides: list[str]) -> Scenario | ScenarioError:
+    from neulite_sim.scenario.loading import load_scenario
+
+    try:
+        return load_scenario(path, overrides, checks=[check_fleet])
+    except ScenarioError as error:
+        return error
+    except NeuliteError as error:
+        return ScenarioError([Problem(key="", message=str(error), file=path)])
+
+
+def _facts(scenario: Scenario) -> dict[str, Any]:
+    return {"name": scenario.name, "method": scenario.method.kind, "devices": scenario.population.devices}
+
+
+def _as_json(path: str, result: Scenario | ScenarioError) -> dict[str, Any]:
+    if isinstance(result, ScenarioError):
+        return {"path": path, "ok": False, "problems": [asdict(problem) for problem in result.problems]}
+    return {"path": path, "ok": True, **_facts(result)}
+
+
+def _print(path: str, result: Scenario | ScenarioError) -> None:
+    if isinstance(result, ScenarioError):
+        typer.echo(message_of(result), err=True)
+    else:
+        name, method, devices = _facts(result).values()
+        typer.echo(f"ok  {path}  ({name}, {method}, {devices} device{'s' if devices != 1 else ''})")

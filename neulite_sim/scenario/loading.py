@@ -1,0 +1,327 @@
+"""Scenarios from YAML and back: `extends`, `--set`, and every problem at once with its file, line and key.
+
+Files are read as YAML 1.2 (core schema, https://yaml.org/spec/1.2.2/#103-core-schema) rather than the 1.1 that
+PyYAML follows by itself: `5e-4` is a number, `no` and `12:30` are text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.scenario.files import text_of, why_no_file
+from neulite_sim.scenario.problems import booleans_for_numbers, explain, located, shown
+from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.tree import Keys, Node, Place, as_node, assign, overlay
+
+Check = Callable[[Scenario], object]
+
+SET_OPTION = "--set"
+SEED_OPTION = "--seed"
+
+_TAG = "tag:yaml.org,2002:"
+_CORE_SCHEMA = (
+    ("null", r"~|null|Null|NULL|"),
+    ("bool", r"true|True|TRUE|false|False|FALSE"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+    ("merge", r"<<"),
+)
+_ALIAS_ALLOWANCE = 10_000
+
+
+def load_scenario(
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    seed: int | None = None,
+    checks: Sequence[Check] = (),
+) -> Scenario:
+    """Return the scenario in a YAML file, with what it `extends` and each `key=value` of `overrides` applied.
+
+    `extends` is relative to the file that says it. Every other path in a scenario (`data.root`, for example) stays
+    as written and is relative to the working directory of the run. `seed` replaces the scenario's own. `checks` are
+    called, once all fields are right, with the scenario, for what the schema cannot know; they raise ScenarioError
+    with keys, to which file and line are added here.
+
+    Raises:
+        ScenarioError: with every problem found, each with its file, line and dotted key.
+    """
+    problems: list[Problem] = []
+    return _resolve(_with_bases(os.fspath(path), (), problems), overrides, seed, checks, problems)
+
+
+def parse_scenario(
+    mapping: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    seed: int | None = None,
+    checks: Sequence[Check] = (),
+) -> Scenario:
+    """Return the scenario in a mapping of plain values, as `load_scenario` does for a file.
+
+    `extends` is relative to the working directory. `parse_scenario(scenario.dump(), ["method.kind=fedavg"])` is a
+    variation of a scenario.
+
+    Raises:
+        ScenarioError: with every problem found, each with its dotted key.
+    """
+    problems: list[Problem] = []
+    return _resolve(_extended(as_node(mapping, Place()), (), problems), overrides, seed, checks, problems)
+
+
+def dump_scenario(scenario: Scenario) -> str:
+    """Return the YAML of a scenario, keys in the order of the schema; loading it gives an equal scenario."""
+    return yaml.dump(
+        scenario.dump(), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True
+    )
+
+
+def scenario_hash(scenario: Scenario) -> str:
+    """Return the SHA-256, in hexadecimal, of the scenario as canonical JSON; equal scenarios have equal hashes."""
+    canonical = json.dumps(scenario.dump(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _resolve(
+    tree: Node | None, overrides: Sequence[str], seed: int | None, checks: Sequence[Check], problems: list[Problem]
+) -> Scenario:
+    settings = [setting for text in overrides if (setting := _setting(text, problems)) is not None]
+    if tree is None:
+        raise ScenarioError(problems)
+    if seed is not None:
+        settings.append((("seed",), Node(seed, Place(SEED_OPTION))))
+    for keys, value in settings:
+        try:
+            tree = assign(tree, keys, value)
+        except ValueError as error:
+            problems.append(Problem(key=".".join(keys), message=str(error), file=SET_OPTION))
+    scenario = _validated(tree, problems)
+    if scenario is None or problems:
+        raise ScenarioError(_in_order(problems, tree))
+    for check in checks:
+        try:
+            check(scenario)
+        except ScenarioError as error:
+            problems += [problem if problem.file else located(_path_of(problem.key), problem.message, tree)
+                         for problem in error.problems]  # fmt: skip
+    if problems:
+        raise ScenarioError(_in_order(problems, tree))
+    return scenario
+
+
+def _validated(tree: Node, problems: list[Problem]) -> Scenario | None:
+    # What could not be read has been reported at its place; a boolean for a number is said to be one, not zero.
+    problems += _not_yet_known(booleans_for_numbers(tree), problems)
+    try:
+        return Scenario.model_validate(tree.plain())
+    except ValidationError as error:
+        problems += _not_yet_known(explain(error, tree), problems)
+        return None
+
+
+def _not_yet_known(found: Iterable[Problem], known: Iterable[Problem]) -> list[Problem]:
+    places = {(problem.key, problem.file, problem.line) for problem in known}
+    return [problem for problem in found if (problem.key, problem.file, problem.line) not in places]
+
+
+def _path_of(key: str) -> Keys:
+    return tuple(int(part) if part.isdecimal() else part for part in key.split(".") if part)
+
+
+def _in_order(problems: Iterable[Problem], tree: Node) -> list[Problem]:
+    """Return problems as a reader meets them: file by file, the command line last, line by line."""
+    files = {file: rank for rank, file in enumerate(dict.fromkeys(tree.files()))}
+    last = len(files) + 1
+    options = {SET_OPTION: last + 1, SEED_OPTION: last + 2}
+    return sorted(problems, key=lambda found: (
+        options.get(found.file or "", files.get(found.file, last)), found.line or 10**9))  # fmt: skip
+
+
+def _setting(text: str, problems: list[Problem]) -> tuple[tuple[str, ...], Node] | None:
+    """Return the keys and the value of one `key=value`; None where it cannot be read."""
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    keys = tuple(key.split("."))
+    if not equals or not all(keys):
+        example = "write key=value with a dotted key, for example training.epochs=3"
+        problems.append(Problem(key="", message=f"{text!r} sets nothing; {example}", file=SET_OPTION))
+        return None
+    if keys[0] == "extends":
+        problems.append(
+            Problem(key="extends", message="stands in a file only; name that file instead", file=SET_OPTION)
+        )
+        return None
+    node, found = _read(value, SET_OPTION, with_lines=False)
+    problems += [replace(problem, key=".".join(filter(None, (key, problem.key)))) for problem in found]
+    return (keys, node) if node is not None else None
+
+
+def _with_bases(path: str, chain: tuple[str, ...], problems: list[Problem]) -> Node | None:
+    """Return the content of a file laid over what it extends; None where a file of the chain cannot be used."""
+    text = text_of(path, problems)
+    if text is None:
+        return None
+    node, found = _read(text, path)
+    problems += found
+    if node is None:
+        return None
+    if not isinstance(node.content, dict):
+        what = "is empty" if node.content is None else f"holds {shown(node.plain())}"
+        wish = "a scenario is a mapping with keys such as name, data, model and method"
+        problems.append(Problem(key="", message=f"{what}; {wish}", file=path))
+        return None
+    return _extended(node, (*chain, path), problems)
+
+
+def _extended(tree: Node, chain: tuple[str, ...], problems: list[Problem]) -> Node | None:
+    content = dict(tree.content)
+    base = content.pop("extends", None)
+    own = Node(content, tree.place)
+    if base is None:
+        return own
+    if not isinstance(base.content, str):
+        wish = "must be the path of another scenario, relative to this file"
+        problems.append(located(("extends",), f"{wish}, found {shown(base.plain())}", tree))
+        return None
+    path = os.path.normpath(os.path.join(os.path.dirname(chain[-1]) if chain else "", base.content))
+    if os.path.realpath(path) in map(os.path.realpath, chain):
+        problems.append(located(("extends",), f"leads back to itself: {' -> '.join((*chain, path))}", tree))
+        return None
+    if not os.path.isfile(path):
+        problems.append(located(("extends",), f"{path!r} {why_no_file(path)}", tree))
+        return None
+    inherited = _with_bases(path, chain, problems)
+    return None if inherited is None else overlay(inherited, own)
+
+
+def _read(text: str, file: str, *, with_lines: bool = True) -> tuple[Node | None, list[Problem]]:
+    """Return the values of a YAML text with their places, and what is wrong with it; no values where it is not YAML."""
+    try:
+        root = _Loader(text).get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        context = f"{error.context}, " if error.context and error.problem else ""
+        advice = "; indent with spaces, not with tabs" if "'\\t'" in str(error.problem) else ""
+        message = f"not valid YAML at column {column}: {context}{error.problem or error.context}{advice}"
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"not valid YAML: character {error.character:#06x} is not allowed"
+    except RecursionError:
+        line, message = 1, "not valid as a scenario: nested too deeply"
+    else:
+        builder = _Builder(file, with_lines=with_lines, max_values=len(text) + _ALIAS_ALLOWANCE)
+        return (builder.build(root, (), Place(file)) if root else Node(None, Place(file))), builder.problems
+    return None, [Problem(key="", message=message, file=file, line=line if with_lines else None)]
+
+
+class _Builder:
+    """Turns PyYAML's nodes into ours: plain values only, each key once, no value inside itself."""
+
+    def __init__(self, file: str, *, with_lines: bool, max_values: int) -> None:
+        self.problems: list[Problem] = []
+        self._file = file
+        self._with_lines = with_lines
+        self._values_left = max_values
+        self._open: set[int] = set()
+
+    def place(self, node: yaml.Node) -> Place:
+        return Place(self._file, node.start_mark.line + 1 if self._with_lines else None)
+
+    def build(self, node: yaml.Node, path: Keys, place: Place) -> Node:
+        """Return the value of one node of PyYAML, `place` being where its key or item stands."""
+        self._values_left -= 1
+        if id(node) in self._open or self._values_left < 0:
+            why = "is part of itself" if id(node) in self._open else "is repeated by aliases beyond any use"
+            if self._values_left >= -1:
+                self._report(path, place, f"{why}; write the values out")
+            return Node(None, place)
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+                return Node(self._mapping(node, path), place)
+            if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+                return Node(
+                    [self.build(item, (*path, at), self.place(item)) for at, item in enumerate(node.value)], place
+                )
+            return Node(self._scalar(node), place)
+        except ValueError as error:
+            self._report(path, place, str(error))
+            return Node(None, place)
+        finally:
+            self._open.remove(id(node))
+
+    def _mapping(self, node: yaml.MappingNode, path: Keys) -> dict[str, Node]:
+        merged: dict[str, Node] = {}
+        content: dict[str, Node] = {}
+        for key_node, value_node in node.value:
+            key, place = str(key_node.value), self.place(key_node)
+            if key_node.tag == _TAG + "merge":
+                found = self.build(value_node, (*path, key), place)
+                for base in reversed(found.content if isinstance(found.content, list) else [found]):
+                    merged |= base.content if isinstance(base.content, dict) else {}
+            elif not isinstance(key_node, yaml.ScalarNode):
+                self._report(path, place, "a key must be text, not a list or a mapping")
+            elif key in content:
+                first = f", first on line {content[key].place.line}" if self._with_lines else ""
+                self._report((*path, key), place, f"is given twice{first}; remove one")
+            else:
+                content[key] = self.build(value_node, (*path, key), place)
+        return merged | content
+
+    def _scalar(self, node: yaml.Node) -> str | int | float | bool | None:
+        tag, text = node.tag.removeprefix(_TAG), str(node.value)
+        if not isinstance(node, yaml.ScalarNode) or tag not in {"str", "null", "bool", "int", "float", "merge"}:
+            name = node.tag.replace(_TAG, "!!")
+            raise ValueError(f"the tag {name} is not allowed; a scenario holds plain values")
+        if tag == "null":
+            return None
+        if tag == "bool":
+            return text.lower() == "true"
+        try:
+            if tag == "int":
+                return int(text, 0 if text[:2] in {"0o", "0x"} else 10)
+            if tag == "float":
+                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:
+            raise ValueError(f"{shown(text)} is not a number, or has too many digits") from None
+        return text
+
+    def _report(self, path: Keys, place: Place, message: str) -> None:
+        self.problems.append(Problem(key=".".join(map(str, path)), message=message, file=place.file, line=place.line))
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows the scalars of YAML 1.2 only."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes no anchors, and quotes what either version of YAML would read as something other than text."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        return super().increase_indent(flow, False)
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # Only double quotes escape the line breaks of Unicode, which PyYAML would otherwise fold into spaces.
+    return dumper.represent_scalar(_TAG + "str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _text)
+_Loader.yaml_implicit_resolvers = {}
+for _name, _pattern in _CORE_SCHEMA:
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), None)
+    _Dumper.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), None)

@@ -1,0 +1,313 @@
+"""The commands that run nothing: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+import neulite_sim
+from neulite_sim import cli, errors, registry
+from neulite_sim.cli.components import components
+from neulite_sim.cli.failures import answered
+
+ROOT = Path(neulite_sim.__file__).parent.parent
+SCENARIO = """\
+name: small
+data: {kind: digits, partition: iid}
+model: logistic
+population:
+  devices: 3
+  groups: [{device: jetson-nano-4gb, share: 1}]
+  available_memory: {kind: uniform, low: 100MB, high: 900MB}
+method: fedavg
+stop: {rounds: 2}
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("good.yaml").write_text(SCENARIO)
+    return tmp_path
+
+
+def ran(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, list(arguments), prog_name="neulite-sim")
+
+
+# The command line as a whole.
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['neulite-sim', '--help']; from neulite_sim.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code in (0, None), end.code\n"
+        "heavy = {'torch', 'ray', 'simpy', 'sklearn', 'pydantic', 'numpy', 'yaml', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "validate" in done.stdout
+
+
+def test_a_checkout_runs_without_being_installed(folder: Path) -> None:
+    command = [sys.executable, str(ROOT / "cli.py"), "validate", "missing.yaml"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "missing.yaml: does not exist\n"
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert ran("--version").stdout == f"neulite-sim {declared}\n"
+
+
+@pytest.mark.parametrize("name", ["run", "validate", "profile", "components", "schema"])
+def test_every_command_explains_itself(name: str) -> None:
+    assert name in ran("--help").stdout
+    found = ran(name, "-h")
+    assert found.exit_code == 0
+    assert f"Usage: neulite-sim {name}" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("validat",), "No such command 'validat'."),
+        (("validate",), "Missing argument"),
+        (("validate", "--nosuch", "x"), "No such option: --nosuch"),
+    ],
+)
+def test_wrong_usage_exits_with_two_and_no_box(arguments: tuple[str, ...], message: str) -> None:
+    found = ran(*arguments)
+    assert found.exit_code == 2
+    assert message in found.stderr
+    assert "─" not in found.stderr
+
+
+def test_no_command_prints_the_help_as_wrong_usage() -> None:
+    found = ran()
+    assert found.exit_code == 2
+    assert "Commands:" in found.output
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "message"),
+    [
+        (errors.DataNotFoundError("no folder 'data'"), 2, "error: no folder 'data'\n"),
+        (errors.SimulationError("worker lost"), 1, "error: worker lost\n"),
+        (errors.ScenarioError([errors.Problem(key="a", message="bad", file="x", line=1)]), 2, "x:1: a: bad\n"),
+        (
+            errors.ScenarioError([errors.Problem(key=key, message="bad", file="x", line=1) for key in "ab"]),
+            2,
+            "x:1: a: bad\nx:1: b: bad\nerror: 2 problems found\n",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_errors_for_users_become_a_message_and_an_exit_code(
+    error: BaseException, exit_code: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(field: str) -> None:
+        raise error
+
+    monkeypatch.setattr(registry, "names", fail)
+    found = ran("components")
+    assert (found.exit_code, found.stderr, found.stdout) == (exit_code, message, "")
+
+
+def test_other_errors_are_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError), answered():
+        raise ZeroDivisionError
+
+
+# validate
+
+
+def test_validate_says_what_a_good_scenario_is() -> None:
+    found = ran("validate", "good.yaml")
+    assert (found.exit_code, found.stdout, found.stderr) == (0, "ok  good.yaml  (small, fedavg, 3 devices)\n", "")
+
+
+def test_validate_prints_all_problems_of_each_bad_scenario_and_still_the_good_ones() -> None:
+    Path("bad.yaml").write_text(SCENARIO.replace("rounds: 2", "rounds: 0").replace("fedavg", "fedavgg"))
+    found = ran("validate", "bad.yaml", "good.yaml", "goood.yaml")
+    assert found.exit_code == 2
+    assert found.stdout == "ok  good.yaml  (small, fedavg, 3 devices)\n"
+    lines = found.stderr.splitlines()
+    assert lines[0].startswith("bad.yaml:8: method.kind: 'fedavgg' is not a known method; did you mean 'fedavg'?")
+    assert lines[1:] == [
+        "bad.yaml:9: stop.rounds: must be at least 1, found 0",
+        "error: 2 problems found",
+        "goood.yaml: does not exist; did you mean 'good.yaml'?",
+        "error: 2 of 3 scenarios cannot be run",
+    ]
+
+
+def test_validate_finds_six_mistakes_at_once_with_file_line_and_key() -> None:
+    wrong = SCENARIO.replace("name: small", "name: my run").replace(
+        "partition: iid", "partition: {kind: iid, alpha: 1}"
+    )
+    wrong = wrong.replace("devices: 3", "devices: none").replace("low: 100MB", "low: 100mb")
+    wrong = wrong.replace("method: fedavg", "method: {kind: fedavg, memory_limt: false}") + "trainning: {epochs: 3}\n"
+    Path("bad.yaml").write_text(wrong)
+    found = ran("validate", "bad.yaml")
+    assert found.exit_code == 2
+    assert [line.split(": ")[:2] for line in found.stderr.splitlines()] == [
+        ["bad.yaml:1", "name"],
+        ["bad.yaml:2", "data.partition.alpha"],
+        ["bad.yaml:5", "population.devices"],
+        ["bad.yaml:7", "population.available_memory.low"],
+        ["bad.yaml:8", "method.memory_limt"],
+        ["bad.yaml:10", "trainning"],
+        ["error", "6 problems found"],
+    ]
+
+
+def test_validate_knows_the_devices_of_the_catalogue() -> None:
+    Path("bad.yaml").write_text(SCENARIO.replace("jetson-nano-4gb", "jetson-nano-4g"))
+    found = ran("validate", "bad.yaml")
+    assert found.exit_code == 2
+    assert found.stderr.startswith(
+        "bad.yaml:6: population.groups.0.device: 'jetson-nano-4g' is not a known device; did"
+    )
+
+
+def test_validate_reports_a_trace_that_is_not_there() -> None:
+    found = ran("validate", "good.yaml", "--set", "population.availability={kind: trace, path: gone.csv}")
+    assert found.exit_code == 2
+    assert found.stderr.startswith("good.yaml: ")
+    assert "gone.csv" in found.stderr
+
+
+def test_validate_applies_settings() -> None:
+    assert ran("validate", "good.yaml", "--set", "population.devices=1").stdout.endswith("(small, fedavg, 1 device)\n")
+    found = ran("validate", "good.yaml", "--set", "population.devices=0", "--set", "seed=x")
+    assert found.stderr.splitlines()[:2] == [
+        "--set: seed: must be a whole number, found 'x'",
+        "--set: population.devices: must be at least 1, found 0",
+    ]
+
+
+def test_validate_answers_in_json() -> None:
+    Path("bad.yaml").write_text(SCENARIO.replace("rounds: 2", "rounds: 0"))
+    found = ran("validate", "good.yaml", "bad.yaml", "--json")
+    assert (found.exit_code, found.stderr) == (2, "")
+    assert json.loads(found.stdout)["scenarios"] == [
+        {"path": "good.yaml", "ok": True, "name": "small", "method": "fedavg", "devices": 3},
+        {
+            "path": "bad.yaml",
+            "ok": False,
+            "problems": [
+                {"key": "stop.rounds", "message": "must be at least 1, found 0", "file": "bad.yaml", "line": 9}
+            ],
+        },
+    ]
+
+
+# schema
+
+
+def test_schema_prints_a_json_schema_that_knows_the_real_components() -> None:
+    found = ran("schema")
+    assert found.exit_code == 0
+    schema = json.loads(found.stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid(yaml.safe_load(SCENARIO))
+    assert not validator.is_valid({**yaml.safe_load(SCENARIO), "method": {"kind": "neulite", "curriculm": False}})
+
+
+# components
+
+
+def test_components_lists_every_component_of_every_field_with_its_source() -> None:
+    found = ran("components")
+    assert found.exit_code == 0
+    for field in registry.GROUPS:
+        for name in registry.names(field):
+            assert f"  {name}: {registry.load(field, name).summary}" in found.stdout
+    assert found.stdout.count("    source: ") == sum(len(registry.names(field)) for field in registry.GROUPS)
+
+
+def test_components_shows_the_options_of_one_field() -> None:
+    lines = ran("components", "available_memory").stdout.splitlines()
+    assert lines[0] == "population.available_memory"
+    assert any(line.startswith("    low = required  (such as 512MB)  ") for line in lines)
+    assert not any("neulite:" in line for line in lines)
+
+
+def test_components_finds_a_component_by_its_name_in_every_field() -> None:
+    lines = ran("components", "uniform").stdout.splitlines()
+    assert [line for line in lines if line and not line.startswith(" ")] == ["selection", "population.available_memory"]
+
+
+def test_components_answers_in_json() -> None:
+    (entry,) = json.loads(ran("components", "markov", "--json").stdout)["components"]
+    assert (entry["field"], entry["kind"], entry["error"]) == ("availability", "markov", None)
+    assert entry["options"][0] == {
+        "name": "mean_on",
+        "allowed": "such as 90s",
+        "required": True,
+        "default": None,
+        "meaning": "Mean time online, for example 2h.",
+    }
+
+
+def test_components_draws_tables_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    components("dirichlet")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("data.partition ───")
+    assert any(line.split()[:3] == ["option", "default", "allowed"] for line in lines)
+    assert any(line.split()[:5] == ["alpha", "0.5", "number", ">", "0"] for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_components_refuses_an_unknown_kind_with_the_choices() -> None:
+    found = ran("components", "methd")
+    assert found.exit_code == 2
+    assert found.stderr == (
+        "error: 'methd' is neither a field of a scenario nor a component; did you mean 'method'? (fields: data, "
+        "partition, model, method, selection, protocol, backend, available_memory, availability)\n"
+    )
+
+
+def test_a_component_that_cannot_be_loaded_is_listed_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(field: str, name: str) -> registry.Component:
+        raise errors.UnknownComponentError(f"{name} cannot be loaded")
+
+    monkeypatch.setattr(registry, "load", broken)
+    found = ran("components", "neulite")
+    assert (found.exit_code, found.stdout) == (0, "method\n  neulite: neulite cannot be loaded\n")
+
+
+def test_every_option_of_every_real_component_is_explained() -> None:
+    listed = json.loads(ran("components", "--json").stdout)["components"]
+    silent = [
+        f"{entry['kind']}.{option['name']}" for entry in listed for option in entry["options"] if not option["meaning"]
+    ]
+    assert set(silent) <= {"synthetic.classes"}
+    assert [entry["kind"] for entry in listed if not (entry["summary"] and entry["source"])] == []
+
+
+# Shipped scenarios.
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scenarios").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_scenario_is_valid(path: Path) -> None:
+    found = ran("validate", str(path))
+    assert (found.exit_code, found.stderr) == (0, "")

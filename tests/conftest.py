@@ -1,0 +1,25 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint
+
+import fake_components
+import pytest
+
+from neulite_sim import registry
+
+
+def entry_points_of_fakes(group: str) -> Mapping[str, EntryPoint]:
+    """Return the fake components of a group, as the registry finds real ones."""
+    named = fake_components.GROUPS[group].items()
+    return {name: EntryPoint(name, f"fake_components:{value}", group) for name, value in named}
+
+
+@pytest.fixture(scope="module")
+def fakes() -> Iterator[None]:
+    """Replace every registered component by the small ones of `fake_components`, for one test module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_entry_points", entry_points_of_fakes)
+        yield
