@@ -132,7 +132,7 @@ class NeuLite(Method):
             uploads_everything=options.upload == "all",
         )
 
-    def start(self, blueprint: Blueprint, seed: int) -> State:
+    def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return a fresh pool of blocks and a fresh output module per stage."""
         pool = float_tensors(blueprint.build_seeded(seed))
         tensors = {name: tensor for name, tensor in pool.items() if name.startswith("blocks.")}

@@ -31,6 +31,9 @@ class Trainee(nn.Module):
         """Return the loss to minimise and further scalars to report, averaged over batches by their size."""
         raise NotImplementedError
 
+    def meet(self, labels_N: Tensor) -> None:
+        """Be told the labels of the device that trains next; for losses that depend on which classes it owns."""
+
     def prepare(self, *, has_batch_statistics: bool = True) -> None:
         """Set every layer to training mode, frozen BatchNorm as `frozen_batch_norm` says.
 

@@ -55,11 +55,14 @@ class Backend(Protocol):
     trains: bool
     """False where nothing is really trained: losses and accuracies are then unknown."""
 
-    def submit_training(self, task: LocalTask, payload: Payload) -> int:
-        """Take a task and return its ticket. Tasks of one version and submodel come with equal payloads."""
+    def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
+        """Take a task and return its ticket. Tasks of one version and submodel come with equal payloads.
+
+        `personal` is what only this task's device is sent.
+        """
         ...
 
-    def submit_evaluation(self, version: int, tensors: Payload) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload) -> int:
         """Take a global model to test and return its ticket. It yields to training that was submitted before."""
         ...
 

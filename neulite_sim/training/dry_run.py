@@ -25,14 +25,14 @@ class DryRun:
         self._tickets = 0
         self._tasks: dict[int, LocalTask] = {}
 
-    def submit_training(self, task: LocalTask, payload: Payload) -> int:
+    def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
         """Note the task."""
-        del payload
+        del payload, personal
         self._tickets += 1
         self._tasks[self._tickets] = task
         return self._tickets
 
-    def submit_evaluation(self, version: int, tensors: Payload) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload) -> int:
         """Refuse: there is nothing to test."""
         raise SimulationError("backend dry-run trains nothing, so there is no model to evaluate")
 

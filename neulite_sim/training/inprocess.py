@@ -32,27 +32,26 @@ class InProcess:
     def __init__(self, workplace: Workplace) -> None:
         self._worker = Worker(workplace)
         self._tickets = 0
-        self._tasks: dict[int, tuple[LocalTask, Payload]] = {}
-        self._evaluations: dict[int, Payload] = {}
+        self._tasks: dict[int, tuple[LocalTask, Payload, Payload]] = {}
+        self._evaluations: dict[int, tuple[str, Payload]] = {}
 
-    def submit_training(self, task: LocalTask, payload: Payload) -> int:
+    def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
         """Keep the task until it is collected."""
         self._tickets += 1
-        self._tasks[self._tickets] = (task, payload)
+        self._tasks[self._tickets] = (task, payload, personal)
         return self._tickets
 
-    def submit_evaluation(self, version: int, tensors: Payload) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload) -> int:
         """Keep the model until its evaluation is collected."""
-        del version
         self._tickets += 1
-        self._evaluations[self._tickets] = tensors
+        self._evaluations[self._tickets] = (name, tensors)
         return self._tickets
 
     def collect_update(self, ticket: int) -> Update:
         """Train now."""
-        task, payload = self._tasks.pop(ticket)
+        task, payload, personal = self._tasks.pop(ticket)
         try:
-            return self._worker.train(task, payload)
+            return self._worker.train(task, payload, personal)
         except (RuntimeError, ValueError) as cause:
             raise SimulationError(
                 f"local training failed in flight {task.flight} (device {task.device}, {task.submodel}): {cause}"
@@ -60,7 +59,7 @@ class InProcess:
 
     def collect_evaluation(self, ticket: int) -> EvaluationResult:
         """Test now."""
-        return self._worker.evaluate(self._evaluations.pop(ticket))
+        return self._worker.evaluate(*self._evaluations.pop(ticket))
 
     def is_done(self, ticket: int) -> bool:
         """Return True: work happens when it is collected, so nothing is gained by waiting."""

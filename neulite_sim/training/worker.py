@@ -28,10 +28,10 @@ class Worker:
     def __init__(self, workplace: Workplace) -> None:
         self._place = workplace
         self._trainees: dict[str, Trainee] = {}
-        self._evaluation_model: nn.Module | None = None
+        self._evaluation_models: dict[str, nn.Module] = {}
         torch.set_num_threads(workplace.threads)
 
-    def train(self, task: LocalTask, payload: Payload) -> Update:
+    def train(self, task: LocalTask, payload: Payload, personal: Payload | None = None) -> Update:
         """Return the update of one device.
 
         Raises:
@@ -40,12 +40,13 @@ class Worker:
         _keep_promise(task)
         place = self._place
         trainee = self._trainee(task.submodel)
-        load_tensors(trainee, payload)
+        load_tensors(trainee, {**payload, **(personal or {})})
         numbers = place.partition.of(task.device)
         images = torch.from_numpy(place.dataset.train_images[numbers])
         labels = torch.from_numpy(place.dataset.train_labels[numbers]).to(place.device)
         transform = self._augmented if place.dataset.augmentation == "crop-flip" else None
         seen = images.to(place.device) if transform else self._seen(images)
+        trainee.meet(labels)
         result = train_locally(trainee, seen, labels, task=task, training=place.training, transform=transform)
         return Update(
             device=task.device,
@@ -54,6 +55,7 @@ class Worker:
             tensors=result.tensors,
             loss=result.loss,
             metrics=result.metrics,
+            classes=tuple(torch.unique(labels).tolist()),
         )
 
     def _trainee(self, submodel: str) -> Trainee:
@@ -73,13 +75,13 @@ class Worker:
         """Return augmented images as a network sees them: cropped where black is zero, then normalised."""
         return self._seen(augment_crop_flip(images_BCHW, generator))
 
-    def evaluate(self, tensors: Payload) -> EvaluationResult:
+    def evaluate(self, name: str, tensors: Payload) -> EvaluationResult:
         """Return loss and accuracy of a global model on the test samples."""
-        if self._evaluation_model is None:
-            built = self._place.method.evaluation_model(self._place.blueprint)
-            self._evaluation_model = built.to(self._place.device)
+        if name not in self._evaluation_models:
+            built = self._place.method.evaluation_model(name, self._place.blueprint)
+            self._evaluation_models[name] = built.to(self._place.device)
             lay_out(built)
-        model = self._evaluation_model
+        model = self._evaluation_models[name]
         load_tensors(model, tensors)
         if self._place.evaluation.batch_norm == "recalibrated":
             recalibrate_batch_norm(model, self._calibration_batches())
