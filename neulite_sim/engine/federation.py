@@ -47,7 +47,7 @@ class Federation:
         self._rounds = 0
         self._flights = 0
         self._open: _Open | None = None
-        self.state: State = costing.method.start(costing.trained, costing.scenario.seed)
+        self.state: State = costing.method.start(costing.trained, costing.scenario.seed, costing.ledger)
 
     def is_over(self) -> bool:
         """Whether the last round has been aggregated, or the target accuracy was reached."""
@@ -184,7 +184,9 @@ class Federation:
             peak_memory_bytes=cost.peak_memory_bytes,
             available_memory_bytes=cost.available_memory_bytes if self._method.enforces_memory else None,
         )
-        return self._backend.submit_training(task, self._method.payload(self.state, plan.submodel))
+        payload = self._method.payload(self.state, plan.submodel)
+        personal = self._method.personal_payload(self.state, plan.device, plan.submodel)
+        return self._backend.submit_training(task, payload, personal)
 
     def _arriving(
         self, ended: Sequence[FlightPlan], opened: _Open, learned: dict[int, Learned], at_s: float

@@ -72,7 +72,9 @@ class Testing:
         self._write_waiting()
 
     def _submit(self, state: State) -> None:
-        self._ticket = self._backend.submit_evaluation(state.version, self._method.evaluation_tensors(state))
+        self._ticket = self._backend.submit_evaluation(
+            self._method.evaluated(state), self._method.evaluation_tensors(state)
+        )
 
     def _collect(self) -> None:
         if self._ticket is None:

@@ -56,14 +56,14 @@ class DeviceActor:
     def __init__(self, workplace: Workplace) -> None:
         self._worker = Worker(workplace)
 
-    def train(self, task: LocalTask, payload: Arrays) -> tuple[Update, Arrays]:
+    def train(self, task: LocalTask, payload: Arrays, personal: Arrays) -> tuple[Update, Arrays]:
         """Return an update without its tensors, and those as arrays."""
-        update = self._worker.train(task, _as_tensors(payload))
+        update = self._worker.train(task, _as_tensors(payload), _as_tensors(personal))
         return replace(update, tensors={}), _as_arrays(update.tensors)
 
-    def evaluate(self, tensors: Arrays) -> EvaluationResult:
+    def evaluate(self, name: str, tensors: Arrays) -> EvaluationResult:
         """Return the test result of a global model."""
-        return self._worker.evaluate(_as_tensors(tensors))
+        return self._worker.evaluate(name, _as_tensors(tensors))
 
 
 def _as_arrays(tensors: Payload) -> Arrays:
@@ -164,19 +164,19 @@ class RayPool:
     def _new_actor(self) -> Any:
         return self._started.result().new_actor()
 
-    def submit_training(self, task: LocalTask, payload: Payload) -> int:
+    def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
         """Queue a task; its payload goes to the object store once per version and submodel."""
         key = (task.version, task.submodel)
         if key not in self._payloads:
             self._payloads = {known: ref for known, ref in self._payloads.items() if known[0] == task.version}
             self._payloads[key] = self._put(payload)
         what = f"local training in flight {task.flight} (device {task.device}, {task.submodel})"
-        return self._submit(self._training, "train", what, (task, self._payloads[key]))
+        return self._submit(self._training, "train", what, (task, self._payloads[key], _as_arrays(personal)))
 
-    def submit_evaluation(self, version: int, tensors: Payload) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload) -> int:
         """Queue an evaluation; it starts when no training waits."""
-        what = f"evaluation of version {version}"
-        return self._submit(self._evaluations, "evaluate", what, (self._put(tensors),))
+        what = f"evaluation of the global model ({name})"
+        return self._submit(self._evaluations, "evaluate", what, (name, self._put(tensors)))
 
     def _put(self, tensors: Payload) -> Any:
         # Asked for anything before its start is over, Ray would start another, default cluster.
