@@ -60,7 +60,7 @@ class Component:
 
     `build` is called by the engine's assembly with the component's options and whatever its group's contract says;
     `source` is the paper, page or measurement that the component comes from. `takes_argument` is true where the
-    name carries an argument after a colon (`torchvision:alexnet`).
+    name carries an argument after a colon (`torchvision:alexnet`), which `build` then gets after the options.
     """
 
     kind: str

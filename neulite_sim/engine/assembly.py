@@ -23,7 +23,7 @@ from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.registry import Choice, component
 from neulite_sim.scenario.schema import Scenario, Training
 from neulite_sim.seeding import stream
-from neulite_sim.selection.contract import Selector
+from neulite_sim.selection.contract import Selector, SelectorSetting
 from neulite_sim.timeline.contract import RoundProtocol
 from neulite_sim.training.contract import Backend, Workplace
 from neulite_sim.units import format_bytes
@@ -150,7 +150,9 @@ def _shapes(blueprint: Blueprint) -> list[tuple[int, ...]]:
 
 
 def _architecture(choice: Choice) -> Any:
-    return component("model", choice.kind).build(choice.options)
+    found = component("model", choice.kind)
+    argument = choice.kind.partition(":")[2]
+    return found.build(choice.options, argument) if found.takes_argument else found.build(choice.options)
 
 
 def _overridden(training: Training, section: Any) -> Training:
@@ -161,7 +163,9 @@ def _overridden(training: Training, section: Any) -> Training:
 def _partition(scenario: Scenario, dataset: Dataset) -> Partition:
     choice: Choice = scenario.data.options.partition
     deal = component("partition", choice.kind).build(choice.options)
-    partition: Partition = deal(dataset.train_labels, scenario.population.devices, stream(scenario.seed, "partition"))
+    rng = stream(scenario.seed, "partition")
+    owners = {} if dataset.groups is None else {"groups": dataset.groups}
+    partition: Partition = deal(dataset.train_labels, scenario.population.devices, rng, **owners)
     return partition
 
 
@@ -246,7 +250,8 @@ def require_somebody(costing: Costing) -> None:
 
 def build_selector(scenario: Scenario) -> Selector:
     """Return the scenario's selector."""
-    selector: Selector = component("selection", scenario.selection.kind).build(scenario.selection.options)
+    setting = SelectorSetting(num_devices=scenario.population.devices, max_rounds=scenario.stop.rounds)
+    selector: Selector = component("selection", scenario.selection.kind).build(scenario.selection.options, setting)
     return selector
 
 

@@ -109,6 +109,8 @@ class Update:
     metrics: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[int, ...] = ()
     """The classes that the device owns samples of, ascending."""
+    version: int = 0
+    """The version of the state whose payload it was trained from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

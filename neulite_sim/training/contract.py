@@ -16,6 +16,7 @@ from torch import Tensor
 from neulite_sim.data.contract import Dataset, Partition
 from neulite_sim.methods.contract import LocalTask, Method, Update
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.population.table import Integers
 from neulite_sim.registry import Options
 from neulite_sim.scenario.schema import Evaluation, Training
 from neulite_sim.training.evaluation import EvaluationResult
@@ -62,8 +63,12 @@ class Backend(Protocol):
         """
         ...
 
-    def submit_evaluation(self, name: str, tensors: Payload) -> int:
-        """Take a global model to test and return its ticket. It yields to training that was submitted before."""
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
+        """Take a global model to test and return its ticket. It yields to training that was submitted before.
+
+        It is tested on the test samples, or on the training samples of `devices`, which own some, where they are
+        given.
+        """
         ...
 
     def collect_update(self, ticket: int) -> Update:

@@ -6,6 +6,7 @@ import math
 
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component, Options
 from neulite_sim.training.contract import Backend, Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
@@ -32,7 +33,7 @@ class DryRun:
         self._tasks[self._tickets] = task
         return self._tickets
 
-    def submit_evaluation(self, name: str, tensors: Payload) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
         """Refuse: there is nothing to test."""
         raise SimulationError("backend dry-run trains nothing, so there is no model to evaluate")
 
@@ -45,6 +46,7 @@ class DryRun:
             num_samples=int(self._sizes[task.device]),
             tensors={},
             loss=math.nan,
+            version=task.version,
         )
 
     def collect_evaluation(self, ticket: int) -> EvaluationResult:

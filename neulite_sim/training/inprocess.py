@@ -11,6 +11,7 @@ import torch
 
 from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component
 from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
@@ -33,7 +34,7 @@ class InProcess:
         self._worker = Worker(workplace)
         self._tickets = 0
         self._tasks: dict[int, tuple[LocalTask, Payload, Payload]] = {}
-        self._evaluations: dict[int, tuple[str, Payload]] = {}
+        self._evaluations: dict[int, tuple[str, Payload, Integers | None]] = {}
 
     def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
         """Keep the task until it is collected."""
@@ -41,10 +42,10 @@ class InProcess:
         self._tasks[self._tickets] = (task, payload, personal)
         return self._tickets
 
-    def submit_evaluation(self, name: str, tensors: Payload) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
         """Keep the model until its evaluation is collected."""
         self._tickets += 1
-        self._evaluations[self._tickets] = (name, tensors)
+        self._evaluations[self._tickets] = (name, tensors, devices)
         return self._tickets
 
     def collect_update(self, ticket: int) -> Update:

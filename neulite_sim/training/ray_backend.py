@@ -24,6 +24,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from neulite_sim.errors import BackendUnavailableError, NeuliteError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component
 from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
@@ -61,9 +62,9 @@ class DeviceActor:
         update = self._worker.train(task, _as_tensors(payload), _as_tensors(personal))
         return replace(update, tensors={}), _as_arrays(update.tensors)
 
-    def evaluate(self, name: str, tensors: Arrays) -> EvaluationResult:
+    def evaluate(self, name: str, tensors: Arrays, devices: Integers | None = None) -> EvaluationResult:
         """Return the test result of a global model."""
-        return self._worker.evaluate(name, _as_tensors(tensors))
+        return self._worker.evaluate(name, _as_tensors(tensors), devices)
 
 
 def _as_arrays(tensors: Payload) -> Arrays:
@@ -173,10 +174,10 @@ class RayPool:
         what = f"local training in flight {task.flight} (device {task.device}, {task.submodel})"
         return self._submit(self._training, "train", what, (task, self._payloads[key], _as_arrays(personal)))
 
-    def submit_evaluation(self, name: str, tensors: Payload) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
         """Queue an evaluation; it starts when no training waits."""
         what = f"evaluation of the global model ({name})"
-        return self._submit(self._evaluations, "evaluate", what, (name, self._put(tensors)))
+        return self._submit(self._evaluations, "evaluate", what, (name, self._put(tensors), devices))
 
     def _put(self, tensors: Payload) -> Any:
         # Asked for anything before its start is over, Ray would start another, default cluster.

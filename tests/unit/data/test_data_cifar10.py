@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from neulite_sim.data.cifar10 import COMPONENT, FOLDER, MEAN, STD, Cifar10Options, build
-from neulite_sim.data.torchvision_compat import torchvision_module
 from neulite_sim.errors import DataNotFoundError, ScenarioError
 from neulite_sim.registry import component
+from neulite_sim.torchvision_compat import torchvision_module
 
 REAL_ROOT = Path(__file__).parents[4] / "shared" / "data"
 TRAIN_FILES = [f"data_batch_{number}" for number in range(1, 6)]
