@@ -153,6 +153,7 @@ class RayPool:
         self._payloads: dict[tuple[int, str], Any] = {}
         self._notices: list[str] = []
         self._tickets = 0
+        self._has_answered = False
         # Ray and its actors take seconds to start; the driver has profiling to do meanwhile.
         self._ray_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
         self._started: Future[_Actors] = self._ray_thread.submit(_start_actors, workplace, options)
@@ -208,6 +209,7 @@ class RayPool:
             running.slot.load -= 1
             try:
                 self._results[running.job.ticket] = ray.get(reference)
+                self._has_answered = True
             except RayActorError as death:
                 self._replace(running, death)
             except RayTaskError as failure:
@@ -218,13 +220,22 @@ class RayPool:
 
     def _replace(self, running: _Running, death: RayActorError) -> None:
         job, slot = running.job, running.slot
+        if death.actor_init_failed:
+            # It would fail again; before any work was done, the machine is what is wrong.
+            failure = SimulationError if self._has_answered else BackendUnavailableError
+            self._results[job.ticket] = failure(
+                f"Ray's actors cannot start: {_reason(death)}; install neulite-sim wherever the cluster runs, or use "
+                "--backend inprocess"
+            )
+            return
         if slot.actor is running.actor:
+            ray.kill(slot.actor)
             slot.actor = self._new_actor()
             self._notices.append(f"an actor died during {job.what} and was replaced; its work runs again")
         job.attempts += 1
         if job.attempts >= MAX_ATTEMPTS:
             self._results[job.ticket] = SimulationError(
-                f"{job.what} was given up: the actor died {job.attempts} times, last because {death}; "
+                f"{job.what} was given up: the actor died {job.attempts} times ({_reason(death)}); "
                 "use fewer workers (backend.workers) if the machine runs out of memory"
             )
             return
@@ -268,6 +279,13 @@ class RayPool:
             # Linux ends a local cluster together with the thread that started it, so that thread must still be there.
             self._ray_thread.submit(_stop_actors, self._started.result()).result()
         self._ray_thread.shutdown()
+
+
+def _reason(death: RayActorError) -> str:
+    """Return the telling line of Ray's report: the last of a traceback, else the first that is no list of ids."""
+    lines = [line for line in str(death).splitlines() if line.strip()]
+    telling = lines[-1:] if death.actor_init_failed else [line for line in lines[1:] if not line.startswith("\t")]
+    return (telling or lines)[0].strip().rstrip(".")
 
 
 def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:

@@ -56,7 +56,7 @@ def test_stages_without_projection_match_the_trace(stage, expected_mb):
 
 
 class PlainBlock(nn.Module):
-    """A BasicBlock as it is often written: calls within calls keep the map before until BatchNorm has written its own."""
+    """A BasicBlock as often written: calls within calls keep the map before until BatchNorm has written its own."""
 
     def __init__(self, channels_in, channels_out, stride):
         super().__init__()
