@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,24 +102,26 @@ class _Slot:
 
 @dataclass(slots=True)
 class _Running:
-    """Where a submitted job runs."""
+    """Where a submitted job runs, and how much of its actor's load it is."""
 
     job: _Job
     slot: _Slot
-    actor: Any = field(repr=False)
+    load: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Actors:
-    """A started pool; `owns_ray` where this process started Ray itself."""
+    """A started pool; `owns_ray` where this process started Ray itself, `printer` is what Ray printed with before."""
 
     slots: list[_Slot]
     new_actor: Callable[[], Any]
     owns_ray: bool
+    printer: Any
 
 
 def _start_actors(workplace: Workplace, options: RayOptions) -> _Actors:
     owns_ray = _start_ray(options)
+    printer = _with_printer(_print_nothing) if owns_ray else None
     device = "cuda" if options.gpus_per_worker > 0 else workplace.device
     try:
         reference = ray.put(replace(workplace, device=device))
@@ -127,17 +130,34 @@ def _start_actors(workplace: Workplace, options: RayOptions) -> _Actors:
         )
         slots = [_Slot(actor_class.remote(reference)) for _ in range(options.workers or _num_workers(options))]
     except Exception as cause:
-        if owns_ray:
-            ray.shutdown()
+        _stop_ray(owns_ray, printer)
         raise BackendUnavailableError(f"Ray cannot start actors: {cause}; use --backend inprocess") from cause
-    return _Actors(slots=slots, new_actor=lambda: actor_class.remote(reference), owns_ray=owns_ray)
+    return _Actors(slots=slots, new_actor=lambda: actor_class.remote(reference), owns_ray=owns_ray, printer=printer)
 
 
 def _stop_actors(actors: _Actors) -> None:
     for slot in actors.slots:
         ray.kill(slot.actor)
-    if actors.owns_ray:
+    _stop_ray(actors.owns_ray, actors.printer)
+
+
+def _stop_ray(owns_ray: bool, printer: Any) -> None:
+    if owns_ray:
         ray.shutdown()
+        _with_printer(printer)
+
+
+def _print_nothing(*_arguments: object, **_keywords: object) -> None:
+    """Stand in for Ray's printer of errors, which reports dead workers on standard output whatever it is told."""
+
+
+def _with_printer(printer: Any) -> Any:
+    """Make Ray print its error messages with `printer` and return what it used before; None where it has no such."""
+    module, name = sys.modules["ray._private.worker"], "print_to_stdstream"
+    before = getattr(module, name, None)
+    if before is not None:
+        setattr(module, name, printer)
+    return before
 
 
 class RayPool:
@@ -198,48 +218,56 @@ class RayPool:
                 return
             job = (self._training or self._evaluations).popleft()
             reference = getattr(slot.actor, job.call).remote(*job.arguments)
-            slot.load += 1
-            self._running[reference] = _Running(job, slot, slot.actor)
+            # A test fills its actor: training that is dealt after it goes elsewhere or waits for whoever is free first.
+            load = TASKS_PER_ACTOR if job.call == "evaluate" else 1
+            slot.load += load
+            self._running[reference] = _Running(job, slot, load)
 
     def _settle(self, timeout_s: float | None) -> None:
         """Take in what has finished; wait for at least one result where `timeout_s` is None."""
         finished, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         for reference in finished:
-            running = self._running.pop(reference)
-            running.slot.load -= 1
+            running = self._running[reference]
             try:
                 self._results[running.job.ticket] = ray.get(reference)
                 self._has_answered = True
             except RayActorError as death:
-                self._replace(running, death)
+                self._replace(running.slot, death)
+                continue
             except RayTaskError as failure:
                 self._results[running.job.ticket] = _explained(running.job, failure)
             except RayError as failure:
                 self._results[running.job.ticket] = SimulationError(f"{running.job.what} failed in Ray: {failure}")
+            del self._running[reference]
+            running.slot.load -= running.load
         self._deal()
 
-    def _replace(self, running: _Running, death: RayActorError) -> None:
-        job, slot = running.job, running.slot
+    def _replace(self, slot: _Slot, death: RayActorError) -> None:
+        """Put a new actor in the place of a dead one and queue its jobs again, in their order and before all others."""
+        lost = {reference: running.job for reference, running in self._running.items() if running.slot is slot}
+        self._running = {reference: item for reference, item in self._running.items() if reference not in lost}
+        first, *waiting = lost.values()
         if death.actor_init_failed:
             # It would fail again; before any work was done, the machine is what is wrong.
             failure = SimulationError if self._has_answered else BackendUnavailableError
-            self._results[job.ticket] = failure(
+            raise failure(
                 f"Ray's actors cannot start: {_reason(death)}; install neulite-sim wherever the cluster runs, or use "
                 "--backend inprocess"
             )
-            return
-        if slot.actor is running.actor:
-            ray.kill(slot.actor)
-            slot.actor = self._new_actor()
-            self._notices.append(f"an actor died during {job.what} and was replaced; its work runs again")
-        job.attempts += 1
-        if job.attempts >= MAX_ATTEMPTS:
-            self._results[job.ticket] = SimulationError(
-                f"{job.what} was given up: the actor died {job.attempts} times ({_reason(death)}); "
+        ray.kill(slot.actor)
+        slot.actor, slot.load = self._new_actor(), 0
+        self._notices.append(f"an actor died during {first.what} and was replaced; its work runs again")
+        # Actors work in order, so it died of the first; what only waited behind it has had no attempt.
+        first.attempts += 1
+        if first.attempts >= MAX_ATTEMPTS:
+            self._results[first.ticket] = SimulationError(
+                f"{first.what} was given up: the actor died {first.attempts} times ({_reason(death)}); "
                 "use fewer workers (backend.workers) if the machine runs out of memory"
             )
-            return
-        (self._training if job.call == "train" else self._evaluations).appendleft(job)
+        else:
+            waiting.insert(0, first)
+        for job in reversed(waiting):
+            (self._training if job.call == "train" else self._evaluations).appendleft(job)
 
     def _collect(self, ticket: int) -> Any:
         while ticket not in self._results:
@@ -296,9 +324,12 @@ def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:
 
 
 def _num_workers(options: RayOptions) -> int:
-    """Return how many workers of the asked number of threads the cluster's processors hold, at least one."""
-    processors = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
-    return max(1, processors // options.threads_per_worker)
+    """Return how many workers the cluster's processors (and GPUs, where workers ask for a share) hold, at least one."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    held = int(resources.get("CPU", 1)) // options.threads_per_worker
+    if options.gpus_per_worker > 0:
+        held = min(held, int(resources.get("GPU", 0) / options.gpus_per_worker))
+    return max(1, held)
 
 
 def _start_ray(options: RayOptions) -> bool:
