@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 130, 36
 ROUND, RESULTS = 61, 4
 
 
-class Taken(Exception):
+class TakenError(Exception):
     """The picture is drawn: the rest of the run is not needed."""
 
 
@@ -42,11 +42,11 @@ class Photographer:
                 console.export_svg(title="neulite-sim run scenarios/jetson_mix.yaml", unique_id="neulite-sim"),
                 encoding="utf-8",
             )
-            raise Taken
+            raise TakenError
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(Taken):
+    with contextlib.suppress(TakenError):
         simulate(
             load_scenario(ROOT / "scenarios/jetson_mix.yaml"),
             observers=[Photographer(ROOT / "docs/images/console.svg")],

@@ -30,10 +30,11 @@ class InProcess:
     trains = True
 
     def __init__(self, workplace: Workplace) -> None:
+        self._threads_before = torch.get_num_threads()
         self._worker = Worker(workplace)
         self._tickets = 0
         self._tasks: dict[int, tuple[LocalTask, Payload]] = {}
-        self._evaluations: dict[int, Payload] = {}
+        self._evaluations: dict[int, tuple[int, Payload]] = {}
 
     def submit_training(self, task: LocalTask, payload: Payload) -> int:
         """Keep the task until it is collected."""
@@ -43,9 +44,8 @@ class InProcess:
 
     def submit_evaluation(self, version: int, tensors: Payload) -> int:
         """Keep the model until its evaluation is collected."""
-        del version
         self._tickets += 1
-        self._evaluations[self._tickets] = tensors
+        self._evaluations[self._tickets] = (version, tensors)
         return self._tickets
 
     def collect_update(self, ticket: int) -> Update:
@@ -60,7 +60,11 @@ class InProcess:
 
     def collect_evaluation(self, ticket: int) -> EvaluationResult:
         """Test now."""
-        return self._worker.evaluate(self._evaluations.pop(ticket))
+        version, tensors = self._evaluations.pop(ticket)
+        try:
+            return self._worker.evaluate(tensors)
+        except (RuntimeError, ValueError) as cause:
+            raise SimulationError(f"evaluation of version {version} failed: {cause}") from cause
 
     def is_done(self, ticket: int) -> bool:
         """Return True: work happens when it is collected, so nothing is gained by waiting."""
@@ -72,9 +76,10 @@ class InProcess:
         return []
 
     def close(self) -> None:
-        """Forget what was never collected."""
+        """Forget what was never collected, and give PyTorch its threads back."""
         self._tasks.clear()
         self._evaluations.clear()
+        torch.set_num_threads(self._threads_before)
 
 
 def _build(options: InProcessOptions, workplace: Workplace) -> Backend:

@@ -44,7 +44,7 @@ def written_down(method, charged, training):
             parameters=60_000,
             trainable_parameters=50_000,
             memory=MemoryBytes(parameters=240_000, activations=peaks[name] - 240_000),
-            operator_flops=np.array([2e7, 5e6, 0.0]),
+            operator_flops=np.array([2e9, 5e8, 0.0]),
             operator_bytes=np.array([1e6, 4e6, 9e6]),
             bytes_down=240_000 + 10 * len(name),
             bytes_up=200_000,

@@ -220,7 +220,7 @@ ELSEWHERE = {
     "protocol": "one protocol is registered",
     "evaluation.batch_size": "splits the test without changing what it finds: memory of the driver only",
     "data[cifar10]": "needs files; its options are tested with fake ones in test_data_cifar10.py",
-    "backend[inprocess].threads_per_worker": "changes last bits only: test_training_local.py",
+    "backend[inprocess].threads_per_worker": "changes last bits only: test_training_inprocess.py",
     "backend[inprocess].device": "needs a GPU; test_training_local.py",
     "backend[ray]": "changes where and how fast, never what: test_training_ray.py",
 }
