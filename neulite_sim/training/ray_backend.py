@@ -350,7 +350,7 @@ def _start_ray(options: RayOptions) -> bool:
             ray.init(address=options.address, **quiet)
         else:
             num_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-            ray.init(num_cpus=num_cpus, include_dashboard=options.dashboard, **quiet)
+            ray.init(address="local", num_cpus=num_cpus, include_dashboard=options.dashboard, **quiet)
     except Exception as cause:  # Ray raises bare ones, too
         where = f"at {options.address}" if options.address else "on this machine"
         raise BackendUnavailableError(
