@@ -71,7 +71,7 @@ def prepare(scenario: Scenario) -> Parts:
     population = build_population(scenario.population, scenario.seed)
     partition = _partition(scenario, dataset)
     method = build_method(scenario, charged)
-    _require_twins(scenario, method, charged, trained)
+    _check_models(scenario, method, charged, trained)
     return Parts(
         scenario=scenario,
         charged=charged,
@@ -127,10 +127,14 @@ def _blueprints(
     return charged, trained
 
 
-def _require_twins(scenario: Scenario, method: Method, charged: Blueprint, trained: Blueprint) -> None:
-    """Refuse a proxy width that acts on nothing, and a workload whose submodels are not those that are trained."""
+def _check_models(scenario: Scenario, method: Method, charged: Blueprint, trained: Blueprint) -> None:
+    """Refuse what acts on no layer of the trained model, and a workload whose submodels are not those trained."""
     problems = []
-    if trained.width < 1 and _shapes(trained) == _shapes(trained.at_width(1.0)):
+    shapes = _shapes(trained)
+    if scenario.evaluation.batch_norm == "recalibrated" and not any("running_mean" in name for name in shapes):
+        message = f"recalibrated acts on BatchNorm layers only, and {trained.name} has none; remove it"
+        problems.append(Problem(key="evaluation.batch_norm", message=message))
+    if trained.width < 1 and shapes == _shapes(trained.at_width(1.0)):
         wish = "remove it, or choose a model with layers that it makes thinner"
         problems.append(Problem(key="proxy.width", message=f"{trained.width:g} leaves {trained.name} as it is; {wish}"))
     num_charged, num_trained = charged.build_meta().num_blocks, trained.build_meta().num_blocks
@@ -145,8 +149,8 @@ def _require_twins(scenario: Scenario, method: Method, charged: Blueprint, train
         raise ScenarioError(problems)
 
 
-def _shapes(blueprint: Blueprint) -> list[tuple[int, ...]]:
-    return [tuple(tensor.shape) for tensor in blueprint.build_meta().state_dict().values()]
+def _shapes(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in blueprint.build_meta().state_dict().items()}
 
 
 def _architecture(choice: Choice) -> Any:

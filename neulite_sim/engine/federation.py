@@ -100,9 +100,13 @@ class Federation:
     def next_chance_s(self, at_s: float) -> float:
         """Return when the next device that owns data and fits the current submodel comes online.
 
+        A run that has reached its target accuracy needs no further chance: it goes on, and ends, at once.
+
         Raises:
             SimulationError: that never happens.
         """
+        if self._testing.stops_before_next_round():
+            return at_s
         proposal = self._method.offers(self.state, self._costing.ledger, self._owners)
         able = proposal.offers.devices
         if not len(able):

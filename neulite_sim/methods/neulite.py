@@ -28,8 +28,12 @@ from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee, float_tensors
 from neulite_sim.population.table import Integers
 from neulite_sim.profiling.ledger import Ledger
-from neulite_sim.registry import Component, Options
+from neulite_sim.registry import Component, Options, refusal
 from neulite_sim.seeding import integer_seed, stream
+
+_CURRICULUM_OPTIONS = (
+    "lambda_x", "lambda_y", "nhsic", "sigma", "epsilon", "z_source", "mlp_operand", "mlp_relu",
+)  # fmt: skip
 
 
 class NeuLiteOptions(Options):
@@ -77,6 +81,27 @@ class NeuLiteOptions(Options):
                 "output_modules is 'shared' but coadaptation is false: the heads of the stages then differ in shape; "
                 "use output_modules: private"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _every_option_acts(self) -> Self:
+        """Refuse options that another one switches off, unless they stand at their defaults."""
+        inert: dict[str, str] = {}
+        if self.schedule == "cyclic":
+            inert["convergence"] = "schedule sequential"
+        if not self.coadaptation:
+            inert["surrogate"] = "coadaptation true"
+        if self.mlp_operand == "both":
+            inert["z_source"] = "mlp_operand x or y"
+        if self.nhsic == "ratio":
+            inert["epsilon"] = "nhsic nocco"
+        if not self.curriculum:
+            inert |= dict.fromkeys(_CURRICULUM_OPTIONS, "curriculum true")
+        for name, condition in inert.items():
+            found, usual = getattr(self, name), type(self).model_fields[name].default
+            if found != (Convergence.model_validate(usual) if name == "convergence" else usual):
+                shown = f", found {found}" if name != "convergence" else ""
+                raise refusal(f"acts only with {condition}{shown}; remove it", name, given=found)
         return self
 
 

@@ -32,7 +32,7 @@ class RoundRow:
     bytes_up: int
     peak_memory_bytes: int
     skipped_terms: int
-    """Batches whose nHSIC term was zero because it is undefined there (one class, fewer than three samples)."""
+    """nHSIC terms, up to two per batch, that count as zero because they are undefined there (one class, say)."""
     wall_time_s: float = field(metadata=WALL_CLOCK)
 
 

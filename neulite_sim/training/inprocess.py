@@ -31,6 +31,7 @@ class InProcess:
     trains = True
 
     def __init__(self, workplace: Workplace) -> None:
+        self._threads_before = torch.get_num_threads()
         self._worker = Worker(workplace)
         self._tickets = 0
         self._tasks: dict[int, tuple[LocalTask, Payload, Payload]] = {}
@@ -60,7 +61,11 @@ class InProcess:
 
     def collect_evaluation(self, ticket: int) -> EvaluationResult:
         """Test now."""
-        return self._worker.evaluate(*self._evaluations.pop(ticket))
+        name, tensors, devices = self._evaluations.pop(ticket)
+        try:
+            return self._worker.evaluate(name, tensors, devices)
+        except (RuntimeError, ValueError) as cause:
+            raise SimulationError(f"evaluation of the global model ({name}) failed: {cause}") from cause
 
     def is_done(self, ticket: int) -> bool:
         """Return True: work happens when it is collected, so nothing is gained by waiting."""
@@ -72,9 +77,10 @@ class InProcess:
         return []
 
     def close(self) -> None:
-        """Forget what was never collected."""
+        """Forget what was never collected, and give PyTorch its threads back."""
         self._tasks.clear()
         self._evaluations.clear()
+        torch.set_num_threads(self._threads_before)
 
 
 def _build(options: InProcessOptions, workplace: Workplace) -> Backend:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,24 +103,26 @@ class _Slot:
 
 @dataclass(slots=True)
 class _Running:
-    """Where a submitted job runs."""
+    """Where a submitted job runs, and how much of its actor's load it is."""
 
     job: _Job
     slot: _Slot
-    actor: Any = field(repr=False)
+    load: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Actors:
-    """A started pool; `owns_ray` where this process started Ray itself."""
+    """A started pool; `owns_ray` where this process started Ray itself, `printer` is what Ray printed with before."""
 
     slots: list[_Slot]
     new_actor: Callable[[], Any]
     owns_ray: bool
+    printer: Any
 
 
 def _start_actors(workplace: Workplace, options: RayOptions) -> _Actors:
     owns_ray = _start_ray(options)
+    printer = _with_printer(_print_nothing) if owns_ray else None
     device = "cuda" if options.gpus_per_worker > 0 else workplace.device
     try:
         reference = ray.put(replace(workplace, device=device))
@@ -128,17 +131,34 @@ def _start_actors(workplace: Workplace, options: RayOptions) -> _Actors:
         )
         slots = [_Slot(actor_class.remote(reference)) for _ in range(options.workers or _num_workers(options))]
     except Exception as cause:
-        if owns_ray:
-            ray.shutdown()
+        _stop_ray(owns_ray, printer)
         raise BackendUnavailableError(f"Ray cannot start actors: {cause}; use --backend inprocess") from cause
-    return _Actors(slots=slots, new_actor=lambda: actor_class.remote(reference), owns_ray=owns_ray)
+    return _Actors(slots=slots, new_actor=lambda: actor_class.remote(reference), owns_ray=owns_ray, printer=printer)
 
 
 def _stop_actors(actors: _Actors) -> None:
     for slot in actors.slots:
         ray.kill(slot.actor)
-    if actors.owns_ray:
+    _stop_ray(actors.owns_ray, actors.printer)
+
+
+def _stop_ray(owns_ray: bool, printer: Any) -> None:
+    if owns_ray:
         ray.shutdown()
+        _with_printer(printer)
+
+
+def _print_nothing(*_arguments: object, **_keywords: object) -> None:
+    """Stand in for Ray's printer of errors, which reports dead workers on standard output whatever it is told."""
+
+
+def _with_printer(printer: Any) -> Any:
+    """Make Ray print its error messages with `printer` and return what it used before; None where it has no such."""
+    module, name = sys.modules["ray._private.worker"], "print_to_stdstream"
+    before = getattr(module, name, None)
+    if before is not None:
+        setattr(module, name, printer)
+    return before
 
 
 class RayPool:
@@ -154,6 +174,7 @@ class RayPool:
         self._payloads: dict[tuple[int, str], Any] = {}
         self._notices: list[str] = []
         self._tickets = 0
+        self._has_answered = False
         # Ray and its actors take seconds to start; the driver has profiling to do meanwhile.
         self._ray_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
         self._started: Future[_Actors] = self._ray_thread.submit(_start_actors, workplace, options)
@@ -198,38 +219,56 @@ class RayPool:
                 return
             job = (self._training or self._evaluations).popleft()
             reference = getattr(slot.actor, job.call).remote(*job.arguments)
-            slot.load += 1
-            self._running[reference] = _Running(job, slot, slot.actor)
+            # A test fills its actor: training that is dealt after it goes elsewhere or waits for whoever is free first.
+            load = TASKS_PER_ACTOR if job.call == "evaluate" else 1
+            slot.load += load
+            self._running[reference] = _Running(job, slot, load)
 
     def _settle(self, timeout_s: float | None) -> None:
         """Take in what has finished; wait for at least one result where `timeout_s` is None."""
         finished, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         for reference in finished:
-            running = self._running.pop(reference)
-            running.slot.load -= 1
+            running = self._running[reference]
             try:
                 self._results[running.job.ticket] = ray.get(reference)
+                self._has_answered = True
             except RayActorError as death:
-                self._replace(running, death)
+                self._replace(running.slot, death)
+                continue
             except RayTaskError as failure:
                 self._results[running.job.ticket] = _explained(running.job, failure)
             except RayError as failure:
                 self._results[running.job.ticket] = SimulationError(f"{running.job.what} failed in Ray: {failure}")
+            del self._running[reference]
+            running.slot.load -= running.load
         self._deal()
 
-    def _replace(self, running: _Running, death: RayActorError) -> None:
-        job, slot = running.job, running.slot
-        if slot.actor is running.actor:
-            slot.actor = self._new_actor()
-            self._notices.append(f"an actor died during {job.what} and was replaced; its work runs again")
-        job.attempts += 1
-        if job.attempts >= MAX_ATTEMPTS:
-            self._results[job.ticket] = SimulationError(
-                f"{job.what} was given up: the actor died {job.attempts} times, last because {death}; "
+    def _replace(self, slot: _Slot, death: RayActorError) -> None:
+        """Put a new actor in the place of a dead one and queue its jobs again, in their order and before all others."""
+        lost = {reference: running.job for reference, running in self._running.items() if running.slot is slot}
+        self._running = {reference: item for reference, item in self._running.items() if reference not in lost}
+        first, *waiting = lost.values()
+        if death.actor_init_failed:
+            # It would fail again; before any work was done, the machine is what is wrong.
+            failure = SimulationError if self._has_answered else BackendUnavailableError
+            raise failure(
+                f"Ray's actors cannot start: {_reason(death)}; install neulite-sim wherever the cluster runs, or use "
+                "--backend inprocess"
+            )
+        ray.kill(slot.actor)
+        slot.actor, slot.load = self._new_actor(), 0
+        self._notices.append(f"an actor died during {first.what} and was replaced; its work runs again")
+        # Actors work in order, so it died of the first; what only waited behind it has had no attempt.
+        first.attempts += 1
+        if first.attempts >= MAX_ATTEMPTS:
+            self._results[first.ticket] = SimulationError(
+                f"{first.what} was given up: the actor died {first.attempts} times ({_reason(death)}); "
                 "use fewer workers (backend.workers) if the machine runs out of memory"
             )
-            return
-        (self._training if job.call == "train" else self._evaluations).appendleft(job)
+        else:
+            waiting.insert(0, first)
+        for job in reversed(waiting):
+            (self._training if job.call == "train" else self._evaluations).appendleft(job)
 
     def _collect(self, ticket: int) -> Any:
         while ticket not in self._results:
@@ -271,6 +310,13 @@ class RayPool:
         self._ray_thread.shutdown()
 
 
+def _reason(death: RayActorError) -> str:
+    """Return the telling line of Ray's report: the last of a traceback, else the first that is no list of ids."""
+    lines = [line for line in str(death).splitlines() if line.strip()]
+    telling = lines[-1:] if death.actor_init_failed else [line for line in lines[1:] if not line.startswith("\t")]
+    return (telling or lines)[0].strip().rstrip(".")
+
+
 def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:
     cause = failure.cause
     if isinstance(cause, NeuliteError):
@@ -279,9 +325,12 @@ def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:
 
 
 def _num_workers(options: RayOptions) -> int:
-    """Return how many workers of the asked number of threads the cluster's processors hold, at least one."""
-    processors = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
-    return max(1, processors // options.threads_per_worker)
+    """Return how many workers the cluster's processors (and GPUs, where workers ask for a share) hold, at least one."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    held = int(resources.get("CPU", 1)) // options.threads_per_worker
+    if options.gpus_per_worker > 0:
+        held = min(held, int(resources.get("GPU", 0) / options.gpus_per_worker))
+    return max(1, held)
 
 
 def _start_ray(options: RayOptions) -> bool:
@@ -302,7 +351,7 @@ def _start_ray(options: RayOptions) -> bool:
             ray.init(address=options.address, **quiet)
         else:
             num_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-            ray.init(num_cpus=num_cpus, include_dashboard=options.dashboard, **quiet)
+            ray.init(address="local", num_cpus=num_cpus, include_dashboard=options.dashboard, **quiet)
     except Exception as cause:  # Ray raises bare ones, too
         where = f"at {options.address}" if options.address else "on this machine"
         raise BackendUnavailableError(

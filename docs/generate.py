@@ -1,0 +1,276 @@
+"""Write the pages of `docs/reference/` that follow from the code: scenario.md, hardware.md and commands.md.
+
+    python docs/generate.py            write them
+    python docs/generate.py --check    write nothing; exit code 1 where one is out of date
+
+The tests run the check. What a page says stands where its subject is: descriptions of scenario fields and options
+below the fields, help texts in the command files, numbers of devices in `hardware.toml`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+import tomllib
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from typer.models import ArgumentInfo, OptionInfo
+
+from neulite_sim.cli import COMMANDS
+from neulite_sim.cli.components import _INSIDE, Entry, Option, _default, _entries, _options
+from neulite_sim.population.catalogue import Fact, catalogue_entries
+from neulite_sim.registry import GROUPS
+from neulite_sim.scenario.schema import Scenario
+from neulite_sim.units import BITS_PER_SECOND, BYTES, SECONDS, format_bytes
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTE = "<!-- Written by docs/generate.py: change the code and run it again. -->\n"
+
+
+def pages() -> dict[Path, str]:
+    """Return the text of every generated page."""
+    return {
+        REFERENCE / "scenario.md": scenario_page(),
+        REFERENCE / "hardware.md": hardware_page(),
+        REFERENCE / "commands.md": commands_page(),
+    }
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    for cells in (headers, ["---"] * len(headers), *rows):
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield ""
+
+
+# ---- scenario.md --------------------------------------------------------------------------------------------------
+
+
+def scenario_page() -> str:
+    """Return the reference of the scenario file: its sections, then what can be named in them."""
+    schema = Scenario.model_json_schema()
+    sections = schema["properties"]
+    lines = [
+        NOTE,
+        "# Scenario",
+        "",
+        "A scenario is one YAML file (YAML 1.2, core schema) that holds everything needed to repeat a run. Unknown",
+        "keys are refused. `extends: other.yaml` starts from another file, whose path is relative to the file itself:",
+        "mappings are merged key by key, everything else is replaced, and a mapping with another `kind` replaces the",
+        "inherited one whole. Every other path in a scenario is relative to the directory in which the run is started.",
+        "The [guide](../guides/own_scenario.md) shows how to write one.",
+        "",
+        f"- Sizes: a number of bytes, or a text with a unit ({', '.join(BYTES)}).",
+        f"- Durations: a number of seconds, or a text with a unit ({', '.join(SECONDS)}).",
+        f"- Rates: a number of bits per second, or a text with a unit ({', '.join(BITS_PER_SECOND)}).",
+        "",
+        "A *component* is named by its `kind`; the other keys of its mapping are its options. A component that needs",
+        "no option may be written as its bare kind (`backend: inprocess`).",
+        "",
+        "## Keys at the top",
+        "",
+        *_table(("key", "default", "meaning"), [_section_row(schema, name) for name in sections]),
+    ]
+    for name, described in sections.items():
+        definition = _definition(schema, described)
+        if definition:
+            lines += _section(schema, f"`{name}`", definition)
+        if name == "population":
+            lines += _section(schema, "An item of `population.groups`", schema["$defs"]["Group"])
+            lines += _section(schema, "`link` of the population or of a group", schema["$defs"]["Link"])
+        if name == "training":
+            lines += _section(schema, "`training.learning_rate_schedule` with kind `step`", schema["$defs"]["Step"])
+            lines += _section(schema, "`training.learning_rate_schedule` with kind `cosine`", schema["$defs"]["Cosine"])
+            lines += _section(schema, "`training.optimizer` with kind `adam`", schema["$defs"]["Adam"])
+    lines += ["## Components", "", "`neulite-sim components` prints the same for what is installed on a machine.", ""]
+    field = ""
+    for entry in _built_in():
+        if entry.field != field:
+            field = entry.field
+            lines += [f"## Components for `{_INSIDE.get(field, field)}`", ""]
+        lines += _component(entry)
+    return "\n".join(lines)
+
+
+def _built_in() -> Iterator[Entry]:
+    """Yield the components that this project registers, whatever else is installed."""
+    pyproject = tomllib.loads((REFERENCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    registered = pyproject["project"]["entry-points"]
+    return (entry for entry in _entries(None) if entry.kind in registered[GROUPS[entry.field]])
+
+
+def _definition(schema: Mapping[str, Any], described: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return schema["$defs"][described["$ref"].rsplit("/", 1)[-1]] if "$ref" in described else None
+
+
+def _section_row(schema: Mapping[str, Any], name: str) -> tuple[str, str, str]:
+    described = schema["properties"][name]
+    definition = _definition(schema, described)
+    meaning = " ".join((described.get("description") or (definition or {})["description"]).split())
+    if name in schema["required"]:
+        return f"`{name}`", "required", meaning
+    if definition:
+        return f"`{name}`", "each key its own", meaning
+    return f"`{name}`", f"`{json.dumps(described['default'])}`", meaning
+
+
+def _section(schema: Mapping[str, Any], title: str, definition: Mapping[str, Any]) -> Iterator[str]:
+    options = [option for option in _options(definition, schema["$defs"], inside="") if option.name != "kind"]
+    meaning = " ".join(definition.get("description", "").split())
+    yield from (f"## {title}", "", *([meaning, ""] if meaning else []))
+    yield from _option_table("key", options)
+
+
+def _option_table(heading: str, options: Sequence[Option]) -> Iterator[str]:
+    rows = [(f"`{option.name}`", _default_cell(option), option.allowed, option.meaning) for option in options]
+    return _table((heading, "default", "allowed", "meaning"), rows)
+
+
+def _default_cell(option: Option) -> str:
+    shown = _default(option)
+    return shown if shown in ("required", "not given") else f"`{shown}`"
+
+
+def _component(entry: Entry) -> Iterator[str]:
+    yield from (f"### `{entry.kind}`", "", f"- {entry.summary}", f"- source: {entry.source}")
+    if not entry.options:
+        yield from ("- no options", "")
+        return
+    yield ""
+    yield from _option_table("option", entry.options)
+
+
+# ---- hardware.md --------------------------------------------------------------------------------------------------
+
+_STATUSES = {
+    "confirmed": "read in the source named",
+    "derived": "computed from sourced numbers, as stated",
+    "general": "general knowledge; the source named was not seen",
+    "measured": "a public measurement",
+    "nominal": "the rate printed on the interface",
+    "assumed": "chosen here, for the reason stated",
+}
+_Shown = Callable[[float], str]
+_QUANTITIES: Mapping[str, tuple[str, _Shown]] = {
+    "installed_memory_bytes": ("installed memory", format_bytes),
+    "usable_memory_bytes": ("usable memory", format_bytes),
+    "peak_flops_per_second": ("peak, fp32", lambda value: f"{value / 1e9:,.4g} GFLOP/s"),
+    "peak_fp16_flops_per_second": ("peak, fp16 (not used)", lambda value: f"{value / 1e9:,.4g} GFLOP/s"),
+    "memory_bytes_per_second": ("memory bandwidth", lambda value: f"{value / 1e9:.4g} GB/s"),
+    "efficiency": ("efficiency", lambda value: f"{value:g}"),
+    "operator_overhead_s": ("overhead per operator", lambda value: f"{value * 1e6:g} µs"),
+    "downlink_bits_per_second": ("downlink", lambda value: f"{value / 1e6:g} Mbps"),
+    "uplink_bits_per_second": ("uplink", lambda value: f"{value / 1e6:g} Mbps"),
+}
+
+
+def hardware_page() -> str:
+    """Return the catalogue of hardware: every number of every device with its status and its source."""
+    entries = catalogue_entries()
+    overview = ("installed_memory_bytes", "usable_memory_bytes", "peak_flops_per_second", "memory_bytes_per_second")
+    lines = [
+        NOTE,
+        "# Hardware",
+        "",
+        "What can be named as `device` of a group, with the numbers that the memory and time models use. How they are",
+        "used stands in [time_model.md](../background/time_model.md). *Usable* memory is what the operating system",
+        "offers; what training may use of it is the scenario's `available_memory`, which is capped at it. *Efficiency*",
+        "is the share of the peak that training reaches on operators bound by arithmetic; the *overhead* is spent on",
+        "every operator, whatever its size.",
+        "",
+        *_table(("status", "meaning"), list(_STATUSES.items())),
+        *_table(
+            ("device", "compute unit", *(_QUANTITIES[key][0] for key in overview)),
+            [
+                (f"[{name}](#{name})", entry.compute_unit, *(_shown(key, entry.facts[key]) for key in overview))
+                for name, entry in entries.items()
+            ],
+        ),
+    ]
+    for name, entry in entries.items():
+        rows = [(_QUANTITIES[key][0], _shown(key, fact), fact.status, fact.source) for key, fact in entry.facts.items()]
+        lines += [f"## {name}", "", f"{entry.device_class.family}: {entry.compute_unit}", ""]
+        lines += _table(("quantity", "value", "status", "source"), rows)
+    return "\n".join(lines)
+
+
+def _shown(key: str, fact: Fact) -> str:
+    return _QUANTITIES[key][1](fact.value)
+
+
+# ---- commands.md --------------------------------------------------------------------------------------------------
+
+
+def commands_page() -> str:
+    """Return the reference of the command line, from the help texts of its commands."""
+    lines = [
+        NOTE,
+        "# Commands",
+        "",
+        "`neulite-sim COMMAND --help` prints the same. From a checkout that is not installed, `python cli.py COMMAND`",
+        "does what `neulite-sim COMMAND` does. `neulite-sim --version` prints the version.",
+        "",
+        "| exit code | meaning |",
+        "| --- | --- |",
+        "| 0 | done |",
+        "| 1 | the run failed, or its backend cannot start |",
+        "| 2 | the input is wrong: command line, scenario, data, an impossible set-up or an output that cannot be "
+        "written |",
+        "| 130 | interrupted with Ctrl-C |",
+        "",
+        "With `--json` standard output holds JSON and nothing else; messages go to standard error.",
+        "",
+    ]
+    for command in COMMANDS:
+        lines += _command(command)
+    return "\n".join(lines)
+
+
+def _command(command: Callable[..., None]) -> Iterator[str]:
+    hints = typing.get_type_hints(command, include_extras=True)
+    arguments: list[tuple[str, str]] = []
+    options: list[tuple[str, str]] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        info = next(item for item in hints[name].__metadata__ if isinstance(item, ArgumentInfo | OptionInfo))
+        meaning = " ".join((info.help or "").split())
+        if isinstance(info, ArgumentInfo):
+            label = info.metavar or name.upper()
+            arguments.append((f"{label}..." if "list[" in str(hints[name].__origin__) else label, meaning))
+            continue
+        # In an annotation, typer keeps the first name of an option where a default stands elsewhere.
+        given = (info.default, *(info.param_decls or ()))
+        flags = [item for item in given if isinstance(item, str) and item.startswith("-")]
+        flag = " / ".join(flags) or "--" + name.replace("_", "-")
+        options.append((flag if parameter.default is False else f"{flag} {info.metavar}", meaning))
+    usage = " ".join(["neulite-sim", command.__name__, *(["[OPTIONS]"] if options else []), *(a for a, _ in arguments)])
+    yield from (f"## {command.__name__}", "", f"`{usage}`", "", inspect.cleandoc(command.__doc__ or ""), "")
+    rows = [(f"`{label}`", meaning) for label, meaning in (*arguments, *options)]
+    if rows:
+        yield from _table(("argument or option", "meaning"), rows)
+
+
+def outdated() -> list[Path]:
+    """Return the generated pages whose files differ from what they should hold."""
+    return [path for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+
+
+def main() -> int:
+    """Write the pages, or check them with `--check`; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is out of date")
+    if parser.parse_args().check:
+        for path in outdated():
+            sys.stderr.write(f"{path} is out of date; run python docs/generate.py\n")
+        return 1 if outdated() else 0
+    for path, text in pages().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

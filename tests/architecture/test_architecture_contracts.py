@@ -1,0 +1,79 @@
+"""The shape of the code: layers, sizes, public names, registered components, and the checkers."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neulite_sim import registry
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "neulite_sim"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def run(*command):
+    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "ruff", "check", "."),
+        ("-m", "ruff", "format", "--check", "."),
+        ("-m", "mypy"),
+        ("-c", "import sys; from importlinter.cli import lint_imports_command as main; sys.argv = ['lint']; main()"),
+    ],
+    ids=["ruff", "format", "mypy", "layers"],
+)
+def test_the_checkers_have_nothing_to_say(command):
+    found = run(*command)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_and_functions_stay_short(path):
+    source = path.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 500
+    long = [
+        f"{node.name}: {node.end_lineno - node.lineno + 1} lines"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno + 1 > 60
+    ]
+    assert not long
+
+
+def test_every_component_that_this_milestone_names_is_registered_and_says_what_it_is():
+    promised = {
+        "data": {"digits", "synthetic", "cifar10"},
+        "partition": {"iid", "dirichlet", "shards"},
+        "model": {"resnet18", "resnet34", "cnn", "lenet", "logistic"},
+        "method": {"fedavg", "exclusivefl", "neulite"},
+        "selection": {"uniform"},
+        "protocol": {"synchronous"},
+        "backend": {"ray", "inprocess", "dry-run"},
+        "available_memory": {"uniform", "lognormal", "choice", "explicit", "installed"},
+        "availability": {"always", "markov", "diurnal", "trace"},
+    }
+    assert promised.keys() == registry.GROUPS.keys()
+    for field, names in promised.items():
+        assert names <= set(registry.names(field))
+        for name in registry.names(field):
+            found = registry.component(field, name)
+            assert found.kind == name
+            assert found.summary
+            assert found.source
+
+
+def test_only_seeding_makes_numpy_generators():
+    makers = [
+        path.relative_to(PACKAGE)
+        for path in MODULES
+        if any(
+            word in path.read_text(encoding="utf-8")
+            for word in ("default_rng(", "np.random.Generator(", "RandomState(")
+        )
+    ]
+    assert makers == [Path("seeding.py")]

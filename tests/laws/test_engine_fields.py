@@ -1,0 +1,343 @@
+"""Law 3 of the project: every field of a scenario acts or is refused.
+
+Each case changes one field of a small scenario and looks for a difference: first in what is assembled (data, fleet,
+charges), then in rows, summary and digest of a run. `CASES` must cover every field of the schema and every option of
+every registered component, so that a new one is not forgotten.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from tiny_scenarios import tiny, waves
+
+from neulite_sim import registry
+from neulite_sim.engine import assembly, simulation
+from neulite_sim.errors import ScenarioError
+from neulite_sim.registry import Options
+from neulite_sim.scenario.schema import Scenario
+
+BATCH_NORM = ("model=resnet18", "proxy.width=0.0625", "stop.rounds=1", "selection.devices_per_round=1",
+              "population.available_memory={kind: uniform, low: 1GB, high: 1GB}")  # fmt: skip
+BASES = {
+    "tiny": tiny,
+    "unequal": lambda *more: tiny("data.partition={kind: dirichlet, alpha: 0.4}", *more),
+    "images": lambda *more: tiny("model=lenet", "data.image_size=8", *more),
+    "batch norm": lambda *more: tiny(*BATCH_NORM, *more),
+    "one stage": lambda *more: tiny("method=neulite", *more),
+    "stages": lambda *more: waves("population.availability=always", "stop.rounds=3", *more),
+}
+"""Where a case starts: the smallest scenario in which its field can matter."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A change (`key=value`), the base it is made in, and what that base needs for the change to matter."""
+
+    change: str
+    base: str = "tiny"
+    setup: tuple[str, ...] = ()
+
+
+def case(change: str, *setup: str, base: str = "tiny") -> Case:
+    return Case(change, base, setup)
+
+
+TWO_GROUPS = "population.groups=[{device: jetson-nano-4gb, share: 1}, {device: raspberry-pi-4-4gb, share: 1}]"
+LINK = "{downlink: 20Mbps, uplink: 5Mbps, latency: 10ms}"
+SEQUENTIAL = ("method={kind: neulite, schedule: sequential, convergence: {window: 2, evaluations: 2, slope_threshold: "
+              "10, max_rounds: 50}}", "stop.rounds=8")  # fmt: skip
+CNN = ("model=cnn", "population.available_memory={kind: uniform, low: 1GB, high: 1GB}")
+SCHEMA = {
+    "name": case("name=other"),
+    "seed": case("seed=4"),
+    "data": case("data={kind: synthetic, shape: [1, 8, 8], samples: 60, test_samples: 30}"),
+    "model": case("model=lenet"),
+    "training.epochs": case("training.epochs=2"),
+    "training.batch_size": case("training.batch_size=4"),
+    "training.learning_rate": case("training.learning_rate=0.1"),
+    "training.learning_rate_schedule": case("training.learning_rate_schedule=cosine"),
+    "training.learning_rate_schedule.step.milestones": case(
+        "training.learning_rate_schedule.milestones=[2]",
+        "training.learning_rate_schedule={kind: step, milestones: [3]}",
+    ),
+    "training.learning_rate_schedule.step.factor": case(
+        "training.learning_rate_schedule.factor=0.5", "training.learning_rate_schedule={kind: step, milestones: [1]}"
+    ),
+    "training.learning_rate_schedule.cosine.final": case(
+        "training.learning_rate_schedule.final=0.01", "training.learning_rate_schedule=cosine"
+    ),
+    "training.learning_rate_schedule.cosine.rounds": case(
+        "training.learning_rate_schedule.rounds=9", "training.learning_rate_schedule=cosine"
+    ),
+    "training.optimizer": case("training={epochs: 1, batch_size: 5, learning_rate: 0.05, optimizer: adam}"),
+    "training.optimizer.adam.beta1": case("training.optimizer.beta1=0.5", "training={optimizer: adam}"),
+    "training.optimizer.adam.beta2": case("training.optimizer.beta2=0.5", "training={optimizer: adam}"),
+    "training.optimizer.adam.epsilon": case("training.optimizer.epsilon=0.1", "training={optimizer: adam}"),
+    "training.momentum": case("training.momentum=0.5"),
+    "training.weight_decay": case("training.weight_decay=0.1"),
+    "training.clip_norm": case("training.clip_norm=0.01"),
+    "population.devices": case("population.devices=5"),
+    "population.groups.device": case("population.groups.0.device=raspberry-pi-4-4gb"),
+    "population.groups.share": case("population.groups.0.share=5", TWO_GROUPS),
+    "population.groups.available_memory": case(
+        "population.groups.0.available_memory={kind: uniform, low: 1MB, high: 2MB}"
+    ),
+    "population.groups.link": case(f"population.groups.0.link={LINK}"),
+    "population.groups.link.downlink": case(
+        "population.groups.0.link.downlink=1Mbps", f"population.groups.0.link={LINK}"
+    ),
+    "population.groups.link.uplink": case("population.groups.0.link.uplink=1Mbps", f"population.groups.0.link={LINK}"),
+    "population.groups.link.latency": case("population.groups.0.link.latency=1s", f"population.groups.0.link={LINK}"),
+    "population.available_memory": case("population.available_memory={kind: installed, share: 0.5}"),
+    "population.availability": case("population.availability=diurnal"),
+    "population.link": case(f"population.link={LINK}"),
+    "population.link.downlink": case("population.link.downlink=1Mbps", f"population.link={LINK}"),
+    "population.link.uplink": case("population.link.uplink=1Mbps", f"population.link={LINK}"),
+    "population.link.latency": case("population.link.latency=1s", f"population.link={LINK}"),
+    "population.speed_jitter": case("population.speed_jitter=0.3"),
+    "method": case("method=exclusivefl", "method={kind: fedavg, memory_limit: false}"),
+    "selection": case("selection.devices_per_round=2"),
+    "evaluation.every_rounds": case("evaluation.every_rounds=2"),
+    "evaluation.batch_norm": case("evaluation.batch_norm=recalibrated", base="batch norm"),
+    "evaluation.recalibration_samples": case(
+        "evaluation.recalibration_samples=20", "evaluation.batch_norm=recalibrated", base="batch norm"
+    ),
+    "evaluation.targets": case("evaluation.targets=[0.42]"),
+    "stop.rounds": case("stop.rounds=3"),
+    "stop.target_accuracy": case("stop.target_accuracy=0.01"),
+    "stop.virtual_time": case("stop.virtual_time=100ms"),
+    "workload.model": case("workload.model=lenet"),
+    "workload.input_shape": case("workload.input_shape=[3, 9, 7]"),
+    "workload.classes": case("workload.classes=3"),
+    "workload.samples_per_device": case("workload.samples_per_device=50"),
+    "workload.batch_size": case("workload.batch_size=3"),
+    "workload.epochs": case("workload.epochs=4"),
+    "proxy.width": case("proxy.width=0.5", base="images"),
+    "proxy.image_size": case("proxy.image_size=6"),
+    "proxy.batch_size": case("proxy.batch_size=3"),
+    "proxy.epochs": case("proxy.epochs=2"),
+    "backend": case("backend=dry-run"),
+}
+DIGITS, SYNTHETIC = "data[digits]", "data[synthetic]"
+SYNTHESIS = "data={kind: synthetic, shape: [1, 8, 8], samples: 60, test_samples: 30}"
+LOGNORMAL = "population.available_memory={kind: lognormal, median: 1MB, sigma: 0.5}"
+NIGHTS = "population.availability={kind: diurnal, start_spread: 1h, time_zone_span: 1h}"
+TRACE = "population.availability={kind: trace, path: TRACE}"
+OPTIONS = {
+    f"{DIGITS}.partition": case("data.partition=shards"),
+    f"{DIGITS}.image_size": case("data.image_size=6"),
+    f"{DIGITS}.train_samples": case("data.train_samples=54"),
+    f"{DIGITS}.test_samples": case("data.test_samples=20"),
+    f"{DIGITS}.augmentation": case("data.augmentation=crop-flip"),
+    f"{SYNTHETIC}.partition": case("data.partition=shards", SYNTHESIS),
+    f"{SYNTHETIC}.shape": case("data.shape=[2, 8, 8]", SYNTHESIS),
+    f"{SYNTHETIC}.classes": case("data.classes=4", SYNTHESIS),
+    f"{SYNTHETIC}.samples": case("data.samples=50", SYNTHESIS),
+    f"{SYNTHETIC}.test_samples": case("data.test_samples=20", SYNTHESIS),
+    f"{SYNTHETIC}.noise": case("data.noise=0.5", SYNTHESIS),
+    "partition[dirichlet].alpha": case("data.partition.alpha=0.1", base="unequal"),
+    "partition[dirichlet].min_samples": case("data.partition.min_samples=6", base="unequal"),
+    "partition[shards].shards_per_device": case("data.partition.shards_per_device=1", "data.partition=shards"),
+    "method[fedavg].memory_limit": case(
+        "method.memory_limit=false", "population.available_memory={kind: uniform, low: 10kB, high: 13kB}"
+    ),
+    "method[fedavg].weighting": case("method.weighting=uniform", base="unequal"),
+    "method[exclusivefl].weighting": case("method.weighting=uniform", "method=exclusivefl", base="unequal"),
+    "method[neulite].curriculum": case("method.curriculum=false", base="one stage"),
+    "method[neulite].coadaptation": case("method.coadaptation=false", base="stages"),
+    "method[neulite].schedule": case("method.schedule=sequential", base="stages"),
+    "method[neulite].convergence.window": case("method.convergence.window=1", *SEQUENTIAL, base="stages"),
+    "method[neulite].convergence.evaluations": case("method.convergence.evaluations=3", *SEQUENTIAL, base="stages"),
+    "method[neulite].convergence.slope_threshold": case(
+        "method.convergence.slope_threshold=1.0e-9", *SEQUENTIAL, base="stages"
+    ),
+    "method[neulite].convergence.max_rounds": case("method.convergence.max_rounds=2", *SEQUENTIAL, base="stages"),
+    "method[neulite].convergence.scalars": case(
+        "method.convergence.scalars=1", *SEQUENTIAL, "method.convergence.slope_threshold=0.5", base="stages"
+    ),
+    "method[neulite].lambda_x": case("method.lambda_x=[0.1, 0.05]", base="one stage"),
+    "method[neulite].lambda_y": case("method.lambda_y=[0.1, 0.5]", base="one stage"),
+    "method[neulite].nhsic": case("method.nhsic=nocco", base="one stage"),
+    "method[neulite].sigma": case("method.sigma=2", base="one stage"),
+    "method[neulite].epsilon": case("method.epsilon=0.01", "method.nhsic=nocco", base="one stage"),
+    "method[neulite].z_source": case("method.z_source=module", base="stages"),
+    "method[neulite].mlp_operand": case("method.mlp_operand=x", base="one stage"),
+    "method[neulite].mlp_relu": case("method.mlp_relu=true", base="one stage"),
+    "method[neulite].surrogate": case("method.surrogate=conv-bn-relu", base="stages"),
+    "method[neulite].output_modules": case("method.output_modules=shared", base="stages"),
+    "method[neulite].bn_frozen": case(
+        "method.bn_frozen=train", "method={kind: neulite, curriculum: false}", "stop.rounds=2", base="batch norm"
+    ),
+    "method[neulite].weighting": case("method.weighting=uniform", "method=neulite", base="unequal"),
+    "method[neulite].upload": case("method.upload=all", *CNN, base="stages"),
+    "selection[uniform].devices_per_round": case("selection.devices_per_round=2"),
+    "available_memory[uniform].low": case("population.available_memory.low=15MB"),
+    "available_memory[uniform].high": case("population.available_memory.high=30MB"),
+    "available_memory[lognormal].median": case("population.available_memory.median=2MB", LOGNORMAL),
+    "available_memory[lognormal].sigma": case("population.available_memory.sigma=0.1", LOGNORMAL),
+    "available_memory[lognormal].low": case("population.available_memory.low=1MB", LOGNORMAL),
+    "available_memory[lognormal].high": case("population.available_memory.high=1MB", LOGNORMAL),
+    "available_memory[choice].values": case(
+        "population.available_memory.values=[1MB, 3MB]",
+        "population.available_memory={kind: choice, values: [1MB, 2MB]}",
+    ),
+    "available_memory[choice].weights": case(
+        "population.available_memory.weights=[1, 50]", "population.available_memory={kind: choice, values: [1MB, 2MB]}"
+    ),
+    "available_memory[explicit].values": case(
+        "population.available_memory.values=[1MB, 1MB, 1MB, 1MB, 1MB, 2MB]",
+        "population.available_memory={kind: explicit, values: [1MB, 1MB, 1MB, 1MB, 1MB, 1MB]}",
+    ),
+    "available_memory[installed].share": case(
+        "population.available_memory.share=0.2", "population.available_memory={kind: installed, share: 0.1}"
+    ),
+    "availability[markov].mean_on": case(
+        "population.availability.mean_on=3h", "population.availability={kind: markov, mean_on: 2h, mean_off: 1h}"
+    ),
+    "availability[markov].mean_off": case(
+        "population.availability.mean_off=3h", "population.availability={kind: markov, mean_on: 2h, mean_off: 1h}"
+    ),
+    "availability[diurnal].start": case("population.availability.start=3h", NIGHTS),
+    "availability[diurnal].start_spread": case("population.availability.start_spread=3h", NIGHTS),
+    "availability[diurnal].length": case("population.availability.length=3h", NIGHTS),
+    "availability[diurnal].length_spread": case("population.availability.length_spread=0", NIGHTS),
+    "availability[diurnal].time_zone_span": case("population.availability.time_zone_span=12h", NIGHTS),
+    "availability[diurnal].daily_probability": case("population.availability.daily_probability=0.5", NIGHTS),
+    "availability[trace].path": case("population.availability.path=OTHER_TRACE", TRACE),
+    "availability[trace].repeat": case("population.availability.repeat=false", TRACE),
+    "availability[trace].span": case("population.availability.span=20h", TRACE),
+}
+CASES = SCHEMA | OPTIONS
+
+ELSEWHERE = {
+    "protocol": "one protocol is registered",
+    "evaluation.batch_size": "splits the test without changing what it finds: memory of the driver only",
+    "data[cifar10]": "needs files; its options are tested with fake ones in test_data_cifar10.py",
+    "backend[inprocess].threads_per_worker": "changes last bits only: test_training_inprocess.py",
+    "backend[inprocess].device": "needs a GPU; test_training_local.py",
+    "backend[ray]": "changes where and how fast, never what: test_training_ray.py",
+}
+"""Fields whose effect cannot be seen here, and why."""
+
+REFUSED = {
+    "training.momentum=0.5": ("momentum: acts only with optimizer sgd, found 0.5", "training.optimizer=adam"),
+    "evaluation.recalibration_samples=9": ("acts only with batch_norm recalibrated, found 9",),
+    "evaluation.batch_norm=recalibrated": ("recalibrated acts on BatchNorm layers only, and logistic has none",),
+    "proxy.width=0.5": ("proxy.width: 0.5 leaves logistic as it is",),
+    "proxy.image_size=6": ("proxy.image_size: synthetic has no image_size", SYNTHESIS),
+    "method.sigma=2": (
+        "method.sigma: acts only with curriculum true, found 2.0",
+        "method={kind: neulite, curriculum: false}",
+    ),
+    "method.epsilon=1": ("method.epsilon: acts only with nhsic nocco, found 1.0", "method=neulite"),
+    "method.z_source=module": (
+        "z_source: acts only with mlp_operand x or y",
+        "method={kind: neulite, mlp_operand: both}",
+    ),
+    "method.surrogate=conv-bn-relu": (
+        "surrogate: acts only with coadaptation true",
+        "method={kind: neulite, coadaptation: false}",
+    ),
+    "method.convergence.window=3": ("convergence: acts only with schedule sequential; remove", "method=neulite"),
+}
+"""Changes that could not act, and in which words they are refused; then what the base needs for that."""
+
+
+def fields_of(model: type[Options], path: str) -> Iterator[str]:
+    """Yield the dotted names of a model's fields; those of a union's members carry the member's kind."""
+    for name, info in model.model_fields.items():
+        if name == "kind":
+            continue
+        key = f"{path}{name}"
+        members = [found for found in _types(info.annotation) if isinstance(found, type) and issubclass(found, Options)]
+        if not members or len(members) > 1 or type(None) in _types(info.annotation):
+            yield key
+        for member in members:
+            kind = f"{member.model_fields['kind'].default}." if len(members) > 1 else ""
+            yield from fields_of(member, f"{key}.{kind}")
+
+
+def _types(annotation: typing.Any) -> list[typing.Any]:
+    inner = typing.get_args(annotation)
+    return [annotation] if not inner else [found for part in inner for found in _types(part)]
+
+
+def every_field() -> set[str]:
+    found = set(fields_of(Scenario, ""))
+    for group in registry.GROUPS:
+        for name in registry.names(group):
+            found |= set(fields_of(registry.load(group, name).options, f"{group}[{name}]."))
+    return found
+
+
+def test_every_field_of_the_schema_and_of_every_component_has_a_case():
+    wanted = {field for field in every_field() if not field.startswith(tuple(ELSEWHERE))}
+    assert wanted - CASES.keys() == set()
+    assert CASES.keys() - wanted == set()
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("traces")
+    for name, end_s in (("TRACE", 30_000), ("OTHER_TRACE", 40_000)):
+        (folder / name).write_text(f"device,start_s,end_s\na,0,{end_s}\nb,1000,50000\n")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_the_folder_of_traces(traces, monkeypatch):
+    monkeypatch.chdir(traces)
+
+
+@functools.cache
+def assembled(base: str, overrides: tuple[str, ...]) -> assembly.Costing:
+    return assembly.assemble(BASES[base](*overrides))
+
+
+def charges(costing: assembly.Costing) -> bytes:
+    """Return all that data, fleet and ledger come to: arrays and numbers, no words of the scenario."""
+    fleet, ledger, data = costing.population, costing.ledger, costing.dataset
+    devices = np.arange(fleet.num_devices)
+    online = [fleet.availability.online(at_s) for at_s in np.linspace(0, 300_000, 200)]
+    charged = [(ledger.compute_s(name, devices), ledger.download_s(name, devices), ledger.upload_s(name, devices),
+                ledger.peak_memory_bytes(name)) for name in costing.method.submodels]  # fmt: skip
+    return pickle.dumps((
+        data.train_images, data.train_labels, data.test_images, data.test_labels,
+        costing.partition.samples, costing.partition.offsets,
+        fleet.available_memory_bytes, [fleet.classes[index].name for index in fleet.class_index], online, charged,
+    ))  # fmt: skip
+
+
+@functools.cache
+def outcome(base: str, overrides: tuple[str, ...]) -> tuple[object, ...]:
+    """Return rows and summary of a run, without wall-clock times."""
+    costing = assembled(base, overrides)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assembly, "prepare", lambda scenario: costing)
+        patch.setattr(assembly, "charge", lambda parts: parts)
+        result = simulation.simulate(costing.scenario)
+    rows = [{**row, "wall_time_s": 0} for row in (*result.rounds, *result.flights, *result.denials)]
+    return rows, {**result.summary, "wall_time_s": 0}
+
+
+@pytest.mark.parametrize("field", CASES)
+def test_a_field_acts(field):
+    found = CASES[field]
+    plain, changed = (found.base, found.setup), (found.base, (*found.setup, found.change))
+    if charges(assembled(*plain)) == charges(assembled(*changed)):
+        assert outcome(*plain) != outcome(*changed)
+
+
+@pytest.mark.parametrize("change", REFUSED)
+def test_a_field_that_could_not_act_is_refused(change):
+    words, *setup = REFUSED[change]
+    with pytest.raises(ScenarioError) as refused:
+        assembly.prepare(tiny(*setup, change))
+    assert words in str(refused.value)

@@ -1,0 +1,25 @@
+"""Runs with a scripted backend in place of the scenario's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tiny_scenarios import ScriptedBackend
+
+from neulite_sim.engine import assembly
+from neulite_sim.engine.simulation import RunResult, simulate
+from neulite_sim.scenario.schema import Scenario
+
+
+@pytest.fixture
+def run_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunResult]:
+    """Return a function that runs a scenario on a given backend."""
+
+    def run(scenario: Scenario, backend: ScriptedBackend, **arguments: Any) -> RunResult:
+        with monkeypatch.context() as patch:
+            patch.setattr(assembly, "build_backend", lambda costing: backend)
+            return simulate(scenario, **arguments)
+
+    return run

@@ -1,0 +1,161 @@
+"""A whole run: its result in memory and on disk, and what a broken one leaves behind."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_scenarios import ScriptedBackend, tiny, waves
+
+from neulite_sim import load_scenario, simulate
+from neulite_sim.engine.simulation import describe_proxy
+from neulite_sim.errors import BackendUnavailableError, InfeasibleError, OutputError, ScenarioError, SimulationError
+from neulite_sim.results.rows import RoundRow, RunStarted
+
+FILES = {"scenario.yaml", "provenance.json", "rounds.csv", "flights.csv", "denials.csv", "summary.json",
+         "model.safetensors", "COMPLETE"}  # fmt: skip
+SUMMARY = {
+    "rounds", "virtual_time_s", "final_accuracy", "tail_accuracy", "best_accuracy", "time_to_accuracy_s",
+    "participation_rate", "data_share", "peak_memory_bytes", "bytes_down", "bytes_up", "flights_arrived",
+    "flights_dropped", "proxy", "wall_time_s", "digest",
+}  # fmt: skip
+SHORT = ("stop.rounds=3", "evaluation.every_rounds=2", "model=lenet", "method=fedavg", "data.image_size=8",
+         "population.available_memory={kind: explicit, values: [2.6MB, 9MB, 9MB, 2.3MB, 9MB, 9MB, 9MB, 9MB]}")  # fmt: skip
+
+
+def timeless(rows):
+    return [{key: value for key, value in row.items() if key != "wall_time_s"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def scenario():
+    return waves(*SHORT)
+
+
+@pytest.fixture(scope="module")
+def in_memory(scenario):
+    return simulate(scenario)
+
+
+@pytest.fixture(scope="module")
+def on_disk(scenario, tmp_path_factory):
+    return simulate(
+        scenario, out=tmp_path_factory.mktemp("results") / "run", command=["neulite-sim", "run", "a b.yaml"]
+    )
+
+
+def test_rows_in_memory_and_rows_of_the_folder_are_the_same(in_memory, on_disk):
+    assert timeless(on_disk.rounds) == timeless(in_memory.rounds)
+    assert on_disk.flights == in_memory.flights
+    assert on_disk.denials == in_memory.denials
+    assert len(in_memory.rounds) == 3
+    assert in_memory.denials
+
+
+def test_a_run_in_memory_has_no_folder(in_memory):
+    assert in_memory.run_dir is None
+
+
+def test_a_complete_run_folder_holds_every_file_and_says_which_digest(on_disk):
+    assert {path.name for path in on_disk.run_dir.iterdir()} == FILES
+    assert (on_disk.run_dir / "COMPLETE").read_text().strip() == on_disk.summary["digest"]
+
+
+def test_the_summary_has_the_keys_that_scripts_rely_on_and_is_what_the_folder_holds(on_disk):
+    assert on_disk.summary.keys() >= SUMMARY
+    assert json.loads((on_disk.run_dir / "summary.json").read_text()) == on_disk.summary
+
+
+def test_the_model_of_the_folder_is_the_one_that_was_trained(in_memory, on_disk):
+    kept = load_file(on_disk.run_dir / "model.safetensors")
+    assert kept.keys() == in_memory.memory.weights.keys()
+    assert all(torch.equal(kept[name], in_memory.memory.weights[name]) for name in kept)
+
+
+def test_the_provenance_says_what_was_typed(on_disk):
+    found = json.loads((on_disk.run_dir / "provenance.json").read_text())
+    assert (found["command"], found["seed"]) == ("neulite-sim run 'a b.yaml'", 3)
+
+
+def test_the_scenario_of_a_folder_runs_again_to_the_same_digest(in_memory, on_disk):
+    again = load_scenario(on_disk.run_dir / "scenario.yaml")
+    assert again == waves(*SHORT)
+    assert simulate(again).summary["digest"] == on_disk.summary["digest"] == in_memory.summary["digest"]
+
+
+def test_a_folder_is_made_under_runs_where_one_is_asked_for_without_a_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dirs = [simulate(tiny("backend=dry-run", "stop.rounds=1"), keeps_folder=True).run_dir for _ in range(2)]
+    assert [str(path) for path in dirs] == ["runs/tiny-3", "runs/tiny-3-2"]
+
+
+def test_a_place_that_is_taken_is_refused_and_the_backend_closed(tmp_path, run_with):
+    (tmp_path / "notes.txt").write_text("mine")
+    backend = ScriptedBackend()
+    with pytest.raises(OutputError, match=r"already holds other files \(notes\.txt\)"):
+        run_with(tiny(), backend, out=tmp_path)
+    assert backend.is_closed
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_that_fails_leaves_its_rows_but_no_complete_file(tmp_path, run_with):
+    class Failing(ScriptedBackend):
+        def collect_update(self, ticket):
+            if len(self.collected) == 4:
+                raise SimulationError("lost an actor")
+            return super().collect_update(ticket)
+
+    backend = Failing()
+    with pytest.raises(SimulationError, match="lost an actor"):
+        run_with(tiny(), backend, out=tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES - {
+        "COMPLETE", "summary.json", "model.safetensors"}  # fmt: skip
+    assert len((tmp_path / "run" / "flights.csv").read_text().splitlines()) == 1 + 3
+    assert backend.is_closed
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [
+        ("population.available_memory={kind: uniform, low: 1kB, high: 1kB}", InfeasibleError),
+        ("population.groups.0.device=jetson-nano-5gb", ScenarioError),
+        ("data.train_samples=9999", ScenarioError),
+        ("backend={kind: ray, address: 'localhost:nowhere'}", BackendUnavailableError),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_no_folder(override, error, tmp_path):
+    with pytest.raises(error):
+        simulate(tiny(override), out=tmp_path / "new" / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_observers_are_told_the_start_and_every_round_in_order(run_with):
+    events = []
+
+    class Keeping:
+        def notify(self, event):
+            events.append(event)
+
+    run_with(
+        tiny("stop={rounds: 3, target_accuracy: 0.75, virtual_time: 1h}"), ScriptedBackend(), observers=[Keeping()]
+    )
+    started = events[0]
+    assert isinstance(started, RunStarted)
+    assert (started.name, started.num_devices, started.max_rounds, started.max_virtual_time_s) == ("tiny", 6, 3, 3600)
+    assert (started.stop_accuracy, started.targets) == (0.75, (0.5, 0.6, 0.7, 0.75, 0.8, 0.9))
+    assert started.thresholds == (("full", 11_680),)
+    assert (len(started.available_memory_bytes), started.participation_rate) == (6, 1.0)
+    assert (started.proxy, started.run_dir) == (None, None)
+    assert [event.round for event in events if isinstance(event, RoundRow)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ((), None),
+        (("proxy={width: 0.5, epochs: 2}",), "trained: cnn on digits with width 0.5, epochs 2; charged: cnn on digits images, batch 5"),
+        (("workload={input_shape: [3, 32, 32], batch_size: 128}",), "trained: cnn on digits; charged: cnn on 3x32x32, batch 128"),
+    ],
+)  # fmt: skip
+def test_a_proxy_is_named_in_words(overrides, words):
+    assert describe_proxy(tiny("model=cnn", *overrides)) == words
