@@ -157,7 +157,7 @@ class Recorder:
             reason=plan.reason,
             peak_memory_bytes=self._peak_memory_bytes(plan),
             available_memory_bytes=int(population.available_memory_bytes[plan.device]),
-            samples=int(self._costing.partition.sizes[plan.device]),
+            samples=len(self._costing.partition.of(plan.device)),
             bytes_down=self._bytes_down(plan),
             bytes_up=self._bytes_up(plan),
             loss=learned.loss if learned else None,

@@ -143,13 +143,14 @@ class Ledger:
     def cost(self, submodel: str, device: int) -> Cost:
         """Return the cost of one submodel on one device."""
         one: NDArray[np.int64] = np.array([device])
+        profiles = self._merged_profiles if self._merges[device] else self.profiles
         return Cost(
             submodel=submodel,
             device=device,
             download_s=float(self.download_s(submodel, one)[0]),
             compute_s=float(self.compute_s(submodel, one)[0]),
             upload_s=float(self.upload_s(submodel, one)[0]),
-            peak_memory_bytes=int(self.peak_memory_bytes(submodel)[device]),
+            peak_memory_bytes=profiles[submodel].peak_memory_bytes,
             available_memory_bytes=int(self.population.available_memory_bytes[device]),
         )
 

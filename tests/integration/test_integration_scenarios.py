@@ -9,7 +9,7 @@ import ray
 from tiny_scenarios import waves
 
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.scenario.loading import load_scenario
+from neulite_sim.scenario.loading import load_scenario, parse_scenario
 
 ROOT = Path(__file__).parents[2]
 SCENARIOS = sorted([*(ROOT / "scenarios").rglob("*.yaml"), *(ROOT / "benchmarks").glob("*.yaml")])
@@ -35,6 +35,16 @@ def test_a_shipped_scenario_runs(path):
     assert [row["round"] for row in result.rounds] == [1, 2]
     assert all(math.isfinite(row["train_loss"]) and 0 <= row["test_accuracy"] <= 1 for row in result.rounds)
     assert result.summary["flights_arrived"] + result.summary["flights_dropped"] == 4
+
+
+@pytest.mark.parametrize("path", [path for path in SCENARIOS if load_scenario(path).data.kind not in EMBEDDED], ids=ids)
+def test_a_shipped_scenario_whose_data_is_elsewhere_runs_dry_on_made_up_images(path):
+    scenario = load_scenario(path)
+    partition = scenario.dump()["data"]["partition"]
+    data = f"data={{kind: synthetic, shape: [3, 32, 32], samples: 5000, test_samples: 10, partition: {partition}}}"
+    result = simulate(parse_scenario(scenario.dump(), [data, "stop.rounds=5", "backend=dry-run"]))
+    assert [row["round"] for row in result.rounds] == [1, 2, 3, 4, 5]
+    assert result.summary["flights_arrived"] > 0
 
 
 def test_the_memory_wall_shows_in_the_numbers_of_jetson_mix():
