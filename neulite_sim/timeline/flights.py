@@ -42,11 +42,6 @@ class FlightPlan:
         """Whether the update reaches the server."""
         return self.outcome == ARRIVED
 
-    @property
-    def has_downloaded(self) -> bool:
-        """Whether the submodel reached the device in full."""
-        return self.has_arrived or "download" not in self.reason
-
 
 def plan_flight(
     *,
