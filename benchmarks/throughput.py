@@ -5,8 +5,9 @@
 The job: the `cnn` on 1000 devices x 50 samples of 3x32x32, 50 devices per round, batch 10, one epoch, 20 rounds
 (`federated_cnn.yaml`). The plain loop is what people write by hand: one process, one model, a loop over devices, a
 running mean; PyTorch uses `--threads` threads. neulite-sim runs with as many actors of one thread each (`ray`), or
-in one process (`inprocess`). Runs alternate, so that a machine that slows down slows down all of them; what is
-printed is the median and the ratio to the plain loop of the same repeat.
+in one process of as many threads (`inprocess`). Runs alternate, so that a machine that slows down slows down all of
+them; what is printed is the median and the ratio to the plain loop of the same repeat. `to training` runs from the
+command to the moment when the first task could be dealt out, `to first round` to the end of the first round.
 """
 
 from __future__ import annotations
@@ -63,16 +64,18 @@ def simulated(backend: str, rounds: int, threads: int) -> dict[str, float]:
     script = (
         "import json, sys, time\n"
         "from neulite_sim import load_scenario, simulate\n"
-        "times = []\n"
+        "times = {}\n"
         "class Watch:\n"
         "    def notify(self, event):\n"
-        "        if type(event).__name__ == 'RoundRow': times.append((time.time(), event.wall_time_s))\n"
+        "        times.setdefault(type(event).__name__, time.time())\n"
         "scenario = load_scenario(sys.argv[1], sys.argv[2:])\n"
         "result = simulate(scenario, observers=[Watch()])\n"
         "rows = result.rounds\n"
-        "print(json.dumps({'first_at': times[0][0], 'walls': [row['wall_time_s'] for row in rows]}))\n"
+        "print(json.dumps({'started_at': times['RunStarted'], 'first_at': times['RoundRow'],\n"
+        "                  'walls': [row['wall_time_s'] for row in rows]}))\n"
     )
-    chosen = f"{{kind: ray, workers: {threads}}}" if backend == "ray" else "{kind: inprocess}"
+    many = "workers" if backend == "ray" else "threads_per_worker"
+    chosen = f"{{kind: {backend}, {many}: {threads}}}"
     started = time.time()
     done = subprocess.run(
         [sys.executable, "-c", script, str(SCENARIO), f"stop.rounds={rounds}", f"backend={chosen}"],
@@ -85,6 +88,7 @@ def simulated(backend: str, rounds: int, threads: int) -> dict[str, float]:
     return {
         "rounds_s": walls[-1],
         "steady_s": (walls[-1] - walls[0]) * rounds / (rounds - 1),
+        "training_s": told["started_at"] - started,
         "first_round_s": told["first_at"] - started,
     }
 
@@ -115,15 +119,18 @@ def main() -> None:
         found["ray"].append(simulated("ray", arguments.rounds, arguments.threads))
         found["inprocess"].append(simulated("inprocess", arguments.rounds, arguments.threads))
     print(f"{os.cpu_count()} processors, {arguments.threads} threads, {samples:,} samples, {arguments.repeats} repeats")
-    print(f"{'':<12}{'samples/s':>11}{'ratio':>8}{'steady ratio':>14}{'to first round':>16}")
+    print(f"{'':<12}{'samples/s':>11}{'ratio':>8}{'steady ratio':>14}{'to training':>14}{'to first round':>17}")
     for name, runs in found.items():
         speed = statistics.median(samples / run["rounds_s"] for run in runs)
         pairs = list(zip(found["plain loop"], runs, strict=True))
         ratio = statistics.median(plain["rounds_s"] / run["rounds_s"] for plain, run in pairs)
         steady = statistics.median(plain["steady_s"] / run["steady_s"] for plain, run in pairs)
-        first = statistics.median(run.get("first_round_s", float("nan")) for run in runs)
-        shown = f"{first:>14.1f} s" if first == first else f"{'':>16}"
-        print(f"{name:<12}{speed:>11.0f}{ratio:>8.2f}{steady:>14.2f}{shown}")
+        waits = "".join(
+            f"{statistics.median(run[key] for run in runs):>{width}.1f} s"
+            for key, width in (("training_s", 12), ("first_round_s", 15))
+            if key in runs[0]
+        )
+        print(f"{name:<12}{speed:>11.0f}{ratio:>8.2f}{steady:>14.2f}{waits}")
 
 
 if __name__ == "__main__":

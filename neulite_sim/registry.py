@@ -54,13 +54,29 @@ def refusal(message: str, *keys: str | int, given: object = None) -> ValidationE
     return ValidationError.from_exception_data("options", [{"type": error, "loc": keys, "input": given}])
 
 
+def refuse_inert(options: Options, conditions: Mapping[str, str]) -> None:
+    """Refuse options that another one switches off, unless they stand at their defaults.
+
+    `refuse_inert(self, {"epsilon": "nhsic nocco"})` refuses any other epsilon: "acts only with nhsic nocco".
+
+    Raises:
+        ValidationError: the first of `conditions` (by name, under what the option acts) that is not at its default.
+    """
+    for name, condition in conditions.items():
+        found, usual = getattr(options, name), type(options).model_fields[name].default
+        is_mapping = isinstance(found, Options)
+        if found != (type(found).model_validate(usual) if is_mapping else usual):
+            shown = "" if is_mapping else f", found {found}"
+            raise refusal(f"acts only with {condition}{shown}; remove it", name, given=found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
     """What a name in a scenario stands for.
 
     `build` is called by the engine's assembly with the component's options and whatever its group's contract says;
     `source` is the paper, page or measurement that the component comes from. `takes_argument` is true where the
-    name carries an argument after a colon (`torchvision:alexnet`).
+    name carries an argument after a colon (`torchvision:alexnet`), which `build` then gets after the options.
     """
 
     kind: str

@@ -8,7 +8,7 @@ from typing import Any
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Scenario
-from neulite_sim.training.contract import Payload
+from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
 
 TINY: dict[str, Any] = {
@@ -86,6 +86,7 @@ def online_trace(folder: Path, *intervals: tuple[int, float, float], devices: in
 class ScriptedBackend:
     """Trains nothing, tests with the accuracies it is given by version, and notes what it was asked for.
 
+    The version that is tested is the one after that of the latest update to be collected.
     An evaluation counts as done only after it was asked for `patience` times: 0 answers at once, as `inprocess` does,
     a large number is a backend that is always late.
     """
@@ -97,6 +98,7 @@ class ScriptedBackend:
         self._patience = patience
         self._loss = loss
         self._jobs: dict[int, LocalTask | int] = {}
+        self._version = 0
         self.tasks: list[LocalTask] = []
         self.collected: list[int] = []
         self.tested: list[int] = []
@@ -105,13 +107,16 @@ class ScriptedBackend:
         self.told: list[str] = []
         self.is_closed = False
 
-    def submit_training(self, task: LocalTask, payload: Payload) -> int:
+    def equip(self, workplace: Workplace) -> None:
+        del workplace
+
+    def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
         self.tasks.append(task)
         self._jobs[len(self._jobs)] = task
         return len(self._jobs) - 1
 
-    def submit_evaluation(self, version: int, tensors: Payload) -> int:
-        ticket = len(self._jobs)
+    def submit_evaluation(self, name: str, tensors: Payload, devices: object = None) -> int:
+        ticket, version = len(self._jobs), self._version
         self._jobs[ticket] = version
         self.tested.append(version)
         self.open_evaluations.add(ticket)
@@ -123,6 +128,7 @@ class ScriptedBackend:
         task = self._jobs[ticket]
         assert isinstance(task, LocalTask)
         self.collected.append(task.device)
+        self._version = task.version + 1
         return Update(device=task.device, submodel=task.submodel, num_samples=1 + task.device, tensors={},
                       loss=self._loss + task.device, metrics={"num_skipped_terms": 2.0})  # fmt: skip
 

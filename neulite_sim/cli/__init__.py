@@ -12,11 +12,13 @@ import typer
 from typer.core import TyperGroup
 
 from neulite_sim import __version__
+from neulite_sim.cli.compare import compare
 from neulite_sim.cli.components import components
 from neulite_sim.cli.failures import answered
 from neulite_sim.cli.profile import profile
 from neulite_sim.cli.run import run
 from neulite_sim.cli.schema import schema
+from neulite_sim.cli.sweep import sweep
 from neulite_sim.cli.validate import validate
 
 # Every command, in the order of `--help`; a new one is a function in a file of its own and a line here.
@@ -24,6 +26,8 @@ COMMANDS = (
     run,
     validate,
     profile,
+    sweep,
+    compare,
     components,
     schema,
 )

@@ -68,7 +68,8 @@ class Dataset:
 class Partition:
     """Which training samples each device owns: `samples[offsets[d]:offsets[d + 1]]`, ascending within a device.
 
-    Every training sample belongs to exactly one device; a device may own none.
+    A training sample belongs to one device at most (to exactly one, unless the partition leaves samples out, as
+    `natural` does with fewer devices than groups); a device may own none.
     """
 
     samples: NDArray[np.int64]

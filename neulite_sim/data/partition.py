@@ -1,13 +1,14 @@
 """How training samples are dealt to devices: at random, by Dirichlet shares per class, or in shards of sorted labels.
 
 Every way first decides the owner of each sample and then groups samples by owner, so none is lost or doubled.
-`Component.build(options)` returns `deal(labels, num_devices, rng) -> Partition`.
+`Component.build(options)` returns a `Deal`. The engine's assembly calls it as `deal(labels, num_devices, rng)`, with
+`groups=...` as well where the dataset knows the natural owner of each sample.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,19 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.registry import Component, Options
 
 Labels = NDArray[np.int64]
-Deal = Callable[[Labels, int, np.random.Generator], Partition]
+Groups = NDArray[np.int64]
 
 MAX_DRAWS = 200
 """Dirichlet draws before `min_samples` counts as out of reach."""
+
+
+class Deal(Protocol):
+    """How a partition deals samples; `groups` is `Dataset.groups`, which only `natural` looks at."""
+
+    def __call__(
+        self, labels: Labels, num_devices: int, rng: np.random.Generator, /, *, groups: Groups | None = None
+    ) -> Partition:
+        """Return which of the `len(labels)` samples each of `num_devices` devices owns."""
 
 
 class IidOptions(Options):
@@ -51,7 +61,7 @@ def partition_by_owner(owners: NDArray[np.int64], num_devices: int) -> Partition
     return Partition(samples=np.argsort(owners, kind="stable").astype(np.int64, copy=False), offsets=offsets)
 
 
-def deal_iid(labels: Labels, num_devices: int, rng: np.random.Generator) -> Partition:
+def deal_iid(labels: Labels, num_devices: int, rng: np.random.Generator, *, groups: Groups | None = None) -> Partition:
     """Deal samples at random; device sizes differ by at most one, and chance says who has one more."""
     devices, samples = rng.permutation(num_devices), rng.permutation(len(labels))
     owners = np.empty(len(labels), np.int64)
@@ -60,7 +70,13 @@ def deal_iid(labels: Labels, num_devices: int, rng: np.random.Generator) -> Part
 
 
 def deal_dirichlet(
-    labels: Labels, num_devices: int, rng: np.random.Generator, *, alpha: float, min_samples: int
+    labels: Labels,
+    num_devices: int,
+    rng: np.random.Generator,
+    *,
+    alpha: float,
+    min_samples: int,
+    groups: Groups | None = None,
 ) -> Partition:
     """Deal each class by shares over devices drawn from a symmetric Dirichlet distribution.
 
@@ -112,7 +128,14 @@ def _min_samples_error(message: str) -> ScenarioError:
     return ScenarioError([Problem(key="data.partition.min_samples", message=message)])
 
 
-def deal_shards(labels: Labels, num_devices: int, rng: np.random.Generator, *, shards_per_device: int) -> Partition:
+def deal_shards(
+    labels: Labels,
+    num_devices: int,
+    rng: np.random.Generator,
+    *,
+    shards_per_device: int,
+    groups: Groups | None = None,
+) -> Partition:
     """Sort by label, cut into `num_devices * shards_per_device` shards and deal every device its number of shards.
 
     The pathological non-IID split of McMahan et al., AISTATS 2017, section 3. Shard sizes differ by at most one.

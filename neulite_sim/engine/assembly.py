@@ -6,6 +6,7 @@ the proxy (what is really learned); without `workload` and `proxy` they are the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,10 +24,13 @@ from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.registry import Choice, component
 from neulite_sim.scenario.schema import Scenario, Training
 from neulite_sim.seeding import stream
-from neulite_sim.selection.contract import Selector
+from neulite_sim.selection.contract import Selector, SelectorSetting
 from neulite_sim.timeline.contract import RoundProtocol
 from neulite_sim.training.contract import Backend, Workplace
 from neulite_sim.units import format_bytes
+
+NARROW = 0.5
+"""Any width far enough from 1 for every layer that scales to show it."""
 
 REFERENCE = "full"
 """The full model is profiled with every method: it is where the memory wall stands."""
@@ -34,7 +38,7 @@ REFERENCE = "full"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The live objects of a scenario before anything is profiled: all that a backend needs to start."""
+    """The live objects of a scenario before anything is profiled: all that workers need."""
 
     scenario: Scenario
     charged: Blueprint
@@ -137,6 +141,8 @@ def _check_models(scenario: Scenario, method: Method, charged: Blueprint, traine
     if trained.width < 1 and shapes == _shapes(trained.at_width(1.0)):
         wish = "remove it, or choose a model with layers that it makes thinner"
         problems.append(Problem(key="proxy.width", message=f"{trained.width:g} leaves {trained.name} as it is; {wish}"))
+    if method.scales_width:
+        problems += _unscalable(scenario, {"workload.model": charged, "model": trained})
     num_charged, num_trained = charged.build_meta().num_blocks, trained.build_meta().num_blocks
     if num_charged != num_trained and build_method(scenario, trained).submodels != method.submodels:
         message = (
@@ -149,12 +155,28 @@ def _check_models(scenario: Scenario, method: Method, charged: Blueprint, traine
         raise ScenarioError(problems)
 
 
+def _unscalable(scenario: Scenario, blueprints: Mapping[str, Blueprint]) -> list[Problem]:
+    """Return a problem for each model that stays as it is at any width; one for both where they are the same."""
+    stiff = {
+        blueprint.name: Problem(
+            key=key,
+            message=f"method {scenario.method.kind} trains {blueprint.name} at several widths, but no width makes it "
+            "thinner; choose a model with hidden layers (cnn, resnet18), or a method that trains the full model",
+        )
+        for key, blueprint in blueprints.items()
+        if _shapes(blueprint.at_width(1.0)) == _shapes(blueprint.at_width(NARROW))
+    }
+    return list(stiff.values())
+
+
 def _shapes(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in blueprint.build_meta().state_dict().items()}
 
 
 def _architecture(choice: Choice) -> Any:
-    return component("model", choice.kind).build(choice.options)
+    found = component("model", choice.kind)
+    argument = choice.kind.partition(":")[2]
+    return found.build(choice.options, argument) if found.takes_argument else found.build(choice.options)
 
 
 def _overridden(training: Training, section: Any) -> Training:
@@ -165,7 +187,9 @@ def _overridden(training: Training, section: Any) -> Training:
 def _partition(scenario: Scenario, dataset: Dataset) -> Partition:
     choice: Choice = scenario.data.options.partition
     deal = component("partition", choice.kind).build(choice.options)
-    partition: Partition = deal(dataset.train_labels, scenario.population.devices, stream(scenario.seed, "partition"))
+    rng = stream(scenario.seed, "partition")
+    owners = {} if dataset.groups is None else {"groups": dataset.groups}
+    partition: Partition = deal(dataset.train_labels, scenario.population.devices, rng, **owners)
     return partition
 
 
@@ -240,17 +264,34 @@ def require_somebody(costing: Costing) -> None:
     best = int(np.argmax(memory))
     needed = int(ledger.peak_memory_bytes(smallest)[owners[best]])
     raise InfeasibleError(
-        f"no device can train anything with method {costing.scenario.method.kind}: its smallest submodel {smallest} "
-        f"needs {format_bytes(needed)} at batch {ledger.profiles[smallest].batch_size}; the largest available memory "
-        f"is {format_bytes(int(memory[best]))} (device {int(owners[best])}), which is "
+        f"NA: no device can train anything with method {costing.scenario.method.kind}: its smallest submodel "
+        f"{smallest} needs {format_bytes(needed)} at batch {ledger.profiles[smallest].batch_size}; the largest "
+        f"available memory is {format_bytes(int(memory[best]))} (device {int(owners[best])}), which is "
         f"{format_bytes(needed - int(memory[best]))} too little; raise population.available_memory, lower the batch "
         "size that is charged (workload.batch_size), or choose a method with smaller submodels"
     )
 
 
+def require_training(parts: Parts, backend: Backend) -> None:
+    """Refuse a run without training of a method whose offers depend on trained weights.
+
+    Raises:
+        ScenarioError: with the option because of which they do.
+    """
+    if backend.trains or not parts.method.decides_by_weights:
+        return
+    message = (
+        f"{parts.scenario.backend.kind} trains nothing, and with {parts.method.decides_by_weights} method "
+        f"{parts.scenario.method.kind} decides by trained weights what comes next; use backend inprocess or ray, or "
+        "another value of that option"
+    )
+    raise ScenarioError([Problem(key="backend", message=message)])
+
+
 def build_selector(scenario: Scenario) -> Selector:
     """Return the scenario's selector."""
-    selector: Selector = component("selection", scenario.selection.kind).build(scenario.selection.options)
+    setting = SelectorSetting(num_devices=scenario.population.devices, max_rounds=scenario.stop.rounds)
+    selector: Selector = component("selection", scenario.selection.kind).build(scenario.selection.options, setting)
     return selector
 
 
@@ -260,15 +301,21 @@ def build_protocol(scenario: Scenario) -> RoundProtocol:
     return protocol
 
 
-def build_backend(parts: Parts) -> Backend:
-    """Return the scenario's backend, its workers starting.
+def build_backend(scenario: Scenario) -> Backend:
+    """Return the scenario's backend, its workers starting; they have to be equipped before the first task.
 
     Raises:
         BackendUnavailableError: it cannot start on this machine.
     """
+    backend: Backend = component("backend", scenario.backend.kind).build(scenario.backend.options)
+    return backend
+
+
+def workplace(parts: Parts) -> Workplace:
+    """Return what the workers of a scenario's backend need beside their tasks."""
     scenario = parts.scenario
     options = scenario.backend.options
-    workplace = Workplace(
+    return Workplace(
         dataset=parts.dataset,
         partition=parts.partition,
         method=parts.method,
@@ -279,5 +326,3 @@ def build_backend(parts: Parts) -> Backend:
         threads=getattr(options, "threads_per_worker", 1),
         device=getattr(options, "device", "cpu"),
     )
-    backend: Backend = component("backend", scenario.backend.kind).build(options, workplace)
-    return backend

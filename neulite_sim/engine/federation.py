@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from neulite_sim.engine.assembly import Costing
+from neulite_sim.engine.feedback import tell_selector
 from neulite_sim.engine.testing import Testing
 from neulite_sim.engine.tracking import Learned, Recorder, RoundFacts
 from neulite_sim.errors import SimulationError
@@ -18,7 +19,7 @@ from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.flights import FlightPlan, plan_flight
 from neulite_sim.training.contract import Backend
 from neulite_sim.training.learning_rate import learning_rate
-from neulite_sim.units import format_seconds
+from neulite_sim.units import format_bytes, format_seconds
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class Federation:
         self._rounds = 0
         self._flights = 0
         self._open: _Open | None = None
-        self.state: State = costing.method.start(costing.trained, costing.scenario.seed)
+        self.state: State = costing.method.start(costing.trained, costing.scenario.seed, costing.ledger)
 
     def is_over(self) -> bool:
         """Whether the last round has been aggregated, or the target accuracy was reached."""
@@ -57,7 +58,8 @@ class Federation:
         """Choose among the offers of now, plan the flights, and start the training of those that will arrive."""
         proposal, num_online = self._proposal(at_s)
         rng = stream(self._scenario.seed, "selection", self._rounds, self._flights)
-        count = self._scenario.selection.options.devices_per_round
+        wanted = self._scenario.selection.options.devices_per_round
+        count = self._selector.num_to_choose(wanted, len(proposal.offers))
         chosen = self._selector.choose(proposal.offers, count, rng)
         plans = [self._plan(proposal.offers[int(position)], at_s) for position in chosen]
         if not plans:
@@ -88,9 +90,12 @@ class Federation:
             learned=updates,
         )
         self._tell_of_divergence(facts)
+        tell_selector(self._selector, facts, self._costing.partition.sizes)
         is_last = self._rounds == self._scenario.stop.rounds
         is_tested = is_last or self._rounds % self._scenario.evaluation.every_rounds == 0
         self._testing.round_ended(facts, self.state, is_tested=is_tested)
+        if not is_last:
+            self._testing.answer(self._selector, self.state)
 
     def next_chance_s(self, at_s: float) -> float:
         """Return when the next device that owns data and fits the current submodel comes online.
@@ -104,6 +109,13 @@ class Federation:
             return at_s
         proposal = self._method.offers(self.state, self._costing.ledger, self._owners)
         able = proposal.offers.devices
+        if not len(able):
+            raise SimulationError(
+                f"nobody can be offered work any more after virtual time {format_seconds(at_s)} (round "
+                f"{self._rounds + 1}, {proposal.stage}): {_denied(proposal.denials)}; raise "
+                "population.available_memory, lower the batch size that is charged (workload.batch_size), or stop "
+                "before (stop.rounds)"
+            )
         next_s = self._costing.population.availability.next_online_s(able, np.nextafter(at_s, np.inf))
         chance_s = float(next_s.min(initial=np.inf))
         if not np.isfinite(chance_s):
@@ -188,7 +200,9 @@ class Federation:
             peak_memory_bytes=cost.peak_memory_bytes,
             available_memory_bytes=cost.available_memory_bytes if self._method.enforces_memory else None,
         )
-        return self._backend.submit_training(task, self._method.payload(self.state, plan.submodel))
+        payload = self._method.payload(self.state, plan.submodel)
+        personal = self._method.personal_payload(self.state, plan.device, plan.submodel)
+        return self._backend.submit_training(task, payload, personal)
 
     def _arriving(
         self, ended: Sequence[FlightPlan], opened: _Open, learned: dict[int, Learned], at_s: float
@@ -201,3 +215,13 @@ class Federation:
             self._recorder.trained(self._rounds, at_s, opened.proposal, (opened.num_online, len(arrived), number))
             self._pass_on_notices()
             yield update
+
+
+def _denied(denials: Sequence[Denial]) -> str:
+    """Return in words why no device is offered work."""
+    return "; ".join(
+        f"{len(item.devices)} devices denied: {item.reason}"
+        + (f" for {item.submodel}" if item.submodel else "")
+        + ("" if item.shortfall_bytes is None else f", {format_bytes(int(item.shortfall_bytes.min()))} at least")
+        for item in denials
+    )

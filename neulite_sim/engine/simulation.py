@@ -71,14 +71,17 @@ def simulate(
     `command` is what the user typed, for the provenance.
 
     Raises:
+        ScenarioError: the parts of the scenario do not go together.
         InfeasibleError: no device can ever train anything.
         OutputError: the run folder cannot be written.
         BackendUnavailableError: the backend cannot start.
         SimulationError: the run failed; rows written so far stay.
     """
-    parts = assembly.prepare(scenario)
-    backend = assembly.build_backend(parts)
+    backend = assembly.build_backend(scenario)
     try:
+        parts = assembly.prepare(scenario)
+        assembly.require_training(parts, backend)
+        backend.equip(assembly.workplace(parts))
         costing = assembly.charge(parts)
         assembly.require_somebody(costing)
         if out is None and not keeps_folder:
@@ -110,7 +113,7 @@ def _run(
     run_dir: Path | None,
 ) -> dict[str, Any]:
     scenario, method = costing.scenario, costing.method
-    tally = Tally(costing.partition.sizes, targets=_targets(scenario))
+    tally = Tally(costing.partition.sizes, targets=targets_of(scenario))
     recorder = Recorder(costing, sink, observers, tally)
     rate = _participation_rate(costing)
     for observer in observers:
@@ -126,7 +129,7 @@ def _run(
         raise
     weights = method.evaluation_tensors(federation.state)
     summary = tally.summary(
-        _identity(scenario),
+        identity_of(scenario),
         participation_rate=rate,
         proxy=describe_proxy(scenario),
         wall_time_s=recorder.wall_time_s,
@@ -136,7 +139,8 @@ def _run(
     return summary
 
 
-def _targets(scenario: Scenario) -> tuple[float, ...]:
+def targets_of(scenario: Scenario) -> tuple[float, ...]:
+    """Return the accuracies whose first virtual time a run reports, rising."""
     wanted = {*scenario.evaluation.targets, *([scenario.stop.target_accuracy] if scenario.stop.target_accuracy else [])}
     return tuple(sorted(wanted))
 
@@ -146,7 +150,8 @@ def _participation_rate(costing: assembly.Costing) -> float:
     return costing.ledger.participation_rate(method.submodels) if method.enforces_memory else 1.0
 
 
-def _identity(scenario: Scenario) -> Identity:
+def identity_of(scenario: Scenario) -> Identity:
+    """Return the names that stand first in a run's summary."""
     return Identity(
         name=scenario.name,
         seed=scenario.seed,
@@ -202,7 +207,7 @@ def _started(costing: assembly.Costing, rate: float, run_dir: Path | None) -> Ru
         num_devices=costing.population.num_devices,
         max_rounds=scenario.stop.rounds,
         max_virtual_time_s=scenario.stop.virtual_time,
-        targets=_targets(scenario),
+        targets=targets_of(scenario),
         stop_accuracy=scenario.stop.target_accuracy,
         thresholds=tuple((name, found.peak_memory_bytes) for name, found in ledger.profiles.items()),
         available_memory_bytes=tuple(map(int, costing.population.available_memory_bytes)),

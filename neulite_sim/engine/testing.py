@@ -14,6 +14,7 @@ from dataclasses import replace
 from neulite_sim.engine.assembly import Costing
 from neulite_sim.engine.tracking import Recorder, RoundFacts
 from neulite_sim.methods.contract import State
+from neulite_sim.selection.contract import Selector
 from neulite_sim.training.contract import Backend
 
 
@@ -51,6 +52,15 @@ class Testing:
         elif self._backend.is_done(self._ticket):
             self._collect()
 
+    def answer(self, selector: Selector, state: State) -> None:
+        """Test the model on the groups of devices that the selector asks for, and tell it at once."""
+        groups = selector.groups_to_test() if self._backend.trains else ()
+        if not groups:
+            return
+        name, tensors = self._method.evaluated(state), self._method.evaluation_tensors(state)
+        tickets = [self._backend.submit_evaluation(name, tensors, devices) for devices in groups]
+        selector.observe_accuracies([self._backend.collect_evaluation(ticket).accuracy for ticket in tickets])
+
     def stops_before_next_round(self) -> bool:
         """Return whether the model of the round before has reached the target accuracy."""
         if self._target is not None:
@@ -72,7 +82,9 @@ class Testing:
         self._write_waiting()
 
     def _submit(self, state: State) -> None:
-        self._ticket = self._backend.submit_evaluation(state.version, self._method.evaluation_tensors(state))
+        self._ticket = self._backend.submit_evaluation(
+            self._method.evaluated(state), self._method.evaluation_tensors(state)
+        )
 
     def _collect(self) -> None:
         if self._ticket is None:

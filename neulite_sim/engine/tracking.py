@@ -22,17 +22,23 @@ from neulite_sim.training.evaluation import EvaluationResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What the rows keep of an update; `loss` is None where nothing was trained or training diverged."""
+    """What the rows and the selector keep of an update.
+
+    `loss` and `loss_rms`, the root mean square over samples, are None where nothing was trained or training diverged.
+    """
 
     loss: float | None
+    loss_rms: float | None
     num_samples: int
     skipped_terms: int
 
     @classmethod
     def of(cls, update: Update) -> Learned:
         """Return the part of an update that is kept."""
+        squared_loss = update.metrics.get("squared_loss", math.nan)
         return cls(
             loss=update.loss if math.isfinite(update.loss) else None,
+            loss_rms=math.sqrt(squared_loss) if math.isfinite(squared_loss) else None,
             num_samples=update.num_samples,
             skipped_terms=round(update.metrics.get("num_skipped_terms", 0.0)),
         )

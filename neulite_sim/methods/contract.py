@@ -107,6 +107,10 @@ class Update:
     tensors: Mapping[str, Tensor]
     loss: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    classes: tuple[int, ...] = ()
+    """The classes that the device owns samples of, ascending."""
+    version: int = 0
+    """The version of the state whose payload it was trained from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +131,17 @@ class Method:
     """False only where a scenario says `memory_limit: false`."""
     skippable_submodels: ClassVar[bool] = False
     """Whether the method goes on without a submodel that no device fits."""
+    scales_width: ClassVar[bool] = False
+    """Whether submodels are the model at several widths; a model that no width makes thinner is refused then."""
+    decides_by_weights: str = ""
+    """The option, as `key: value`, by which offers depend on trained weights; a dry run is refused then."""
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return what is trained as `submodel`; called for the workload and for the proxy alike."""
         raise NotImplementedError
 
-    def start(self, blueprint: Blueprint, seed: int) -> State:
-        """Return the state before the first round; its weights depend on `seed` alone."""
+    def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
+        """Return the state before the first round; its weights depend on `seed` and on what fits the fleet."""
         raise NotImplementedError
 
     def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
@@ -148,8 +156,16 @@ class Method:
         """Return the next state. `updates` is read once, in order, and need not fit in memory together."""
         raise NotImplementedError
 
-    def evaluation_model(self, blueprint: Blueprint) -> nn.Module:
-        """Return the module that is tested; `evaluation_tensors` fits it."""
+    def personal_payload(self, state: State, device: int, submodel: str) -> Mapping[str, Tensor]:
+        """Return what only this device is sent beside the payload, under names of the trainee; nothing by default."""
+        return {}
+
+    def evaluated(self, state: State) -> str:
+        """Return the name of the model that is tested, for `evaluation_model`; it may depend on the state."""
+        return "full"
+
+    def evaluation_model(self, name: str, blueprint: Blueprint) -> nn.Module:
+        """Return the module that is tested as `name`; `evaluation_tensors` fits it."""
         return blueprint.build()
 
     def evaluation_tensors(self, state: State) -> Mapping[str, Tensor]:

@@ -42,7 +42,7 @@ class ExclusiveFL(Method):
         assert submodel == FULL
         return FullModel(blueprint)
 
-    def start(self, blueprint: Blueprint, seed: int) -> State:
+    def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return the freshly initialised model."""
         return State(version=0, tensors=float_tensors(blueprint.build_seeded(seed)))
 

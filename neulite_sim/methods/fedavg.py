@@ -2,17 +2,23 @@
 
 McMahan, Moore, Ramage, Hampson and Agüera y Arcas, "Communication-Efficient Learning of Deep Networks from
 Decentralized Data", AISTATS 2017, algorithm 1. https://arxiv.org/abs/1602.05629
+
+With `proximal_mu` above zero it is FedProx: the local loss gains (mu/2) |w - w_t|^2, which keeps devices with unlike
+data from drifting apart. Li, Sahu, Zaheer, Sanjabi, Talwalkar and Smith, "Federated Optimization in Heterogeneous
+Networks", MLSys 2020, eq. (2). https://arxiv.org/abs/1812.06127
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pydantic import Field
 from torch import Tensor
 
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
 from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
 from neulite_sim.methods.offering import offer_one
+from neulite_sim.methods.proximal import Anchor
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
 from neulite_sim.population.table import Integers
@@ -29,6 +35,29 @@ class FedAvgOptions(Options):
     """False: devices train whatever their memory, the unconstrained reference of the memory wall."""
     weighting: Weighting = "samples"
     """`samples` weighs an update by the device's samples, `uniform` weighs all alike."""
+    proximal_mu: float = Field(0.0, ge=0)
+    """Weight mu of FedProx's proximal term. Above zero, a device holds one more copy of the weights."""
+
+
+class ProximalModel(FullModel):
+    """The full model, tied by (mu/2) |w - w_t|^2 to the weights w_t that training starts from (FedProx, eq. 2)."""
+
+    def __init__(self, blueprint: Blueprint, mu: float) -> None:
+        super().__init__(blueprint)
+        self._mu = mu
+        self.anchor = Anchor()
+
+    def prepare(self, *, has_batch_statistics: bool = True) -> None:
+        """Set the layers to training mode and take the present weights as w_t."""
+        super().prepare(has_batch_statistics=has_batch_statistics)
+        self.anchor.hold(self)
+
+    def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return cross-entropy plus the proximal term; both are reported, as `cross_entropy` and `proximal`."""
+        proximal = self._mu * self.anchor.half_squared_distance(self)
+        cross_entropy, scalars = super().loss(images_BCHW, labels_B)
+        terms = {"cross_entropy": cross_entropy.detach(), "proximal": proximal.detach()}
+        return cross_entropy + proximal, {**terms, **scalars}
 
 
 class FedAvg(Method):
@@ -36,16 +65,17 @@ class FedAvg(Method):
 
     submodels = (FULL,)
 
-    def __init__(self, *, memory_limit: bool, weighting: Weighting) -> None:
+    def __init__(self, *, memory_limit: bool, weighting: Weighting, proximal_mu: float = 0.0) -> None:
         self.enforces_memory = memory_limit
         self._weighting = weighting
+        self._proximal_mu = proximal_mu
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
-        """Return the full model."""
+        """Return the full model, with the proximal term where there is one."""
         assert submodel == FULL
-        return FullModel(blueprint)
+        return ProximalModel(blueprint, self._proximal_mu) if self._proximal_mu else FullModel(blueprint)
 
-    def start(self, blueprint: Blueprint, seed: int) -> State:
+    def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return the freshly initialised model."""
         return State(version=0, tensors=float_tensors(blueprint.build_seeded(seed)))
 
@@ -64,13 +94,13 @@ class FedAvg(Method):
 
 
 def _build(options: FedAvgOptions, setting: Setting) -> FedAvg:
-    return FedAvg(memory_limit=options.memory_limit, weighting=options.weighting)
+    return FedAvg(memory_limit=options.memory_limit, weighting=options.weighting, proximal_mu=options.proximal_mu)
 
 
 COMPONENT = Component(
     kind="fedavg",
     summary="every chosen device trains the full model; the server takes the mean",
-    source="McMahan et al., AISTATS 2017, arXiv 1602.05629, algorithm 1",
+    source="McMahan et al., AISTATS 2017, arXiv 1602.05629, algorithm 1; FedProx: Li et al., MLSys 2020, eq. 2",
     options=FedAvgOptions,
     build=_build,
 )

@@ -28,7 +28,7 @@ from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee, float_tensors
 from neulite_sim.population.table import Integers
 from neulite_sim.profiling.ledger import Ledger
-from neulite_sim.registry import Component, Options, refusal
+from neulite_sim.registry import Component, Options, refuse_inert
 from neulite_sim.seeding import integer_seed, stream
 
 _CURRICULUM_OPTIONS = (
@@ -97,11 +97,7 @@ class NeuLiteOptions(Options):
             inert["epsilon"] = "nhsic nocco"
         if not self.curriculum:
             inert |= dict.fromkeys(_CURRICULUM_OPTIONS, "curriculum true")
-        for name, condition in inert.items():
-            found, usual = getattr(self, name), type(self).model_fields[name].default
-            if found != (Convergence.model_validate(usual) if name == "convergence" else usual):
-                shown = f", found {found}" if name != "convergence" else ""
-                raise refusal(f"acts only with {condition}{shown}; remove it", name, given=found)
+        refuse_inert(self, inert)
         return self
 
 
@@ -128,6 +124,7 @@ class NeuLite(Method):
         self._seed = seed
         self.num_stages = num_stages
         self.submodels = tuple(f"stage-{stage}" for stage in range(1, num_stages + 1))
+        self.decides_by_weights = "schedule: sequential" if options.schedule == "sequential" else ""
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the model of a stage."""
@@ -157,7 +154,7 @@ class NeuLite(Method):
             uploads_everything=options.upload == "all",
         )
 
-    def start(self, blueprint: Blueprint, seed: int) -> State:
+    def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return a fresh pool of blocks and a fresh output module per stage."""
         pool = float_tensors(blueprint.build_seeded(seed))
         tensors = {name: tensor for name, tensor in pool.items() if name.startswith("blocks.")}

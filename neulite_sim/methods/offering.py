@@ -11,6 +11,30 @@ from neulite_sim.profiling.ledger import Ledger
 OUT_OF_MEMORY = "not enough memory"
 
 
+def offer_largest(ledger: Ledger, submodels: tuple[str, ...], candidates: Integers, *, stage: str) -> Proposal:
+    """Return for each candidate an offer of the first of `submodels` (largest first) that fits it.
+
+    Who fits none is denied with the shortfall to the last, the smallest.
+    """
+    chosen = np.full(len(candidates), -1, dtype=np.int16)
+    for index in reversed(range(len(submodels))):
+        chosen[ledger.fits(submodels[index])[candidates]] = index
+    able, unable = candidates[chosen >= 0], candidates[chosen < 0]
+    expected_s = np.zeros(len(able))
+    for index, submodel in enumerate(submodels):
+        takers = chosen[chosen >= 0] == index
+        expected_s[takers] = ledger.total_s(submodel, able[takers])
+    offers = Offers(devices=able, submodel_index=chosen[chosen >= 0], submodels=submodels, expected_s=expected_s)
+    return Proposal(stage=stage, offers=offers, denials=_out_of_memory(ledger, submodels[-1], unable))
+
+
+def _out_of_memory(ledger: Ledger, submodel: str, devices: Integers) -> tuple[Denial, ...]:
+    if not len(devices):
+        return ()
+    shortfall = ledger.shortfall_bytes(submodel)[devices]
+    return (Denial(reason=OUT_OF_MEMORY, devices=devices, submodel=submodel, shortfall_bytes=shortfall),)
+
+
 def offer_one(ledger: Ledger, submodel: str, candidates: Integers, *, stage: str, enforce: bool = True) -> Proposal:
     """Return offers of `submodel` to the candidates that fit it, and a denial with the shortfall of the others.
 
@@ -24,8 +48,4 @@ def offer_one(ledger: Ledger, submodel: str, candidates: Integers, *, stage: str
         submodels=(submodel,),
         expected_s=ledger.total_s(submodel, able),
     )
-    if not len(unable):
-        return Proposal(stage=stage, offers=offers)
-    shortfall = ledger.shortfall_bytes(submodel)[unable]
-    denial = Denial(reason=OUT_OF_MEMORY, devices=unable, submodel=submodel, shortfall_bytes=shortfall)
-    return Proposal(stage=stage, offers=offers, denials=(denial,))
+    return Proposal(stage=stage, offers=offers, denials=_out_of_memory(ledger, submodel, unable))

@@ -81,16 +81,19 @@ class StageTrainee(Trainee):
         """Return the curriculum-aware loss (eq. 4), or cross-entropy alone without a curriculum.
 
         Reported scalars: `cross_entropy`, and with a curriculum `nhsic_x`, `nhsic_y` and how many of the
-        two terms are undefined for this batch and count as zero, `num_skipped_terms`.
+        two terms are undefined for this batch and count as zero, `num_skipped_terms`. Then those of `squared_loss`.
         """
         block_map = images_BCHW
         for block in self.blocks:
             block_map = block(block_map)
         logits_BK, final_map = self._output()(block_map)
         cross_entropy = F.cross_entropy(logits_BK, labels_B)
+        squared_loss = self.squared_loss(logits_BK, labels_B)
         if self._curriculum is None:
-            return cross_entropy, {}
-        return self._with_curriculum(cross_entropy, self._curriculum, (images_BCHW, labels_B, block_map, final_map))
+            return cross_entropy, squared_loss
+        parts = (images_BCHW, labels_B, block_map, final_map)
+        loss, scalars = self._with_curriculum(cross_entropy, self._curriculum, parts)
+        return loss, {**scalars, **squared_loss}
 
     def _output(self) -> OutputModule:
         output = self.outputs[self._key]

@@ -12,12 +12,16 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+BasicLayer = Callable[[tuple[int, int, int], tuple[int, int, int]], nn.Module]
+
 
 class BlockModel(nn.Module):
     """Blocks applied in order, then a head that turns the last map into logits.
 
     `tails[b]` names the modules (paths inside block b) that are its last layers: NeuLite trains them together with
-    block b + 1. `block_shapes[b]` is the shape `(C, H, W)` that block b puts out, without the batch.
+    block b + 1. `block_shapes[b]` is the shape `(C, H, W)` that block b puts out, without the batch. `basic_layer`
+    makes one basic layer of this architecture from the shape it reads and the shape it puts out; NeuLite's output
+    modules take it in place of a convolution where it is given.
     """
 
     def __init__(
@@ -27,6 +31,7 @@ class BlockModel(nn.Module):
         *,
         tails: tuple[tuple[str, ...], ...],
         block_shapes: tuple[tuple[int, int, int], ...],
+        basic_layer: BasicLayer | None = None,
     ) -> None:
         super().__init__()
         assert len(blocks) == len(tails) == len(block_shapes)
@@ -34,6 +39,7 @@ class BlockModel(nn.Module):
         self.head = head
         self.tails = tails
         self.block_shapes = block_shapes
+        self.basic_layer = basic_layer
 
     @property
     def num_blocks(self) -> int:

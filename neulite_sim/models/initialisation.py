@@ -2,7 +2,8 @@
 
 Convolutions: normal with variance 2 / fan-out (He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 14, which
 keeps the size of gradients through ReLU layers) and zero bias, as torchvision does for ResNets. BatchNorm: weight one,
-bias zero. Everything else keeps PyTorch's default: linear layers uniform within 1 / sqrt(fan-in).
+bias zero. Everything else keeps PyTorch's default: linear layers uniform within 1 / sqrt(fan-in). A layer of another
+class (a subclass of PyTorch's convolution as well) draws its weights in its own `reset_parameters`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def initialise(module: nn.Module) -> None:
         reset = getattr(layer, "reset_parameters", None)
         if callable(reset):
             reset()
-        if isinstance(layer, nn.Conv2d):
+        if type(layer) is nn.Conv2d:
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -2,7 +2,8 @@
 
 Y. Wu et al., "NeuLite: Memory-Efficient Federated Learning via Elastic Progressive Training", AAAI 2025,
 https://arxiv.org/abs/2408.10826. The paper asks for one basic layer per later block; its shape follows the authors'
-reference code: a 3x3 convolution as strided as the block, without BatchNorm or ReLU. Then comes the model's head and,
+reference code: a 3x3 convolution as strided as the block, without BatchNorm or ReLU, unless the architecture brings a
+basic layer of its own (one encoder of a vision transformer). Then comes the model's head and,
 off the path to the logits, a projection of three linear layers for the curriculum's nHSIC terms. Each stage owns its
 module, the head included.
 """
@@ -10,6 +11,7 @@ module, the head included.
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 from collections import OrderedDict
 from typing import Literal
@@ -26,7 +28,8 @@ Shape = tuple[int, int, int]
 class OutputModule(nn.Module):
     """The output module of one stage, freshly initialised from PyTorch's current generator.
 
-    Stage t (1 to T) trains `model.blocks[t - 1]`; its surrogates replace `model.blocks[t:]`, one each. With
+    Stage t (1 to T) trains `model.blocks[t - 1]`; its surrogates replace `model.blocks[t:]`, one each: what
+    `model.basic_layer` makes, else a convolution, plain ("conv") or with BatchNorm and ReLU ("conv-bn-relu"). With
     `surrogate` "none" nothing replaces them and `head` reads the block's own map. `head` is initialised anew and kept;
     where it is not given, a copy of `model.head` is. `projection` adds linear layers d -> 4d -> 2d -> d for d channels
     of the last block, and `projection_relu` a ReLU between them. Parameters are named `surrogates.0.…`, `head.…` and
@@ -46,7 +49,8 @@ class OutputModule(nn.Module):
         super().__init__()
         assert 1 <= stage <= model.num_blocks, f"stage {stage} of a model of {model.num_blocks} blocks"
         shapes = model.block_shapes[stage - 1 :] if surrogate != "none" else model.block_shapes[stage - 1 : stage]
-        layers = (_surrogate(before, after, surrogate) for before, after in itertools.pairwise(shapes))
+        make = model.basic_layer or functools.partial(_surrogate, kind=surrogate)
+        layers = (make(before, after) for before, after in itertools.pairwise(shapes))
         self.surrogates = nn.Sequential(*layers)
         self.head = _copied(model.head) if head is None else head.requires_grad_(True)
         self.projection = _projection(shapes[-1][0], relu=projection_relu) if projection else None

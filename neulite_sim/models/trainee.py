@@ -26,10 +26,28 @@ class Trainee(nn.Module):
 
     frozen_batch_norm: str = "eval"
     uploads_everything: bool = False
+    reports_squared_loss: bool = False
+    """Set by workers: selectors learn from it. Profiles leave it out: devices are not charged for it."""
+
+    def squared_loss(self, logits_BK: Tensor, labels_B: Tensor) -> Mapping[str, Tensor]:
+        """Return `squared_loss`, the mean over the batch of each sample's squared cross-entropy, where it is wanted.
+
+        For `loss` to put among its scalars: a learning selector takes its root. Without gradient.
+        """
+        if not self.reports_squared_loss:
+            return {}
+        with torch.no_grad():
+            return {"squared_loss": F.cross_entropy(logits_BK, labels_B, reduction="none").square().mean()}
 
     def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return the loss to minimise and further scalars to report, averaged over batches by their size."""
+        """Return the loss to minimise and further scalars to report, averaged over batches by their size.
+
+        Among the scalars belong those of `squared_loss`.
+        """
         raise NotImplementedError
+
+    def meet(self, labels_N: Tensor) -> None:
+        """Be told the labels of the device that trains next; for losses that depend on which classes it owns."""
 
     def prepare(self, *, has_batch_statistics: bool = True) -> None:
         """Set every layer to training mode, frozen BatchNorm as `frozen_batch_norm` says.
@@ -101,7 +119,8 @@ class FullModel(Trainee):
 
     def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the mean cross-entropy of the batch."""
-        return F.cross_entropy(self(images_BCHW), labels_B), {}
+        logits_BK = self(images_BCHW)
+        return F.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -172,8 +172,8 @@ class RunFolder(Sink):
         for table in self._tables.values():
             table.flush()
 
-    def finish(self, summary: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-        """Write the summary, the final global model and, last, `COMPLETE`.
+    def finish(self, summary: Mapping[str, Any], weights: Mapping[str, Tensor] | None) -> None:
+        """Write the summary, the final global model (None where nothing was trained) and, last, `COMPLETE`.
 
         Raises:
             OutputError: a file cannot be written; names it and the reason.
@@ -181,8 +181,9 @@ class RunFolder(Sink):
         self.flush()
         self.close()
         write_whole(self.path / SUMMARY, as_json(summary))
-        self._write_model(weights)
-        write_whole(self.path / COMPLETE, f"{summary.get('digest', '')}\n")
+        if weights is not None:
+            self._write_model(weights)
+        write_whole(self.path / COMPLETE, f"{summary.get('digest') or ''}\n")
 
     def _write_model(self, weights: Mapping[str, Tensor]) -> None:
         path = self.path / MODEL
@@ -220,6 +221,20 @@ class RunFolder(Sink):
                 self.flush()
         finally:
             self.close()
+
+
+def clear_cut_off(path: Path) -> None:
+    """Remove what a cut-off run left in its folder, and the folder where nothing else is in it.
+
+    Raises:
+        OutputError: the folder holds a complete run; it stays.
+    """
+    if (path / COMPLETE).exists():
+        raise OutputError(f"{path}: holds a complete run, which is not removed; choose another place with --out")
+    for name in (SUMMARY, MODEL, *FILES.values(), PROVENANCE, SCENARIO):
+        _remove(path / name)
+        _remove(path / f"{name}.partial")
+    _remove_empty((path,))
 
 
 def _missing(path: Path) -> tuple[Path, ...]:

@@ -161,7 +161,7 @@ def _setting(text: str, problems: list[Problem]) -> tuple[tuple[str, ...], Node]
             Problem(key="extends", message="stands in a file only; name that file instead", file=SET_OPTION)
         )
         return None
-    node, found = _read(value, SET_OPTION, with_lines=False)
+    node, found = read_yaml(value, SET_OPTION, with_lines=False)
     problems += [replace(problem, key=".".join(filter(None, (key, problem.key)))) for problem in found]
     return (keys, node) if node is not None else None
 
@@ -171,7 +171,7 @@ def _with_bases(path: str, chain: tuple[str, ...], problems: list[Problem]) -> N
     text = text_of(path, problems)
     if text is None:
         return None
-    node, found = _read(text, path)
+    node, found = read_yaml(text, path)
     problems += found
     if node is None:
         return None
@@ -204,7 +204,7 @@ def _extended(tree: Node, chain: tuple[str, ...], problems: list[Problem]) -> No
     return None if inherited is None else overlay(inherited, own)
 
 
-def _read(text: str, file: str, *, with_lines: bool = True) -> tuple[Node | None, list[Problem]]:
+def read_yaml(text: str, file: str, *, with_lines: bool = True) -> tuple[Node | None, list[Problem]]:
     """Return the values of a YAML text with their places, and what is wrong with it; no values where it is not YAML."""
     try:
         root = _Loader(text).get_single_node()

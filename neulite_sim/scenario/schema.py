@@ -266,11 +266,6 @@ class Scenario(Options):
             )
         return name
 
-    @property
-    def is_proxy(self) -> bool:
-        """Whether what is trained differs from what is studied."""
-        return any(value is not None for value in self.proxy.model_dump().values())
-
     def dump(self) -> dict[str, Any]:
         """Return plain values that load back into an equal scenario."""
         return self.model_dump(mode="json")

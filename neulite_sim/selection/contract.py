@@ -1,16 +1,22 @@
-"""The contract of a selector: it chooses among offers.
+"""The contract of a selector: it chooses among offers, and may learn from what became of them.
 
-The engine calls `choose` once per dispatch with the offers of that moment; any selector works with any method,
-because it sees devices, submodels and expected seconds and nothing else.
+The engine calls `choose` once per dispatch with the offers of that moment, and `observe` after each aggregation; any
+selector works with any method, because it sees devices, submodels, seconds and losses and nothing else. A selector
+lives in the driver alone and may keep state; equal calls in equal order must give equal choices.
+`selection.conformance.check_selector` tests all of this for a selector of your own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from neulite_sim.methods.contract import Offers
+from neulite_sim.population.table import Integers
 from neulite_sim.registry import Options
 
 
@@ -21,12 +27,61 @@ class SelectorOptions(Options):
     """How many devices train in a round; fewer where fewer can."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectorSetting:
+    """What a selector may know of the run when it is built: `Component.build(options, setting)` returns the selector.
+
+    `max_rounds` is the scenario's `stop.rounds`; a run may end earlier.
+    """
+
+    num_devices: int
+    max_rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What became of one flight, as the server sees it when the flight's round has been aggregated.
+
+    `duration_s` runs from dispatch to the end, of a dropped flight too. `num_samples` is the size of the device's
+    own data. `loss` is the mean and `loss_rms` the root mean square of the losses of its samples in the last local
+    epoch; None where nothing arrived, nothing was trained, training diverged or the submodel does not report it.
+    """
+
+    device: int
+    submodel: str
+    round: int
+    duration_s: float
+    has_arrived: bool
+    num_samples: int
+    loss: float | None = None
+    loss_rms: float | None = None
+
+
 class Selector:
     """Base of every selector."""
+
+    def num_to_choose(self, count: int, num_offers: int) -> int:
+        """Return how many of `num_offers` offers to ask for where the scenario wants `count`; at least one."""
+        del num_offers
+        return count
 
     def choose(self, offers: Offers, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the positions of at most `count` offers, ascending and without repetition.
 
-        `rng` is the stream of this dispatch: the only randomness a selector may use.
+        Where anything is offered, at least one must be chosen: nothing else moves the run on. `rng` is the stream of
+        this dispatch: the only randomness a selector may use.
         """
         raise NotImplementedError
+
+    def observe(self, feedback: Sequence[Feedback]) -> None:
+        """Learn from the flights of an aggregation, in the order in which they ended; learns nothing by default."""
+
+    def groups_to_test(self) -> Sequence[Integers]:
+        """Return groups of devices on whose own samples the new global model is to be tested; none by default.
+
+        The engine asks after each `observe`, unless the run is over, and answers with `observe_accuracies` at once.
+        """
+        return ()
+
+    def observe_accuracies(self, accuracies: Sequence[float]) -> None:
+        """Learn the accuracy, in [0, 1], on each of the groups asked for; never called where nothing is trained."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neulite_sim.methods.contract import Offers
 from neulite_sim.registry import Component
-from neulite_sim.selection.contract import Selector, SelectorOptions
+from neulite_sim.selection.contract import Selector, SelectorOptions, SelectorSetting
 
 
 class Uniform(Selector):
@@ -23,8 +23,8 @@ class Uniform(Selector):
         return np.sort(rng.choice(len(offers), size=count, replace=False)).astype(np.int64)
 
 
-def _build(options: SelectorOptions) -> Uniform:
-    del options
+def _build(options: SelectorOptions, setting: SelectorSetting) -> Uniform:
+    del options, setting
     return Uniform()
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from neulite_sim.data.contract import Dataset, Partition
 from neulite_sim.methods.contract import LocalTask, Method, Update
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.population.table import Integers
 from neulite_sim.registry import Options
 from neulite_sim.scenario.schema import Evaluation, Training
 from neulite_sim.training.evaluation import EvaluationResult
@@ -48,19 +49,31 @@ class Workplace:
 class Backend(Protocol):
     """Runs tasks. Tickets are collected once each, in any order.
 
-    The engine builds it before it profiles, so that workers that take long to start do so meanwhile; a backend that
-    turns out to be unavailable may say so at the first task.
+    `Component.build(options)` returns it. The engine builds it before anything else, so that workers that take long to
+    start do so while data is read and models are profiled, and equips it before the first task; a backend that turns
+    out to be unavailable may say so as late as that task.
     """
 
     trains: bool
     """False where nothing is really trained: losses and accuracies are then unknown."""
 
-    def submit_training(self, task: LocalTask, payload: Payload) -> int:
-        """Take a task and return its ticket. Tasks of one version and submodel come with equal payloads."""
+    def equip(self, workplace: Workplace) -> None:
+        """Give the workers what they need beside their tasks, before the first; a later call sets them up anew."""
         ...
 
-    def submit_evaluation(self, version: int, tensors: Payload) -> int:
-        """Take a global model to test and return its ticket. It yields to training that was submitted before."""
+    def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
+        """Take a task and return its ticket. Tasks of one version and submodel come with equal payloads.
+
+        `personal` is what only this task's device is sent.
+        """
+        ...
+
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
+        """Take a global model to test and return its ticket. It yields to training that was submitted before.
+
+        It is tested on the test samples, or on the training samples of `devices`, which own some, where they are
+        given.
+        """
         ...
 
     def collect_update(self, ticket: int) -> Update:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component, Options
 from neulite_sim.training.contract import Backend, Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
@@ -20,19 +23,23 @@ class DryRun:
 
     trains = False
 
-    def __init__(self, workplace: Workplace) -> None:
-        self._sizes = workplace.partition.sizes
+    def __init__(self) -> None:
+        self._sizes: Integers = np.zeros(0, dtype=np.int64)
         self._tickets = 0
         self._tasks: dict[int, LocalTask] = {}
 
-    def submit_training(self, task: LocalTask, payload: Payload) -> int:
+    def equip(self, workplace: Workplace) -> None:
+        """Note how many samples each device owns."""
+        self._sizes = workplace.partition.sizes
+
+    def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
         """Note the task."""
-        del payload
+        del payload, personal
         self._tickets += 1
         self._tasks[self._tickets] = task
         return self._tickets
 
-    def submit_evaluation(self, version: int, tensors: Payload) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
         """Refuse: there is nothing to test."""
         raise SimulationError("backend dry-run trains nothing, so there is no model to evaluate")
 
@@ -45,6 +52,7 @@ class DryRun:
             num_samples=int(self._sizes[task.device]),
             tensors={},
             loss=math.nan,
+            version=task.version,
         )
 
     def collect_evaluation(self, ticket: int) -> EvaluationResult:
@@ -65,9 +73,9 @@ class DryRun:
         self._tasks.clear()
 
 
-def _build(options: DryRunOptions, workplace: Workplace) -> Backend:
+def _build(options: DryRunOptions) -> Backend:
     del options
-    return DryRun(workplace)
+    return DryRun()
 
 
 COMPONENT = Component(

@@ -11,6 +11,7 @@ import torch
 
 from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component
 from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
@@ -29,30 +30,35 @@ class InProcess:
 
     trains = True
 
-    def __init__(self, workplace: Workplace) -> None:
+    def __init__(self) -> None:
         self._threads_before = torch.get_num_threads()
-        self._worker = Worker(workplace)
+        self._worker: Worker | None = None
         self._tickets = 0
-        self._tasks: dict[int, tuple[LocalTask, Payload]] = {}
-        self._evaluations: dict[int, tuple[int, Payload]] = {}
+        self._tasks: dict[int, tuple[LocalTask, Payload, Payload]] = {}
+        self._evaluations: dict[int, tuple[str, Payload, Integers | None]] = {}
 
-    def submit_training(self, task: LocalTask, payload: Payload) -> int:
+    def equip(self, workplace: Workplace) -> None:
+        """Set up the worker."""
+        self._worker = Worker(workplace)
+
+    def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
         """Keep the task until it is collected."""
         self._tickets += 1
-        self._tasks[self._tickets] = (task, payload)
+        self._tasks[self._tickets] = (task, payload, personal)
         return self._tickets
 
-    def submit_evaluation(self, version: int, tensors: Payload) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
         """Keep the model until its evaluation is collected."""
         self._tickets += 1
-        self._evaluations[self._tickets] = (version, tensors)
+        self._evaluations[self._tickets] = (name, tensors, devices)
         return self._tickets
 
     def collect_update(self, ticket: int) -> Update:
         """Train now."""
-        task, payload = self._tasks.pop(ticket)
+        assert self._worker is not None, "equip comes before the first task"
+        task, payload, personal = self._tasks.pop(ticket)
         try:
-            return self._worker.train(task, payload)
+            return self._worker.train(task, payload, personal)
         except (RuntimeError, ValueError) as cause:
             raise SimulationError(
                 f"local training failed in flight {task.flight} (device {task.device}, {task.submodel}): {cause}"
@@ -60,11 +66,12 @@ class InProcess:
 
     def collect_evaluation(self, ticket: int) -> EvaluationResult:
         """Test now."""
-        version, tensors = self._evaluations.pop(ticket)
+        assert self._worker is not None, "equip comes before the first task"
+        name, tensors, devices = self._evaluations.pop(ticket)
         try:
-            return self._worker.evaluate(tensors)
+            return self._worker.evaluate(name, tensors, devices)
         except (RuntimeError, ValueError) as cause:
-            raise SimulationError(f"evaluation of version {version} failed: {cause}") from cause
+            raise SimulationError(f"evaluation of the global model ({name}) failed: {cause}") from cause
 
     def is_done(self, ticket: int) -> bool:
         """Return True: work happens when it is collected, so nothing is gained by waiting."""
@@ -82,13 +89,13 @@ class InProcess:
         torch.set_num_threads(self._threads_before)
 
 
-def _build(options: InProcessOptions, workplace: Workplace) -> Backend:
+def _build(options: InProcessOptions) -> Backend:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailableError(
             "backend.device is 'cuda' but PyTorch finds no CUDA device here; use backend.device: cpu, or install a "
             "CUDA build of torch"
         )
-    return InProcess(workplace)
+    return InProcess()
 
 
 COMPONENT = Component(

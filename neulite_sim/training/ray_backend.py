@@ -25,6 +25,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from neulite_sim.errors import BackendUnavailableError, NeuliteError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component
 from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
@@ -54,17 +55,25 @@ class RayOptions(WorkerOptions):
 class DeviceActor:
     """The Ray side of a worker: arrays in, arrays out."""
 
-    def __init__(self, workplace: Workplace) -> None:
+    def __init__(self) -> None:
+        # The first optimizer of a process imports PyTorch's compiler, which takes a second: now rather than later.
+        torch.optim.SGD([torch.zeros(1)])
+        self._worker: Worker | None = None
+
+    def equip(self, workplace: Workplace) -> None:
+        """Set up the worker."""
         self._worker = Worker(workplace)
 
-    def train(self, task: LocalTask, payload: Arrays) -> tuple[Update, Arrays]:
+    def train(self, task: LocalTask, payload: Arrays, personal: Arrays) -> tuple[Update, Arrays]:
         """Return an update without its tensors, and those as arrays."""
-        update = self._worker.train(task, _as_tensors(payload))
+        assert self._worker is not None, "equip comes before the first task"
+        update = self._worker.train(task, _as_tensors(payload), _as_tensors(personal))
         return replace(update, tensors={}), _as_arrays(update.tensors)
 
-    def evaluate(self, tensors: Arrays) -> EvaluationResult:
+    def evaluate(self, name: str, tensors: Arrays, devices: Integers | None = None) -> EvaluationResult:
         """Return the test result of a global model."""
-        return self._worker.evaluate(_as_tensors(tensors))
+        assert self._worker is not None, "equip comes before the first task"
+        return self._worker.evaluate(name, _as_tensors(tensors), devices)
 
 
 def _as_arrays(tensors: Payload) -> Arrays:
@@ -119,20 +128,43 @@ class _Actors:
     printer: Any
 
 
-def _start_actors(workplace: Workplace, options: RayOptions) -> _Actors:
+def _start_actors(options: RayOptions) -> _Actors:
     owns_ray = _start_ray(options)
     printer = _with_printer(_print_nothing) if owns_ray else None
-    device = "cuda" if options.gpus_per_worker > 0 else workplace.device
     try:
-        reference = ray.put(replace(workplace, device=device))
         actor_class = ray.remote(DeviceActor).options(
             num_cpus=options.threads_per_worker if options.workers is None else 0, num_gpus=options.gpus_per_worker
         )
-        slots = [_Slot(actor_class.remote(reference)) for _ in range(options.workers or _num_workers(options))]
+        slots = [_Slot(actor_class.remote()) for _ in range(options.workers or _num_workers(options))]
     except Exception as cause:
         _stop_ray(owns_ray, printer)
         raise BackendUnavailableError(f"Ray cannot start actors: {cause}; use --backend inprocess") from cause
-    return _Actors(slots=slots, new_actor=lambda: actor_class.remote(reference), owns_ray=owns_ray, printer=printer)
+    return _Actors(slots=slots, new_actor=actor_class.remote, owns_ray=owns_ray, printer=printer)
+
+
+def _equip_actors(actors: _Actors, workplace: Workplace) -> _Actors:
+    """Return the pool once every actor has the workplace; an actor that replaces one gets it, too."""
+    reference = ray.put(workplace)
+
+    def new_actor() -> Any:
+        actor = actors.new_actor()
+        actor.equip.remote(reference)
+        return actor
+
+    try:
+        ray.get([slot.actor.equip.remote(reference) for slot in actors.slots])
+    except RayActorError as death:
+        raise BackendUnavailableError(_cannot_start(_reason(death))) from death
+    except RayTaskError as failure:
+        raise BackendUnavailableError(_cannot_start(f"{type(failure.cause).__name__}: {failure.cause}")) from failure
+    return replace(actors, new_actor=new_actor)
+
+
+def _cannot_start(reason: str) -> str:
+    return (
+        f"Ray's actors cannot start: {reason}; install neulite-sim, and whatever registers the scenario's components, "
+        "wherever the cluster runs, or use --backend inprocess"
+    )
 
 
 def _stop_actors(actors: _Actors) -> None:
@@ -165,7 +197,8 @@ class RayPool:
 
     trains = True
 
-    def __init__(self, workplace: Workplace, options: RayOptions) -> None:
+    def __init__(self, options: RayOptions) -> None:
+        self._computes_on_gpu = options.gpus_per_worker > 0
         self._training: deque[_Job] = deque()
         self._evaluations: deque[_Job] = deque()
         self._running: dict[Any, _Running] = {}
@@ -173,35 +206,40 @@ class RayPool:
         self._payloads: dict[tuple[int, str], Any] = {}
         self._notices: list[str] = []
         self._tickets = 0
-        self._has_answered = False
-        # Ray and its actors take seconds to start; the driver has profiling to do meanwhile.
+        # Ray and its actors take seconds to start; the driver has data to read and models to profile meanwhile.
         self._ray_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
-        self._started: Future[_Actors] = self._ray_thread.submit(_start_actors, workplace, options)
+        self._started: Future[_Actors] = self._ray_thread.submit(_start_actors, options)
+        self._equipped: Future[_Actors] = self._started
+
+    def equip(self, workplace: Workplace) -> None:
+        """Send the workplace to every actor, as soon as it has started; does not wait for that."""
+        placed = replace(workplace, device="cuda") if self._computes_on_gpu else workplace
+        self._equipped = self._ray_thread.submit(lambda: _equip_actors(self._started.result(), placed))
 
     @property
     def _slots(self) -> list[_Slot]:
-        return self._started.result().slots
+        return self._equipped.result().slots
 
     def _new_actor(self) -> Any:
-        return self._started.result().new_actor()
+        return self._equipped.result().new_actor()
 
-    def submit_training(self, task: LocalTask, payload: Payload) -> int:
+    def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
         """Queue a task; its payload goes to the object store once per version and submodel."""
         key = (task.version, task.submodel)
         if key not in self._payloads:
             self._payloads = {known: ref for known, ref in self._payloads.items() if known[0] == task.version}
             self._payloads[key] = self._put(payload)
         what = f"local training in flight {task.flight} (device {task.device}, {task.submodel})"
-        return self._submit(self._training, "train", what, (task, self._payloads[key]))
+        return self._submit(self._training, "train", what, (task, self._payloads[key], _as_arrays(personal)))
 
-    def submit_evaluation(self, version: int, tensors: Payload) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
         """Queue an evaluation; it starts when no training waits."""
-        what = f"evaluation of version {version}"
-        return self._submit(self._evaluations, "evaluate", what, (self._put(tensors),))
+        what = f"evaluation of the global model ({name})"
+        return self._submit(self._evaluations, "evaluate", what, (name, self._put(tensors), devices))
 
     def _put(self, tensors: Payload) -> Any:
         # Asked for anything before its start is over, Ray would start another, default cluster.
-        self._started.result()
+        self._equipped.result()
         return ray.put(_as_arrays(tensors))
 
     def _submit(self, queue: deque[_Job], call: str, what: str, arguments: tuple[Any, ...]) -> int:
@@ -230,7 +268,6 @@ class RayPool:
             running = self._running[reference]
             try:
                 self._results[running.job.ticket] = ray.get(reference)
-                self._has_answered = True
             except RayActorError as death:
                 self._replace(running.slot, death)
                 continue
@@ -248,12 +285,8 @@ class RayPool:
         self._running = {reference: item for reference, item in self._running.items() if reference not in lost}
         first, *waiting = lost.values()
         if death.actor_init_failed:
-            # It would fail again; before any work was done, the machine is what is wrong.
-            failure = SimulationError if self._has_answered else BackendUnavailableError
-            raise failure(
-                f"Ray's actors cannot start: {_reason(death)}; install neulite-sim wherever the cluster runs, or use "
-                "--backend inprocess"
-            )
+            # It would fail again.
+            raise SimulationError(_cannot_start(_reason(death)))
         ray.kill(slot.actor)
         slot.actor, slot.load = self._new_actor(), 0
         self._notices.append(f"an actor died during {first.what} and was replaced; its work runs again")
@@ -377,8 +410,8 @@ def _require_answer(address: str) -> None:
         ) from cause
 
 
-def _build(options: RayOptions, workplace: Workplace) -> Backend:
-    return RayPool(workplace, options)
+def _build(options: RayOptions) -> Backend:
+    return RayPool(options)
 
 
 COMPONENT = Component(

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neulite_sim.data.batches import augment_crop_flip, normalise
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.models.trainee import LAYOUT, Trainee, lay_out, load_tensors
+from neulite_sim.population.table import Integers
 from neulite_sim.seeding import stream
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult, evaluate, recalibrate_batch_norm
@@ -28,10 +30,10 @@ class Worker:
     def __init__(self, workplace: Workplace) -> None:
         self._place = workplace
         self._trainees: dict[str, Trainee] = {}
-        self._evaluation_model: nn.Module | None = None
+        self._evaluation_models: dict[str, nn.Module] = {}
         torch.set_num_threads(workplace.threads)
 
-    def train(self, task: LocalTask, payload: Payload) -> Update:
+    def train(self, task: LocalTask, payload: Payload, personal: Payload | None = None) -> Update:
         """Return the update of one device.
 
         Raises:
@@ -40,12 +42,13 @@ class Worker:
         _keep_promise(task)
         place = self._place
         trainee = self._trainee(task.submodel)
-        load_tensors(trainee, payload)
+        load_tensors(trainee, {**payload, **(personal or {})})
         numbers = place.partition.of(task.device)
         images = torch.from_numpy(place.dataset.train_images[numbers])
         labels = torch.from_numpy(place.dataset.train_labels[numbers]).to(place.device)
         transform = self._augmented if place.dataset.augmentation == "crop-flip" else None
         seen = images.to(place.device) if transform else self._seen(images)
+        trainee.meet(labels)
         result = train_locally(trainee, seen, labels, task=task, training=place.training, transform=transform)
         return Update(
             device=task.device,
@@ -54,11 +57,14 @@ class Worker:
             tensors=result.tensors,
             loss=result.loss,
             metrics=result.metrics,
+            classes=tuple(torch.unique(labels).tolist()),
+            version=task.version,
         )
 
     def _trainee(self, submodel: str) -> Trainee:
         if submodel not in self._trainees:
             built = self._place.method.trainee(submodel, self._place.blueprint)
+            built.reports_squared_loss = True
             self._trainees[submodel] = built.to(self._place.device)
             lay_out(built)
         return self._trainees[submodel]
@@ -73,23 +79,30 @@ class Worker:
         """Return augmented images as a network sees them: cropped where black is zero, then normalised."""
         return self._seen(augment_crop_flip(images_BCHW, generator))
 
-    def evaluate(self, tensors: Payload) -> EvaluationResult:
-        """Return loss and accuracy of a global model on the test samples."""
-        if self._evaluation_model is None:
-            built = self._place.method.evaluation_model(self._place.blueprint)
-            self._evaluation_model = built.to(self._place.device)
+    def evaluate(self, name: str, tensors: Payload, devices: Integers | None = None) -> EvaluationResult:
+        """Return loss and accuracy of a global model on the test samples, or on the training samples of `devices`."""
+        if name not in self._evaluation_models:
+            built = self._place.method.evaluation_model(name, self._place.blueprint)
+            self._evaluation_models[name] = built.to(self._place.device)
             lay_out(built)
-        model = self._evaluation_model
+        model = self._evaluation_models[name]
         load_tensors(model, tensors)
         if self._place.evaluation.batch_norm == "recalibrated":
             recalibrate_batch_norm(model, self._calibration_batches())
-        return evaluate(model, self._test_batches())
-
-    def _test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         dataset = self._place.dataset
-        for rows in np.array_split(np.arange(len(dataset.test_labels)), self._num_batches(len(dataset.test_labels))):
-            labels = torch.from_numpy(dataset.test_labels[rows]).to(self._place.device)
-            yield self._seen(torch.from_numpy(dataset.test_images[rows])), labels
+        if devices is None:
+            return evaluate(model, self._batches(dataset.test_images, dataset.test_labels))
+        owned = np.concatenate([self._place.partition.of(int(device)) for device in devices])
+        return evaluate(model, self._batches(dataset.train_images[owned], dataset.train_labels[owned]))
+
+    def _batches(
+        self, images_NCHW: NDArray[np.uint8] | NDArray[np.float32], labels_N: NDArray[np.int64]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in np.array_split(np.arange(len(labels_N)), self._num_batches(len(labels_N))):
+            yield (
+                self._seen(torch.from_numpy(images_NCHW[rows])),
+                torch.from_numpy(labels_N[rows]).to(self._place.device),
+            )
 
     def _calibration_batches(self) -> Iterator[Tensor]:
         """Yield the same training samples in every round: the statistics change with the model alone."""

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,24 +48,34 @@ def test_modules_and_functions_stay_short(path):
 
 def test_every_component_that_this_milestone_names_is_registered_and_says_what_it_is():
     promised = {
-        "data": {"digits", "synthetic", "cifar10"},
-        "partition": {"iid", "dirichlet", "shards"},
-        "model": {"resnet18", "resnet34", "cnn", "lenet", "logistic"},
-        "method": {"fedavg", "exclusivefl", "neulite"},
-        "selection": {"uniform"},
+        "data": {"digits", "synthetic", "cifar10", "cifar100", "cinic10", "fashion-mnist", "femnist", "image-folder",
+                 "mini-imagenet"},
+        "partition": {"iid", "dirichlet", "shards", "natural"},
+        "model": {"resnet18", "resnet34", "vgg11_bn", "squeezenet", "vit", "cnn", "lenet", "logistic", "torchvision"},
+        "method": {"fedavg", "exclusivefl", "allsmall", "heterofl", "fedrolex", "depthfl", "progfed", "neulite"},
+        "selection": {"uniform", "tifl", "oort"},
         "protocol": {"synchronous"},
         "backend": {"ray", "inprocess", "dry-run"},
         "available_memory": {"uniform", "lognormal", "choice", "explicit", "installed"},
         "availability": {"always", "markov", "diurnal", "trace"},
-    }
+    }  # fmt: skip
     assert promised.keys() == registry.GROUPS.keys()
     for field, names in promised.items():
         assert names <= set(registry.names(field))
         for name in registry.names(field):
-            found = registry.component(field, name)
+            found = registry.load(field, name)
             assert found.kind == name
             assert found.summary
             assert found.source
+
+
+@pytest.mark.parametrize(("group", "kind"), [("neulite_sim.methods", "method"), ("neulite_sim.selectors", "selector")])
+def test_every_method_and_selector_is_kept_apart_from_the_others(group, kind):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    registered = {value.partition(":")[0] for value in project["project"]["entry-points"][group].values()}
+    (contract,) = (item for item in project["tool"]["importlinter"]["contracts"]
+                   if item["name"] == f"{kind} files do not know each other")  # fmt: skip
+    assert set(contract["modules"]) == registered
 
 
 def test_only_seeding_makes_numpy_generators():

@@ -25,13 +25,22 @@ from neulite_sim.scenario.schema import Scenario
 
 BATCH_NORM = ("model=resnet18", "proxy.width=0.0625", "stop.rounds=1", "selection.devices_per_round=1",
               "population.available_memory={kind: uniform, low: 1GB, high: 1GB}")  # fmt: skip
+UNEQUAL = "data.partition={kind: dirichlet, alpha: 0.4}"
+MIXED = ("model=lenet", "data.image_size=8", UNEQUAL, "stop.rounds=2", "selection.devices_per_round=6",
+         "population.available_memory={kind: explicit, values: [400kB, 2MB, 400kB, 2MB, 400kB, 2MB]}")  # fmt: skip
+"""Devices that hold the full model and devices that hold half of it, each without some of the classes."""
+FLEET = ("data.train_samples=200", UNEQUAL, "population.devices=30", "stop.rounds=8",
+         "population.groups=[{device: jetson-nano-4gb, share: 1}, {device: raspberry-pi-4-4gb, share: 1}]")  # fmt: skip
+"""Devices enough for a selector to learn of, of two speeds and with unequal data."""
 BASES = {
     "tiny": tiny,
-    "unequal": lambda *more: tiny("data.partition={kind: dirichlet, alpha: 0.4}", *more),
+    "unequal": lambda *more: tiny(UNEQUAL, *more),
     "images": lambda *more: tiny("model=lenet", "data.image_size=8", *more),
     "batch norm": lambda *more: tiny(*BATCH_NORM, *more),
     "one stage": lambda *more: tiny("method=neulite", *more),
     "stages": lambda *more: waves("population.availability=always", "stop.rounds=3", *more),
+    "mixed": lambda *more: tiny(*MIXED, *more),
+    "fleet": lambda *more: tiny(*FLEET, *more),
 }
 """Where a case starts: the smallest scenario in which its field can matter."""
 
@@ -130,6 +139,9 @@ SYNTHESIS = "data={kind: synthetic, shape: [1, 8, 8], samples: 60, test_samples:
 LOGNORMAL = "population.available_memory={kind: lognormal, median: 1MB, sigma: 0.5}"
 NIGHTS = "population.availability={kind: diurnal, start_spread: 1h, time_zone_span: 1h}"
 TRACE = "population.availability={kind: trace, path: TRACE}"
+VIT = "model={kind: vit, depth: 3, patch: 4, dim: 12, heads: 3}"
+OORT = "selection={kind: oort, devices_per_round: 10}"
+TIFL = "selection={kind: tifl, devices_per_round: 3, tiers: 3, interval: 1, waits_for_stall: false}"
 OPTIONS = {
     f"{DIGITS}.partition": case("data.partition=shards"),
     f"{DIGITS}.image_size": case("data.image_size=6"),
@@ -178,6 +190,71 @@ OPTIONS = {
     "method[neulite].weighting": case("method.weighting=uniform", "method=neulite", base="unequal"),
     "method[neulite].upload": case("method.upload=all", *CNN, base="stages"),
     "selection[uniform].devices_per_round": case("selection.devices_per_round=2"),
+    "method[fedavg].proximal_mu": case("method.proximal_mu=0.1"),
+    "method[allsmall].rates": case("method.rates=[1, 0.4]", "method=allsmall", base="mixed"),
+    "method[allsmall].weighting": case("method.weighting=uniform", "method=allsmall", base="mixed"),
+    "method[heterofl].rates": case("method.rates=[1, 0.4]", "method=heterofl", base="mixed"),
+    "method[heterofl].scaler": case("method.scaler=false", "method=heterofl", base="mixed"),
+    "method[heterofl].masked_cross_entropy": case("method.masked_cross_entropy=false", "method=heterofl", base="mixed"),
+    "method[heterofl].classifier_rows": case("method.classifier_rows=false", "method=heterofl", base="mixed"),
+    "method[heterofl].weighting": case("method.weighting=samples", "method=heterofl", base="mixed"),
+    "method[fedrolex].rates": case("method.rates=[1, 0.4]", "method=fedrolex", base="mixed"),
+    "method[fedrolex].direction": case("method.direction=backward", "method=fedrolex", base="mixed"),
+    "method[fedrolex].scaler": case("method.scaler=false", "method=fedrolex", base="mixed"),
+    "method[fedrolex].masked_cross_entropy": case("method.masked_cross_entropy=false", "method=fedrolex", base="mixed"),
+    "method[fedrolex].weighting": case("method.weighting=samples", "method=fedrolex", base="mixed"),
+    "method[depthfl].classifier": case("method.classifier=linear", "method=depthfl", base="mixed"),
+    "method[depthfl].extended": case("method.extended=false", "method=depthfl", base="mixed"),
+    "method[depthfl].distillation": case("method.distillation=false", "method=depthfl", base="mixed"),
+    "method[depthfl].ramp_rounds": case("method.ramp_rounds=1", "method=depthfl", base="mixed"),
+    "method[depthfl].feddyn_alpha": case("method.feddyn_alpha=0.1", "method=depthfl", base="mixed"),
+    "method[depthfl].ensemble": case(
+        "method.ensemble=all",
+        "method=depthfl",
+        "population.available_memory={kind: uniform, low: 400kB, high: 400kB}",
+        base="mixed",
+    ),
+    "method[depthfl].weighting": case("method.weighting=samples", "method=depthfl", base="mixed"),
+    "method[progfed].growth_rounds": case("method.growth_rounds=[2]", "method=progfed", base="images"),
+    "method[progfed].warmup_rounds": case("method.warmup_rounds=1", "method=progfed", base="images"),
+    "method[progfed].weighting": case("method.weighting=uniform", "method=progfed", base="mixed"),
+    "model[vit].preset": case("model.preset=mini-imagenet", "model={kind: vit, depth: 3, patch: 4}"),
+    "model[vit].patch": case("model.patch=2", VIT),
+    "model[vit].dim": case("model.dim=6", VIT),
+    "model[vit].heads": case("model.heads=2", VIT),
+    "model[vit].depth": case("model.depth=6", VIT),
+    "model[vit].mlp_ratio": case("model.mlp_ratio=2", VIT),
+    "selection[oort].devices_per_round": case("selection.devices_per_round=5", OORT, base="fleet"),
+    "selection[oort].exploration": case("selection.exploration=0.5", OORT, base="fleet"),
+    "selection[oort].exploration_decay": case("selection.exploration_decay=0.5", OORT, base="fleet"),
+    "selection[oort].exploration_floor": case("selection.exploration_floor=0.9", OORT, base="fleet"),
+    "selection[oort].speed_penalty": case("selection.speed_penalty=0", OORT, base="fleet"),
+    "selection[oort].preferred_percentile": case("selection.preferred_percentile=90", OORT, base="fleet"),
+    "selection[oort].pacer_rounds": case("selection.pacer_rounds=1", OORT, base="fleet"),
+    "selection[oort].pacer_step": case("selection.pacer_step=50", OORT, "selection.pacer_rounds=1", base="fleet"),
+    "selection[oort].clip": case("selection.clip=0.3", OORT, base="fleet"),
+    "selection[oort].cut_off": case("selection.cut_off=0", OORT, base="fleet"),
+    "selection[oort].exploration_window": case("selection.exploration_window=1", OORT, base="fleet"),
+    "selection[oort].over_commit": case("selection.over_commit=1.5", OORT, base="fleet"),
+    "selection[oort].blacklist_after": case("selection.blacklist_after=1", OORT, base="fleet"),
+    "selection[oort].blacklist_share": case(
+        "selection.blacklist_share=0.05", OORT, "selection.blacklist_after=1", base="fleet"
+    ),
+    "selection[oort].fairness": case("selection.fairness=1", OORT, base="fleet"),
+    "selection[tifl].devices_per_round": case("selection.devices_per_round=5", TIFL, base="fleet"),
+    "selection[tifl].tiers": case("selection.tiers=2", TIFL, base="fleet"),
+    "selection[tifl].policy": case("selection.policy=fast", "selection={kind: tifl}", base="fleet"),
+    "selection[tifl].probabilities": case(
+        "selection.probabilities=[0.1, 0.9]",
+        "selection={kind: tifl, tiers: 2, policy: explicit, probabilities: [0.9, 0.1]}",
+        base="fleet",
+    ),
+    "selection[tifl].interval": case("selection.interval=4", TIFL, base="fleet"),
+    "selection[tifl].waits_for_stall": case("selection.waits_for_stall=true", TIFL, base="fleet"),
+    "selection[tifl].credits": case("selection.credits=[8, 1, 1]", TIFL, base="fleet"),
+    "selection[tifl].test_devices": case("selection.test_devices=1", TIFL, base="fleet"),
+    "selection[tifl].profiling_rounds": case("selection.profiling_rounds=1", TIFL, base="fleet"),
+    "selection[tifl].time_out": case("selection.time_out=30ms", TIFL, base="fleet"),
     "available_memory[uniform].low": case("population.available_memory.low=15MB"),
     "available_memory[uniform].high": case("population.available_memory.high=30MB"),
     "available_memory[lognormal].median": case("population.available_memory.median=2MB", LOGNORMAL),
@@ -220,6 +297,12 @@ ELSEWHERE = {
     "protocol": "one protocol is registered",
     "evaluation.batch_size": "splits the test without changing what it finds: memory of the driver only",
     "data[cifar10]": "needs files; its options are tested with fake ones in test_data_cifar10.py",
+    "data[cifar100]": "likewise in test_data_torchvision_dataset.py",
+    "data[fashion-mnist]": "likewise in test_data_torchvision_dataset.py",
+    "data[cinic10]": "likewise in test_data_image_folder.py",
+    "data[image-folder]": "likewise in test_data_image_folder.py",
+    "data[mini-imagenet]": "likewise in test_data_image_folder.py",
+    "data[femnist]": "likewise in test_data_femnist.py",
     "backend[inprocess].threads_per_worker": "changes last bits only: test_training_inprocess.py",
     "backend[inprocess].device": "needs a GPU; test_training_local.py",
     "backend[ray]": "changes where and how fast, never what: test_training_ray.py",
@@ -246,6 +329,41 @@ REFUSED = {
         "method={kind: neulite, coadaptation: false}",
     ),
     "method.convergence.window=3": ("convergence: acts only with schedule sequential; remove", "method=neulite"),
+    "method.distillation=false": (
+        "method.distillation: acts only with extended true, found False; remove it",
+        "method={kind: depthfl, extended: false}",
+    ),
+    "method.ramp_rounds=3": (
+        "method.ramp_rounds: acts only with distillation true, found 3; remove it",
+        "method={kind: depthfl, distillation: false}",
+    ),
+    "selection.exploration=0.1": (
+        "selection.exploration: is 0.1, below exploration_floor 0.2; lower that as well",
+        "selection=oort",
+    ),
+    "selection.pacer_rounds=3": (
+        "selection.pacer_rounds: acts only with pacer_step above 0, found 3",
+        "selection={kind: oort, pacer_step: 0}",
+    ),
+    "selection.pacer_step=3": (
+        "selection.pacer_step: acts only with speed_penalty above 0, found 3",
+        "selection={kind: oort, speed_penalty: 0}",
+    ),
+    "selection.blacklist_share=0.5": ("selection.blacklist_share: acts only with blacklist_after", "selection=oort"),
+    "selection.interval=3": (
+        "selection.interval: acts only with policy adaptive, found 3",
+        "selection={kind: tifl, policy: uniform}",
+    ),
+    "selection.credits=[1, 2]": (
+        "selection.credits: act only with policy adaptive, found uniform",
+        "selection={kind: tifl, policy: uniform, tiers: 2}",
+    ),
+    "selection.probabilities=[0.5, 0.5]": (
+        "selection.probabilities: go with policy explicit, and only with it",
+        "selection={kind: tifl, tiers: 2}",
+    ),
+    "method.rates=[1, 0.3]": ("model: method allsmall trains logistic at several widths", "method=allsmall"),
+    "model.preset=mini-imagenet": ("model.preset: acts only with patch, dim or heads left to it", VIT),
 }
 """Changes that could not act, and in which words they are refused; then what the base needs for that."""
 

@@ -55,7 +55,8 @@ def test_the_same_scenario_twice_gives_the_same_digest(name, once):
     assert simulate(waves(*SCENARIOS[name])).summary["digest"] == once[name].summary["digest"]
 
 
-@pytest.mark.parametrize(("name", "workers"), [("neulite", 1), ("neulite", 2), ("neulite", 4), ("fedavg", 2)])
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_any_number_of_actors_gives_the_digest_of_the_driver(name, workers, once, cluster):
     scenario = waves(*SCENARIOS[name], f"backend={{kind: ray, workers: {workers}}}")
     assert simulate(scenario).summary["digest"] == once[name].summary["digest"]

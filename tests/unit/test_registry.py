@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from neulite_sim import registry
 from neulite_sim.errors import UnknownComponentError
-from neulite_sim.registry import Choice, ComponentField, Options, refusal
+from neulite_sim.registry import Choice, ComponentField, Options, refusal, refuse_inert
 
 pytestmark = pytest.mark.usefixtures("fakes")
 
@@ -42,6 +42,39 @@ def test_an_unknown_name_lists_close_matches_and_all_choices() -> None:
     expected = r"^'neulit' is not a known method; did you mean 'neulite'\? \(choices: fedavg, neulite\)$"
     with pytest.raises(UnknownComponentError, match=expected):
         registry.component("method", "neulit")
+
+
+class Inner(Options):
+    size: int = 3
+
+
+class Switched(Options):
+    is_on: bool = False
+    level: float = 0.5
+    inner: Inner = Field({}, validate_default=True)
+
+    @model_validator(mode="after")
+    def _every_option_acts(self) -> Self:
+        refuse_inert(self, {} if self.is_on else {"level": "is_on true", "inner": "is_on true"})
+        return self
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"level": 0.1}, {"level": "acts only with is_on true, found 0.1; remove it"}),
+        ({"inner": {"size": 4}}, {"inner": "acts only with is_on true; remove it"}),
+    ],
+)
+def test_an_option_that_another_one_switches_off_is_refused(given: dict[str, Any], expected: dict[str, str]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Switched(**given)
+    assert locations(refused.value) == expected
+    assert Switched(is_on=True, **given).model_dump().items() >= given.items()
+
+
+def test_an_option_that_is_switched_off_may_stand_at_its_default() -> None:
+    assert Switched(level=0.5, inner=Inner(size=3)) == Switched()
 
 
 def test_an_argument_is_taken_only_where_the_component_takes_one() -> None:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from neulite_sim.data.cifar10 import COMPONENT, FOLDER, MEAN, STD, Cifar10Options, build
-from neulite_sim.data.torchvision_compat import torchvision_module
+from neulite_sim.data.conformance import check_dataset
 from neulite_sim.errors import DataNotFoundError, ScenarioError
 from neulite_sim.registry import component
+from neulite_sim.torchvision_compat import torchvision_module
 
 REAL_ROOT = Path(__file__).parents[4] / "shared" / "data"
 TRAIN_FILES = [f"data_batch_{number}" for number in range(1, 6)]
@@ -57,6 +58,7 @@ def test_it_is_registered_under_its_name():
 
 def test_images_come_with_channels_first_and_their_own_labels(root):
     dataset = load(root)
+    check_dataset(dataset)
     assert dataset.train_images.shape == (100, 3, 32, 32)
     assert dataset.test_images.shape == (20, 3, 32, 32)
     assert dataset.train_images.dtype == np.uint8

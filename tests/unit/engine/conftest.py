@@ -19,7 +19,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunResult]:
 
     def run(scenario: Scenario, backend: ScriptedBackend, **arguments: Any) -> RunResult:
         with monkeypatch.context() as patch:
-            patch.setattr(assembly, "build_backend", lambda costing: backend)
+            patch.setattr(assembly, "build_backend", lambda scenario: backend)
             return simulate(scenario, **arguments)
 
     return run

@@ -67,7 +67,7 @@ def test_a_device_fits_from_the_very_byte_of_the_predicted_peak():
 def test_a_fleet_that_fits_nothing_is_refused_with_the_smallest_shortfall():
     costing = assemble(tiny(*memory(9_000, 11_180, 2_000)))
     message = (
-        r"^no device can train anything with method fedavg: its smallest submodel full needs 11\.68 kB at batch 5; "
+        r"^NA: no device can train anything with method fedavg: its smallest submodel full needs 11\.68 kB at batch 5; "
         r"the largest available memory is 11\.18 kB \(device 1\), which is 500 B too little; "
         r"raise population\.available_memory, lower the batch size that is charged \(workload\.batch_size\), or .*"
     )
@@ -113,6 +113,24 @@ def test_a_workload_of_another_number_of_blocks_is_refused_where_submodels_are_b
 def test_a_width_that_acts_on_nothing_is_refused():
     with pytest.raises(ScenarioError, match=r"proxy\.width: 0\.5 leaves logistic as it is"):
         assemble(tiny("proxy.width=0.5"))
+
+
+@pytest.mark.parametrize(
+    ("model", "workload", "message"),
+    [
+        (
+            "logistic",
+            "logistic",
+            "model: method heterofl trains logistic at several widths, but no width makes it thinner",
+        ),
+        ("lenet", "logistic", "workload.model: method heterofl trains logistic at several widths"),
+        ("logistic", "lenet", "model: method heterofl trains logistic at several widths"),
+    ],
+)
+def test_a_model_that_no_width_makes_thinner_is_refused_for_methods_of_several_widths(model, workload, message):
+    with pytest.raises(ScenarioError) as refused:
+        assemble(tiny("method=heterofl", f"model={model}", f"workload.model={workload}"))
+    assert [str(problem).startswith(message) for problem in refused.value.problems] == [True]
 
 
 def test_recalibration_of_a_model_without_batch_norm_is_refused():

@@ -83,3 +83,9 @@ def test_the_audit_measures_what_was_predicted():
     assert entry["audited_memory_bytes"].keys() == CATEGORIES
     assert sum(entry["audited_memory_bytes"].values()) == entry["audited_peak_memory_bytes"]
     assert entry["audited_peak_memory_bytes"] == pytest.approx(entry["peak_memory_bytes"], rel=0.03)
+
+
+def test_a_fleet_that_fits_nothing_is_reported_with_participation_zero():
+    report = cost_report(assemble(tiny("population.available_memory={kind: uniform, low: 10B, high: 20B}")))
+    assert report["participation_rate"] == 0.0
+    assert [entry["fits_share"] for entry in report["submodels"]] == [0.0]

@@ -120,7 +120,7 @@ def test_a_round_in_which_everybody_drops_is_a_round_and_leaves_the_model_as_it_
     """All leave after 30 ms, and are back for good at 7 s: a first round is lost, a second one happens."""
     trace = online_trace(tmp_path, *everyone_online(until_s=0.03), *((device, 7, ALWAYS_S) for device in range(6)))
     result = simulate(tiny(trace, "stop.rounds=1"))
-    start = assemble(tiny()).method.start(assemble(tiny()).trained, 3)
+    start = assemble(tiny()).method.start(assemble(tiny()).trained, 3, assemble(tiny()).ledger)
     assert result.memory.weights.keys() == start.tensors.keys()
     assert all(torch.equal(result.memory.weights[name], start.tensors[name]) for name in start.tensors)
     row = result.rounds[0]

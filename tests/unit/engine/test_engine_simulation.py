@@ -98,6 +98,17 @@ def test_a_place_that_is_taken_is_refused_and_the_backend_closed(tmp_path, run_w
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_dry_run_of_a_method_that_decides_by_trained_weights_is_refused(tmp_path):
+    """Weights that never move would look converged; a folder is not made for that."""
+    message = (
+        r"^backend: dry-run trains nothing, and with schedule: sequential method neulite decides by trained weights what "
+        r"comes next; use backend inprocess or ray, or another value of that option$"
+    )
+    with pytest.raises(ScenarioError, match=message):
+        simulate(waves("method.schedule=sequential", "backend=dry-run"), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_fails_leaves_its_rows_but_no_complete_file(tmp_path, run_with):
     class Failing(ScriptedBackend):
         def collect_update(self, ticket):

@@ -55,9 +55,9 @@ def test_a_late_test_does_not_hold_up_the_next_round(run_with):
     open_at_dispatch = []
 
     class Watching(ScriptedBackend):
-        def submit_training(self, task, payload):
+        def submit_training(self, task, payload, personal):
             open_at_dispatch.append(bool(self.open_evaluations))
-            return super().submit_training(task, payload)
+            return super().submit_training(task, payload, personal)
 
     run_with(tiny("selection.devices_per_round=1"), Watching(RISING, patience=10**6))
     assert open_at_dispatch == [False, True, True, True]

@@ -42,7 +42,7 @@ class EveryoneFits:
 
 
 def stages_of(method, rounds, ledger=None):
-    state, seen = method.start(blueprint(), 0), []
+    state, seen = method.start(blueprint(), 0, EveryoneFits()), []
     for _ in range(rounds):
         proposal = method.offers(state, ledger or EveryoneFits(), torch.arange(3).numpy())
         seen.append(proposal.stage)
@@ -100,7 +100,7 @@ def test_frozen_batch_norm_stands_still_by_default_and_moves_in_train_mode():
 
 def test_an_update_changes_only_what_its_stage_trains():
     method = neulite()
-    state = method.start(blueprint(), 0)
+    state = method.start(blueprint(), 0, EveryoneFits())
     after = method.digest(state, [trained(method, state, "stage-2", 1.0)])
     changed = {name for name in state.tensors if not torch.equal(state.tensors[name], after.tensors[name])}
     names = set(method.trainee("stage-2", blueprint()).upload_names())
@@ -110,7 +110,7 @@ def test_an_update_changes_only_what_its_stage_trains():
 
 def test_what_one_stage_learned_of_a_shared_block_reaches_the_next():
     method = neulite()
-    state = method.start(blueprint(), 0)
+    state = method.start(blueprint(), 0, EveryoneFits())
     after = method.digest(state, [trained(method, state, "stage-1", 1.0)])
     name = next(name for name in after.tensors if name.startswith("blocks.0."))
     assert torch.equal(method.payload(after, "stage-2")[name], state.tensors[name] + 1.0)
@@ -118,7 +118,7 @@ def test_what_one_stage_learned_of_a_shared_block_reaches_the_next():
 
 def test_the_global_model_is_the_pool_with_the_head_of_the_last_stage():
     method = neulite()
-    state = method.start(blueprint(), 0)
+    state = method.start(blueprint(), 0, EveryoneFits())
     tensors = method.evaluation_tensors(state)
     model = blueprint().build()
     wanted = {name for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
@@ -132,7 +132,7 @@ def test_the_global_model_is_the_pool_with_the_head_of_the_last_stage():
 def test_aggregation_weighs_by_samples_or_alike():
     for weighting, expected in (("samples", 1.75), ("uniform", 1.5)):
         method = neulite(weighting=weighting)
-        state = method.start(blueprint(), 0)
+        state = method.start(blueprint(), 0, EveryoneFits())
         updates = [
             trained(method, state, "stage-4", 1.0, samples=100),
             trained(method, state, "stage-4", 2.0, samples=300),
@@ -145,7 +145,10 @@ def test_aggregation_weighs_by_samples_or_alike():
 
 def test_private_output_modules_differ_and_shared_ones_are_one():
     private, shared = neulite(), neulite(output_modules="shared")
-    private_state, shared_state = private.start(blueprint(), 0), shared.start(blueprint(), 0)
+    private_state, shared_state = (
+        private.start(blueprint(), 0, EveryoneFits()),
+        shared.start(blueprint(), 0, EveryoneFits()),
+    )
     assert any(name.startswith("outputs.2.head") for name in private_state.tensors)
     assert not any(name.startswith("outputs.2.") for name in shared_state.tensors)
     after = shared.digest(shared_state, [trained(shared, shared_state, "stage-1", 1.0)])
@@ -234,7 +237,7 @@ def test_the_sequential_schedule_freezes_a_block_when_it_has_converged():
 
 
 def test_the_same_seed_gives_the_same_start_and_another_seed_another():
-    states = [neulite().start(blueprint(), seed).tensors for seed in (0, 0, 1)]
+    states = [neulite().start(blueprint(), seed, EveryoneFits()).tensors for seed in (0, 0, 1)]
     name = next(iter(states[0]))
     assert torch.equal(states[0][name], states[1][name])
     assert not torch.equal(states[0][name], states[2][name])

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from neulite_sim.errors import OutputError
-from neulite_sim.results.folder import RunFolder
+from neulite_sim.results.folder import RunFolder, clear_cut_off
 from neulite_sim.results.memory import read_rows
 from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, as_dict, columns
 
@@ -192,7 +192,7 @@ def test_killed_run_leaves_readable_rows(tmp_path):
     program = f"""
 import os, signal
 from neulite_sim.reports import rehearsal
-from neulite_sim.results.folder import RunFolder
+from neulite_sim.results.folder import RunFolder, clear_cut_off
 folder = RunFolder.create({str(tmp_path / "out")!r}, name="job", seed=1, scenario_yaml="", provenance={{}})
 for event in rehearsal.events(50):
     if hasattr(event, "train_loss"):
@@ -221,3 +221,28 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, make_row):
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert after - before < 10_000
+
+
+def test_a_run_in_which_nothing_was_trained_is_complete_without_a_model(tmp_path):
+    with create(tmp_path) as folder:
+        folder.finish({"digest": None}, None)
+    assert (tmp_path / "COMPLETE").read_text() == "\n"
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_cut_off_run_is_cleared_and_other_files_stay(tmp_path):
+    for name in ("alone", "shared"):
+        create(tmp_path / name).close()
+        (tmp_path / name / "summary.json.partial").touch()
+    (tmp_path / "shared" / "notes.txt").touch()
+    clear_cut_off(tmp_path / "alone")
+    clear_cut_off(tmp_path / "shared")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["shared", "shared/notes.txt"]
+
+
+def test_a_complete_run_is_not_cleared(tmp_path):
+    with create(tmp_path) as folder:
+        folder.finish({"digest": "d"}, {})
+    with pytest.raises(OutputError, match=r": holds a complete run, which is not removed; choose another place with "):
+        clear_cut_off(tmp_path)
+    assert (tmp_path / "summary.json").exists()

@@ -46,11 +46,6 @@ def test_what_is_left_out_has_its_default(given: dict[str, Any]) -> None:
     assert scenario.backend.kind == "ray"
     assert scenario.population.availability.kind == "always"
     assert scenario.training.optimizer == Sgd()
-    assert not scenario.is_proxy
-
-
-def test_a_proxy_is_one_as_soon_as_a_value_is_set(given: dict[str, Any]) -> None:
-    assert parse_scenario({**given, "proxy": {"width": 0.25}}).is_proxy
 
 
 def test_optimizer_and_schedule_may_be_bare_kinds() -> None:

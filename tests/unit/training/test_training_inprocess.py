@@ -1,7 +1,5 @@
 """The backend in the driver itself: what it leaves as it found it, and how it fails."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from tiny_scenarios import tiny
@@ -10,23 +8,26 @@ from neulite_sim.engine import assembly
 from neulite_sim.errors import SimulationError
 
 
-@pytest.fixture
-def parts():
-    return assembly.prepare(tiny("backend={kind: inprocess, threads_per_worker: 3}"))
+def equipped(parts):
+    backend = assembly.build_backend(parts.scenario)
+    backend.equip(assembly.workplace(parts))
+    return backend
 
 
-def test_pytorch_has_the_workers_threads_until_the_backend_closes(parts):
+def test_pytorch_has_the_workers_threads_until_the_backend_closes():
+    parts = assembly.prepare(tiny("backend={kind: inprocess, threads_per_worker: 3}"))
     before = torch.get_num_threads()
-    backend = assembly.build_backend(parts)
+    backend = equipped(parts)
     assert torch.get_num_threads() == 3
     backend.close()
     assert torch.get_num_threads() == before
 
 
-def test_a_failure_in_evaluation_is_told_with_the_version_and_the_cause(parts):
-    backend = assembly.build_backend(replace(parts, scenario=tiny()))
-    wrong = {name: torch.zeros(7) for name in parts.method.start(parts.trained, 3).tensors}
-    ticket = backend.submit_evaluation(5, wrong)
-    with pytest.raises(SimulationError, match=r"^evaluation of version 5 failed: .*size"):
+def test_a_failure_in_evaluation_is_told_with_the_version_and_the_cause():
+    parts = assembly.prepare(tiny())
+    backend = equipped(parts)
+    wrong = {name: torch.zeros(7) for name in parts.method.start(parts.trained, 3, None).tensors}
+    ticket = backend.submit_evaluation("full", wrong)
+    with pytest.raises(SimulationError, match=r"^evaluation of the global model \(full\) failed: .*size"):
         backend.collect_evaluation(ticket)
     backend.close()

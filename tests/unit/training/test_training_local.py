@@ -53,15 +53,15 @@ def task(device=0, flight=1, available=100, peak=100, submodel="full"):
 
 
 def start(place):
-    return place.method.start(place.blueprint, 1)
+    return place.method.start(place.blueprint, 1, None)
 
 
 def test_training_learns_and_reports_its_own_samples():
     place = workplace(training=Training(epochs=20, batch_size=4, learning_rate=0.05))
     worker, state = Worker(place), start(place)
     update = worker.train(task(), state.tensors)
-    before = worker.evaluate(state.tensors)
-    after = worker.evaluate({**state.tensors, **update.tensors})
+    before = worker.evaluate("full", state.tensors)
+    after = worker.evaluate("full", {**state.tensors, **update.tensors})
     assert update.num_samples == 9
     assert update.loss < before.loss
     assert after.accuracy > before.accuracy
@@ -139,8 +139,9 @@ def test_a_task_above_its_promise_is_refused_with_both_sizes():
 def test_a_failure_inside_training_names_flight_device_and_submodel():
     place = workplace()
     state = start(place)
-    backend = InProcess(place)
-    ticket = backend.submit_training(task(flight=4), {name: torch.zeros(7) for name in state.tensors})
+    backend = InProcess()
+    backend.equip(place)
+    ticket = backend.submit_training(task(flight=4), {name: torch.zeros(7) for name in state.tensors}, {})
     with pytest.raises(SimulationError, match=r"local training failed in flight 4 \(device 0, full\): .*size"):
         backend.collect_update(ticket)
 
@@ -159,7 +160,7 @@ def test_cuda_without_a_device_is_refused_with_what_to_do():
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(BackendUnavailableError, match=r"backend\.device is 'cuda' but PyTorch finds no CUDA device"):
-        component("backend", "inprocess").build(InProcessOptions(device="cuda"), workplace())
+        component("backend", "inprocess").build(InProcessOptions(device="cuda"))
 
 
 @pytest.mark.parametrize(
@@ -206,6 +207,6 @@ def test_recalibration_repairs_statistics_that_are_wrong():
         place = workplace(model="resnet18", evaluation=Evaluation(batch_norm=mode, **samples))
         state = start(place)
         broken = {name: tensor + 100.0 if "running_mean" in name else tensor for name, tensor in state.tensors.items()}
-        found[mode] = Worker(place).evaluate(broken).loss, Worker(place).evaluate(state.tensors).loss
+        found[mode] = Worker(place).evaluate("full", broken).loss, Worker(place).evaluate("full", state.tensors).loss
     assert found["running"][0] != found["running"][1]
     assert found["recalibrated"][0] == found["recalibrated"][1]

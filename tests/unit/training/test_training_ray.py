@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 import torch
@@ -36,6 +37,7 @@ FOLDER = "NEULITE_SIM_TEST_FOLDER"
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join(map(str, (HERE, HERE.parents[1], Path(ray_backend.__file__).parents[2])))
 PAYLOAD = {"weight": torch.ones(2)}
+NOTHING: Mapping[str, torch.Tensor] = {}
 
 
 @dataclass(frozen=True)
@@ -70,30 +72,37 @@ def die_if_ordered(folder, flight):
 class Light:
     """An actor that notes each call, and dies or fails as the files in its folder say."""
 
-    def __init__(self, place):
+    def equip(self, place):
         self.folder = place.folder
         if (Path(place.folder) / "broken").exists():
             raise RuntimeError("no room here")
 
-    def train(self, task, payload):
+    def train(self, task, payload, personal):
         note(self.folder, f"train {task.flight}")
         die_if_ordered(self.folder, task.flight)
         if (Path(self.folder) / f"fail-{task.flight}").exists():
             raise ArithmeticError("the numbers ran out")
-        return Answer(task.device), payload
+        return Answer(task.device), {**payload, **personal}
 
-    def evaluate(self, tensors):
-        note(self.folder, "evaluate")
+    def evaluate(self, name, tensors, devices):
+        note(self.folder, name)
         return float(tensors["weight"].sum())
 
 
 class Mortal(ray_backend.DeviceActor):
     """A real actor that dies as the files in the folder of `FOLDER` say."""
 
-    def train(self, task, payload):
+    def train(self, task, payload, personal):
         note(os.environ[FOLDER], f"train {task.flight}")
         die_if_ordered(os.environ[FOLDER], task.flight)
-        return super().train(task, payload)
+        return super().train(task, payload, personal)
+
+
+class Stillborn(Light):
+    """An actor that cannot even be made."""
+
+    def __init__(self):
+        raise OSError("nothing works here")
 
 
 def notes(folder):
@@ -131,7 +140,8 @@ def light(cluster, tmp_path, monkeypatch):
     pools = []
 
     def start(workers):
-        pools.append(RayPool(Place(str(tmp_path)), RayOptions(workers=workers)))
+        pools.append(RayPool(RayOptions(workers=workers)))
+        pools[-1].equip(Place(str(tmp_path)))
         return pools[-1]
 
     yield start
@@ -147,21 +157,28 @@ def test_updates_and_tests_are_those_of_a_worker_in_the_driver(cluster):
     parts = assembly.prepare(
         tiny("model=lenet", "data.image_size=8", "proxy.width=0.5", "backend={kind: ray, workers: 2}")
     )
-    pool, own = assembly.build_backend(parts), assembly.build_backend(replace(parts, scenario=tiny()))
-    state = parts.method.start(parts.trained, 3)
+    pool, own = (assembly.build_backend(scenario) for scenario in (parts.scenario, tiny()))
+    for backend in (pool, own):
+        backend.equip(assembly.workplace(parts))
+    state = parts.method.start(parts.trained, 3, assembly.charge(parts).ledger)
     tasks = [
         LocalTask(flight=flight, device=flight, submodel="full", version=0, seed=3, learning_rate=0.05,
                   peak_memory_bytes=flight, available_memory_bytes=4)
         for flight in range(6)
     ]  # fmt: skip
-    tickets = [[backend.submit_training(task, state.tensors) for task in tasks] for backend in (pool, own)]
+    tickets = [[backend.submit_training(task, state.tensors, NOTHING) for task in tasks] for backend in (pool, own)]
     for ray_ticket, own_ticket in reversed(list(zip(*tickets, strict=True))[:5]):
         found, expected = pool.collect_update(ray_ticket), own.collect_update(own_ticket)
         assert replace(found, tensors={}) == replace(expected, tensors={})
         assert found.tensors.keys() == expected.tensors.keys()
         assert all(torch.equal(found.tensors[name], expected.tensors[name]) for name in expected.tensors)
-    tested = [backend.collect_evaluation(backend.submit_evaluation(0, state.tensors)) for backend in (pool, own)]
-    assert tested[0] == tested[1]
+    for devices in (None, np.array([1, 4])):
+        tested = [
+            backend.collect_evaluation(backend.submit_evaluation("full", state.tensors, devices))
+            for backend in (pool, own)
+        ]
+        assert tested[0] == tested[1]
+        assert tested[0].num_samples == (30 if devices is None else 20)
     # The last task asks for a byte more than its device has: the worker's own words reach the driver.
     message = r"^flight 5 would break the memory promise: full needs 5 B, device 5 has 4 B$"
     for backend, ticket in ((pool, tickets[0][5]), (own, tickets[1][5])):
@@ -174,42 +191,53 @@ def test_updates_and_tests_are_those_of_a_worker_in_the_driver(cluster):
 def test_a_payload_travels_once_per_version_and_submodel(light, monkeypatch):
     put = []
     pool = light(1)
-    pool.collect_evaluation(pool.submit_evaluation(0, PAYLOAD))
+    pool.collect_evaluation(pool.submit_evaluation("full", PAYLOAD))
     monkeypatch.setattr(ray_backend.ray, "put", lambda value, _put=ray.put: put.append(value) or _put(value))
     tickets = [
-        pool.submit_training(job(flight, version=version), PAYLOAD) for flight, version in enumerate((8, 8, 9, 9))
+        pool.submit_training(job(flight, version=version), PAYLOAD, NOTHING)
+        for flight, version in enumerate((8, 8, 9, 9))
     ]
     assert [pool.collect_update(ticket).tensors["weight"].sum() for ticket in tickets] == [2.0] * 4
     assert len(put) == 2
 
 
+def test_what_only_one_device_is_sent_reaches_that_device_beside_the_payload(light):
+    pool = light(2)
+    mine = [{"own": torch.full((1,), float(device))} for device in range(3)]
+    tickets = [pool.submit_training(job(device, device=device), PAYLOAD, mine[device]) for device in range(3)]
+    for device, ticket in enumerate(tickets):
+        found = pool.collect_update(ticket).tensors
+        assert found.keys() == {"weight", "own"}
+        assert found["own"] == float(device)
+
+
 def test_training_goes_before_a_test_that_was_submitted_before_it(light, tmp_path):
     """One actor holds two tasks; a test waits, and a third task that comes later passes it."""
     pool = light(1)
-    tickets = [pool.submit_training(job(flight), PAYLOAD) for flight in (1, 2)]
-    test = pool.submit_evaluation(0, PAYLOAD)
-    tickets.append(pool.submit_training(job(3), PAYLOAD))
+    tickets = [pool.submit_training(job(flight), PAYLOAD, NOTHING) for flight in (1, 2)]
+    test = pool.submit_evaluation("full", PAYLOAD)
+    tickets.append(pool.submit_training(job(3), PAYLOAD, NOTHING))
     for ticket in tickets:
         pool.collect_update(ticket)
     assert pool.collect_evaluation(test) == 2.0
-    assert [what for what, _ in notes(tmp_path)] == ["train 1", "train 2", "train 3", "evaluate"]
+    assert [what for what, _ in notes(tmp_path)] == ["train 1", "train 2", "train 3", "full"]
 
 
 def test_training_does_not_queue_behind_a_test(light, tmp_path):
     """The test keeps one actor; both tasks that come after it go to the other."""
     pool = light(2)
-    test = pool.submit_evaluation(0, PAYLOAD)
-    for ticket in [pool.submit_training(job(flight), PAYLOAD) for flight in (1, 2)]:
+    test = pool.submit_evaluation("full", PAYLOAD)
+    for ticket in [pool.submit_training(job(flight), PAYLOAD, NOTHING) for flight in (1, 2)]:
         pool.collect_update(ticket)
     pool.collect_evaluation(test)
     where = dict(notes(tmp_path))
-    assert where["train 1"] == where["train 2"] != where["evaluate"]
+    assert where["train 1"] == where["train 2"] != where["full"]
 
 
 def test_a_failure_in_training_is_told_with_flight_device_and_cause(light, tmp_path):
     (tmp_path / "fail-31").touch()
     pool = light(1)
-    lost, kept = (pool.submit_training(job(flight, device=2), PAYLOAD) for flight in (31, 32))
+    lost, kept = (pool.submit_training(job(flight, device=2), PAYLOAD, NOTHING) for flight in (31, 32))
     message = r"^local training in flight 31 \(device 2, full\) failed: ArithmeticError: the numbers ran out$"
     with pytest.raises(SimulationError, match=message):
         pool.collect_update(lost)
@@ -220,7 +248,7 @@ def test_an_actor_that_dies_is_replaced_and_its_work_runs_again_in_order(light, 
     """It dies of the first of its two tasks; the second only waited, and no other task is lost."""
     (tmp_path / "die-41").write_text("1")
     pool = light(1)
-    tickets = [pool.submit_training(job(flight, device=flight % 6), PAYLOAD) for flight in (41, 42, 43)]
+    tickets = [pool.submit_training(job(flight, device=flight % 6), PAYLOAD, NOTHING) for flight in (41, 42, 43)]
     assert [pool.collect_update(ticket).device for ticket in tickets] == [5, 0, 1]
     assert pool.notices() == [
         "an actor died during local training in flight 41 (device 5, full) and was replaced; its work runs again"
@@ -232,7 +260,7 @@ def test_an_actor_that_dies_is_replaced_and_its_work_runs_again_in_order(light, 
 def test_work_that_three_actors_died_of_is_given_up_and_other_work_is_not(light, tmp_path):
     (tmp_path / "die-51").write_text("3")
     pool = light(1)
-    fatal, innocent = (pool.submit_training(job(flight), PAYLOAD) for flight in (51, 52))
+    fatal, innocent = (pool.submit_training(job(flight), PAYLOAD, NOTHING) for flight in (51, 52))
     message = (
         r"^local training in flight 51 \(device 0, full\) was given up: the actor died 3 times \(The actor is dead "
         r"because its worker process has died\..*\); use fewer workers \(backend\.workers\) if the machine runs out of "
@@ -243,25 +271,40 @@ def test_work_that_three_actors_died_of_is_given_up_and_other_work_is_not(light,
     assert pool.collect_update(innocent).device == 0
 
 
-def test_actors_that_cannot_start_are_told_at_once(light, tmp_path):
+CANNOT_START = (
+    r"^Ray's actors cannot start: {}; install neulite-sim, and whatever registers the scenario's components, wherever "
+    r"the cluster runs, or use --backend inprocess$"
+)
+
+
+def test_actors_that_cannot_be_equipped_are_told_at_the_first_task(light, tmp_path):
     (tmp_path / "broken").touch()
     pool = light(1)
-    ticket = pool.submit_training(job(61), PAYLOAD)
-    message = (
-        r"^Ray's actors cannot start: RuntimeError: no room here; install neulite-sim wherever the cluster runs, or"
-    )
-    with pytest.raises(BackendUnavailableError, match=message):
-        pool.collect_update(ticket)
+    with pytest.raises(BackendUnavailableError, match=CANNOT_START.format("RuntimeError: no room here")):
+        pool.submit_training(job(61), PAYLOAD, NOTHING)
+
+
+def test_actors_that_cannot_be_made_are_told_at_the_first_task(light, monkeypatch):
+    monkeypatch.setattr(ray_backend, "DeviceActor", Stillborn)
+    pool = light(1)
+    with pytest.raises(BackendUnavailableError, match=CANNOT_START.format("OSError: nothing works here")):
+        pool.submit_training(job(61), PAYLOAD, NOTHING)
+
+
+def test_a_run_that_ends_before_its_actors_are_equipped_closes_the_pool(cluster):
+    RayPool(RayOptions(workers=1)).close()
+    assert ray.is_initialized()
 
 
 def test_a_pool_closes_while_work_is_left_in_it_and_leaves_a_cluster_of_others_alone(light, tmp_path):
-    pool = RayPool(Place(str(tmp_path)), RayOptions(workers=1))
+    pool = RayPool(RayOptions(workers=1))
+    pool.equip(Place(str(tmp_path)))
     for flight in range(5):
-        pool.submit_training(job(flight), PAYLOAD)
+        pool.submit_training(job(flight), PAYLOAD, NOTHING)
     pool.close()
     assert ray.is_initialized()
     after = light(1)
-    assert after.collect_evaluation(after.submit_evaluation(0, PAYLOAD)) == 2.0
+    assert after.collect_evaluation(after.submit_evaluation("full", PAYLOAD)) == 2.0
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9"])

@@ -1,0 +1,124 @@
+"""`neulite-sim compare`: runs side by side, as a table, as rows for scripts, as a figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neulite_sim.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from neulite_sim.reports.comparison import Line
+    from neulite_sim.results.stored import StoredRun
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN_DIR", help="Run folders, or folders that hold run folders.", show_default=False),
+    ],
+    is_grouped: Annotated[
+        bool, typer.Option("--group", help="One line for runs that differ in the seed only: mean ± standard deviation.")
+    ] = False,
+    csv_file: Annotated[
+        str | None,
+        typer.Option("--csv", metavar="FILE", help="Also write the rows as CSV; - prints them in place of the table."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw accuracy against virtual time and rounds: a .png or .svg file."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print accuracy, participation, memory, time to accuracy and traffic of runs side by side."""
+    from rich.console import Console
+
+    from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
+    from neulite_sim.reports.comparison import lines_of
+
+    if as_json and csv_file == "-":
+        message = "prints to standard output, and so does --json; choose one, or name a file"
+        raise ScenarioError([Problem(key="--csv -", message=message)])
+    if plot is not None:
+        from neulite_sim.reports.comparison_plot import check_plot, draw
+
+        check_plot(plot)
+    found, problems = read_runs(runs)
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    if not found:
+        raise typer.Exit(DataNotFoundError.exit_code)
+    lines, notes = lines_of(found, grouped=is_grouped)
+    if csv_file is not None:
+        _write_csv(lines, csv_file)
+    if as_json:
+        print_rows(lines)
+    elif csv_file != "-":
+        show_lines(Console(), lines, notes)
+    if plot is not None:
+        draw(lines, plot)
+    if problems:
+        raise typer.Exit(DataNotFoundError.exit_code)
+
+
+def read_runs(paths: Sequence[Path]) -> tuple[list[StoredRun], list[str]]:
+    """Return the runs in folders, each once, and a message for each that cannot be read."""
+    from neulite_sim.errors import DataNotFoundError
+    from neulite_sim.results.stored import find_runs, read_run
+
+    found: dict[Path, StoredRun] = {}
+    problems: list[str] = []
+    for path in paths:
+        try:
+            folders = find_runs(path)
+        except DataNotFoundError as error:
+            problems.append(str(error))
+            continue
+        for folder in folders:
+            try:
+                found.setdefault(folder.resolve(), read_run(folder))
+            except DataNotFoundError as error:
+                problems.append(str(error))
+    return list(found.values()), list(dict.fromkeys(problems))
+
+
+def show_lines(console: Console, lines: Sequence[Line], notes: Sequence[str] = ()) -> None:
+    """Print the table of a comparison: in blocks as wide as a terminal, a line per run anywhere else."""
+    from neulite_sim.reports.comparison_table import comparison_tables
+    from neulite_sim.reports.console import print_table
+
+    for table in comparison_tables(lines, notes=notes, width=console.width if console.is_terminal else None):
+        print_table(console, table)
+
+
+def print_rows(lines: Sequence[Line]) -> None:
+    """Print the rows of a comparison as one JSON object."""
+    sys.stdout.write(json.dumps({"rows": [line.row() for line in lines]}, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_csv(lines: Sequence[Line], name: str) -> None:
+    from neulite_sim.errors import OutputError
+    from neulite_sim.reports.comparison import flat
+
+    rows = [flat(line.row()) for line in lines]
+    text = io.StringIO(newline="")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    if name == "-":
+        sys.stdout.write(text.getvalue())
+        return
+    try:
+        Path(name).write_text(text.getvalue(), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{name}: cannot write: {error.strerror}; choose another place with --csv") from error

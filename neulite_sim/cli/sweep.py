@@ -1,0 +1,180 @@
+"""`neulite-sim sweep`: many runs over a grid of values and seeds, some at a time, and their comparison."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neulite_sim.cli.compare import print_rows, read_runs, show_lines
+from neulite_sim.cli.options import AsJson, Overrides
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from neulite_sim.engine.studies import EndedRun, PlannedRun
+
+SweptPath = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCENARIO",
+        help="Scenario file, or a sweep file with the keys scenario, grid, seeds and set (YAML).",
+        show_default=False,
+    ),
+]
+Grid = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=V1,V2",
+        help="Vary one value of the scenario: dotted key, values as YAML. Repeatable: every combination is run.",
+    ),
+]
+
+_STATES = {"new": "to run", "finished": "finished", "cut off": "cut off, to run anew"}
+
+
+def sweep(
+    scenario: SweptPath,
+    grid: Grid = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Seeds per combination, from the scenario's own on; 1 by default."),
+    ] = None,
+    overrides: Overrides = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Runs at a time; by default as many as the processors hold, one with Ray or a GPU.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the run folders; runs/NAME by default."),
+    ] = None,
+    is_dry: Annotated[bool, typer.Option("--dry-run", help="List the runs and check them; run nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a scenario over a grid of values and seeds, and compare the runs.
+
+    Started again, it runs what is not finished. What no device can train is a result (NA); a run that fails does not
+    stop the others.
+    """
+    from rich.console import Console
+
+    from neulite_sim.cli.checks import check_fleet
+    from neulite_sim.engine.studies import default_jobs, plan
+    from neulite_sim.scenario.sweep_files import load_sweep
+    from neulite_sim.scenario.sweeps import variants
+
+    found = load_sweep(scenario, grid=grid or (), overrides=overrides or (), seeds=seeds)
+    varied = variants(found, checks=[check_fleet])
+    folder = out or Path("runs") / (found.name or varied[0].scenario.name)
+    runs = plan(varied, scenario=found.scenario, out=folder)
+    if is_dry:
+        _list(runs, as_json=as_json)
+        return
+    _end_as_interrupted()
+    console = Console(stderr=as_json)
+    failed = _run(runs, folder, jobs or default_jobs(runs), console)
+    _compare(runs, console, as_json=as_json)
+    if failed:
+        names = ", ".join(ended.run.name for ended in failed)
+        typer.echo(f"error: {len(failed)} of {len(runs)} runs failed: {names}", err=True)
+        raise typer.Exit(1)
+
+
+def _end_as_interrupted() -> None:
+    """Let a terminated sweep, or one whose terminal is gone, end its runs first, as Ctrl-C does."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+
+
+def _list(runs: Sequence[PlannedRun], *, as_json: bool) -> None:
+    if as_json:
+        entries = [
+            {"run": run.name, "state": run.state, "run_dir": str(run.folder), "command": list(run.command)}
+            for run in runs
+        ]
+        sys.stdout.write(json.dumps({"runs": entries}, indent=2, ensure_ascii=False) + "\n")
+        return
+    width = max(len(run.name) for run in runs)
+    for run in runs:
+        typer.echo(f"{run.name:<{width}}  {_STATES[run.state]}")
+
+
+def _run(runs: Sequence[PlannedRun], folder: Path, jobs: int, console: Console) -> list[EndedRun]:
+    """Run what is not finished, tell of each run that ends, and return those that failed."""
+    from neulite_sim.engine.studies import EndedRun, run_all
+
+    waiting = sum(run.state != "finished" for run in runs)
+    before = f" ({len(runs) - waiting} of {len(runs)} finished before)" if waiting < len(runs) else ""
+    jobs = max(1, min(jobs, waiting))
+    failed: list[EndedRun] = []
+    num_ended = 0
+    with _progress(console, waiting) as advance, contextlib.closing(run_all(runs, out=folder, jobs=jobs)) as events:
+        if waiting:
+            _say(console, f"{waiting} run{'' if waiting == 1 else 's'}, {jobs} at a time, in {folder}{before}")
+        else:
+            _say(console, f"nothing to run in {folder}: all {len(runs)} finished before")
+        for event in events:
+            if isinstance(event, EndedRun):
+                num_ended += 1
+                failed += [event] if event.outcome == "failed" else []
+                _say(console, f"[{num_ended}/{waiting}] {_told(event)}")
+                advance()
+    return failed
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _told(ended: EndedRun) -> str:
+    from neulite_sim.reports.lines import number
+    from neulite_sim.results.stored import read_run
+    from neulite_sim.units import format_seconds
+
+    name = f"{ended.run.name}: "
+    if ended.outcome != "done":
+        return name + ("NA, no device can train anything" if ended.outcome == "NA" else f"failed: {ended.message}")
+    accuracy = number(read_run(ended.run.folder).summary.get("tail_accuracy"), 4)
+    return f"{name}accuracy {accuracy}, in {format_seconds(ended.wall_time_s)}"
+
+
+@contextlib.contextmanager
+def _progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar on a terminal, nothing elsewhere; yields what to call after each run."""
+    if not console.is_terminal or console.is_dumb_terminal or not total:
+        yield lambda: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("runs"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
+        task = bar.add_task("runs", total=total)
+        yield lambda: bar.advance(task)
+
+
+def _compare(runs: Sequence[PlannedRun], console: Console, *, as_json: bool) -> None:
+    """Print the comparison of the runs that finished."""
+    from neulite_sim.reports.comparison import lines_of
+    from neulite_sim.results.folder import COMPLETE
+
+    found, problems = read_runs([run.folder for run in runs if (run.folder / COMPLETE).exists()])
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    lines, notes = lines_of(found, grouped=True)
+    if as_json:
+        print_rows(lines)
+    elif lines:
+        _say(console, "")
+        show_lines(console, lines, notes)

@@ -1,0 +1,95 @@
+"""Mini-ImageNet: 100 classes of ImageNet with 600 images each, resampled to 84x84 pixels, as folders of images.
+
+O. Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016, https://arxiv.org/abs/1606.04080, with the
+class list of S. Ravi and H. Larochelle, ICLR 2017. Those works split by class, for few-shot learning. Here all 100
+classes are learned, so each class is split: of its images in the order of their names, the last sixth (100 of 600)
+is the test part. That split is part of the dataset: it is the same in every run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from neulite_sim.data.contract import Dataset, ImageDatasetOptions
+from neulite_sim.data.image_files import Reader, class_files, flattened
+from neulite_sim.data.preparation import prepared
+from neulite_sim.errors import DataNotFoundError
+from neulite_sim.registry import Component
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Of ImageNet's training images, as torchvision's models use them."""
+
+NUM_CLASSES = 100
+TEST_DIVISOR = 6
+PARTS = ("train", "val", "test")
+ADVICE = (
+    "data.root must hold one folder of images (.png, .jpg, .jpeg, .bmp) per class, either directly or below train, val "
+    "and test as the few-shot split has them (both are put together again); the images are a part of ImageNet "
+    "(https://image-net.org) and the lists of Ravi and Larochelle name them (https://github.com/twitter-research/"
+    "meta-learning-lstm)"
+)
+
+
+class MiniImagenetOptions(ImageDatasetOptions):
+    """Options of `mini-imagenet`."""
+
+    root: str = "data/mini-imagenet"
+    """Folder that holds the class folders, or `train`, `val` and `test` with them."""
+    image_size: int = Field(84, ge=4)
+    """Side of the square images after area resampling; images that are not square are stretched."""
+
+
+def build(options: MiniImagenetOptions, seed: int) -> Dataset:
+    """Return Mini-ImageNet as uint8 images, 500 training and 100 test images per class; `seed` acts only on subsets.
+
+    Raises:
+        DataNotFoundError: a folder is missing, there are not 100 classes of six images or more, or a file is no image.
+        ScenarioError: more samples are asked for than there are.
+    """
+    root = Path(options.root).expanduser().absolute()
+    files = _files(root)
+    classes = sorted(files)
+    scarce = [name for name in classes if len(files[name]) < TEST_DIVISOR]
+    if len(classes) != NUM_CLASSES or scarce:
+        wrong = f"only {len(files[scarce[0]])} images of {scarce[0]}" if scarce else f"{len(classes)} classes"
+        raise DataNotFoundError(
+            f"mini-imagenet: {root} has {wrong}; it must have {NUM_CLASSES} classes of at least {TEST_DIVISOR} images "
+            f"(600 in the published set); {ADVICE}"
+        )
+    cuts = {name: len(files[name]) - len(files[name]) // TEST_DIVISOR for name in classes}
+    train_files, train_labels = flattened({name: files[name][: cuts[name]] for name in classes}, classes)
+    test_files, test_labels = flattened({name: files[name][cuts[name] :] for name in classes}, classes)
+    reader = Reader("mini-imagenet", channels=3, side=options.image_size)
+    native = Dataset(
+        name="mini-imagenet",
+        train_images=reader.read(train_files),
+        train_labels=train_labels,
+        test_images=reader.read(test_files),
+        test_labels=test_labels,
+        num_classes=NUM_CLASSES,
+        mean=MEAN,
+        std=STD,
+        pixel_scale=255.0,
+    )
+    return prepared(native, options, seed)
+
+
+def _files(root: Path) -> dict[str, list[Path]]:
+    parts = [root / part for part in PARTS if (root / part).is_dir()] or [root]
+    together: dict[str, list[Path]] = {}
+    for folder in parts:
+        for name, files in class_files("mini-imagenet", folder, ADVICE).items():
+            together.setdefault(name, []).extend(files)
+    return {name: sorted(files, key=lambda file: file.name) for name, files in together.items()}
+
+
+COMPONENT = Component(
+    kind="mini-imagenet",
+    summary="Mini-ImageNet: 60000 photographs of 3x84x84 pixels in 100 classes, from a local folder",
+    source="Vinyals et al., NeurIPS 2016, https://arxiv.org/abs/1606.04080",
+    options=MiniImagenetOptions,
+    build=build,
+)

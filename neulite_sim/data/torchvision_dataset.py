@@ -1,0 +1,133 @@
+"""What the datasets read by torchvision have in common: where the files lie, whether they are whole, how to fetch them.
+
+torchvision compares every CIFAR file with its published MD5 sum before it opens it (the files are pickles). Of the
+unpacked MNIST family no sums are published; their files are plain arrays with a header that must fit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neulite_sim.data.contract import Dataset, ImageDatasetOptions
+from neulite_sim.data.preparation import prepared
+from neulite_sim.errors import DataNotFoundError
+from neulite_sim.torchvision_compat import torchvision_module
+
+ALLOWED = (RuntimeError, ValueError, AssertionError, OSError, EOFError)
+"""What torchvision raises for files that are missing, cut off or of another format."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A dataset of torchvision: its class there, its folder below the root, and what belongs into the folder."""
+
+    kind: str
+    name: str
+    folder: str
+    contents: str
+    size: str
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def advice(self) -> str:
+        """What to do where the files are not there."""
+        return (
+            f"data.root must be the folder that holds {self.folder} ({self.contents}); data.download: true fetches it "
+            f"({self.size})"
+        )
+
+
+class TorchvisionOptions(ImageDatasetOptions):
+    """Options that every dataset of torchvision has."""
+
+    root: str = "data"
+    """Folder that holds the dataset's own folder; relative to where the run is started."""
+    download: bool = False
+    """Fetch the files into `root` where they are not there yet."""
+
+
+def load(source: Source, options: TorchvisionOptions, seed: int) -> Dataset:
+    """Return the dataset as uint8 images; `seed` acts only on subsets.
+
+    Raises:
+        DataNotFoundError: the files are missing or damaged, or could not be downloaded.
+        ScenarioError: more samples are asked for than there are.
+    """
+    datasets = torchvision_module("datasets")
+    root = Path(options.root).expanduser().absolute()
+    if options.download and _damage(source, datasets, root):
+        _download(source, datasets, root)
+    try:
+        train, test = (getattr(datasets, source.name)(root, train=part) for part in (True, False))
+    except ALLOWED as failure:
+        wrong = _damage(source, datasets, root) or f"{root / source.folder} cannot be read: {failure}"
+        raise DataNotFoundError(f"{source.kind}: {wrong}; {source.advice}") from None
+    native = Dataset(
+        name=source.kind,
+        train_images=_channels_first(train),
+        train_labels=np.asarray(train.targets, np.int64),
+        test_images=_channels_first(test),
+        test_labels=np.asarray(test.targets, np.int64),
+        num_classes=source.num_classes,
+        mean=source.mean,
+        std=source.std,
+        pixel_scale=255.0,
+    )
+    return prepared(native, options, seed)
+
+
+def _channels_first(part: Any) -> NDArray[np.uint8]:
+    images = np.asarray(part.data)
+    if images.ndim == 3:
+        return np.ascontiguousarray(images[:, None])
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def _expected(source: Source, datasets: ModuleType) -> list[tuple[str, str | None]]:
+    """Return the names of the files that belong into the folder, with their sums where some are published."""
+    loader = getattr(datasets, source.name)
+    if hasattr(loader, "train_list"):
+        return [*loader.train_list, *loader.test_list, (loader.meta["filename"], loader.meta["md5"])]
+    return [(name.removesuffix(".gz"), None) for name, _ in loader.resources]
+
+
+def _damage(source: Source, datasets: ModuleType, root: Path) -> str:
+    """Return what is wrong with the files below `root`, in words; an empty string where nothing is."""
+    folder = root / source.folder
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    wrong = [f"{name} ({'wrong checksum' if (folder / name).exists() else 'missing'})"
+             for name, checksum in _expected(source, datasets)
+             if not datasets.utils.check_integrity(folder / name, checksum)]  # fmt: skip
+    return f"{folder} is incomplete or damaged: {', '.join(wrong)}" if wrong else ""
+
+
+def _download(source: Source, datasets: ModuleType, root: Path) -> None:
+    """Fetch into a folder beside the target and move whole files, so that a broken download leaves nothing behind."""
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
+    loader = getattr(datasets, source.name)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{source.kind}-", dir=existing) as scratch:
+            with contextlib.redirect_stdout(sys.stderr):
+                loader(scratch, download=True)
+            (root / source.folder).mkdir(parents=True, exist_ok=True)
+            for name, _ in _expected(source, datasets):
+                os.replace(Path(scratch) / source.folder / name, root / source.folder / name)
+    except (OSError, RuntimeError) as failure:
+        address = loader.url if hasattr(loader, "url") else loader.mirrors[0]
+        raise DataNotFoundError(
+            f"{source.kind}: could not be downloaded from {address} to {root}: {failure}; check the connection "
+            f"and that {root} can be written, or copy the files there yourself: {source.advice.split(';')[0]}"
+        ) from failure

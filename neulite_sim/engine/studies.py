@@ -1,0 +1,236 @@
+"""Studies: the runs of a sweep, each a process of its own, some at a time.
+
+A finished run is not run again, a cut-off one anew. A run that fails does not stop the others, and a method that no
+device can train is a result (docs/decisions/0015-not-applicable-is-a-result.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import neulite_sim
+from neulite_sim.engine.simulation import describe_proxy, identity_of, targets_of
+from neulite_sim.errors import InfeasibleError, OutputError
+from neulite_sim.results.folder import COMPLETE, PROVENANCE, SCENARIO, RunFolder, clear_cut_off
+from neulite_sim.results.provenance import provenance
+from neulite_sim.results.stored import recorded_hash
+from neulite_sim.results.summary import Tally
+from neulite_sim.scenario.loading import dump_scenario, scenario_hash
+from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.sweeps import Variant
+
+WORK = ".sweep"
+"""Inside the folder of a sweep: its lock, and what runs said, kept where they failed."""
+
+_POLL_S, _PATIENCE_S = 0.1, 30.0
+_NOT_APPLICABLE = "error: NA: "
+_COUNT_OF_PROBLEMS = re.compile(r"error: \d+ problems found")
+
+State = Literal["new", "finished", "cut off"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """One run of a sweep: its folder, what is there already, and the command that runs it."""
+
+    name: str
+    folder: Path
+    state: State
+    scenario: Scenario
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedRun:
+    """A run that ended. `message` says why it failed, or why no device could train anything."""
+
+    run: PlannedRun
+    outcome: Literal["done", "NA", "failed"]
+    message: str
+    wall_time_s: float
+
+
+def plan(variants: Sequence[Variant], *, scenario: str, out: Path) -> tuple[PlannedRun, ...]:
+    """Return the runs of a sweep over a scenario file, in folders of `out`.
+
+    Raises:
+        OutputError: a folder is there that holds a run of another scenario, or no run.
+    """
+    return tuple(_planned(variant, scenario, out / variant.name) for variant in variants)
+
+
+def _planned(variant: Variant, scenario: str, folder: Path) -> PlannedRun:
+    settings = [part for text in variant.overrides for part in ("--set", text)]
+    seed = ("--seed", str(variant.scenario.seed))
+    # -P: as for the installed command, the current directory holds data and not modules.
+    start = (sys.executable, "-P", "-m", "neulite_sim", "run", scenario)
+    command = (*start, *settings, *seed, "--out", str(folder), "--quiet")
+    state = _state(folder, variant.scenario)
+    return PlannedRun(name=variant.name, folder=folder, state=state, scenario=variant.scenario, command=command)
+
+
+def _state(folder: Path, scenario: Scenario) -> State:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return "new"
+    if not (folder / SCENARIO).is_file():
+        raise OutputError(f"{folder}: holds other files and no run; choose another place with --out, or remove it")
+    if (folder / PROVENANCE).exists() and recorded_hash(folder) != scenario_hash(scenario):
+        raise OutputError(
+            f"{folder}: holds a run of another scenario than this sweep has under that name (compare its {SCENARIO}); "
+            "choose another place with --out, or remove it"
+        )
+    return "finished" if (folder / COMPLETE).exists() else "cut off"
+
+
+def default_jobs(runs: Sequence[PlannedRun]) -> int:
+    """Return how many runs may work at once: as many as the processors hold, one where a run fills the machine."""
+    backends = [run.scenario.backend for run in runs]
+    if any(item.kind not in ("inprocess", "dry-run") or getattr(item.options, "device", "cpu") != "cpu"
+           for item in backends):  # fmt: skip
+        return 1
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max((getattr(item.options, "threads_per_worker", 1) for item in backends), default=1)
+    return max(1, processors // threads)
+
+
+def run_all(runs: Sequence[PlannedRun], *, out: Path, jobs: int) -> Generator[PlannedRun | EndedRun, None, None]:
+    """Run what is not finished, `jobs` at a time; yield each run when it starts, and again when it ended.
+
+    Closing the iterator, or Ctrl-C, ends the runs at work; they are cut off and run anew the next time.
+
+    Raises:
+        OutputError: `out` cannot be written, or another sweep is at work in it.
+    """
+    waiting = deque(run for run in runs if run.state != "finished")
+    working: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]] = {}
+    with _claimed(out / WORK) as lock:
+        try:
+            while waiting or working:
+                while waiting and len(working) < jobs:
+                    run = waiting.popleft()
+                    working[_start(run, out / WORK, lock)] = (run, time.monotonic())
+                    yield run
+                time.sleep(_POLL_S)
+                for process in [process for process in working if process.poll() is not None]:
+                    run, started_s = working.pop(process)
+                    yield _ended(run, process.returncode, out / WORK, time.monotonic() - started_s)
+        finally:
+            _stop(working)
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[int]:
+    """Hold a sweep's folder; runs inherit the lock, so that one left behind by a killed sweep holds it as well."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        wish = "make room or rights there, or choose another place with --out"
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}; {wish}") from None
+    try:
+        _lock(lock, folder.parent)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _lock(lock: int, out: Path) -> None:
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        wish = "wait for it, or choose another place with --out"
+        raise OutputError(f"{out}: another sweep, or a run it left behind, is at work there; {wish}") from None
+
+
+def _log(run: PlannedRun, work: Path) -> Path:
+    return work / f"{run.name}.log"
+
+
+def _start(run: PlannedRun, work: Path, lock: int) -> subprocess.Popen[bytes]:
+    if run.state == "cut off":
+        clear_cut_off(run.folder)
+    # A checkout that is not installed is found as well.
+    paths = [str(Path(neulite_sim.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    held = () if sys.platform == "win32" else (lock,)
+    with _log(run, work).open("wb") as log:
+        # A session of its own: Ctrl-C reaches a run once, through `_stop`.
+        return subprocess.Popen(
+            run.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            pass_fds=held, env=environment,
+        )  # fmt: skip
+
+
+def _stop(working: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]]) -> None:
+    for process in working:
+        process.terminate()
+    until_s = time.monotonic() + _PATIENCE_S
+    for process in working:
+        try:
+            process.wait(max(0.0, until_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ended(run: PlannedRun, exit_code: int, work: Path, wall_time_s: float) -> EndedRun:
+    log = _log(run, work)
+    said = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    if exit_code == 0:
+        log.unlink(missing_ok=True)
+        return EndedRun(run=run, outcome="done", message="", wall_time_s=wall_time_s)
+    if exit_code == InfeasibleError.exit_code and said and said[-1].startswith(_NOT_APPLICABLE):
+        reason = said[-1].removeprefix("error: ")
+        write_not_applicable(run.scenario, reason, out=run.folder, command=run.command)
+        log.unlink(missing_ok=True)
+        return EndedRun(run=run, outcome="NA", message=reason, wall_time_s=wall_time_s)
+    return EndedRun(run=run, outcome="failed", message=f"{_last_error(said, exit_code)} (all it said: {log})",
+                    wall_time_s=wall_time_s)  # fmt: skip
+
+
+def _last_error(said: Sequence[str], exit_code: int) -> str:
+    if exit_code < 0:
+        return f"killed by signal {-exit_code}"
+    errors = [line for line in said if not _COUNT_OF_PROBLEMS.fullmatch(line)]
+    return errors[-1].removeprefix("error: ") if errors else f"exit code {exit_code}"
+
+
+def write_not_applicable(scenario: Scenario, reason: str, *, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
+    """Write the run folder of a method that no device can train, and return its summary.
+
+    Nothing ran: no rows, no model, no digest; participation, data share and traffic are zero, accuracies and times
+    None, and `not_applicable` says why.
+
+    Raises:
+        OutputError: the folder holds something or cannot be written.
+    """
+    tally = Tally([0], targets=targets_of(scenario))
+    summary = tally.summary(
+        identity_of(scenario), participation_rate=0.0, proxy=describe_proxy(scenario), wall_time_s=0.0, digest=""
+    )
+    unknown = dict.fromkeys(("virtual_time_s", "peak_memory_bytes", "wall_time_s", "digest"))
+    summary |= {**unknown, "not_applicable": reason}
+    folder = RunFolder.create(
+        out,
+        name=scenario.name,
+        seed=scenario.seed,
+        scenario_yaml=dump_scenario(scenario),
+        provenance=provenance(scenario_hash(scenario), scenario.seed, command),
+    )
+    with folder:
+        folder.finish(summary, None)
+    return summary

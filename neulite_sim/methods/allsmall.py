@@ -1,0 +1,94 @@
+"""AllSmall: one thin model that fits everybody, trained with FedAvg.
+
+The baseline of that name in NeuLite, section "Baselines" (https://arxiv.org/abs/2408.10826): the global model is scaled
+down until the device with the least memory can train it. Everyone takes part, and everyone is held to the smallest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
+from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
+from neulite_sim.methods.offering import offer_one
+from neulite_sim.methods.thin import LEVELS, Rates, names_of, thinned
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
+from neulite_sim.population.table import Integers
+from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.registry import Component, Options
+
+
+class AllSmallOptions(Options):
+    """Options of `allsmall`."""
+
+    rates: Rates = Field(LEVELS, validate_default=True)
+    """Widths to choose from, relative to the full model, largest first, beginning with 1."""
+    weighting: Weighting = "samples"
+    """`samples` weighs an update by the device's samples, `uniform` weighs all alike."""
+
+
+class AllSmall(Method):
+    """The largest width that fits every device that owns data, chosen once; it is the global model."""
+
+    scales_width: ClassVar[bool] = True
+
+    def __init__(self, options: AllSmallOptions) -> None:
+        self._options = options
+        self._rates = names_of(options.rates)
+        self.submodels = tuple(self._rates)
+
+    def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
+        """Return the model at the submodel's width."""
+        return FullModel(thinned(blueprint, self._rates[submodel]))
+
+    def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
+        """Return the freshly initialised thin model; `extra` is its name."""
+        name = self.choose(ledger)
+        return State(version=0, tensors=float_tensors(self._thin(name, blueprint).build_seeded(seed)), extra=name)
+
+    def choose(self, ledger: Ledger) -> str:
+        """Return the largest width whose peak fits every device that owns data, the smallest where none does."""
+        fitting = (name for name in self.submodels if ledger.fits(name)[ledger.owns_data].all())
+        return next(fitting, self.submodels[-1])
+
+    def _thin(self, name: str, blueprint: Blueprint) -> Blueprint:
+        return thinned(blueprint, self._rates[name])
+
+    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
+        """Return an offer of the thin model to whoever fits it and a denial for the rest."""
+        return offer_one(ledger, state.extra, candidates, stage=state.extra)
+
+    def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
+        """Return the global model, which is the thin one."""
+        return state.tensors
+
+    def digest(self, state: State, updates: Iterable[Update]) -> State:
+        """Return the weighted mean of the updates as the next global model."""
+        mean = weighted_mean(updates, self._options.weighting)
+        return State(version=state.version + 1, tensors=merged(state.tensors, mean), extra=state.extra)
+
+    def evaluated(self, state: State) -> str:
+        """Return the name of the chosen width."""
+        return str(state.extra)
+
+    def evaluation_model(self, name: str, blueprint: Blueprint) -> nn.Module:
+        """Return the model at the width called `name`."""
+        return self._thin(name, blueprint).build()
+
+
+def _build(options: AllSmallOptions, setting: Setting) -> AllSmall:
+    return AllSmall(options)
+
+
+COMPONENT = Component(
+    kind="allsmall",
+    summary="FedAvg on the widest model that the device with the least memory can train",
+    source="baseline of NeuLite, arXiv 2408.10826, section Baselines",
+    options=AllSmallOptions,
+    build=_build,
+)

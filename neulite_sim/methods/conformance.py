@@ -1,0 +1,294 @@
+"""The laws of the method contract as assertions, for tests of any method, in this package or in another.
+
+In a test of yours, with a model small enough for it:
+
+    from neulite_sim.methods.conformance import check_method
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.models.lenet import lenet
+
+    check_method(COMPONENT, Blueprint(architecture=lenet, input_shape=(1, 8, 8), num_classes=3))
+
+It builds the method, profiles its submodels, puts them on a fleet of seven devices from one that fits nothing to one
+that fits everything, and goes through a few rounds with made-up updates. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neulite_sim.methods.contract import Method, Offers, Proposal, Setting, State, Update
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.trainee import Trainee, load_tensors
+from neulite_sim.population.availability import AlwaysOnline
+from neulite_sim.population.table import DeviceClass, Integers, Population
+from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.profiling.profile import profile
+from neulite_sim.registry import Component, Options
+from neulite_sim.scenario.schema import Training
+
+NUM_ROUNDS = 4
+SEED = 1
+_NUM_DEVICES = 7
+_BATCH_SIZE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    """A method with everything that the engine would give it."""
+
+    method: Method
+    blueprint: Blueprint
+    ledger: Ledger
+    candidates: Integers
+    trainees: Mapping[str, Trainee]
+    """One per submodel, refilled for each device, as workers do."""
+
+
+def check_method(component: Component, blueprint: Blueprint, options: Options | None = None) -> None:
+    """Check that a method keeps the contract on models of `blueprint`; `options` default to the component's own.
+
+    Raises:
+        AssertionError: the first law that is broken, with the submodel, the device or the tensors it is about.
+    """
+    setting = Setting(
+        num_blocks=blueprint.build_meta().num_blocks, num_devices=_NUM_DEVICES, max_rounds=NUM_ROUNDS, seed=SEED
+    )
+    method: Method = component.build(component.options() if options is None else options, setting)
+    assert method.submodels, "submodels: a method must name at least one"
+    assert len(set(method.submodels)) == len(method.submodels), f"submodels: {method.submodels} has a name twice"
+    ledger = _ledger(method, blueprint)
+    bench = _Bench(
+        method=method,
+        blueprint=blueprint,
+        ledger=ledger,
+        candidates=np.arange(_NUM_DEVICES),
+        trainees={submodel: method.trainee(submodel, blueprint) for submodel in method.submodels},
+    )
+    _check_start(bench)
+    state = method.start(blueprint, SEED, ledger)
+    _check_tested(bench, state)
+    for submodel in method.submodels:
+        _check_names(bench, submodel)
+        _check_loss(bench, submodel)
+    for number in range(NUM_ROUNDS):
+        for candidates in (bench.candidates, bench.candidates[::2], bench.candidates[:0]):
+            _check_offers(bench, method.offers(state, ledger, candidates), candidates)
+        state = _check_round(bench, state, number)
+
+
+def _ledger(method: Method, blueprint: Blueprint) -> Ledger:
+    """Return the costs on devices from half the smallest to twice the largest submodel."""
+    training = Training(batch_size=_BATCH_SIZE)
+    profiles = {
+        submodel: profile(
+            submodel,
+            lambda submodel=submodel: method.trainee(submodel, blueprint),  # type: ignore[misc]
+            input_shape=blueprint.input_shape,
+            batch_size=_BATCH_SIZE,
+            training=training,
+        )
+        for submodel in method.submodels
+    }
+    peaks = [found.peak_memory_bytes for found in profiles.values()]
+    memory = np.linspace(min(peaks) / 2, 2 * max(peaks), _NUM_DEVICES).astype(np.int64)
+    return Ledger(profiles, _population(memory), np.full(_NUM_DEVICES, 2 * _BATCH_SIZE), epochs=1)
+
+
+def _population(memory: Integers) -> Population:
+    device = DeviceClass(
+        name="board",
+        family="board",
+        installed_memory_bytes=int(memory.max()),
+        usable_memory_bytes=int(memory.max()),
+        peak_flops_per_second=1e9,
+        memory_bytes_per_second=1e9,
+        efficiency=0.5,
+        operator_overhead_s=1e-5,
+        downlink_bits_per_second=1e7,
+        uplink_bits_per_second=1e7,
+    )
+    return Population(
+        classes=(device,),
+        class_index=np.zeros(len(memory), dtype=np.int16),
+        available_memory_bytes=memory,
+        downlink_bits_per_second=np.full(len(memory), 1e7),
+        uplink_bits_per_second=np.full(len(memory), 1e7),
+        latency_s=np.zeros(len(memory)),
+        speed_jitter=0.0,
+        availability=AlwaysOnline(num_devices=len(memory)),
+    )
+
+
+def _check_start(bench: _Bench) -> None:
+    """Check that equal seeds give equal states, of floating-point tensors alone."""
+    one, same = (bench.method.start(bench.blueprint, SEED, bench.ledger) for _ in range(2))
+    assert one.version == 0, f"start: version must be 0, is {one.version}"
+    integers = [name for name, tensor in one.tensors.items() if not tensor.is_floating_point()]
+    assert not integers, f"start: {integers[:3]} are not floating-point; leave batch counters out (float_tensors)"
+    changed = _changed(one.tensors, same.tensors)
+    assert not changed, f"start: the same seed gave other values of {changed[:3]}"
+
+
+def _check_names(bench: _Bench, submodel: str) -> None:
+    """Check that what is uploaded is part of what travels, and that something is trained."""
+    trainee = bench.trainees[submodel]
+    travelling = [name for name, _ in trainee.travelling()]
+    unknown = sorted(set(trainee.upload_names()) - set(travelling))
+    assert not unknown, f"{submodel}: uploads {unknown[:3]}, which are not among its travelling tensors"
+    assert trainee.upload_names(), f"{submodel}: uploads nothing, so nothing can be learned from it"
+    assert any(p.requires_grad for p in trainee.parameters()), f"{submodel}: no parameter is trainable"
+
+
+def _check_loss(bench: _Bench, submodel: str) -> None:
+    """Check that a batch has a loss to minimise, and that selectors are told the squared loss when they ask for it."""
+    trainee = bench.trainees[submodel]
+    shape, classes = bench.blueprint.input_shape, bench.blueprint.num_classes
+    images_BCHW = torch.randn(_BATCH_SIZE, *shape, generator=torch.Generator().manual_seed(SEED))
+    labels_B = torch.arange(_BATCH_SIZE) % classes
+    trainee.reports_squared_loss = True
+    trainee.meet(labels_B)
+    trainee.prepare()
+    loss, scalars = trainee.loss(images_BCHW, labels_B)
+    assert loss.shape == (), f"{submodel}: the loss must be one number, has shape {tuple(loss.shape)}"
+    assert loss.isfinite(), f"{submodel}: the loss of a random batch is {loss.item()}"
+    assert loss.requires_grad, f"{submodel}: the loss has no gradient"
+    assert "squared_loss" in scalars, (
+        f"{submodel}: loss reports {sorted(scalars)} without squared_loss; add those of Trainee.squared_loss"
+    )
+
+
+def _check_offers(bench: _Bench, proposal: Proposal, candidates: Integers) -> None:
+    """Check that every candidate is offered work or denied it once, and nobody is offered what does not fit."""
+    offers, denied = proposal.offers, [int(d) for denial in proposal.denials for d in denial.devices]
+    answered = sorted([*map(int, offers.devices), *denied])
+    assert answered == [int(d) for d in candidates], (
+        f"offers: candidates {candidates.tolist()} must each get one offer or one denial; offered "
+        f"{offers.devices.tolist()}, denied {sorted(denied)}"
+    )
+    assert (np.diff(offers.devices) > 0).all(), f"offers: devices must ascend, are {offers.devices.tolist()}"
+    assert proposal.stage, "offers: the stage must have a name"
+    for position in range(len(offers)):
+        _check_offer(bench, offers, position)
+    for denial in proposal.denials:
+        assert denial.reason, f"offers: devices {denial.devices.tolist()} are denied without a reason"
+        missing = denial.shortfall_bytes
+        assert missing is None or (len(missing) == len(denial.devices) and (missing > 0).all()), (
+            f"offers: shortfalls {missing} of devices {denial.devices.tolist()} must be positive, one per device"
+        )
+
+
+def _check_offer(bench: _Bench, offers: Offers, position: int) -> None:
+    offer = offers[position]
+    assert offer.submodel in bench.method.submodels, (
+        f"offers: {offer.submodel!r} is not among the method's submodels {bench.method.submodels}"
+    )
+    assert math.isfinite(offer.expected_s), f"offers: device {offer.device} is expected in {offer.expected_s} s"
+    assert offer.expected_s > 0, f"offers: device {offer.device} is expected in {offer.expected_s} s"
+    if bench.method.enforces_memory:
+        fits = bool(bench.ledger.fits(offer.submodel)[offer.device])
+        assert fits, f"offers: device {offer.device} is offered {offer.submodel}, which does not fit its memory"
+
+
+def _check_round(bench: _Bench, state: State, number: int) -> State:
+    """Check payloads and digests of one round, and return the state after it."""
+    method = bench.method
+    before = {name: tensor.clone() for name, tensor in state.tensors.items()}
+    offers = method.offers(state, bench.ledger, bench.candidates).offers
+    assert len(offers), f"round {number}: no device of the bench is offered work, though one has room for everything"
+    updates = [_update(bench, state, offers, position) for position in range(len(offers))]
+    nothing = method.digest(state, iter(()))
+    changed = _changed(before, nothing.tensors)
+    assert not changed, f"round {number}: a digest of no update changed {changed[:3]}"
+    after = method.digest(state, _once(updates))
+    assert after.version == state.version + 1, f"round {number}: version {state.version} became {after.version}"
+    _check_same_shapes(before, after.tensors, f"round {number}: digest")
+    mutated = _changed(before, state.tensors)
+    assert not mutated, f"round {number}: digest changed {mutated[:3]} in the state it was given"
+    assert _changed(before, after.tensors), f"round {number}: the updates of {len(updates)} devices changed nothing"
+    again = _changed(after.tensors, method.digest(state, _once(updates)).tensors)
+    assert not again, f"round {number}: the same digest gave other values of {again[:3]}"
+    _check_tested(bench, after)
+    return after
+
+
+def _once(updates: list[Update]) -> Iterator[Update]:
+    yield from updates
+
+
+def _update(bench: _Bench, state: State, offers: Offers, position: int) -> Update:
+    """Load a device's payload into its trainee and return a made-up update: every weight a little off."""
+    offer = offers[position]
+    trainee = bench.trainees[offer.submodel]
+    payload = bench.method.payload(state, offer.submodel)
+    personal = bench.method.personal_payload(state, offer.device, offer.submodel)
+    _check_payload(trainee, payload, personal, offer.submodel)
+    load_tensors(trainee, {**payload, **personal})
+    own = trainee.state_dict()
+    return Update(
+        device=offer.device,
+        submodel=offer.submodel,
+        num_samples=1 + offer.device,
+        tensors={name: own[name] + 0.01 * (1 + offer.device) for name in trainee.upload_names()},
+        loss=1.0,
+        classes=tuple(range(bench.blueprint.num_classes)),
+        version=state.version,
+    )
+
+
+def _check_payload(
+    trainee: Trainee, payload: Mapping[str, Tensor], personal: Mapping[str, Tensor], submodel: str
+) -> None:
+    """Check that what a device is sent fills its trainee, and that the payload is charged as a download."""
+    own = {name: tensor for name, tensor in trainee.state_dict().items() if tensor.is_floating_point()}
+    sent = {**payload, **personal}
+    assert own.keys() == sent.keys(), (
+        f"{submodel}: payload lacks {sorted(own.keys() - sent.keys())[:3]} and has "
+        f"{sorted(sent.keys() - own.keys())[:3]} that the trainee does not know"
+    )
+    charged = {name for name, _ in trainee.travelling()}
+    uncharged = sorted(payload.keys() - charged)
+    assert not uncharged, f"{submodel}: {uncharged[:3]} are in every payload but not among the travelling tensors"
+    _check_same_shapes(own, sent, f"{submodel}: payload")
+
+
+def _check_tested(bench: _Bench, state: State) -> None:
+    """Check that the tensors that are tested are those of the module that is tested, and that it gives logits."""
+    name = bench.method.evaluated(state)
+    model = bench.method.evaluation_model(name, bench.blueprint)
+    own = {key: tensor for key, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    tested = bench.method.evaluation_tensors(state)
+    assert own.keys() == tested.keys(), (
+        f"evaluation of {name!r}: lacks {sorted(own.keys() - tested.keys())[:3]} and has "
+        f"{sorted(tested.keys() - own.keys())[:3]} that the model does not know"
+    )
+    _check_same_shapes(own, tested, f"evaluation of {name!r}")
+    load_tensors(model, tested)
+    model.eval()
+    with torch.no_grad():
+        logits_BK = model(torch.zeros(2, *bench.blueprint.input_shape))
+    wanted = (2, bench.blueprint.num_classes)
+    assert tuple(logits_BK.shape) == wanted, (
+        f"evaluation of {name!r}: logits of two images must be {wanted}, are {tuple(logits_BK.shape)}"
+    )
+
+
+def _check_same_shapes(before: Mapping[str, Tensor], after: Mapping[str, Tensor], where: str) -> None:
+    assert before.keys() == after.keys(), f"{where}: names differ: {sorted(before.keys() ^ after.keys())[:3]}"
+    for name, tensor in before.items():
+        now = after[name]
+        assert tensor.shape == now.shape, f"{where}: {name} was {tuple(tensor.shape)}, is {tuple(now.shape)}"
+        assert tensor.dtype == now.dtype, f"{where}: {name} was {tensor.dtype}, is {now.dtype}"
+
+
+def _changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[str]:
+    """Return the names whose values differ, or that only one of the two has."""
+    return [
+        *sorted(before.keys() ^ after.keys()),
+        *(name for name, tensor in before.items() if name in after and not torch.equal(tensor, after[name])),
+    ]

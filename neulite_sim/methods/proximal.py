@@ -1,0 +1,60 @@
+"""Terms of a local loss that tie a device's weights to those it was sent: (1/2) |w - w_t|^2.
+
+`Anchor` keeps the copy w_t. It is a module with non-persistent buffers, so that a profile counts its bytes among the
+parameters while nothing of it travels: a device has w_t already, it is the model that it downloaded.
+
+Compute a term before the forward pass. Its backward pass then comes last, and the gradients that it adds are no
+longer alive together with the activations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class Anchor(nn.Module):
+    """A copy of the trainable parameters of another module, as they were when `hold` was called last."""
+
+    def hold(self, module: nn.Module) -> None:
+        """Copy the trainable parameters of `module`; call it in `Trainee.prepare`, when the payload is loaded."""
+        for name, parameter in _trainable(module):
+            self.register_buffer(buffer_name(name), parameter.detach().clone(), persistent=False)
+
+    def half_squared_distance(self, module: nn.Module) -> Tensor:
+        """Return (1/2) |w - w_t|^2 over the trainable parameters of `module`, a scalar."""
+        terms = [
+            _HalfSquaredDistance.apply(parameter, self.get_buffer(buffer_name(name)))  # type: ignore[no-untyped-call]
+            for name, parameter in _trainable(module)
+        ]
+        return torch.stack(terms).sum()
+
+
+def buffer_name(name: str) -> str:
+    """Return the name under which a buffer can stand for the parameter `name`: PyTorch allows no dots in it."""
+    return name.replace(".", "/")
+
+
+def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+
+
+class _HalfSquaredDistance(torch.autograd.Function):
+    """(1/2) |w - a|^2 that keeps only w and a for the backward pass; plain autograd would keep w - a as well."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, anchor: Tensor) -> Tensor:
+        """Return the term, a scalar."""
+        ctx.save_for_backward(weights, anchor)
+        half_square: Tensor = torch.linalg.vector_norm(weights - anchor).square() / 2
+        return half_square
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Return w - a, scaled."""
+        weights, anchor = ctx.saved_tensors
+        return (weights - anchor).mul_(gradients[0]), None

@@ -1,0 +1,185 @@
+"""Width scaling as pure functions: which scalars of the global model a thin one holds, and means over what overlaps.
+
+A thin model keeps k of the n channels of each layer, the same ones wherever that layer's output is read: the leading
+ones (HeteroFL, Diao, Ding and Tarokh, ICLR 2021, section 3, https://arxiv.org/abs/2010.01264) or a window that rolls
+over all of them (FedRolex, Alam et al., NeurIPS 2022, section 3, https://arxiv.org/abs/2212.01548). A tensor's slice
+is the product of one index set per dimension; dimensions of equal size (image channels, classes) stay whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from neulite_sim.models.contract import Blueprint
+
+Indices = tuple[Tensor | None, ...]
+"""Per dimension the positions that are held, in the order of the slice; None for all of them."""
+
+THINNEST = 1e-9
+"""A width at which every scaled layer is down to one channel, so that sizes show what does not scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A dimension of a global tensor: `outer` x `channels` x `inner` scalars, of which the width scales `channels`.
+
+    `inner` is what each channel is made of: its pixels where a linear layer reads a flattened map, or one scalar of
+    each head where those are interleaved. `outer` counts maps of as many channels, one behind the other. Both are 1
+    for an ordinary layer.
+    """
+
+    channels: int
+    outer: int = 1
+    inner: int = 1
+
+    @property
+    def size(self) -> int:
+        """Number of scalars along the dimension."""
+        return self.outer * self.channels * self.inner
+
+    def held(self, size: int, offset: int = 0) -> Tensor | None:
+        """Return the positions that a slice of `size` holds: a window of channels from `offset` on, wrapped around.
+
+        None where the slice is the whole dimension, in its own order.
+        """
+        if size == self.size:
+            return None
+        assert size % (self.outer * self.inner) == 0, f"{size} does not divide into {self.outer} x {self.inner}"
+        channels = window(self.channels, size // (self.outer * self.inner), offset)
+        around = torch.arange(self.outer)[:, None, None] * self.channels
+        return ((around + channels[:, None]) * self.inner + torch.arange(self.inner)).flatten()
+
+
+def window(channels: int, count: int, offset: int) -> Tensor:
+    """Return `(offset + i) mod channels` for i < count: `count` channels in a row, in the window's order."""
+    return (torch.arange(count) + offset) % channels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How the tensors of thin models lie in those of the global one.
+
+    `axes[name]` has an `Axis` per dimension, `shapes[submodel][name]` is the thin tensor's shape. `classifier` names
+    the tensors whose rows are classes: weight and bias of the last linear or convolutional layer.
+    """
+
+    axes: Mapping[str, tuple[Axis, ...]]
+    shapes: Mapping[str, Mapping[str, tuple[int, ...]]]
+    classifier: frozenset[str]
+
+    def indices(self, submodel: str, name: str, offset: int = 0) -> Indices:
+        """Return which scalars of the global tensor `name` the submodel holds, its window starting at `offset`."""
+        shape = self.shapes[submodel][name]
+        return tuple(axis.held(size, offset) for axis, size in zip(self.axes[name], shape, strict=True))
+
+    def taken(self, tensors: Mapping[str, Tensor], submodel: str, offset: int = 0) -> dict[str, Tensor]:
+        """Return the submodel's tensors out of the global ones."""
+        return {name: take(tensors[name], self.indices(submodel, name, offset)) for name in self.shapes[submodel]}
+
+
+def layout(blueprint: Blueprint, rates: Mapping[str, float]) -> Layout:
+    """Return where the submodels of `rates`, widths relative to the blueprint's own, lie in its model.
+
+    What of a dimension does not scale shows in the thinnest model. It lies around the channels where a convolution
+    reads maps side by side, and within them everywhere else: flattened pixels, and heads, which `vit` interleaves.
+    """
+    model = blueprint.build_meta()
+    thinnest = _shapes(blueprint.at_width(THINNEST).build_meta())
+    axes = {}
+    for name, shape in _shapes(model).items():
+        pairs = zip(shape, thinnest[name], strict=True)
+        axes[name] = tuple(
+            _axis(size, fixed, is_concatenated=dimension == 1 and len(shape) == 4)
+            for dimension, (size, fixed) in enumerate(pairs)
+        )
+    shapes = {
+        submodel: _shapes(blueprint.at_width(blueprint.width * rate).build_meta()) for submodel, rate in rates.items()
+    }
+    return Layout(axes=axes, shapes=shapes, classifier=_tensors_of(model, classifier_path(model)))
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+
+
+def _axis(size: int, fixed: int, *, is_concatenated: bool) -> Axis:
+    if size % fixed:
+        return Axis(size)
+    return Axis(size // fixed, outer=fixed) if is_concatenated else Axis(size // fixed, inner=fixed)
+
+
+def classifier_path(model: nn.Module) -> str:
+    """Return the path of the layer that makes the logits: the last linear or convolutional one."""
+    paths: list[str] = [path for path, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return paths[-1]
+
+
+def _tensors_of(model: nn.Module, path: str) -> frozenset[str]:
+    return frozenset(f"{path}.{name}" for name, _ in model.get_submodule(path).named_parameters(recurse=False))
+
+
+def take(tensor: Tensor, indices: Indices) -> Tensor:
+    """Return the slice of `tensor` at the product of `indices`; the tensor itself where it is held whole."""
+    for dimension, held in enumerate(indices):
+        if held is not None:
+            tensor = tensor.index_select(dimension, held)
+    return tensor
+
+
+def _advanced(tensor: Tensor, indices: Indices) -> tuple[Tensor, ...]:
+    """Return index tensors that broadcast to the product of `indices`; trailing whole dimensions are left out."""
+    num_indexed = max((dimension + 1 for dimension, held in enumerate(indices) if held is not None), default=0)
+    every = (
+        torch.arange(size) if held is None else held
+        for size, held in zip(tensor.shape[:num_indexed], indices, strict=False)
+    )
+    return tuple(held.view(-1, *[1] * (num_indexed - 1 - dimension)) for dimension, held in enumerate(every))
+
+
+class OverlapMean:
+    """Running mean per scalar over the slices that hold it, in double precision and in the order given.
+
+    Memory is two models, however many slices are added. Scalars that no slice held keep their old value.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._old = tensors
+        self._sums: dict[str, Tensor] = {}
+        self._weights: dict[str, Tensor] = {}
+
+    def add(self, name: str, indices: Indices, part: Tensor, weight: float = 1.0) -> None:
+        """Add the slice `part` of tensor `name`, whose scalars lie at the product of `indices`."""
+        old = self._old[name]
+        if name not in self._sums:
+            self._sums[name] = torch.zeros(old.shape, dtype=torch.float64)
+            self._weights[name] = torch.zeros(old.shape, dtype=torch.float64)
+        where = _advanced(old, indices)
+        if not where:
+            self._sums[name].add_(part, alpha=weight)
+            self._weights[name].add_(weight)
+        else:
+            self._sums[name][where] += part.double() * weight
+            self._weights[name][where] += weight
+
+    def weights(self, name: str) -> Tensor:
+        """Return the total weight that each scalar of a tensor has received so far, in the tensor's shape."""
+        return self._weights.get(name, torch.zeros(self._old[name].shape, dtype=torch.float64))
+
+    def result(self) -> dict[str, Tensor]:
+        """Return the tensors with every held scalar replaced by its mean, in the old order and types."""
+        return {name: self._mean(name) if name in self._sums else old for name, old in self._old.items()}
+
+    def _mean(self, name: str) -> Tensor:
+        old, weights = self._old[name], self._weights[name]
+        return torch.where(weights > 0, self._sums[name] / weights, old.double()).to(old.dtype)
+
+
+def with_rows(indices: Indices, part: Tensor, rows: Sequence[int]) -> tuple[Indices, Tensor]:
+    """Return a slice reduced to some rows of its first dimension, which must be whole: a classifier's owned labels."""
+    assert indices[0] is None, "rows can be chosen only where all are there"
+    chosen = torch.tensor(rows, dtype=torch.int64)
+    return (chosen, *indices[1:]), part[chosen]

@@ -1,0 +1,74 @@
+"""VGG11 with BatchNorm for small images, as four blocks.
+
+K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015,
+configuration A with BatchNorm, and the head that is usual for 32x32 images: one linear layer from 512 channels instead
+of three of 4096. Blocks are the four groups of ProgFed (Wang et al., ICML 2022): 64 M 128 M | 256 256 M | 512 512 M |
+512 512 M, M being 2x2 max-pooling.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from torch import nn
+
+from neulite_sim.models.contract import BlockModel, scaled
+from neulite_sim.models.initialisation import initialise
+from neulite_sim.models.output import pooled_head
+from neulite_sim.registry import Component, Options
+
+POOL = "M"
+GROUPS: tuple[tuple[int | str, ...], ...] = (
+    (64, POOL, 128, POOL),
+    (256, 256, POOL),
+    (512, 512, POOL),
+    (512, 512, POOL),
+)
+
+
+class VggOptions(Options):
+    """Options of `vgg11_bn`: none."""
+
+
+def vgg11_bn(input_shape: tuple[int, int, int], num_classes: int, width: float) -> BlockModel:
+    """Return VGG11 with BatchNorm. Every image size works: each pooling halves the sides, rounded up."""
+    channels, height, side = input_shape
+    blocks: list[nn.Module] = []
+    shapes: list[tuple[int, int, int]] = []
+    tails: list[tuple[str, ...]] = []
+    for group in GROUPS:
+        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        num_convs = num_pools = 0
+        for item in group:
+            if isinstance(item, str):
+                num_pools += 1
+                parts[f"pool{num_pools}"] = nn.MaxPool2d(2, ceil_mode=True)
+                height, side = -(-height // 2), -(-side // 2)
+                continue
+            num_convs += 1
+            parts[f"conv{num_convs}"] = nn.Conv2d(channels, scaled(item, width), 3, padding=1)
+            channels = scaled(item, width)
+            parts[f"bn{num_convs}"] = nn.BatchNorm2d(channels)
+            parts[f"relu{num_convs}"] = nn.ReLU(inplace=True)
+        blocks.append(nn.Sequential(parts))
+        shapes.append((channels, height, side))
+        tails.append((f"conv{num_convs}", f"bn{num_convs}"))
+    model = BlockModel(
+        blocks, pooled_head(channels, num_classes), tails=tuple(tails), block_shapes=tuple(shapes)
+    )  # fmt: skip
+    initialise(model)
+    return model
+
+
+def _build(_options: VggOptions) -> Callable[[tuple[int, int, int], int, float], BlockModel]:
+    return vgg11_bn
+
+
+COMPONENT = Component(
+    kind="vgg11_bn",
+    summary="VGG11 with BatchNorm and one linear layer as head: four blocks",
+    source="Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556",
+    options=VggOptions,
+    build=_build,
+)

@@ -1,0 +1,183 @@
+"""The table of a comparison: as in papers, accuracy, participation, memory, time to accuracy and traffic.
+
+A column has one unit, named in its head. Where the columns do not fit the width, they stand in blocks below each
+other, each with the names of the runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from neulite_sim.reports.comparison import NOT_APPLICABLE, Line, Spread, notes_of, spread
+from neulite_sim.reports.table import TextTable
+
+_UNITS_S = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
+_UNITS_BYTES = ((10**9, "GB", 1e9), (10**6, "MB", 1e6), (10**3, "kB", 1e3), (0, "B", 1.0))
+_TARGETS_SHOWN = 5
+# Room that rich leaves between two columns, and around all of them.
+_GAP, _EDGES = 3, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A head and a cell per line."""
+
+    head: str
+    cells: tuple[str, ...]
+    is_numeric: bool = True
+
+    @property
+    def width(self) -> int:
+        """Characters of the widest cell."""
+        return max(map(len, (self.head, *self.cells)))
+
+
+def comparison_tables(lines: Sequence[Line], *, notes: Sequence[str] = (), width: int | None = None) -> list[TextTable]:
+    """Return the comparison as one table, or as several below each other that fit `width` characters.
+
+    The first has the title, the last what has to be said about the runs, and `notes`.
+    """
+    name, *columns = _columns(lines)
+    blocks = list(_blocks(name, columns, width))
+    num_runs = sum(len(line.runs) for line in lines)
+    title = f"{num_runs} run{'' if num_runs == 1 else 's'}{_constant(lines, 'selection', ', {} selection')}"
+    said = [*_legend(lines, columns), *notes, *notes_of(lines)]
+    return [
+        TextTable(
+            title=title if place == 0 else "",
+            headers=tuple(column.head for column in block),
+            rows=tuple(zip(*(column.cells for column in block), strict=True)),
+            numeric=frozenset(column.head for column in block if column.is_numeric),
+            notes=tuple(said) if place == len(blocks) - 1 else (),
+        )
+        for place, block in enumerate(blocks)
+    ]
+
+
+def _blocks(name: Column, columns: Sequence[Column], width: int | None) -> Iterator[list[Column]]:
+    block, used = [name], name.width + _EDGES
+    for column in columns:
+        if width is not None and len(block) > 1 and used + _GAP + column.width > width:
+            yield block
+            block, used = [name], name.width + _EDGES
+        block.append(column)
+        used += _GAP + column.width
+    yield block
+
+
+def _columns(lines: Sequence[Line]) -> Iterator[Column]:
+    yield Column(head="run", cells=tuple(map(_marked, lines)), is_numeric=False)
+    yield Column(head="method", cells=tuple(str(line.same("method")) for line in lines), is_numeric=False)
+    if not _constant(lines, "selection", "{}"):
+        cells = tuple(str(line.same("selection") or "differs") for line in lines)
+        yield Column(head="selection", cells=cells, is_numeric=False)
+    if any(line.is_group for line in lines):
+        yield Column(head="seeds", cells=tuple(str(len(line.seeds)) for line in lines))
+    else:
+        yield Column(head="seed", cells=tuple(str(line.seeds[0]) for line in lines))
+    yield _numbers("accuracy %", lines, lambda line: _scaled(line.of("tail_accuracy"), 0.01), _accuracy_word)
+    yield _numbers("part. %", lines, lambda line: _scaled(line.of("participation_rate"), 0.01))
+    inclusive = {True: "yes", False: "no", None: "-"}
+    yield Column(head="inclusive", cells=tuple(inclusive[line.is_inclusive] for line in lines), is_numeric=False)
+    yield _numbers("data %", lines, lambda line: _scaled(line.of("data_share"), 0.01))
+    unit, scale = _unit(_UNITS_BYTES, [line.of("peak_memory_bytes").mean for line in lines])
+    yield _numbers(f"memory {unit}", lines, lambda line: _scaled(line.of("peak_memory_bytes"), scale))
+    yield from _times(lines)
+    unit, scale = _unit(_UNITS_BYTES, [_traffic(line).mean for line in lines])
+    yield _numbers(f"traffic {unit}", lines, lambda line: _scaled(_traffic(line), scale))
+
+
+def _marked(line: Line) -> str:
+    return f"{line.name} (cut off)" if line.status == "cut off" else line.name
+
+
+def _times(lines: Sequence[Line]) -> Iterator[Column]:
+    unit, scale = _unit(_UNITS_S, [line.of("virtual_time_s").mean for line in lines])
+    for target in _reached(lines)[-_TARGETS_SHOWN:]:
+
+        def time_to(line: Line, target: str = target) -> Spread:
+            return _scaled(line.time_to(target), scale)
+
+        def word(line: Line, target: str = target) -> str:
+            was_tested = line.of("best_accuracy").count > 0
+            return "never" if target in line.targets and was_tested and line.status == "complete" else "-"
+
+        yield _numbers(f"to {target} {unit}", lines, time_to, word)
+    yield _numbers("rounds", lines, lambda line: line.of("rounds"), digits=0)
+    yield _numbers(f"time {unit}", lines, lambda line: _scaled(line.of("virtual_time_s"), scale))
+
+
+def _reached(lines: Sequence[Line]) -> list[str]:
+    """Return the targets that a run reached, rising."""
+    targets = {target for line in lines for target in line.targets if line.time_to(target).count}
+    return sorted(targets, key=float)
+
+
+def _traffic(line: Line) -> Spread:
+    return spread(
+        [
+            run.summary["bytes_down"] + run.summary["bytes_up"] if run.not_applicable is None else None
+            for run in line.runs
+        ]
+    )
+
+
+def _accuracy_word(line: Line) -> str:
+    return NOT_APPLICABLE if line.status == "NA" else "-"
+
+
+def _constant(lines: Sequence[Line], key: str, text: str) -> str:
+    values = {line.same(key) for line in lines}
+    return text.format(values.pop()) if len(values) == 1 and None not in values else ""
+
+
+def _unit(units: Sequence[tuple[float, str, float]], values: Sequence[float | None]) -> tuple[str, float]:
+    """Return the unit of a column, that of its largest value, and how much one of it is."""
+    largest = max((value for value in values if value is not None), default=0.0)
+    return next((name, scale) for least, name, scale in units if largest >= least)
+
+
+def _scaled(found: Spread, unit: float) -> Spread:
+    mean, std = (None if value is None else value / unit for value in (found.mean, found.std))
+    return Spread(mean=mean, std=std, count=found.count, total=found.total)
+
+
+def _numbers(
+    head: str,
+    lines: Sequence[Line],
+    value: Callable[[Line], Spread],
+    word: Callable[[Line], str] = lambda line: "-",
+    *,
+    digits: int | None = None,
+) -> Column:
+    """Return a column of means; ± the spread where there is one; `word` where there is no number."""
+    found = [value(line) for line in lines]
+    if digits is None:
+        largest = max((item.mean for item in found if item.mean is not None), default=0.0)
+        digits = 0 if largest >= 1000 else 1 if largest >= 10 else 2
+    return Column(head=head, cells=tuple(_cell(item, digits) or word(line)
+                                         for item, line in zip(found, lines, strict=True)))  # fmt: skip
+
+
+def _cell(found: Spread, digits: int) -> str:
+    if found.mean is None:
+        return ""
+    around = f" ± {found.std:.{digits}f}" if found.std else ""
+    some = f" ({found.count}/{found.total})" if found.count < found.total else ""
+    return f"{found.mean:.{digits}f}{around}{some}"
+
+
+def _legend(lines: Sequence[Line], columns: Sequence[Column]) -> Iterator[str]:
+    yield "accuracy: mean of the last three tests; part.: devices that can take part; inclusive: all of them can."
+    cells = [cell for column in columns for cell in column.cells]
+    if any("±" in cell for cell in cells):
+        yield "±: sample standard deviation over the seeds."
+    if any(cell.endswith(")") for column in columns if column.is_numeric for cell in column.cells):
+        yield "(1/3): in one of three seeds only; mean and ± are those of the seeds in which it was."
+    reached = _reached(lines)
+    if len(reached) > _TARGETS_SHOWN:
+        yield f"Left out: time to accuracy {', '.join(reached[:-_TARGETS_SHOWN])}; --json has all."
+    missed = {target for line in lines for target in line.targets} - set(reached)
+    if missed and any(line.of("best_accuracy").count for line in lines):
+        yield f"Accuracy that no run reached: {', '.join(sorted(missed, key=float))}."

@@ -1,0 +1,145 @@
+"""Runs read back from their folders: what they were, how they ended, how their accuracy went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neulite_sim.errors import DataNotFoundError
+from neulite_sim.results.cells import FILES, scan_rows
+from neulite_sim.results.folder import COMPLETE, PROVENANCE, SCENARIO, SUMMARY
+from neulite_sim.results.rows import FlightRow, RoundRow
+from neulite_sim.results.summary import Identity, Tally
+from neulite_sim.scenario.loading import read_yaml
+
+_UNKNOWN_WITHOUT_SUMMARY = ("participation_rate", "data_share", "proxy", "wall_time_s", "digest")
+_WISH = "name a folder that `neulite-sim run` wrote"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """A run folder: its summary and its scenario as plain values.
+
+    Of a run that was cut off, or still runs, the summary is added up from its rows; what those do not tell is None.
+    """
+
+    path: Path
+    summary: Mapping[str, Any]
+    scenario: Mapping[str, Any]
+    is_complete: bool
+
+    @property
+    def not_applicable(self) -> str | None:
+        """Why no device could train anything, where that is the result; None otherwise."""
+        reason = self.summary.get("not_applicable")
+        return None if reason is None else str(reason)
+
+    def curve(self) -> list[tuple[int, float, float]]:
+        """Return round, virtual second and accuracy (0 to 1) of every tested round; empty where none was tested.
+
+        Raises:
+            DataNotFoundError: rounds.csv is missing or damaged.
+        """
+        rows = scan_rows(self.path / FILES[RoundRow], RoundRow)
+        return [
+            (row["round"], row["virtual_time_s"], row["test_accuracy"])
+            for row in rows
+            if row["test_accuracy"] is not None
+        ]
+
+
+def find_runs(path: Path) -> list[Path]:
+    """Return the run folder at `path`, or those directly inside it, by name.
+
+    Raises:
+        DataNotFoundError: there is no folder, or none that a run wrote.
+    """
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise DataNotFoundError(f"{path}: {what}; {_WISH}")
+    if (path / SCENARIO).is_file():
+        return [path]
+    inside = sorted(item.parent for item in path.glob(f"*/{SCENARIO}"))
+    if not inside:
+        raise DataNotFoundError(f"{path}: is no run folder and holds none (no {SCENARIO} in it); {_WISH}")
+    return inside
+
+
+def read_run(path: Path) -> StoredRun:
+    """Return the run in a folder.
+
+    Raises:
+        DataNotFoundError: a file of the folder is missing or damaged.
+    """
+    scenario = _scenario(path / SCENARIO)
+    is_complete = (path / COMPLETE).exists()
+    summary = _summary(path / SUMMARY) if is_complete else _summary_of_rows(path, scenario)
+    return StoredRun(path=path, summary=summary, scenario=scenario, is_complete=is_complete)
+
+
+def recorded_hash(path: Path) -> str | None:
+    """Return the hash of the scenario of which a folder holds a run; None where its provenance does not tell."""
+    try:
+        found = json.loads(_text(path / PROVENANCE))["scenario_hash"]
+    except (DataNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return str(found)
+
+
+def _damaged(path: Path, why: str) -> DataNotFoundError:
+    return DataNotFoundError(f"{path}: {why}; the file was changed or cut, so run the scenario again")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _scenario(path: Path) -> Mapping[str, Any]:
+    node, problems = read_yaml(_text(path), str(path))
+    if node is None or problems or not isinstance(node.content, dict):
+        raise _damaged(path, "holds no scenario")
+    scenario: Mapping[str, Any] = node.plain()
+    return scenario
+
+
+def _summary(path: Path) -> Mapping[str, Any]:
+    try:
+        summary = json.loads(_text(path))
+    except ValueError:
+        summary = None
+    if not isinstance(summary, dict):
+        raise _damaged(path, "holds no summary")
+    return summary
+
+
+def _summary_of_rows(path: Path, scenario: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        kinds = {key: _kind(scenario[key]) for key in ("method", "selection", "model", "backend")}
+        identity = Identity(name=scenario["name"], seed=scenario["seed"], dataset=_kind(scenario["data"]), **kinds)
+        targets = [*scenario["evaluation"]["targets"], scenario["stop"]["target_accuracy"]]
+        devices = int(scenario["population"]["devices"])
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(path / SCENARIO, "lacks what a resolved scenario has") from None
+    tally = Tally(np.zeros(devices, dtype=np.int64), targets=_ordered(targets))
+    for row in scan_rows(path / FILES[RoundRow], RoundRow):
+        tally.add(RoundRow(**row))
+    for row in scan_rows(path / FILES[FlightRow], FlightRow):
+        tally.add(FlightRow(**row))
+    summary = tally.summary(identity, participation_rate=0.0, proxy=None, wall_time_s=0.0, digest="")
+    return summary | dict.fromkeys(_UNKNOWN_WITHOUT_SUMMARY)
+
+
+def _kind(section: Any) -> str:
+    return str(section["kind"] if isinstance(section, dict) else section)
+
+
+def _ordered(targets: Sequence[float | None]) -> tuple[float, ...]:
+    return tuple(sorted({target for target in targets if target is not None}))

@@ -1,0 +1,136 @@
+"""`sweep`: real runs in processes of their own, and what it says around them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from stored_runs import write_run
+from tiny_scenarios import TINY
+from typer.testing import CliRunner, Result
+
+import neulite_sim
+from neulite_sim.cli import app
+from neulite_sim.cli.failures import INTERRUPTED
+from neulite_sim.engine.simulation import simulate
+from neulite_sim.results.stored import read_run
+from neulite_sim.scenario.loading import load_scenario
+
+ROOT = Path(neulite_sim.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(yaml.safe_dump({**TINY, "stop": {"rounds": 1}}))
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Give back the handlers that a sweep takes."""
+    taken = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for name, handler in taken.items():
+        signal.signal(name, handler)
+
+
+def swept(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["sweep", *arguments], prog_name="neulite-sim")
+
+
+def test_a_sweep_runs_compares_and_does_nothing_twice() -> None:
+    """Of the fleets, one holds the model, one is too small by far; of the data, one is not there."""
+    Path("sweep.yaml").write_text(
+        "scenario: tiny.yaml\nseeds: [8]\nset: {stop.rounds: 2}\n"
+        "grid:\n  population.available_memory: [{kind: uniform, low: 10MB, high: 20MB}, {kind: explicit, values: "
+        "[10B, 11B, 12B, 13B, 14B, 15B]}]\n"
+    )
+    found = swept("sweep.yaml", "--jobs", "2")
+    assert (found.exit_code, found.stderr) == (0, "")
+    names = ["tiny-uniform-low-10MB-high-20MB", "tiny-explicit-values-10B-11B-12B-13B-14B-15B"]
+    first, *ends = found.stdout.splitlines()[:3]
+    assert first == "2 runs, 2 at a time, in runs/sweep"
+    done, na = sorted(ends, key=lambda line: "NA, " in line)
+    assert re.fullmatch(rf"\[[12]/2\] {names[0]}-8: accuracy 0\.\d+, in .*s", done)
+    assert re.fullmatch(rf"\[[12]/2\] {names[1]}-8: NA, no device can train anything", na)
+    here = simulate(load_scenario("tiny.yaml", ["stop.rounds=2"], seed=8)).summary
+    assert read_run(Path(f"runs/sweep/{names[0]}-8")).summary["digest"] == here["digest"]
+    table = found.stdout.splitlines()[4:]
+    assert [line.split()[0] for line in table[3:5]] == names
+    assert table[4].split()[1:6] == ["fedavg", "1", "NA", "0.0", "no"]
+    assert any(line.startswith(f"NA {names[1]}: no device can train anything") for line in table)
+
+    again = swept("sweep.yaml", "--json")
+    assert again.stderr == "nothing to run in runs/sweep: all 2 finished before\n"
+    rows = json.loads(again.stdout)["rows"]
+    assert [(row["run"], row["status"], row["seeds"]) for row in rows] == [
+        (names[0], "complete", [8]), (names[1], "NA", [8]),
+    ]  # fmt: skip
+
+
+def test_a_run_that_fails_is_told_at_once_and_at_the_end() -> None:
+    found = swept("tiny.yaml", "--set", "data={kind: cifar10, root: gone}")
+    assert found.exit_code == 1
+    assert "[1/1] tiny-3: failed: " in found.stdout
+    assert "gone" in found.stdout
+    assert found.stderr == "error: 1 of 1 runs failed: tiny-3\n"
+
+
+def test_a_dry_run_lists_the_runs_and_runs_nothing() -> None:
+    write_run(Path("runs/tiny/tiny-fedavg-4"), (), "stop.rounds=1", "seed=4")
+    write_run(Path("runs/tiny/tiny-fedavg-3"), (), "stop.rounds=1", is_complete=False)
+    arguments = ("tiny.yaml", "--grid", "method=fedavg", "--seeds", "3", "--dry-run")
+    found = swept(*arguments)
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert found.stdout.splitlines() == [
+        "tiny-fedavg-3  cut off, to run anew",
+        "tiny-fedavg-4  finished",
+        "tiny-fedavg-5  to run",
+    ]
+    runs = json.loads(swept(*arguments, "--json").stdout)["runs"]
+    assert [(run["run"], run["state"]) for run in runs] == [
+        ("tiny-fedavg-3", "cut off"), ("tiny-fedavg-4", "finished"), ("tiny-fedavg-5", "new"),
+    ]  # fmt: skip
+    assert not Path("runs/tiny/tiny-fedavg-5").exists()
+
+
+def test_every_problem_of_every_combination_comes_before_the_first_run() -> None:
+    found = swept("tiny.yaml", "--grid", "training.epochs=1,0", "--grid", "method=fedavg,fedavgg")
+    assert found.exit_code == 2
+    lines = found.stderr.splitlines()
+    assert lines[0].startswith("--grid: method.kind: 'fedavgg' is not a known method; did you mean 'fedavg'?")
+    assert lines[0].endswith("(in epochs-1-fedavgg and 1 more)")
+    assert lines[1:] == [
+        "--grid: training.epochs: must be at least 1, found 0 (in epochs-0-fedavg and 1 more)",
+        "error: 2 problems found",
+    ]
+    assert not Path("runs").exists()
+
+
+def test_a_terminated_sweep_ends_its_runs_and_goes_on_from_there(folder: Path) -> None:
+    """The long run is ended in its middle; what is left of it is a cut-off run."""
+    command = [sys.executable, "-m", "neulite_sim", "sweep", "tiny.yaml", "--set", "stop.rounds=100000"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    rounds = folder / "runs" / "tiny" / "tiny-3" / "rounds.csv"
+    for _ in range(2400):
+        if rounds.exists() and len(rounds.read_text().splitlines()) > 2:
+            break
+        time.sleep(0.05)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (INTERRUPTED, "interrupted\n")
+    length = rounds.stat().st_size
+    found = swept("tiny.yaml", "--set", "stop.rounds=100000", "--dry-run")
+    assert found.stdout == "tiny-3  cut off, to run anew\n"
+    assert rounds.stat().st_size == length

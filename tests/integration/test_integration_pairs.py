@@ -1,0 +1,109 @@
+"""Any method works with any selector: every pair runs on digits, and gives one digest for any number of actors.
+
+Starting an actor takes longer than such a run, so that the runs of this module share theirs, each equipped anew.
+"""
+
+import itertools
+import logging
+import math
+from dataclasses import replace
+
+import pytest
+import ray
+
+from neulite_sim.engine.simulation import simulate
+from neulite_sim.registry import names
+from neulite_sim.scenario.loading import parse_scenario
+from neulite_sim.training import ray_backend
+
+ROUNDS = 4
+DEVICES_PER_ROUND = 3
+BASE = {
+    "name": "pair",
+    "seed": 2,
+    "data": {
+        "kind": "digits",
+        "train_samples": 96,
+        "test_samples": 40,
+        "partition": {"kind": "dirichlet", "alpha": 0.5},
+    },
+    "model": "cnn",
+    "training": {"epochs": 1, "batch_size": 5, "learning_rate": 0.02},
+    "population": {
+        "devices": 8,
+        "groups": [{"device": "jetson-nano-4gb", "share": 1}, {"device": "raspberry-pi-4-4gb", "share": 1}],
+        "available_memory": {
+            "kind": "explicit",
+            "values": ["2MB", "5MB", "8MB", "20MB", "20MB", "30MB", "30MB", "30MB"],
+        },
+        "speed_jitter": 0.2,
+    },
+    "workload": {"input_shape": [3, 32, 32], "batch_size": 16},
+    "proxy": {"width": 0.125},
+    "evaluation": {"every_rounds": 2},
+    "stop": {"rounds": ROUNDS},
+    "backend": "inprocess",
+}
+"""Budgets from the thinnest to the full model, so that methods with several submodels offer several of them."""
+
+METHODS = {**{kind: {} for kind in names("method")}, "fedavg with a proximal term": {"proximal_mu": 0.1}}
+OPTIONS = {"tifl": {"tiers": 2, "interval": 1, "waits_for_stall": False}, "oort": {"exploration": 0.5}}
+"""With these the selectors go by what the devices reported from the second round on."""
+
+PAIRS = list(itertools.product(METHODS, names("selection")))
+
+
+def pair(method, selection, **backend):
+    kind = method.split(" ")[0]
+    chosen = {"kind": selection, "devices_per_round": DEVICES_PER_ROUND, **OPTIONS.get(selection, {})}
+    given = {**BASE, "method": {"kind": kind, **METHODS[method]}, "selection": chosen}
+    return parse_scenario({**given, **({"backend": {"kind": "ray", **backend}} if backend else {})})
+
+
+class Kept(ray_backend.RayPool):
+    """A pool that outlives its run. A run ends at a later version than it starts from, so payloads are not mixed up."""
+
+    def close(self):
+        """Left to the fixture."""
+
+
+@pytest.fixture(scope="module")
+def _pools():
+    """Let every run with as many workers use the same actors."""
+    pools = {}
+
+    def lend(options):
+        if options.workers not in pools:
+            pools[options.workers] = Kept(options)
+        return pools[options.workers]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.setattr(ray_backend, "COMPONENT", replace(ray_backend.COMPONENT, build=lend))
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        yield
+        for pool in pools.values():
+            super(Kept, pool).close()
+        ray.shutdown()
+
+
+@pytest.mark.usefixtures("_pools")
+@pytest.mark.parametrize(("method", "selection"), PAIRS, ids=[" + ".join(pair) for pair in PAIRS])
+def test_a_pair_runs_and_gives_one_digest_for_any_number_of_actors(method, selection):
+    result = simulate(pair(method, selection))
+    assert [row["round"] for row in result.rounds] == list(range(1, ROUNDS + 1))
+    assert all(1 <= row["arrived"] <= DEVICES_PER_ROUND for row in result.rounds)
+    assert all(math.isfinite(row["loss"]) for row in result.flights)
+    assert all(row["peak_memory_bytes"] <= row["available_memory_bytes"] for row in result.flights)
+    digests = {n: simulate(pair(method, selection, workers=n)).summary["digest"] for n in (1, 2)}
+    assert digests == dict.fromkeys((1, 2), result.summary["digest"])
+
+
+def test_the_methods_offer_several_submodels_on_this_fleet():
+    """Without that, a pair would show nothing that fedavg does not show."""
+    trained = {
+        method: {row["submodel"] for row in simulate(pair(method, "uniform")).flights} for method in names("method")
+    }
+    several = {method for method, submodels in trained.items() if len(submodels) > 1}
+    assert several >= {"depthfl", "fedrolex", "heterofl", "neulite", "progfed"}

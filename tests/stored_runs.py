@@ -1,0 +1,63 @@
+"""Run folders as a run leaves them, with numbers that a test writes down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_scenarios import tiny
+
+from neulite_sim.results.folder import RunFolder
+from neulite_sim.results.rows import FlightRow, RoundRow
+from neulite_sim.results.stored import StoredRun, read_run
+from neulite_sim.results.summary import Identity, Tally
+from neulite_sim.scenario.loading import dump_scenario, scenario_hash
+from neulite_sim.scenario.schema import Scenario
+
+
+def round_row(number: int, second: float, accuracy: float | None) -> RoundRow:
+    return RoundRow(
+        round=number, virtual_time_s=second, stage="full", online=6, offered=6, selected=1, arrived=1, dropped=0,
+        denied=0, train_loss=1.0, test_loss=None, test_accuracy=accuracy, learning_rate=0.1, bytes_down=100,
+        bytes_up=50, peak_memory_bytes=2_000_000, skipped_terms=0, wall_time_s=0.1,
+    )  # fmt: skip
+
+
+def flight_row(number: int, second: float, device: int = 0) -> FlightRow:
+    return FlightRow(
+        flight=number, round=number, device=device, device_class="x", submodel="full", dispatched_s=0.0, download_s=1.0,
+        compute_s=1.0, upload_s=1.0, ended_s=second, outcome="arrived", reason="", peak_memory_bytes=2_000_000,
+        available_memory_bytes=3_000_000, samples=10, bytes_down=100, bytes_up=50, loss=1.0,
+    )  # fmt: skip
+
+
+def write_run(
+    path: Path,
+    curve: Sequence[tuple[float, float | None]] = ((10.0, 0.4), (20.0, 0.6), (30.0, 0.8)),
+    *overrides: str,
+    rate: float = 1.0,
+    proxy: str | None = None,
+    is_complete: bool = True,
+) -> StoredRun:
+    """Write a run of the tiny scenario with a round and a flight per pair of second and accuracy, and read it back."""
+    scenario = tiny(*overrides)
+    folder = RunFolder.create(path, name="tiny", seed=scenario.seed, scenario_yaml=dump_scenario(scenario),
+                              provenance={"scenario_hash": scenario_hash(scenario)})  # fmt: skip
+    tally = Tally([10] * scenario.population.devices, targets=scenario.evaluation.targets)
+    with folder:
+        for number, (second, accuracy) in enumerate(curve, start=1):
+            for row in (flight_row(number, second), round_row(number, second, accuracy)):
+                folder.write(row)
+                tally.add(row)
+        if is_complete:
+            summary = tally.summary(_identity(scenario), participation_rate=rate, proxy=proxy, wall_time_s=1.0,
+                                    digest="d" * 64)  # fmt: skip
+            folder.finish(summary, {"weight": torch.zeros(1)})
+    return read_run(path)
+
+
+def _identity(scenario: Scenario) -> Identity:
+    kinds: dict[str, Any] = {name: getattr(scenario, name).kind for name in ("method", "selection", "model", "backend")}
+    return Identity(name=scenario.name, seed=scenario.seed, dataset=scenario.data.kind, **kinds)

@@ -1,0 +1,78 @@
+"""What the tests of width-scaled methods share: a toy of four channels, blueprints, updates and a ledger of peaks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from neulite_sim.methods.contract import Setting, Update
+from neulite_sim.models.contract import BlockModel, Blueprint, scaled
+from neulite_sim.registry import component
+
+SETTING = Setting(num_blocks=2, num_devices=3, max_rounds=8, seed=0)
+RATES = (1.0, 0.5, 0.25)
+
+
+def toy(input_shape, num_classes, width):
+    """Return conv 1 -> 4, BatchNorm, conv 4 -> 4 and a linear classifier: the layers of the worked oracles."""
+    channels, height, side = scaled(4, width), *input_shape[1:]
+    first = nn.Sequential(nn.Conv2d(input_shape[0], channels, 3, padding=1), nn.BatchNorm2d(channels))
+    second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+    shapes = ((channels, height, side),) * 2
+    return BlockModel([first, second], head, tails=((), ()), block_shapes=shapes)
+
+
+TOY = Blueprint(architecture=toy, input_shape=(1, 4, 4), num_classes=3, name="toy")
+CONV1, CONV2 = "blocks.0.0.weight", "blocks.1.0.weight"
+NORM, STATISTICS, HEAD, HEAD_BIAS = "blocks.0.1.weight", "blocks.0.1.running_mean", "head.2.weight", "head.2.bias"
+
+
+def blueprint(kind, shape=(1, 8, 8), width=1.0, num_classes=10):
+    chosen = component("model", kind)
+    architecture = chosen.build(chosen.options())
+    return Blueprint(architecture=architecture, input_shape=shape, num_classes=num_classes, width=width, name=kind)
+
+
+def method(kind, **options):
+    found = component("method", kind)
+    return found.build(found.options(**options), SETTING)
+
+
+def constant(chosen, state, submodel, value, classes=(), device=0):
+    """Return an update that puts `value` everywhere in a submodel's slice."""
+    payload = chosen.payload(state, submodel)
+    tensors = {name: torch.full_like(tensor, value) for name, tensor in payload.items()}
+    return Update(
+        device=device,
+        submodel=submodel,
+        num_samples=1,
+        tensors=tensors,
+        loss=0.0,
+        classes=classes,
+        version=state.version,
+    )
+
+
+def everywhere(state, value):
+    """Return tensors of a state's shapes that hold one value."""
+    return {name: torch.full_like(tensor, value) for name, tensor in state.tensors.items()}
+
+
+class Peaks:
+    """The part of a ledger that the methods read: a peak per submodel and the memory of each device."""
+
+    def __init__(self, peaks, memory, owns_data=None):
+        self.peaks = peaks
+        self.memory = np.asarray(memory)
+        self.owns_data = np.ones(len(memory), bool) if owns_data is None else np.asarray(owns_data)
+
+    def fits(self, submodel):
+        return self.memory >= self.peaks[submodel]
+
+    def shortfall_bytes(self, submodel):
+        return np.maximum(self.peaks[submodel] - self.memory, 0)
+
+    def total_s(self, submodel, devices):
+        return np.ones(len(devices))

@@ -1,0 +1,130 @@
+"""Every registered method keeps the contract, and the check finds what breaks it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from neulite_sim.methods.aggregation import merged
+from neulite_sim.methods.conformance import check_method
+from neulite_sim.methods.contract import Denial, Offers, State
+from neulite_sim.methods.fedavg import FedAvg
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.registry import component, names
+
+VARIANTS = [
+    ("fedavg", {"proximal_mu": 0.1}),
+    ("fedavg", {"memory_limit": False}),
+    ("progfed", {"warmup_rounds": 1, "weighting": "uniform"}),
+    ("depthfl", {"feddyn_alpha": 0.1}),
+    ("depthfl", {"extended": False, "classifier": "linear", "ensemble": "all"}),
+]
+
+
+def blueprint():
+    found = component("model", "lenet")
+    return Blueprint(architecture=found.build(found.options()), input_shape=(1, 8, 8), num_classes=3, width=0.25)
+
+
+@pytest.mark.parametrize("kind", names("method"))
+def test_every_registered_method_keeps_the_contract(kind):
+    check_method(component("method", kind), blueprint())
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS)
+def test_options_keep_the_contract(kind, options):
+    found = component("method", kind)
+    check_method(found, blueprint(), found.options(**options))
+
+
+class Forgetful(FedAvg):
+    def offers(self, state, ledger, candidates):
+        proposal = super().offers(state, ledger, candidates)
+        return replace(proposal, denials=())
+
+
+class Generous(FedAvg):
+    def offers(self, state, ledger, candidates):
+        proposal = super().offers(state, ledger, candidates)
+        everyone = Offers(
+            devices=candidates,
+            submodel_index=candidates.astype("int16") * 0,
+            submodels=("full",),
+            expected_s=candidates * 0.0 + 1.0,
+        )
+        return replace(proposal, offers=everyone, denials=())
+
+
+class Wordless(FedAvg):
+    def offers(self, state, ledger, candidates):
+        proposal = super().offers(state, ledger, candidates)
+        return replace(proposal, denials=tuple(Denial(reason="", devices=d.devices) for d in proposal.denials))
+
+
+class InPlace(FedAvg):
+    def digest(self, state, updates):
+        after = super().digest(state, updates)
+        for name, tensor in state.tensors.items():
+            tensor.copy_(after.tensors[name])
+        return after
+
+
+class Restless(FedAvg):
+    def digest(self, state, updates):
+        after = super().digest(state, updates)
+        return State(version=after.version, tensors={name: tensor * 2 for name, tensor in after.tensors.items()})
+
+
+class Deaf(FedAvg):
+    def digest(self, state, updates):
+        return State(version=state.version + 1, tensors=merged(state.tensors, {}))
+
+
+class Timeless(FedAvg):
+    def digest(self, state, updates):
+        return replace(super().digest(state, updates), version=0)
+
+
+class Stingy(FedAvg):
+    def payload(self, state, submodel):
+        return {name: tensor for name, tensor in state.tensors.items() if not name.startswith("head.fc3")}
+
+
+class Silent(FedAvg):
+    def trainee(self, submodel, blueprint):
+        trainee = super().trainee(submodel, blueprint)
+        trainee.squared_loss = lambda logits, labels: {}
+        return trainee
+
+
+class Careless(FedAvg):
+    def evaluation_tensors(self, state):
+        return {**state.tensors, "extra": torch.zeros(1)}
+
+
+class Moody(FedAvg):
+    def start(self, blueprint, seed, ledger):
+        return super().start(blueprint, int(torch.randint(1000, ())), ledger)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (Forgetful, r"candidates \[0, 1, 2, 3, 4, 5, 6\] must each get one offer or one denial; offered \[2,"),
+        (Generous, "device 0 is offered full, which does not fit"),
+        (Wordless, r"devices \[0, 1\] are denied without a reason"),
+        (InPlace, r"digest changed \['blocks.0.conv.weight'.*in the state it was given"),
+        (Restless, "a digest of no update changed"),
+        (Deaf, "the updates of 5 devices changed nothing"),
+        (Timeless, "round 0: version 0 became 0"),
+        (Stingy, r"full: payload lacks \['head.fc3.bias', 'head.fc3.weight'\]"),
+        (Silent, r"full: loss reports \[\] without squared_loss"),
+        (Careless, r"evaluation of 'full': lacks \[\] and has \['extra'\]"),
+        (Moody, "the same seed gave other values of"),
+    ],
+)
+def test_a_broken_method_is_found_out(broken, message):
+    found = component("method", "fedavg")
+    faulty = replace(found, build=lambda options, setting: broken(memory_limit=True, weighting="uniform"))
+    with pytest.raises(AssertionError, match=message):
+        check_method(faulty, blueprint())
