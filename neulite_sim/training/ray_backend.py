@@ -199,6 +199,9 @@ class RayPool:
 
     def __init__(self, options: RayOptions) -> None:
         self._computes_on_gpu = options.gpus_per_worker > 0
+        # The processors are the actors': sums in the driver that wait for a second thread hold up everybody.
+        self._threads_before = torch.get_num_threads()
+        torch.set_num_threads(1)
         self._training: deque[_Job] = deque()
         self._evaluations: deque[_Job] = deque()
         self._running: dict[Any, _Running] = {}
@@ -333,7 +336,8 @@ class RayPool:
         return told
 
     def close(self) -> None:
-        """Stop the actors, and the local cluster if this backend started it."""
+        """Stop the actors, and the local cluster if this backend started it; give PyTorch its threads back."""
+        torch.set_num_threads(self._threads_before)
         self._running.clear()
         self._results.clear()
         if self._started.exception() is None:

@@ -296,6 +296,18 @@ def test_a_run_that_ends_before_its_actors_are_equipped_closes_the_pool(cluster)
     assert ray.is_initialized()
 
 
+def test_the_driver_computes_on_one_thread_while_the_pool_is_there(cluster):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        pool = RayPool(RayOptions(workers=1))
+        assert torch.get_num_threads() == 1
+        pool.close()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_pool_closes_while_work_is_left_in_it_and_leaves_a_cluster_of_others_alone(light, tmp_path):
     pool = RayPool(RayOptions(workers=1))
     pool.equip(Place(str(tmp_path)))
