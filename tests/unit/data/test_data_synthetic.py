@@ -84,3 +84,11 @@ def test_neither_test_samples_nor_chunks_move_the_training_part(monkeypatch):
 def test_impossible_options_are_refused(wrong):
     with pytest.raises(ValidationError, match=r"greater than|Field required"):
         SyntheticOptions(**wrong)
+
+
+def test_chunks_of_a_shape_that_is_no_multiple_of_four_values_do_not_move_it(monkeypatch):
+    """Bytes come four at a time: a chunk of 25 values would throw three of them away."""
+    options = SyntheticOptions(shape=(1, 5, 5), samples=40, test_samples=10)
+    whole = build(options, seed=2)
+    monkeypatch.setattr(synthetic, "_CHUNK_VALUES", 25)
+    assert np.array_equal(build(options, seed=2).train_images, whole.train_images)
