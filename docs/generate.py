@@ -21,7 +21,7 @@ from typing import Any
 
 from typer.models import ArgumentInfo, OptionInfo
 
-from neulite_sim.cli import COMMANDS
+from neulite_sim.cli import COMMAND_GROUPS, COMMANDS
 from neulite_sim.cli.components import _INSIDE, Entry, Option, _default, _entries, _options
 from neulite_sim.population.catalogue import Fact, catalogue_entries
 from neulite_sim.registry import GROUPS
@@ -82,6 +82,10 @@ def scenario_page() -> str:
         if name == "population":
             lines += _section(schema, "An item of `population.groups`", schema["$defs"]["Group"])
             lines += _section(schema, "`link` of the population or of a group", schema["$defs"]["Link"])
+            lines += _section(
+                schema, "`downlink` or `uplink` of a link that follows a trace", schema["$defs"]["RateTrace"]
+            )
+            lines += _section(schema, "`individuals` of an item of `population.groups`", schema["$defs"]["Individuals"])
         if name == "training":
             lines += _section(schema, "`training.learning_rate_schedule` with kind `step`", schema["$defs"]["Step"])
             lines += _section(schema, "`training.learning_rate_schedule` with kind `cosine`", schema["$defs"]["Cosine"])
@@ -162,6 +166,9 @@ _QUANTITIES: Mapping[str, tuple[str, _Shown]] = {
     "peak_fp16_flops_per_second": ("peak, fp16 (not used)", lambda value: f"{value / 1e9:,.4g} GFLOP/s"),
     "memory_bytes_per_second": ("memory bandwidth", lambda value: f"{value / 1e9:.4g} GB/s"),
     "efficiency": ("efficiency", lambda value: f"{value:g}"),
+    "convolution_efficiency": ("efficiency, convolutions", lambda value: f"{value:g}"),
+    "bandwidth_efficiency": ("share of bandwidth", lambda value: f"{value:g}"),
+    "grouped_bandwidth_efficiency": ("share of bandwidth, grouped convolutions", lambda value: f"{value:g}"),
     "operator_overhead_s": ("overhead per operator", lambda value: f"{value * 1e6:g} µs"),
     "downlink_bits_per_second": ("downlink", lambda value: f"{value / 1e6:g} Mbps"),
     "uplink_bits_per_second": ("uplink", lambda value: f"{value / 1e6:g} Mbps"),
@@ -179,8 +186,9 @@ def hardware_page() -> str:
         "What can be named as `device` of a group, with the numbers that the memory and time models use. How they are",
         "used stands in [time_model.md](../background/time_model.md). *Usable* memory is what the operating system",
         "offers; what training may use of it is the scenario's `available_memory`, which is capped at it. *Efficiency*",
-        "is the share of the peak that training reaches on operators bound by arithmetic; the *overhead* is spent on",
-        "every operator, whatever its size.",
+        "is the share of the peak that training reaches on operators bound by arithmetic, *share of bandwidth* that",
+        "on those bound by traffic; the *overhead* is spent on every operator, whatever its size. A device without an",
+        "efficiency of convolutions or a share of bandwidth is charged its one efficiency and the whole bandwidth.",
         "",
         *_table(("status", "meaning"), list(_STATUSES.items())),
         *_table(
@@ -226,11 +234,14 @@ def commands_page() -> str:
         "",
     ]
     for command in COMMANDS:
-        lines += _command(command)
+        lines += _command(command, command.__name__)
+    for word, (_, commands) in COMMAND_GROUPS.items():
+        for name, command in commands.items():
+            lines += _command(command, f"{word} {name}")
     return "\n".join(lines)
 
 
-def _command(command: Callable[..., None]) -> Iterator[str]:
+def _command(command: Callable[..., None], name_of_command: str) -> Iterator[str]:
     hints = typing.get_type_hints(command, include_extras=True)
     arguments: list[tuple[str, str]] = []
     options: list[tuple[str, str]] = []
@@ -246,8 +257,8 @@ def _command(command: Callable[..., None]) -> Iterator[str]:
         flags = [item for item in given if isinstance(item, str) and item.startswith("-")]
         flag = " / ".join(flags) or "--" + name.replace("_", "-")
         options.append((flag if parameter.default is False else f"{flag} {info.metavar}", meaning))
-    usage = " ".join(["neulite-sim", command.__name__, *(["[OPTIONS]"] if options else []), *(a for a, _ in arguments)])
-    yield from (f"## {command.__name__}", "", f"`{usage}`", "", inspect.cleandoc(command.__doc__ or ""), "")
+    usage = " ".join(["neulite-sim", name_of_command, *(["[OPTIONS]"] if options else []), *(a for a, _ in arguments)])
+    yield from (f"## {name_of_command}", "", f"`{usage}`", "", inspect.cleandoc(command.__doc__ or ""), "")
     rows = [(f"`{label}`", meaning) for label, meaning in (*arguments, *options)]
     if rows:
         yield from _table(("argument or option", "meaning"), rows)

@@ -35,8 +35,13 @@ GROUPS: Mapping[str, str] = {
     "protocol": "neulite_sim.protocols",
     "backend": "neulite_sim.backends",
     "available_memory": "neulite_sim.available_memory",
+    "memory_motion": "neulite_sim.memory_motion",
     "availability": "neulite_sim.availability",
 }
+
+TRACE_FORMAT = "trace format"
+# What a command names rather than a scenario.
+_TOOLS: Mapping[str, str] = {TRACE_FORMAT: "neulite_sim.trace_importers"}
 
 
 class Options(BaseModel):
@@ -111,9 +116,13 @@ def _entry_points(group: str) -> Mapping[str, EntryPoint]:
     return dict(sorted(found.items()))
 
 
+def _group(group_field: str) -> str:
+    return GROUPS.get(group_field) or _TOOLS[group_field]
+
+
 def names(group_field: str) -> tuple[str, ...]:
-    """Return what can be named for a field of `GROUPS`, sorted."""
-    return tuple(_entry_points(GROUPS[group_field]))
+    """Return what can be named for a field of `GROUPS` (or as a `TRACE_FORMAT`), sorted."""
+    return tuple(_entry_points(_group(group_field)))
 
 
 def load(group_field: str, name: str) -> Component:
@@ -123,7 +132,7 @@ def load(group_field: str, name: str) -> Component:
         UnknownComponentError: no such component (the message lists close matches and all choices), or one whose
             package cannot be loaded.
     """
-    points = _entry_points(GROUPS[group_field])
+    points = _entry_points(_group(group_field))
     point = points.get(name)
     if point is None:
         raise UnknownComponentError(

@@ -112,6 +112,7 @@ UNIFORM_MEMORY = _fake("uniform", UniformMemory)
 EXPLICIT = _fake("explicit", Explicit)
 ALWAYS = _fake("always", Nothing)
 MARKOV = _fake("markov", Markov)
+CONSTANT = _fake("constant", Nothing)
 NOT_A_COMPONENT = 3
 
 GROUPS = {
@@ -124,6 +125,7 @@ GROUPS = {
     "neulite_sim.backends": {"ray": "RAY"},
     "neulite_sim.available_memory": {"explicit": "EXPLICIT", "uniform": "UNIFORM_MEMORY"},
     "neulite_sim.availability": {"always": "ALWAYS", "markov": "MARKOV"},
+    "neulite_sim.memory_motion": {"constant": "CONSTANT"},
 }
 
 SCENARIO = """\

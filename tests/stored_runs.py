@@ -20,16 +20,17 @@ from neulite_sim.scenario.schema import Scenario
 def round_row(number: int, second: float, accuracy: float | None) -> RoundRow:
     return RoundRow(
         round=number, virtual_time_s=second, stage="full", online=6, offered=6, selected=1, arrived=1, dropped=0,
-        denied=0, train_loss=1.0, test_loss=None, test_accuracy=accuracy, learning_rate=0.1, bytes_down=100,
-        bytes_up=50, peak_memory_bytes=2_000_000, skipped_terms=0, wall_time_s=0.1,
+        discarded=0, denied=0, staleness_mean=0.0, train_loss=1.0, test_loss=None, test_accuracy=accuracy, learning_rate=0.1, bytes_down=100,
+        bytes_up=50, peak_memory_bytes=2_000_000, skipped_terms=0, workers_replaced=0, wall_time_s=0.1,
     )  # fmt: skip
 
 
 def flight_row(number: int, second: float, device: int = 0) -> FlightRow:
     return FlightRow(
-        flight=number, round=number, device=device, device_class="x", submodel="full", dispatched_s=0.0, download_s=1.0,
-        compute_s=1.0, upload_s=1.0, ended_s=second, outcome="arrived", reason="", peak_memory_bytes=2_000_000,
-        available_memory_bytes=3_000_000, samples=10, bytes_down=100, bytes_up=50, loss=1.0,
+        flight=number, round=number, device=device, device_class="x", submodel="full", version=number - 1,
+        dispatched_s=0.0, download_s=1.0, compute_s=1.0, upload_s=1.0, waiting_s=0.0, ended_s=second, outcome="arrived",
+        reason="", pauses="", staleness=0, peak_memory_bytes=2_000_000,
+        batch_size=5, available_memory_bytes=3_000_000, samples=10, bytes_down=100, bytes_up=50, loss=1.0,
     )  # fmt: skip
 
 

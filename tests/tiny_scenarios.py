@@ -139,6 +139,9 @@ class ScriptedBackend:
         accuracy = self._accuracies[min(version, len(self._accuracies)) - 1] if self._accuracies else 0.0
         return EvaluationResult(loss=2.0 - accuracy, accuracy=accuracy, num_samples=10)
 
+    def discard(self, ticket: int) -> None:
+        """Nothing is kept of a task but what `collect_update` makes up."""
+
     def is_done(self, ticket: int) -> bool:
         self._asked += 1
         return self._asked > self._patience

@@ -12,25 +12,39 @@ import typer
 from typer.core import TyperGroup
 
 from neulite_sim import __version__
+from neulite_sim.cli.calibrate import calibrate
 from neulite_sim.cli.compare import compare
 from neulite_sim.cli.components import components
 from neulite_sim.cli.failures import answered
 from neulite_sim.cli.profile import profile
+from neulite_sim.cli.resume import resume
 from neulite_sim.cli.run import run
 from neulite_sim.cli.schema import schema
 from neulite_sim.cli.sweep import sweep
+from neulite_sim.cli.timeline import timeline
+from neulite_sim.cli.traces import TRACES
 from neulite_sim.cli.validate import validate
+from neulite_sim.cli.whatif import whatif
 
 # Every command, in the order of `--help`; a new one is a function in a file of its own and a line here.
 COMMANDS = (
     run,
+    resume,
     validate,
     profile,
+    whatif,
     sweep,
     compare,
+    timeline,
     components,
+    calibrate,
     schema,
 )
+
+# Commands that stand below another word, such as `traces import`: what the word is about, and its commands by name.
+COMMAND_GROUPS = {
+    "traces": ("Turn foreign traces of availability, throughput and devices into tables for a scenario.", TRACES),
+}
 
 
 class _Answering(TyperGroup):
@@ -69,6 +83,11 @@ app = typer.Typer(
 )
 for _command in COMMANDS:
     app.command()(_command)
+for _word, (_about, _members) in COMMAND_GROUPS.items():
+    _group = typer.Typer(help=_about, no_args_is_help=True, rich_markup_mode=None)
+    for _name, _member in _members.items():
+        _group.command(_name)(_member)
+    app.add_typer(_group, name=_word)
 
 
 def main() -> None:

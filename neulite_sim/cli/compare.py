@@ -6,9 +6,9 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,7 +59,7 @@ def compare(
         raise typer.Exit(DataNotFoundError.exit_code)
     lines, notes = lines_of(found, grouped=is_grouped)
     if csv_file is not None:
-        _write_csv(lines, csv_file)
+        write_csv([line.row() for line in lines], csv_file)
     if as_json:
         print_rows(lines)
     elif csv_file != "-":
@@ -105,16 +105,21 @@ def print_rows(lines: Sequence[Line]) -> None:
     sys.stdout.write(json.dumps({"rows": [line.row() for line in lines]}, indent=2, ensure_ascii=False) + "\n")
 
 
-def _write_csv(lines: Sequence[Line], name: str) -> None:
+def write_csv(rows: Sequence[Mapping[str, Any]], name: str) -> None:
+    """Write rows into a CSV file, mappings and lists made flat; `-` prints them.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     from neulite_sim.errors import OutputError
     from neulite_sim.reports.comparison import flat
 
-    rows = [flat(line.row()) for line in lines]
+    cells = [flat(row) for row in rows]
     text = io.StringIO(newline="")
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = list(dict.fromkeys(key for row in cells for key in row))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(cells)
     if name == "-":
         sys.stdout.write(text.getvalue())
         return

@@ -17,6 +17,7 @@ from neulite_sim.errors import UnknownComponentError, close_matches
 _INSIDE: Mapping[str, str] = {
     "partition": "data.partition",
     "available_memory": "population.available_memory",
+    "memory_motion": "population.memory_motion",
     "availability": "population.availability",
 }
 

@@ -43,16 +43,17 @@ def _memory_table(report: dict[str, Any], *, audits: bool) -> TextTable:
     from neulite_sim.units import format_bytes
 
     categories = ("parameters", "gradients", "optimizer", "activations", "inputs", "temporaries")
+    peaks = _peak_columns(report, audits=audits)
     rows = []
     for entry in report["submodels"]:
-        audited = [format_bytes(entry["audited_peak_memory_bytes"])] if audits else []
         split = [format_bytes(entry["memory_bytes"][name]) for name in categories]
         counts = [f"{entry['parameters']:,}", f"{entry['trainable_parameters']:,}"]
         fits = f"{entry['fits_share']:.0%}"
-        rows.append((_name(entry), *counts, format_bytes(entry["peak_memory_bytes"]), *audited, fits, *split))
+        rows.append((_name(entry), *counts, *(format_bytes(entry[key]) for key in peaks.values()), fits, *split))
     names = ("params", "grads", "optim.", "activ.", "inputs", "temp.")
-    headers = ("submodel", "parameters", "trained", "peak", *(["audited"] if audits else []), "fits", *names)
+    headers = ("submodel", "parameters", "trained", *peaks, "fits", *names)
     first = report["submodels"][0]
+    compared = next(header for header, key in peaks.items() if key == report["compared_with_memory"])
     return TextTable(
         title=f"{report['scenario']}: {first['method']} on {first['model']}, batch {first['batch_size']}",
         headers=headers,
@@ -60,9 +61,23 @@ def _memory_table(report: dict[str, Any], *, audits: bool) -> TextTable:
         numeric=frozenset(headers[1:]),
         notes=(
             f"{report['participation_rate']:.0%} of the devices can train at least one submodel of the method.",
-            "peak: tensor bytes of one training step at their highest, split at that moment.",
+            "tensor bytes: those of one training step at their highest, split at that moment.",
+            f"fits: share of the devices whose available memory holds the column '{compared}'.",
         ),
     )
+
+
+def _peak_columns(report: dict[str, Any], *, audits: bool) -> dict[str, str]:
+    """Return the keys of the peaks to show, by header."""
+    first = report["submodels"][0]
+    columns = {"tensor bytes": "tensor_bytes"}
+    if first["allocator_bytes"] is not None:
+        columns["with allocator"] = "allocator_bytes"
+    if audits:
+        columns["audited"] = "audited_peak_memory_bytes"
+    if "audited_cuda_allocated_bytes" in first:
+        columns["CUDA"] = "audited_cuda_allocated_bytes"
+    return columns
 
 
 def _name(entry: dict[str, Any]) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from neulite_sim.cli.interruption import resumable
 from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath, Seed
 
 if TYPE_CHECKING:
+    from neulite_sim.results.contract import Observer
     from neulite_sim.scenario.schema import Scenario
 
 
@@ -24,6 +25,7 @@ def run(
     backend: Annotated[str | None, typer.Option(metavar="KIND", help="ray, inprocess or dry-run.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of Ray actors.")] = None,
     ray_address: Annotated[str | None, typer.Option(metavar="ADDR", help="Address of a running Ray cluster.")] = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Track a real step of each submodel before it runs.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing while it runs.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -35,16 +37,30 @@ def run(
     from neulite_sim.reports.console import run_console
     from neulite_sim.scenario.loading import load_scenario
 
-    # A terminated run ends as an interrupted one does: workers stopped, the terminal given back.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     loaded: Scenario = load_scenario(scenario, overrides or (), seed=seed, checks=[check_fleet])
     loaded = with_backend(loaded, kind=backend, workers=workers, address=ray_address)
+    keepers = _audit(loaded, quiet=quiet) if audit else []
     console = Console(stderr=as_json)
-    with run_console(console, quiet=quiet) as view:
+    with resumable() as place, run_console(console, quiet=quiet) as view:
         from neulite_sim.engine.simulation import simulate
 
-        result = simulate(loaded, out=out, keeps_folder=True, observers=[view], command=sys.argv)
+        result = simulate(loaded, out=out, keeps_folder=True, observers=[view, place, *keepers], command=sys.argv)
     if as_json:
         sys.stdout.write(json.dumps({**result.summary, "run_dir": str(result.run_dir)}) + "\n")
     if not (as_json and quiet):
         view.finish(result.summary, run_dir=str(result.run_dir))
+
+
+def _audit(scenario: Scenario, *, quiet: bool) -> list[Observer]:
+    """Print predicted and measured peaks on standard error; return who keeps them in the run folder."""
+    from rich.console import Console
+
+    from neulite_sim.engine.assembly import assemble
+    from neulite_sim.engine.auditing import AuditKeeper, audit_run
+    from neulite_sim.reports.audit_table import audit_table
+    from neulite_sim.reports.console import print_table
+
+    rows = audit_run(assemble(scenario))
+    if not quiet:
+        print_table(Console(stderr=True), audit_table(rows))
+    return [AuditKeeper(rows)]

@@ -81,9 +81,9 @@ def sweep(
     if is_dry:
         _list(runs, as_json=as_json)
         return
-    _end_as_interrupted()
+    end_as_interrupted()
     console = Console(stderr=as_json)
-    failed = _run(runs, folder, jobs or default_jobs(runs), console)
+    failed = run_planned(runs, folder, jobs or default_jobs(runs), console)
     _compare(runs, console, as_json=as_json)
     if failed:
         names = ", ".join(ended.run.name for ended in failed)
@@ -91,7 +91,7 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _end_as_interrupted() -> None:
+def end_as_interrupted() -> None:
     """Let a terminated sweep, or one whose terminal is gone, end its runs first, as Ctrl-C does."""
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
@@ -111,7 +111,7 @@ def _list(runs: Sequence[PlannedRun], *, as_json: bool) -> None:
         typer.echo(f"{run.name:<{width}}  {_STATES[run.state]}")
 
 
-def _run(runs: Sequence[PlannedRun], folder: Path, jobs: int, console: Console) -> list[EndedRun]:
+def run_planned(runs: Sequence[PlannedRun], folder: Path, jobs: int, console: Console) -> list[EndedRun]:
     """Run what is not finished, tell of each run that ends, and return those that failed."""
     from neulite_sim.engine.studies import EndedRun, run_all
 

@@ -6,8 +6,9 @@ the proxy (what is really learned); without `workload` and `proxy` they are the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,20 +18,23 @@ from neulite_sim.errors import InfeasibleError, Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel, Trainee
+from neulite_sim.population.churn import with_churn
 from neulite_sim.population.sampling import build_population
 from neulite_sim.population.table import Integers, Population
-from neulite_sim.profiling.ledger import Ledger, merges_last_batch
+from neulite_sim.profiling.ledger import Ledger, Shrinking, halvings, merges_last_batch
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.registry import Choice, component
 from neulite_sim.scenario.schema import Scenario, Training
 from neulite_sim.seeding import stream
 from neulite_sim.selection.contract import Selector, SelectorSetting
-from neulite_sim.timeline.contract import RoundProtocol
+from neulite_sim.timeline.contract import RoundProtocol, ServerRates
 from neulite_sim.training.contract import Backend, Workplace
 from neulite_sim.units import format_bytes
 
 NARROW = 0.5
 """Any width far enough from 1 for every layer that scales to show it."""
+
+Profiler = Callable[..., Profile]
 
 REFERENCE = "full"
 """The full model is profiled with every method: it is where the memory wall stands."""
@@ -72,10 +76,12 @@ def prepare(scenario: Scenario) -> Parts:
     """
     studied_shape, dataset = _datasets(scenario)
     charged, trained = _blueprints(scenario, studied_shape, dataset)
-    population = build_population(scenario.population, scenario.seed)
+    population = with_churn(build_population(scenario.population, scenario.seed), scenario.churn, scenario.seed)
     partition = _partition(scenario, dataset)
     method = build_method(scenario, charged)
     _check_models(scenario, method, charged, trained)
+    _check_protocol(scenario, method)
+    _check_server(scenario, population)
     return Parts(
         scenario=scenario,
         charged=charged,
@@ -89,9 +95,29 @@ def prepare(scenario: Scenario) -> Parts:
     )
 
 
-def charge(parts: Parts) -> Costing:
-    """Return the parts with their ledger: profiles every submodel, which takes a second or a few."""
-    ledger = _ledger(parts.scenario, parts.method, parts.charged, parts.population, parts.partition)
+def prepare_variation(parts: Parts, scenario: Scenario) -> Parts:
+    """Return the live objects of a scenario that differs from that of `parts` in its method and its training only.
+
+    Raises:
+        ScenarioError: the method does not go with the models.
+    """
+    method = build_method(scenario, parts.charged)
+    _check_models(scenario, method, parts.charged, parts.trained)
+    return replace(
+        parts,
+        scenario=scenario,
+        charged_training=_overridden(scenario.training, scenario.workload),
+        trained_training=_overridden(scenario.training, scenario.proxy),
+        method=method,
+    )
+
+
+def charge(parts: Parts, profiler: Profiler | None = None) -> Costing:
+    """Return the parts with their ledger: profiles every submodel, which takes a second or a few.
+
+    `profiler` is called in place of `profile`.
+    """
+    ledger = _ledger(parts.scenario, parts.method, parts.charged, parts.population, parts.partition, profiler)
     return Costing(**{item.name: getattr(parts, item.name) for item in fields(parts)}, ledger=ledger)
 
 
@@ -132,7 +158,7 @@ def _blueprints(
 
 
 def _check_models(scenario: Scenario, method: Method, charged: Blueprint, trained: Blueprint) -> None:
-    """Refuse what acts on no layer of the trained model, and a workload whose submodels are not those trained."""
+    """Refuse what does not act on this model and method, and a workload whose submodels are not those trained."""
     problems = []
     shapes = _shapes(trained)
     if scenario.evaluation.batch_norm == "recalibrated" and not any("running_mean" in name for name in shapes):
@@ -141,6 +167,9 @@ def _check_models(scenario: Scenario, method: Method, charged: Blueprint, traine
     if trained.width < 1 and shapes == _shapes(trained.at_width(1.0)):
         wish = "remove it, or choose a model with layers that it makes thinner"
         problems.append(Problem(key="proxy.width", message=f"{trained.width:g} leaves {trained.name} as it is; {wish}"))
+    if scenario.training.shrink_batch is not None and not method.enforces_memory:
+        message = "acts only where memory limits who trains what, and method.memory_limit is false; remove one of them"
+        problems.append(Problem(key="training.shrink_batch", message=message))
     if method.scales_width:
         problems += _unscalable(scenario, {"workload.model": charged, "model": trained})
     num_charged, num_trained = charged.build_meta().num_blocks, trained.build_meta().num_blocks
@@ -153,6 +182,42 @@ def _check_models(scenario: Scenario, method: Method, charged: Blueprint, traine
         problems.append(Problem(key="workload.model", message=message))
     if problems:
         raise ScenarioError(problems)
+
+
+def _check_protocol(scenario: Scenario, method: Method) -> None:
+    """Refuse a protocol that merges old updates with a method that needs the latest."""
+    if method.needs_current_version and build_protocol(scenario).mixes_versions:
+        message = (
+            f"{scenario.protocol.kind} merges updates of older versions, and with {method.needs_current_version} "
+            f"method {scenario.method.kind} needs those of the latest; use synchronous or deadline, or another value "
+            "of that option"
+        )
+        raise ScenarioError([Problem(key="protocol", message=message)])
+
+
+def _check_server(scenario: Scenario, population: Population) -> None:
+    """Refuse a link of the server beside what it cannot be combined with: flights that cannot be planned ahead."""
+    if server_rates(scenario) is None:
+        return
+    others = {
+        "links that follow a trace (population.link)": population.throughput is not None,
+        "churn.battery": scenario.churn.battery is not None,
+    }
+    problems = [
+        Problem(key="server", message=f"a shared link of the server does not go with {other}; leave out one of them")
+        for other, is_there in others.items()
+        if is_there
+    ]
+    if problems:
+        raise ScenarioError(problems)
+
+
+def server_rates(scenario: Scenario) -> ServerRates | None:
+    """Return what the server's link carries; None where it is no bottleneck in either direction."""
+    server = scenario.server
+    if server.downlink is None and server.uplink is None:
+        return None
+    return ServerRates(down=server.downlink, up=server.uplink)
 
 
 def _unscalable(scenario: Scenario, blueprints: Mapping[str, Blueprint]) -> list[Problem]:
@@ -180,7 +245,8 @@ def _architecture(choice: Choice) -> Any:
 
 
 def _overridden(training: Training, section: Any) -> Training:
-    changes = {name: getattr(section, name) for name in ("batch_size", "epochs") if getattr(section, name) is not None}
+    names = ("batch_size", "epochs", "precision", "micro_batch_size", "checkpointing")
+    changes = {name: getattr(section, name) for name in names if getattr(section, name) is not None}
     return training.model_copy(update=changes)
 
 
@@ -200,14 +266,22 @@ def _charged_samples(scenario: Scenario, partition: Partition) -> Integers:
 
 
 def _ledger(
-    scenario: Scenario, method: Method, charged: Blueprint, population: Population, partition: Partition
+    scenario: Scenario,
+    method: Method,
+    charged: Blueprint,
+    population: Population,
+    partition: Partition,
+    profiler: Profiler | None,
 ) -> Ledger:
     training, num_samples = _overridden(scenario.training, scenario.workload), _charged_samples(scenario, partition)
+    if scenario.allocator.kind != "none":
+        profiler = functools.partial(profiler or profile, allocator=scenario.allocator)
+    profiled = profile_all if profiler is None else functools.partial(profile_all, profiler=profiler)
     merged = None
     if merges_last_batch(num_samples, training.batch_size).any():
         larger = training.model_copy(update={"batch_size": training.batch_size + 1})
-        merged = profile_all(method, charged, larger)
-    profiles = profile_all(method, charged, training)
+        merged = profiled(method, charged, larger)
+    profiles = profiled(method, charged, training)
     return Ledger(
         profiles,
         population,
@@ -215,7 +289,31 @@ def _ledger(
         epochs=training.epochs,
         owns_data=partition.sizes > 0,
         merged_profiles=merged,
+        shrinking=_shrinking(method, charged, training, profiler or profile),
     )
+
+
+def _shrinking(method: Method, charged: Blueprint, training: Training, profiler: Profiler) -> Shrinking | None:
+    """Return the smaller batches that devices may train with; None where the scenario allows none."""
+    if training.shrink_batch is None:
+        return None
+
+    def profile_of(submodel: str, batch_size: int) -> Profile:
+        smaller = training.model_copy(update={"batch_size": batch_size})
+        return profile_submodel(method, submodel, charged, smaller, profiler)
+
+    sizes = halvings(training.batch_size, training.shrink_batch.minimum)
+    return Shrinking(batch_sizes=sizes, profile_of=profile_of)
+
+
+def trained_batch_size(costing: Costing, charged: int) -> int:
+    """Return the batch size of the real training where a device is charged for batches of `charged` samples.
+
+    It is smaller in the same proportion as the charged one, rounded down, and not below two samples unless either is:
+    BatchNorm cannot train on one.
+    """
+    whole, trained = costing.charged_training.batch_size, costing.trained_training.batch_size
+    return max(min(2, charged, trained), trained * charged // whole)
 
 
 def build_method(scenario: Scenario, charged: Blueprint) -> Method:
@@ -235,18 +333,27 @@ def build_trainee(method: Method, submodel: str, blueprint: Blueprint) -> Traine
     return method.trainee(submodel, blueprint) if submodel in method.submodels else FullModel(blueprint)
 
 
-def profile_all(method: Method, charged: Blueprint, training: Training) -> dict[str, Profile]:
+def profile_all(
+    method: Method, charged: Blueprint, training: Training, profiler: Profiler = profile
+) -> dict[str, Profile]:
     """Return the profile of every submodel of a method, in the method's order, and of the full model."""
     return {
-        submodel: profile(
-            submodel,
-            lambda submodel=submodel: build_trainee(method, submodel, charged),  # type: ignore[misc]
-            input_shape=charged.input_shape,
-            batch_size=training.batch_size,
-            training=training,
-        )
+        submodel: profile_submodel(method, submodel, charged, training, profiler)
         for submodel in dict.fromkeys((*method.submodels, REFERENCE))
     }
+
+
+def profile_submodel(
+    method: Method, submodel: str, charged: Blueprint, training: Training, profiler: Profiler = profile
+) -> Profile:
+    """Return the profile of one submodel of a method, or of the full model."""
+    return profiler(
+        submodel,
+        lambda: build_trainee(method, submodel, charged),
+        input_shape=charged.input_shape,
+        batch_size=training.batch_size,
+        training=training,
+    )
 
 
 def require_somebody(costing: Costing) -> None:
@@ -259,13 +366,14 @@ def require_somebody(costing: Costing) -> None:
     if not method.enforces_memory or any(map(ledger.fits_somebody, method.submodels)):
         return
     owners = np.flatnonzero(ledger.owns_data)
-    smallest = min(method.submodels, key=lambda name: ledger.profiles[name].peak_memory_bytes)
+    profiles = {name: ledger.smallest_profile(name) for name in method.submodels}
+    smallest = min(profiles, key=lambda name: profiles[name].peak_memory_bytes)
     memory = costing.population.available_memory_bytes[owners]
     best = int(np.argmax(memory))
     needed = int(ledger.peak_memory_bytes(smallest)[owners[best]])
     raise InfeasibleError(
         f"NA: no device can train anything with method {costing.scenario.method.kind}: its smallest submodel "
-        f"{smallest} needs {format_bytes(needed)} at batch {ledger.profiles[smallest].batch_size}; the largest "
+        f"{smallest} needs {format_bytes(needed)} at batch {profiles[smallest].batch_size}; the largest "
         f"available memory is {format_bytes(int(memory[best]))} (device {int(owners[best])}), which is "
         f"{format_bytes(needed - int(memory[best]))} too little; raise population.available_memory, lower the batch "
         "size that is charged (workload.batch_size), or choose a method with smaller submodels"
@@ -273,11 +381,17 @@ def require_somebody(costing: Costing) -> None:
 
 
 def require_training(parts: Parts, backend: Backend) -> None:
-    """Refuse a run without training of a method whose offers depend on trained weights.
+    """Refuse a run without training of a method whose offers depend on trained weights, or of what looks at these.
 
     Raises:
         ScenarioError: with the option because of which they do.
     """
+    if not backend.trains and parts.scenario.evaluation.diagnostics:
+        message = (
+            f"{parts.scenario.backend.kind} trains nothing and tests nothing, so there is nothing to measure; remove "
+            "it, or use backend inprocess or ray"
+        )
+        raise ScenarioError([Problem(key="evaluation.diagnostics", message=message)])
     if backend.trains or not parts.method.decides_by_weights:
         return
     message = (

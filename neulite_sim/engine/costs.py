@@ -8,22 +8,28 @@ from typing import Any
 import numpy as np
 
 from neulite_sim.engine.assembly import Costing, build_trainee
-from neulite_sim.profiling.profile import Profile, audit
+from neulite_sim.profiling.audit import audited
+from neulite_sim.profiling.profile import Profile
 
 
 def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
     """Return participation rate and a mapping per submodel, in the shape that scripts rely on.
 
+    `compared_with_memory` names the key of the peak that decides who can train: `allocator_bytes` where the scenario
+    models an allocator, else `tensor_bytes`. `peak_memory_bytes` repeats that one.
+
     The full model stands last where the method does not train it itself, as a `reference`.
 
     With `audits` each submodel is really built and trained for two steps, and the tracked peak stands beside the
-    prediction; that takes the memory it describes.
+    prediction; that takes the memory it describes. On a machine with CUDA, `audited_cuda_allocated_bytes` is the peak
+    of its allocator in the same steps.
     """
     method = costing.method
     rate = costing.ledger.participation_rate(method.submodels) if method.enforces_memory else 1.0
     return {
         "scenario": costing.scenario.name,
         "participation_rate": rate,
+        "compared_with_memory": "tensor_bytes" if costing.scenario.allocator.kind == "none" else "allocator_bytes",
         "submodels": [_entry(costing, found, audits=audits) for found in costing.ledger.profiles.values()],
     }
 
@@ -38,6 +44,8 @@ def _entry(costing: Costing, profile: Profile, *, audits: bool) -> dict[str, Any
         "parameters": profile.parameters,
         "trainable_parameters": profile.trainable_parameters,
         "peak_memory_bytes": profile.peak_memory_bytes,
+        "tensor_bytes": profile.tensor_bytes,
+        "allocator_bytes": profile.allocator_bytes,
         "memory_bytes": asdict(profile.memory),
         "flops_per_step": profile.flops_per_step,
         "bytes_down": profile.bytes_down,
@@ -46,14 +54,16 @@ def _entry(costing: Costing, profile: Profile, *, audits: bool) -> dict[str, Any
         "seconds_per_flight": _seconds_by_class(costing, profile.submodel),
     }
     if audits:
-        measured = audit(
+        measured = audited(
             lambda: build_trainee(costing.method, profile.submodel, costing.charged),
             input_shape=costing.charged.input_shape,
             batch_size=profile.batch_size,
             training=costing.charged_training,
         )
-        entry["audited_peak_memory_bytes"] = measured.total
-        entry["audited_memory_bytes"] = asdict(measured)
+        entry["audited_peak_memory_bytes"] = measured.tracked.total
+        entry["audited_memory_bytes"] = asdict(measured.tracked)
+        if measured.cuda_allocated_bytes is not None:
+            entry["audited_cuda_allocated_bytes"] = measured.cuda_allocated_bytes
     return entry
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from neulite_sim.engine.tracking import RoundFacts
 from neulite_sim.population.table import Integers
 from neulite_sim.selection.contract import Feedback, Selector
+from neulite_sim.timeline.contract import in_order
 from neulite_sim.timeline.flights import FlightPlan
+
+
+def learns(selector: Selector) -> bool:
+    """Return whether a selector does anything with what it is told."""
+    return type(selector).observe is not Selector.observe
 
 
 def tell_selector(selector: Selector, facts: RoundFacts, num_samples: Integers) -> None:
@@ -13,8 +19,8 @@ def tell_selector(selector: Selector, facts: RoundFacts, num_samples: Integers) 
 
     `num_samples` holds the size of each device's own data.
     """
-    in_order = sorted(facts.plans, key=lambda plan: (plan.ended_s, plan.flight))
-    selector.observe([_feedback(plan, facts, int(num_samples[plan.device])) for plan in in_order])
+    plans = in_order(ending.plan for ending in facts.ended)
+    selector.observe([_feedback(plan, facts, int(num_samples[plan.device])) for plan in plans])
 
 
 def _feedback(plan: FlightPlan, facts: RoundFacts, num_samples: int) -> Feedback:

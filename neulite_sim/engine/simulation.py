@@ -10,14 +10,16 @@ from typing import Any
 
 from neulite_sim.engine import assembly
 from neulite_sim.engine.federation import Federation
+from neulite_sim.engine.replay import FolderKeeper, Keeper
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.results.checkpoint import Found
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.memory import MemorySink, Rows, read_rows
 from neulite_sim.results.provenance import provenance
-from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, Row, RunStarted
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, RunStarted, columns
 from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.scenario.loading import dump_scenario, scenario_hash
 from neulite_sim.scenario.schema import Scenario
@@ -49,6 +51,13 @@ class RunResult:
         """Why devices could not be offered work, a row per round and reason."""
         return self._rows("denials", DenialRow)
 
+    @property
+    def diagnostics(self) -> Rows:
+        """What `evaluation.diagnostics` measured at each test; no rows where it asks for nothing."""
+        if self.memory is None and self.run_dir is not None and not (self.run_dir / "diagnostics.csv").exists():
+            return Rows(columns=columns(DiagnosticRow))
+        return self._rows("diagnostics", DiagnosticRow)
+
     def _rows(self, name: str, kind: type[Row]) -> Rows:
         if self.memory is not None:
             rows: Rows = getattr(self.memory, name)
@@ -79,14 +88,10 @@ def simulate(
     """
     backend = assembly.build_backend(scenario)
     try:
-        parts = assembly.prepare(scenario)
-        assembly.require_training(parts, backend)
-        backend.equip(assembly.workplace(parts))
-        costing = assembly.charge(parts)
-        assembly.require_somebody(costing)
+        costing = ready(scenario, backend)
         if out is None and not keeps_folder:
             memory = MemorySink()
-            return RunResult(summary=_run(costing, backend, memory, observers, None), run_dir=None, memory=memory)
+            return RunResult(summary=drive(costing, backend, memory, observers), run_dir=None, memory=memory)
         folder = RunFolder.create(
             out,
             name=scenario.name,
@@ -96,7 +101,8 @@ def simulate(
         )
         with folder:
             try:
-                summary = _run(costing, backend, folder, observers, folder.path)
+                keeper = keeper_of(costing, folder.path)
+                summary = drive(costing, backend, folder, observers, run_dir=folder.path, keeper=keeper)
             except BackendUnavailableError:
                 folder.discard()
                 raise
@@ -105,28 +111,52 @@ def simulate(
         backend.close()
 
 
-def _run(
+def ready(scenario: Scenario, backend: Backend) -> assembly.Costing:
+    """Return the profiled parts of a scenario, the backend equipped for them."""
+    parts = assembly.prepare(scenario)
+    assembly.require_training(parts, backend)
+    backend.equip(assembly.workplace(parts))
+    costing = assembly.charge(parts)
+    assembly.require_somebody(costing)
+    return costing
+
+
+def keeper_of(costing: assembly.Costing, run_dir: Path, found: Found | None = None) -> FolderKeeper:
+    """Return what keeps journal and checkpoints in a run folder, replaying first up to the checkpoint `found`."""
+    every_rounds = costing.scenario.checkpoint.every_rounds
+    packages = frozenset({"neulite_sim", type(costing.method).__module__.partition(".")[0]})
+    return FolderKeeper(run_dir, every_rounds=every_rounds, packages=packages, found=found)
+
+
+def drive(
     costing: assembly.Costing,
     backend: Backend,
     sink: Sink,
     observers: Sequence[Observer],
-    run_dir: Path | None,
+    *,
+    run_dir: Path | None = None,
+    keeper: Keeper | None = None,
 ) -> dict[str, Any]:
+    """Run a profiled scenario from its beginning to its end, and return the content of `summary.json`."""
     scenario, method = costing.scenario, costing.method
     tally = Tally(costing.partition.sizes, targets=targets_of(scenario))
     recorder = Recorder(costing, sink, observers, tally)
     rate = _participation_rate(costing)
+    keeper = keeper or Keeper()
     for observer in observers:
-        observer.notify(_started(costing, rate, run_dir))
+        observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
     for message in (*costing.population.notes, *_skipped(costing)):
         recorder.notice(message)
-    federation = Federation(costing, assembly.build_selector(scenario), backend, recorder)
+    federation = Federation(costing, assembly.build_selector(scenario), backend, recorder, keeper)
     try:
-        ended_s = run_protocol(assembly.build_protocol(scenario), federation, until_s=scenario.stop.virtual_time)
+        protocol, rates = assembly.build_protocol(scenario), assembly.server_rates(scenario)
+        ended_s = run_protocol(protocol, federation, until_s=scenario.stop.virtual_time, rates=rates)
         federation.cut(ended_s)
     except BaseException:
         federation.abandon()
         raise
+    finally:
+        keeper.close()
     weights = method.evaluation_tensors(federation.state)
     summary = tally.summary(
         identity_of(scenario),
@@ -179,7 +209,9 @@ def _workload(scenario: Scenario) -> str:
     model = (workload.model or scenario.model).kind
     shape = "x".join(map(str, workload.input_shape)) if workload.input_shape else f"{scenario.data.kind} images"
     batch = workload.batch_size or scenario.training.batch_size
-    return f"{model} on {shape}, batch {batch}"
+    extras = {name: getattr(workload, name) for name in ("precision", "micro_batch_size", "checkpointing")}
+    told = (f", {name.replace('_', ' ')} {value}" for name, value in extras.items() if value is not None)
+    return f"{model} on {shape}, batch {batch}{''.join(told)}"
 
 
 def _skipped(costing: assembly.Costing) -> list[str]:
@@ -189,20 +221,21 @@ def _skipped(costing: assembly.Costing) -> list[str]:
         return []
     return [
         f"{name} fits no device that owns data and is skipped: it needs "
-        f"{format_bytes(ledger.profiles[name].peak_memory_bytes)}, "
+        f"{format_bytes(ledger.smallest_profile(name).peak_memory_bytes)}, "
         f"{format_bytes(int(ledger.shortfall_bytes(name)[ledger.owns_data].min()))} more than the largest of them has"
         for name in costing.method.submodels
         if not ledger.fits_somebody(name)
     ]
 
 
-def _started(costing: assembly.Costing, rate: float, run_dir: Path | None) -> RunStarted:
+def _started(costing: assembly.Costing, rate: float, run_dir: Path | None, replays_until: int) -> RunStarted:
     scenario, ledger = costing.scenario, costing.ledger
     return RunStarted(
         name=scenario.name,
         seed=scenario.seed,
         method=scenario.method.kind,
         selection=scenario.selection.kind,
+        protocol=scenario.protocol.kind,
         backend=scenario.backend.kind,
         num_devices=costing.population.num_devices,
         max_rounds=scenario.stop.rounds,
@@ -214,4 +247,5 @@ def _started(costing: assembly.Costing, rate: float, run_dir: Path | None) -> Ru
         participation_rate=rate,
         proxy=describe_proxy(scenario),
         run_dir=str(run_dir) if run_dir else None,
+        replays_until=replays_until,
     )

@@ -14,10 +14,14 @@ from neulite_sim.methods.contract import Denial, Proposal, Update
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.digest import Digest
-from neulite_sim.results.rows import DenialRow, FlightRow, Notice, Progress, RoundRow, Row
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, Notice, Progress, RoundRow, Row
 from neulite_sim.results.summary import Tally
-from neulite_sim.timeline.flights import CUT, FlightPlan
+from neulite_sim.timeline.contract import Ending
+from neulite_sim.timeline.flights import CUT, DROPPED, FlightPlan, cut_short
 from neulite_sim.training.evaluation import EvaluationResult
+
+TIME_OVER = "the virtual time of the run was over"
+RUN_OVER = "the run had aggregated its last round"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +50,18 @@ class Learned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundFacts:
-    """A round that has ended, before its test: `learned` by flight number, for those that arrived."""
+    """A round that has ended, before its test; `learned` and `stalenesses` by flight, for those that were merged."""
 
     round: int
     at_s: float
+    stage: str
     proposal: Proposal
     num_online: int
     learning_rate: float
-    plans: tuple[FlightPlan, ...]
+    ended: tuple[Ending, ...]
     learned: Mapping[int, Learned]
+    stalenesses: Mapping[int, int]
+    workers_replaced: int
     wall_time_s: float = 0.0
 
 
@@ -73,6 +80,10 @@ class Recorder:
     def wall_time_s(self) -> float:
         """Seconds since the recorder was made."""
         return time.perf_counter() - self._started
+
+    def restore(self, wall_time_s: float) -> None:
+        """Go on counting from the wall time of a checkpoint."""
+        self._started = time.perf_counter() - wall_time_s
 
     def _write(self, row: Row) -> None:
         self._sink.write(row)
@@ -96,6 +107,8 @@ class Recorder:
         self._progress(round_number, at_s, proposal, counts)
 
     def _progress(self, round_number: int, at_s: float, proposal: Proposal, counts: tuple[int, int, int]) -> None:
+        if not self._observers:
+            return
         online, flights, trained = counts
         self._notify(
             Progress(
@@ -114,28 +127,50 @@ class Recorder:
         """Write the denials and the flights of a round, flights in the order in which they ended."""
         for denial in facts.proposal.denials:
             self._write(_denial_row(facts.round, denial))
-        for plan in sorted(facts.plans, key=lambda item: (item.ended_s, item.flight)):
-            self._write(self._flight_row(plan, facts.learned.get(plan.flight)))
+        for ending in sorted(facts.ended, key=lambda item: (item.plan.ended_s, item.plan.flight)):
+            row = self._flight_row(ending.plan, facts.round)
+            learned = facts.learned.get(row.flight)
+            if learned is not None:
+                row = replace(row, staleness=facts.stalenesses[row.flight], loss=learned.loss)
+            elif ending.refused and ending.plan.has_arrived:
+                row = replace(row, outcome=DROPPED, reason=ending.refused)
+            self._write(row)
 
     def round_tested(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
-        """Write the row of a round and tell observers."""
+        """Write the diagnostics of its test and the row of a round, and tell observers."""
+        for found in test.diagnostics if test else ():
+            self._write(
+                DiagnosticRow(
+                    round=facts.round,
+                    virtual_time_s=facts.at_s,
+                    name=found.name,
+                    block=found.block,
+                    value=found.value,
+                )
+            )
         row = self._round_row(facts, test)
         self._write(row)
         self._notify(row)
 
-    def cut(self, round_number: int, at_s: float, proposal: Proposal, plans: Sequence[FlightPlan]) -> None:
-        """Write the denials and flights of the round that was open when the run's virtual time was over."""
+    def cut(
+        self, round_number: int, at_s: float, proposal: Proposal, plans: Sequence[FlightPlan], *, reason: str
+    ) -> None:
+        """Write the denials and flights of the round that was open when the run was over, for `reason`."""
         for denial in proposal.denials:
             self._write(_denial_row(round_number, denial))
         for plan in plans:
-            has_ended = plan.ended_s < at_s
+            # A plan that still has its departure is only what the flight would have been on a link of its own.
+            has_ended = plan.departure is None and plan.ended_s < at_s
             if has_ended and not plan.has_arrived:
-                self._write(self._flight_row(plan, None))
+                self._write(self._flight_row(plan, round_number))
                 continue
-            row = self._flight_row(_cut(plan, min(at_s, plan.ended_s)), None)
+            row = self._flight_row(
+                cut_short(plan, plan.ended_s if has_ended else at_s, outcome=CUT, reason=reason), round_number
+            )
             # What was sent in full has cost its bytes, although the server never learned from it.
             self._write(replace(row, bytes_up=self._bytes_up(plan) if has_ended else 0))
-        self.notice(f"round {round_number} was cut off: the virtual time of the run was over")
+        if reason == TIME_OVER:
+            self.notice(f"round {round_number} was cut off: {reason}")
 
     def _bytes_down(self, plan: FlightPlan) -> int:
         return self._costing.ledger.profiles[plan.submodel].bytes_down
@@ -143,76 +178,66 @@ class Recorder:
     def _bytes_up(self, plan: FlightPlan) -> int:
         return self._costing.ledger.profiles[plan.submodel].bytes_up if plan.has_arrived else 0
 
-    def _peak_memory_bytes(self, plan: FlightPlan) -> int:
-        return self._costing.ledger.cost(plan.submodel, plan.device).peak_memory_bytes
-
-    def _flight_row(self, plan: FlightPlan, learned: Learned | None) -> FlightRow:
+    def _flight_row(self, plan: FlightPlan, round_number: int) -> FlightRow:
         population = self._costing.population
         return FlightRow(
             flight=plan.flight,
-            round=plan.round,
+            round=round_number,
             device=plan.device,
             device_class=population.classes[population.class_index[plan.device]].name,
             submodel=plan.submodel,
+            version=plan.order.version,
             dispatched_s=plan.dispatched_s,
             download_s=plan.download_s,
             compute_s=plan.compute_s,
             upload_s=plan.upload_s,
+            waiting_s=plan.waiting_s,
             ended_s=plan.ended_s,
             outcome=plan.outcome,
             reason=plan.reason,
-            peak_memory_bytes=self._peak_memory_bytes(plan),
-            available_memory_bytes=int(population.available_memory_bytes[plan.device]),
+            pauses=";".join(f"{start_s!r}-{end_s!r}" for start_s, end_s in plan.pauses),
+            peak_memory_bytes=plan.order.peak_memory_bytes,
+            available_memory_bytes=plan.order.available_memory_bytes,
+            batch_size=plan.order.batch_size,
             samples=len(self._costing.partition.of(plan.device)),
             bytes_down=self._bytes_down(plan),
             bytes_up=self._bytes_up(plan),
-            loss=learned.loss if learned else None,
+            staleness=None,
+            loss=None,
         )
 
     def _round_row(self, facts: RoundFacts, test: EvaluationResult | None) -> RoundRow:
         losses = [(item.loss, item.num_samples) for item in facts.learned.values() if item.loss is not None]
         weight = sum(samples for _, samples in losses)
-        arrived = sum(plan.has_arrived for plan in facts.plans)
+        plans = [ending.plan for ending in facts.ended]
+        merged = sum(ending.is_merged for ending in facts.ended)
         return RoundRow(
             round=facts.round,
             virtual_time_s=facts.at_s,
-            stage=facts.proposal.stage,
+            stage=facts.stage,
             online=facts.num_online,
             offered=len(facts.proposal.offers),
-            selected=len(facts.plans),
-            arrived=arrived,
-            dropped=len(facts.plans) - arrived,
+            selected=len(plans),
+            arrived=merged,
+            dropped=len(plans) - merged,
+            discarded=sum(plan.has_arrived for plan in plans) - merged,
+            staleness_mean=_mean(list(facts.stalenesses.values())),
             denied=sum(len(denial.devices) for denial in facts.proposal.denials),
             train_loss=sum(loss * samples for loss, samples in losses) / weight if weight else None,
             test_loss=test.loss if test and math.isfinite(test.loss) else None,
             test_accuracy=test.accuracy if test else None,
             learning_rate=facts.learning_rate,
-            bytes_down=sum(map(self._bytes_down, facts.plans)),
-            bytes_up=sum(map(self._bytes_up, facts.plans)),
-            peak_memory_bytes=max(map(self._peak_memory_bytes, facts.plans), default=0),
+            bytes_down=sum(map(self._bytes_down, plans)),
+            bytes_up=sum(map(self._bytes_up, plans)),
+            peak_memory_bytes=max((plan.order.peak_memory_bytes for plan in plans), default=0),
             skipped_terms=sum(item.skipped_terms for item in facts.learned.values()),
+            workers_replaced=facts.workers_replaced,
             wall_time_s=facts.wall_time_s,
         )
 
 
-def _cut(plan: FlightPlan, at_s: float) -> FlightPlan:
-    """Return a flight as far as it had come at `at_s`."""
-    left_s = at_s - plan.dispatched_s
-    download_s = min(plan.download_s, left_s)
-    compute_s = min(plan.compute_s, left_s - download_s)
-    return FlightPlan(
-        flight=plan.flight,
-        round=plan.round,
-        device=plan.device,
-        submodel=plan.submodel,
-        dispatched_s=plan.dispatched_s,
-        download_s=download_s,
-        compute_s=compute_s,
-        upload_s=min(plan.upload_s, left_s - download_s - compute_s),
-        ended_s=at_s,
-        outcome=CUT,
-        reason="the virtual time of the run was over",
-    )
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
 
 
 def _denial_row(round_number: int, denial: Denial) -> DenialRow:

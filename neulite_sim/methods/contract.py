@@ -8,7 +8,7 @@ submodel that was chosen, and `digest` with the updates that arrived, in the ord
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,7 +84,8 @@ class Proposal:
 class LocalTask:
     """What one device is asked to train: a submodel of a state's version, and its own conditions.
 
-    `available_memory_bytes` is None where the scenario switched the memory limit off.
+    `available_memory_bytes` is None where the scenario switched the memory limit off. `batch_size` is that of the real
+    training; the scenario's where it is None.
     """
 
     flight: int
@@ -95,6 +96,7 @@ class LocalTask:
     learning_rate: float
     peak_memory_bytes: int
     available_memory_bytes: int | None
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,9 @@ class Method:
     decides_by_weights: str = ""
     """The option, as `key: value`, by which offers depend on trained weights; a dry run is refused then."""
 
+    needs_current_version: str = ""
+    """The option, as `key: value`, by which updates must come from the latest version: not with every protocol."""
+
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return what is trained as `submodel`; called for the workload and for the proxy alike."""
         raise NotImplementedError
@@ -155,6 +160,14 @@ class Method:
     def digest(self, state: State, updates: Iterable[Update]) -> State:
         """Return the next state. `updates` is read once, in order, and need not fit in memory together."""
         raise NotImplementedError
+
+    def progress(self, state: State) -> Mapping[str, Any]:
+        """Return what offers depend on beside the version, as plain values for the journal; nothing by default."""
+        return {}
+
+    def follow(self, state: State, progress: Mapping[str, Any]) -> State:
+        """Return the state after the next digest without its weights: it makes the same offers. For replays."""
+        return replace(state, version=state.version + 1)
 
     def personal_payload(self, state: State, device: int, submodel: str) -> Mapping[str, Tensor]:
         """Return what only this device is sent beside the payload, under names of the trainee; nothing by default."""

@@ -90,7 +90,7 @@ class DepthModel(Trainee):
         """Return the logits `[B, classes]` of each classifier, the shallowest first."""
         features, logits = images_BCHW, []
         for number, block in enumerate(self.blocks, start=1):
-            features = block(features)
+            features = self.through(block, features)
             if number in self._paths:
                 logits.append(self.get_submodule(self._paths[number])(features))
         return logits

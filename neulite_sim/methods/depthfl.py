@@ -88,6 +88,7 @@ class DepthFL(Method):
         self._num_blocks = num_blocks
         self._num_devices = num_devices
         self.submodels = tuple(f"depth-{depth}" for depth in range(num_blocks, 0, -1))
+        self.needs_current_version = f"feddyn_alpha: {options.feddyn_alpha:g}" if options.feddyn_alpha else ""
 
     def _depth_of(self, submodel: str) -> int:
         return self._num_blocks - self.submodels.index(submodel)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -228,6 +228,15 @@ class NeuLite(Method):
             return weights
         chosen = stream(self._seed, "effective-movement", stage).choice(weights.numel(), count, replace=False)
         return weights[torch.from_numpy(chosen)]
+
+    def progress(self, state: State) -> Mapping[str, Any]:
+        """Return the stage of the sequence."""
+        return {"sequence_stage": state.extra.sequence_stage}
+
+    def follow(self, state: State, progress: Mapping[str, Any]) -> State:
+        """Return the state at the next version, at the stage of the sequence that was noted."""
+        extra = replace(state.extra, sequence_stage=int(progress["sequence_stage"]))
+        return replace(state, version=state.version + 1, extra=extra)
 
     def evaluation_tensors(self, state: State) -> Mapping[str, Tensor]:
         """Return the full model: all blocks, and the head of the last stage."""

@@ -31,7 +31,7 @@ def offer_largest(ledger: Ledger, submodels: tuple[str, ...], candidates: Intege
 def _out_of_memory(ledger: Ledger, submodel: str, devices: Integers) -> tuple[Denial, ...]:
     if not len(devices):
         return ()
-    shortfall = ledger.shortfall_bytes(submodel)[devices]
+    shortfall = ledger.shortfall_bytes_of(submodel, devices)
     return (Denial(reason=OUT_OF_MEMORY, devices=devices, submodel=submodel, shortfall_bytes=shortfall),)
 
 

@@ -77,7 +77,7 @@ class GrowingModel(Trainee):
         """Return logits `[B, classes]`."""
         features = images_BCHW
         for block in self.blocks:
-            features = block(features)
+            features = self.through(block, features)
         logits: Tensor = self.get_submodule(self._head_path)(features)
         return logits
 

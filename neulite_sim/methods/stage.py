@@ -85,7 +85,7 @@ class StageTrainee(Trainee):
         """
         block_map = images_BCHW
         for block in self.blocks:
-            block_map = block(block_map)
+            block_map = self.through(block, block_map)
         logits_BK, final_map = self._output()(block_map)
         cross_entropy = F.cross_entropy(logits_BK, labels_B)
         squared_loss = self.squared_loss(logits_BK, labels_B)

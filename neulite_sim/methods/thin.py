@@ -79,7 +79,7 @@ class ThinTrainee(Trainee):
         """Return logits `[B, classes]`."""
         features = images_BCHW
         for block in self.blocks:
-            features = block(features)
+            features = self.through(block, features)
         logits: Tensor = self.head(features)
         return logits
 

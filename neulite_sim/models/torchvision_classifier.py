@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError, close_matches
 from neulite_sim.models.contract import BlockModel
@@ -66,8 +67,8 @@ def _network(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
 
 @functools.cache
 def _try_on_nothing(name: str, input_shape: Shape, settings: tuple[tuple[str, object], ...]) -> None:
-    """Build and run the network without memory, which fails where the images do not fit it."""
-    with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.no_grad():
+    """Build and run the network without memory, which fails where the images do not fit it; also amid a fake step."""
+    with unset_fake_temporarily(), torch.device("meta"), torch.random.fork_rng(devices=[]), torch.no_grad():
         torchvision_module("models").get_model(name, **dict(settings)).eval()(torch.empty(1, *input_shape))
 
 

@@ -7,11 +7,13 @@ its update aggregates without any translation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from neulite_sim.models.contract import Blueprint
 
@@ -19,7 +21,8 @@ from neulite_sim.models.contract import Blueprint
 class Trainee(nn.Module):
     """Base of everything that is trained, profiled or audited.
 
-    A subclass marks frozen parameters with `requires_grad_(False)` in its constructor and implements `loss`.
+    A subclass marks frozen parameters with `requires_grad_(False)` in its constructor and implements `loss`, in which
+    it applies each block of its model with `through`.
     With `frozen_batch_norm` "eval", BatchNorm layers without a trainable parameter use their running statistics;
     with "train" they go on collecting them. `uploads_everything` sends the whole state back.
     """
@@ -28,6 +31,10 @@ class Trainee(nn.Module):
     uploads_everything: bool = False
     reports_squared_loss: bool = False
     """Set by workers: selectors learn from it. Profiles leave it out: devices are not charged for it."""
+    checkpoints_blocks: bool = False
+    """Set by whoever takes steps: whether `through` keeps only a block's input for the backward pass."""
+    num_blocks_applied: int = 0
+    """How often `through` was called; a trainee that never does cannot be checkpointed."""
 
     def squared_loss(self, logits_BK: Tensor, labels_B: Tensor) -> Mapping[str, Tensor]:
         """Return `squared_loss`, the mean over the batch of each sample's squared cross-entropy, where it is wanted.
@@ -46,6 +53,23 @@ class Trainee(nn.Module):
         """
         raise NotImplementedError
 
+    def through(self, block: nn.Module, features_BCHW: Tensor) -> Tensor:
+        """Return what a block makes of its input, in place of `block(features_BCHW)`.
+
+        With `checkpoints_blocks` the block's activations are dropped and computed again in the backward pass, with the
+        same dropout and without a second update of BatchNorm's statistics (T. Chen et al., "Training Deep Nets with
+        Sublinear Memory Cost", 2016, https://arxiv.org/abs/1604.06174). A frozen block that needs no gradient of its
+        input has none to drop.
+        """
+        self.num_blocks_applied += 1
+        keeps_nothing = not (features_BCHW.requires_grad or any(map(_requires_grad, block.parameters())))
+        if not self.checkpoints_blocks or keeps_nothing or not torch.is_grad_enabled():
+            result: Tensor = block(features_BCHW)
+            return result
+        return checkpoint(  # type: ignore[no-any-return]
+            block, features_BCHW, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
+        )
+
     def meet(self, labels_N: Tensor) -> None:
         """Be told the labels of the device that trains next; for losses that depend on which classes it owns."""
 
@@ -55,10 +79,14 @@ class Trainee(nn.Module):
         Without batch statistics (batches of one sample have no variance) every BatchNorm uses its running ones.
         """
         self.train()
+        self.use_batch_statistics(has_batch_statistics)
+
+    def use_batch_statistics(self, is_on: bool) -> None:
+        """Let every BatchNorm that is not frozen use the statistics of its batch, or its running ones."""
         for layer in self.modules():
             if isinstance(layer, _BatchNorm):
                 is_frozen = self.frozen_batch_norm == "eval" and not _is_trainable(layer)
-                layer.train(has_batch_statistics and not is_frozen)
+                layer.train(is_on and not is_frozen)
 
     def travelling(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what a device downloads: every parameter and buffer but the integer batch counters."""
@@ -78,7 +106,26 @@ class Trainee(nn.Module):
 
 
 def _is_trainable(layer: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+    return any(map(_requires_grad, layer.parameters(recurse=False)))
+
+
+def _requires_grad(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Within, BatchNorm layers normalise as before but leave their running statistics and counters as they are."""
+    layers = [layer for layer in block.modules() if isinstance(layer, _BatchNorm) and layer.training]
+    before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
+    for layer in layers:
+        # Momentum 0 still passes the statistics on, so autograd saves the same tensors as in the first pass.
+        layer.momentum, layer.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for layer, (momentum, counter) in zip(layers, before, strict=True):
+            layer.momentum, layer.num_batches_tracked = momentum, counter
 
 
 LAYOUT = torch.channels_last
@@ -113,7 +160,7 @@ class FullModel(Trainee):
         """Return logits `[B, classes]`."""
         features = images_BCHW
         for block in self.blocks:
-            features = block(features)
+            features = self.through(block, features)
         logits: Tensor = self.head(features)
         return logits
 

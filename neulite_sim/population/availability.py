@@ -21,7 +21,7 @@ from neulite_sim.population.diurnal import DAY_S, DiurnalSource, Window
 from neulite_sim.population.intervals import nearest_tick
 from neulite_sim.population.markov import MarkovSource
 from neulite_sim.population.table import Availability, Flags, Floats, Integers
-from neulite_sim.population.trace import TraceSource, read_trace, rows_for
+from neulite_sim.population.trace import PeriodicSource, Trace, TraceSource, read_trace, rows_for
 from neulite_sim.registry import Component, Options
 from neulite_sim.units import Seconds, format_seconds
 
@@ -82,14 +82,14 @@ class DiurnalOptions(Options):
 
 
 class TraceOptions(Options):
-    """Intervals from a CSV file with the header `device,start_s,end_s`."""
+    """Intervals from a CSV file with the header `device,start_s,end_s`, and `period_s` where devices differ in it."""
 
     path: str = Field(min_length=1)
     """The file (`.csv` or `.csv.gz`), relative to the current directory."""
     repeat: bool = True
     """Whether the trace starts over when it ends; without it, devices stay offline from then on."""
     span: Seconds | None = None
-    """Length of one repetition; the last end in the file where it is not given."""
+    """Length of one repetition; where not given, each device's `period_s`, or else the last end in the file."""
 
 
 def _build_always(_options: AlwaysOptions) -> AvailabilityFactory:
@@ -127,19 +127,27 @@ def _build_trace(options: TraceOptions) -> AvailabilityFactory:
     def factory(num_devices: int, seed: int) -> Availability:
         path = Path(options.path).expanduser()
         trace = read_trace(path)
-        span_s = trace.last_end_s if options.span is None else options.span
-        if span_s < trace.last_end_s:
-            message = (
-                f"{format_seconds(span_s)} ({span_s:g} s) ends before the last interval of {path}, at "
-                f"{trace.last_end_s:g} s; leave it out or make it at least as long"
-            )
-            raise ScenarioError([Problem(key="population.availability.span", message=message)])
-        length_s = nearest_tick(span_s)
-        source = TraceSource(trace.intervals, length_s=length_s, is_repeated=options.repeat)
+        source = _trace_source(trace, options, path)
         rows = rows_for(num_devices, num_labels=len(trace.labels), seed=seed)
         return ChunkedAvailability(source, num_devices=num_devices, row_of_device=rows)
 
     return factory
+
+
+def _trace_source(trace: Trace, options: TraceOptions, path: Path) -> TraceSource | PeriodicSource:
+    if trace.period_s is not None:
+        if options.span is not None:
+            message = f"acts only with a trace without period_s; {path} gives each device its own; remove it"
+            raise ScenarioError([Problem(key="population.availability.span", message=message)])
+        return PeriodicSource(trace.intervals, period_s=trace.period_s, is_repeated=options.repeat)
+    span_s = trace.last_end_s if options.span is None else options.span
+    if span_s < trace.last_end_s:
+        message = (
+            f"{format_seconds(span_s)} ({span_s:g} s) ends before the last interval of {path}, at "
+            f"{trace.last_end_s:g} s; leave it out or make it at least as long"
+        )
+        raise ScenarioError([Problem(key="population.availability.span", message=message)])
+    return TraceSource(trace.intervals, length_s=nearest_tick(span_s), is_repeated=options.repeat)
 
 
 ALWAYS = Component(

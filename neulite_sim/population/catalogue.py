@@ -44,6 +44,9 @@ class CatalogueEntry:
     facts: Mapping[str, Fact]
 
 
+_MAY_BE_MISSING = ("convolution_efficiency", "bandwidth_efficiency", "grouped_bandwidth_efficiency")
+
+
 class _Origin(Options):
     status: Status
     source: str = Field(min_length=10)
@@ -66,7 +69,7 @@ class _ShareOfInstalled(_Origin):
 
 
 class _Device(Options):
-    family: Literal["jetson", "raspberry-pi", "phone"]
+    family: Literal["jetson", "raspberry-pi", "phone", "computer"]
     compute_unit: str
     installed_memory_bytes: _Count
     usable_memory_bytes: _Count | _ShareOfInstalled
@@ -74,6 +77,9 @@ class _Device(Options):
     peak_fp16_flops_per_second: _Number | None = None
     memory_bytes_per_second: _Number
     efficiency: _Fraction
+    convolution_efficiency: _Number | None = None
+    bandwidth_efficiency: _Number | None = None
+    grouped_bandwidth_efficiency: _Number | None = None
     operator_overhead_s: _Number
     downlink_bits_per_second: _Number
     uplink_bits_per_second: _Number
@@ -118,6 +124,7 @@ def _entry(name: str, device: _Device) -> CatalogueEntry:
             operator_overhead_s=facts["operator_overhead_s"].value,
             downlink_bits_per_second=facts["downlink_bits_per_second"].value,
             uplink_bits_per_second=facts["uplink_bits_per_second"].value,
+            **{name: facts[name].value for name in _MAY_BE_MISSING if name in facts},
         ),
         compute_unit=device.compute_unit,
         facts=MappingProxyType(facts),
@@ -147,13 +154,13 @@ def load_catalogue() -> Mapping[str, DeviceClass]:
     return MappingProxyType({name: entry.device_class for name, entry in catalogue_entries().items()})
 
 
-def device_class(name: str) -> DeviceClass:
-    """Return the device class called `name` (`jetson-nano-4gb`).
+def device_class(name: str, own: Mapping[str, DeviceClass] = MappingProxyType({})) -> DeviceClass:
+    """Return the device class called `name` (`jetson-nano-4gb`), of the catalogue or of the user's `own` hardware.
 
     Raises:
         UnknownComponentError: no such device; the message lists close matches and all choices.
     """
-    catalogue = load_catalogue()
+    catalogue = {**own, **load_catalogue()}
     if name not in catalogue:
         near = close_matches(name, catalogue)
         raise UnknownComponentError(f"{name!r} is not a known device{near} (choices: {', '.join(catalogue)})")

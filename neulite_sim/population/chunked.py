@@ -13,10 +13,13 @@ from typing import Protocol
 import numpy as np
 
 from neulite_sim.population.intervals import Intervals
+from neulite_sim.population.presence import Presence
 from neulite_sim.population.table import Flags, Floats, Integers
 
 CACHE_BYTES = 32 * 2**20
 CACHE_CHUNKS = 3
+STRETCHES_PER_CHUNK = 256
+"""Changes of state are put in order a stretch at a time: few enough to sort, enough for many questions."""
 
 
 class ChunkSource(Protocol):
@@ -45,6 +48,7 @@ class ChunkedAvailability:
         self._num_devices = num_devices
         self._row_of_device = row_of_device
         self._cache: OrderedDict[int, Intervals] = OrderedDict()
+        self._presence: tuple[int, Presence] | None = None
 
     def online(self, at_s: float) -> Flags:
         """Return for every device whether it is online at virtual time `at_s`.
@@ -53,8 +57,11 @@ class ChunkedAvailability:
             ValueError: `at_s` is negative or not finite.
         """
         index, since_s = self._locate(at_s)
-        _, inside = self._find(self._chunk(index), self._rows(None), since_s)
-        return inside
+        if self._presence is None or self._presence[0] != index:
+            stretch_s = self._source.length_s / STRETCHES_PER_CHUNK
+            self._presence = index, Presence(self._chunk(index), stretch_s=stretch_s)
+        online = self._presence[1].online(since_s)
+        return online if self._row_of_device is None else online[self._row_of_device]
 
     def online_until_s(self, devices: Integers, at_s: float) -> Floats:
         """Return when each of `devices` goes offline next (`inf`: never); `at_s` for one that is offline now.
@@ -89,7 +96,25 @@ class ChunkedAvailability:
             ValueError: `at_s` is negative or not finite.
         """
         index, since_s = self._locate(at_s)
+        return self._next_online_s(self._rows(devices), index, since_s, at_s)
+
+    def next_online_each_s(self, devices: Integers, at_s: Floats) -> Floats:
+        """Return the first time >= `at_s[i]` when `devices[i]` is online; `inf` where that never happens.
+
+        Every moment is finite and not negative.
+        """
         rows, length_s = self._rows(devices), self._source.length_s
+        indices = (at_s // length_s).astype(np.int64)
+        next_s = np.empty(len(rows))
+        for index in np.unique(indices):
+            members = np.flatnonzero(indices == index)
+            moments_s = at_s[members]
+            next_s[members] = self._next_online_s(rows[members], int(index), moments_s - index * length_s, moments_s)
+        return next_s
+
+    def _next_online_s(self, rows: Integers, index: int, since_s: float | Floats, at_s: float | Floats) -> Floats:
+        """Return when rows are online next, each from `since_s` into chunk `index` on, which is at `at_s`."""
+        length_s = self._source.length_s
         chunk = self._chunk(index)
         found, inside = self._find(chunk, rows, since_s)
         next_s = np.full(len(rows), at_s, np.float64)
@@ -105,9 +130,7 @@ class ChunkedAvailability:
         next_s[pending] = math.inf
         return next_s
 
-    def _rows(self, devices: Integers | None) -> Integers:
-        if devices is None:
-            return np.arange(self._num_devices) if self._row_of_device is None else self._row_of_device
+    def _rows(self, devices: Integers) -> Integers:
         return devices if self._row_of_device is None else self._row_of_device[devices]
 
     def _locate(self, at_s: float) -> tuple[int, float]:
@@ -119,11 +142,11 @@ class ChunkedAvailability:
         return index, at_s - index * length_s
 
     @staticmethod
-    def _find(chunk: Intervals, rows: Integers, since_s: float) -> tuple[Integers, Flags]:
-        """Return the last interval that has started, and whether `since_s` lies inside it."""
+    def _find(chunk: Intervals, rows: Integers, since_s: float | Floats) -> tuple[Integers, Flags]:
+        """Return the last interval that has started, and whether `since_s`, for all or for each, lies inside it."""
         found = chunk.last_started(rows, since_s)
         inside = found >= chunk.offsets[rows]
-        inside[inside] = since_s < chunk.end_s[found[inside]]
+        inside[inside] = np.broadcast_to(since_s, inside.shape)[inside] < chunk.end_s[found[inside]]
         return found, inside
 
     def _chunk(self, index: int) -> Intervals:

@@ -53,7 +53,7 @@ class Intervals:
         """Bytes held by the three arrays."""
         return self.offsets.nbytes + self.start_s.nbytes + self.end_s.nbytes
 
-    def last_started(self, rows: Integers, at_s: float) -> Integers:
+    def last_started(self, rows: Integers, at_s: float | Floats) -> Integers:
         """Return per row the index of the last interval with `start_s <= at_s`; `offsets[row] - 1` where none has."""
         low, high = self.offsets[rows], self.offsets[rows + 1]
         widest = int(np.max(high - low, initial=0))

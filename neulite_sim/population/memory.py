@@ -165,6 +165,21 @@ def _build_installed(options: InstalledOptions) -> MemorySampler:
     return sample
 
 
+def varies(chosen: Choice) -> bool:
+    """Return whether two draws from a distribution can differ; True for any kind that is not built in."""
+    options = chosen.options
+    if isinstance(options, ExplicitOptions | InstalledOptions):
+        return False
+    if isinstance(options, UniformOptions):
+        return options.low < options.high
+    if isinstance(options, LognormalOptions):
+        return options.sigma > 0
+    if isinstance(options, ChoiceOptions):
+        weights = options.weights or (1.0,) * len(options.values)
+        return len({value for value, weight in zip(options.values, weights, strict=True) if weight > 0}) > 1
+    return True
+
+
 def draw_memory(
     chosen: Choice, *, installed_memory_bytes: Integers, usable_memory_bytes: Integers, rng: np.random.Generator
 ) -> tuple[Integers, Flags]:

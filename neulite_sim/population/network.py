@@ -2,18 +2,24 @@
 
 The catalogue gives a device's nominal link; the population's `link` replaces it, and a group's own `link` replaces
 both. A transfer takes `latency + 8 * bytes / rate`: every device has its link to itself and the server is no
-bottleneck.
+bottleneck. Where a rate follows a trace, the column holds its long-run mean and `throughput` integrates it over time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from neulite_sim.population.table import DeviceClass, Floats, Integers
-from neulite_sim.scenario.schema import Link
+from neulite_sim.population.throughput import RateColumns, Steps, ThroughputTraces
+from neulite_sim.population.throughput_files import read_throughput
+from neulite_sim.population.trace import rows_for
+from neulite_sim.scenario.schema import Link, RateTrace
+from neulite_sim.seeding import stream
 
 BITS_PER_BYTE = 8.0
 
@@ -25,6 +31,7 @@ class LinkColumns:
     downlink_bits_per_second: Floats
     uplink_bits_per_second: Floats
     latency_s: Floats
+    throughput: ThroughputTraces | None = None
 
 
 def group_link(device: DeviceClass, *, population: Link | None, group: Link | None) -> Link:
@@ -33,12 +40,118 @@ def group_link(device: DeviceClass, *, population: Link | None, group: Link | No
     return group or population or nominal
 
 
-def link_columns(links: tuple[Link, ...], group_of_device: Integers) -> LinkColumns:
-    """Return the columns of a fleet: device d has `links[group_of_device[d]]`."""
+def link_columns(
+    links: Sequence[Link], group_of_device: Integers, *, seed: int, keys: Sequence[str] | None = None
+) -> LinkColumns:
+    """Return the columns of a fleet: device d has `links[group_of_device[d]]`.
+
+    `keys[g]` is what problems call the link of group g, by default "link". Which trace of a file a device follows,
+    and from which moment on, is drawn per file and device, so both directions agree where they name the same file.
+
+    Raises:
+        DataNotFoundError: a throughput trace is not where the scenario says.
+        ScenarioError: a throughput trace is wrong.
+    """
+    files = _Files(len(group_of_device), seed)
+    named = keys or ["link"] * len(links)
+    down, up = (
+        _rates(
+            [getattr(link, direction) for link in links],
+            group_of_device,
+            keys=[f"{key}.{direction}.trace" for key in named],
+            files=files,
+        )
+        for direction in ("downlink", "uplink")
+    )
+    throughput = None
+    if files.traces:
+        traces = tuple(files.traces)
+        throughput = ThroughputTraces(down=_columns(down, traces), up=_columns(up, traces))
     return LinkColumns(
-        downlink_bits_per_second=np.array([link.downlink for link in links])[group_of_device],
-        uplink_bits_per_second=np.array([link.uplink for link in links])[group_of_device],
+        downlink_bits_per_second=down.bits_per_second,
+        uplink_bits_per_second=up.bits_per_second,
         latency_s=np.array([link.latency for link in links])[group_of_device],
+        throughput=throughput,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """One file of traces: where its traces begin among all, and trace and share of its span of every device."""
+
+    first: int
+    rows: Integers
+    begins: Floats
+
+
+class _Files:
+    """The files of traces that links name, each read once."""
+
+    def __init__(self, num_devices: int, seed: int) -> None:
+        self.traces: list[Steps] = []
+        self._num_devices = num_devices
+        self._seed = seed
+        self._files: dict[Path, _File] = {}
+
+    def get(self, path: Path, key: str) -> _File:
+        """Return a file; `key` is what its problems are reported under."""
+        if path not in self._files:
+            number, first = len(self._files), len(self.traces)
+            self.traces += read_throughput(path, key).traces
+            rows = rows_for(
+                self._num_devices,
+                num_labels=len(self.traces) - first,
+                seed=self._seed,
+                purpose="throughput-assignment",
+                keys=(number,),
+            )
+            begins = stream(self._seed, "throughput-start", number).random(self._num_devices)
+            self._files[path] = _File(first=first, rows=rows, begins=begins)
+        return self._files[path]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """The columns of `RateColumns` before all files are read."""
+
+    trace_of_device: Integers
+    offset_s: Floats
+    scale: Floats
+    is_repeated: np.typing.NDArray[np.bool_]
+    bits_per_second: Floats
+
+
+def _rates(
+    rates: Sequence[float | RateTrace], group_of_device: Integers, *, keys: Sequence[str], files: _Files
+) -> _Rates:
+    count = len(group_of_device)
+    found = _Rates(np.full(count, -1), np.zeros(count), np.ones(count), np.zeros(count, np.bool_), np.zeros(count))
+    for group, rate in enumerate(rates):
+        members = np.flatnonzero(group_of_device == group)
+        if not isinstance(rate, RateTrace):
+            found.bits_per_second[members] = rate
+            continue
+        file = files.get(Path(rate.trace).expanduser(), keys[group])
+        traces = file.first + file.rows[members]
+        span_s = np.array([trace.span_s for trace in files.traces])
+        means = np.array([trace.total_bits for trace in files.traces]) / span_s
+        found.trace_of_device[members] = traces
+        found.scale[members] = rate.scale
+        found.is_repeated[members] = rate.repeat
+        found.bits_per_second[members] = rate.scale * means[traces]
+        if rate.start == "random":
+            found.offset_s[members] = file.begins[members] * span_s[traces]
+    return found
+
+
+def _columns(found: _Rates, traces: tuple[Steps, ...]) -> RateColumns:
+    return RateColumns(
+        traces=traces,
+        trace_of_device=found.trace_of_device,
+        offset_s=found.offset_s,
+        scale=found.scale,
+        is_repeated=found.is_repeated,
+        bits_per_second=found.bits_per_second,
     )
 
 

@@ -8,19 +8,26 @@ streams of its own: changing one never shifts another.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError
 from neulite_sim.population.availability import AvailabilityFactory
 from neulite_sim.population.catalogue import device_class
+from neulite_sim.population.individuals import read_individuals
 from neulite_sim.population.memory import ExplicitOptions, draw_memory
-from neulite_sim.population.network import group_link, link_columns
-from neulite_sim.population.table import DeviceClass, Integers, Population
+from neulite_sim.population.memory_motion import MotionFactory
+from neulite_sim.population.memory_steps import FleetMemory
+from neulite_sim.population.network import LinkColumns, group_link, link_columns
+from neulite_sim.population.own_hardware import KEY as HARDWARE_KEY
+from neulite_sim.population.own_hardware import read_hardware
+from neulite_sim.population.table import DeviceClass, Floats, Integers, Population
 from neulite_sim.registry import Choice, component
-from neulite_sim.scenario.schema import Group, PopulationSection
+from neulite_sim.scenario.schema import PopulationSection
 from neulite_sim.seeding import stream
 
 
@@ -45,46 +52,51 @@ def build_population(section: PopulationSection, seed: int) -> Population:
     Its `notes` name groups that got no device and how many devices were drawn above their usable memory.
 
     Raises:
-        ScenarioError: an unknown device, an `explicit` list of another length, or a trace that is wrong.
-        DataNotFoundError: an availability trace is not where the scenario says.
+        ScenarioError: an unknown device, an `explicit` list of another length, or a trace or table that is wrong.
+        DataNotFoundError: a trace, or a table of devices, is not where the scenario says.
     """
-    group_classes = _classes_of(section.groups)
+    group_classes = _classes_of(section)
     counts = apportion(section.devices, [group.share for group in section.groups])
     ordered = np.repeat(np.arange(len(counts)), counts)
     group_of_device = stream(seed, "population-groups").permutation(ordered)
     # Groups of the same hardware share a class; hardware that no device has is left out.
     classes = tuple(dict.fromkeys(group_classes[place] for place, count in enumerate(counts) if count))
     class_of_group = [classes.index(found) if found in classes else -1 for found in group_classes]
-    memory, memory_notes = _memory(section, classes=group_classes, group_of_device=group_of_device, seed=seed)
-    links = link_columns(
-        tuple(
-            group_link(found, population=section.link, group=group.link)
-            for found, group in zip(group_classes, section.groups, strict=True)
-        ),
-        group_of_device,
+    individuals = _individuals(section, group_of_device, seed)
+    memory, memory_notes = _memory(
+        section, classes=group_classes, group_of_device=group_of_device, individuals=individuals, seed=seed
     )
+    links = _links(section, classes=group_classes, group_of_device=group_of_device, individuals=individuals, seed=seed)
     factory: AvailabilityFactory = component("availability", section.availability.kind).build(
         section.availability.options
     )
+    motion: MotionFactory = component("memory_motion", section.memory_motion.kind).build(section.memory_motion.options)
     return Population(
         classes=classes,
         class_index=np.array(class_of_group, np.int16)[group_of_device],
-        available_memory_bytes=memory,
+        available_memory_bytes=memory.nominal_bytes,
         downlink_bits_per_second=links.downlink_bits_per_second,
         uplink_bits_per_second=links.uplink_bits_per_second,
         latency_s=links.latency_s,
         speed_jitter=section.speed_jitter,
         availability=factory(section.devices, seed),
+        throughput=links.throughput,
+        speed_factor=individuals.get("speed_factor"),
+        memory_motion=motion(memory, seed),
         notes=_empty_groups(section, counts) + memory_notes,
     )
 
 
-def _classes_of(groups: Sequence[Group]) -> tuple[DeviceClass, ...]:
+def _classes_of(section: PopulationSection) -> tuple[DeviceClass, ...]:
+    own = read_hardware(Path(section.hardware).expanduser()) if section.hardware is not None else {}
     found: list[DeviceClass] = []
     problems: list[Problem] = []
-    for place, group in enumerate(groups):
+    if own and not any(group.device in own for group in section.groups):
+        message = f"{section.hardware} holds {', '.join(own)}, but no group names any of them; name one, or remove it"
+        problems.append(Problem(key=HARDWARE_KEY, message=message))
+    for place, group in enumerate(section.groups):
         try:
-            found.append(device_class(group.device))
+            found.append(device_class(group.device, own))
         except UnknownComponentError as unknown:
             problems.append(Problem(key=f"population.groups.{place}.device", message=str(unknown)))
     if problems:
@@ -92,12 +104,68 @@ def _classes_of(groups: Sequence[Group]) -> tuple[DeviceClass, ...]:
     return tuple(found)
 
 
+def _individuals(section: PopulationSection, group_of_device: Integers, seed: int) -> dict[str, Floats]:
+    """Return per quantity of the tables of devices a column over the fleet: each device has one row of its group's.
+
+    Where a group has no table, or its table not this column, `speed_factor` is 1 and any other quantity is NaN.
+    """
+    columns: dict[str, Floats] = {}
+    for place, group in enumerate(section.groups):
+        if group.individuals is None:
+            continue
+        key = f"population.groups.{place}.individuals.path"
+        table = read_individuals(Path(group.individuals.path).expanduser(), key)
+        members = np.flatnonzero(group_of_device == place)
+        rows = table.draw(len(members), stream(seed, "individuals", place))
+        for name, values in table.columns.items():
+            missing = 1.0 if name == "speed_factor" else math.nan
+            columns.setdefault(name, np.full(section.devices, missing))[members] = values[rows]
+    return columns
+
+
+def _links(
+    section: PopulationSection,
+    *,
+    classes: Sequence[DeviceClass],
+    group_of_device: Integers,
+    individuals: Mapping[str, Floats],
+    seed: int,
+) -> LinkColumns:
+    """Return the links of the fleet; the rates of an individual stand where the scenario gives no link."""
+    keys = [
+        "population.link" if group.link is None else f"population.groups.{place}.link"
+        for place, group in enumerate(section.groups)
+    ]
+    links = [
+        group_link(found, population=section.link, group=group.link)
+        for found, group in zip(classes, section.groups, strict=True)
+    ]
+    columns = link_columns(links, group_of_device, keys=keys, seed=seed)
+    is_nominal = np.array([section.link is None and group.link is None for group in section.groups])[group_of_device]
+    for name in ("downlink_bits_per_second", "uplink_bits_per_second"):
+        if name in individuals:
+            given = np.flatnonzero(is_nominal & np.isfinite(individuals[name]))
+            getattr(columns, name)[given] = individuals[name][given]
+    return columns
+
+
 def _memory(
-    section: PopulationSection, *, classes: Sequence[DeviceClass], group_of_device: Integers, seed: int
-) -> tuple[Integers, tuple[str, ...]]:
-    """Return the available bytes of every device: the population's draw, and each group's own in place of it."""
+    section: PopulationSection,
+    *,
+    classes: Sequence[DeviceClass],
+    group_of_device: Integers,
+    individuals: Mapping[str, Floats],
+    seed: int,
+) -> tuple[FleetMemory, tuple[str, ...]]:
+    """Return the memory of every device: the population's draw, and each group's own in place of it."""
     installed = np.array([found.installed_memory_bytes for found in classes], np.int64)[group_of_device]
     usable = np.array([found.usable_memory_bytes for found in classes], np.int64)[group_of_device]
+    if "memory_bytes" in individuals:
+        own = individuals["memory_bytes"]
+        given = np.flatnonzero(np.isfinite(own))
+        # The operating system takes the same share of an individual's memory as of its class's.
+        usable[given] = np.rint(own[given] * (usable[given] / installed[given])).astype(np.int64)
+        installed[given] = np.rint(own[given]).astype(np.int64)
     memory, above = np.zeros(section.devices, np.int64), np.zeros(section.devices, np.bool_)
     draws: list[tuple[str, Choice, Integers, tuple[int, ...]]] = [
         ("population", section.available_memory, np.arange(section.devices), ())
@@ -106,7 +174,7 @@ def _memory(
         members = np.flatnonzero(group_of_device == place)
         if group.available_memory is not None and len(members):
             draws.append((f"population.groups.{place}", group.available_memory, members, (place,)))
-    owner = np.zeros(section.devices, np.int64)
+    owner = np.zeros(section.devices, np.int16)
     for number, (key, chosen, members, stream_keys) in enumerate(draws):
         rng = stream(seed, "available-memory", *stream_keys)
         try:
@@ -127,7 +195,14 @@ def _memory(
                 f"{key}.available_memory: {count} of {len(members)} devices were given more than the usable memory of "
                 f"their hardware, {act}"
             )
-    return memory, tuple(notes)
+    drawn = FleetMemory(
+        nominal_bytes=memory,
+        installed_bytes=installed,
+        usable_bytes=usable,
+        choices=tuple(chosen for _, chosen, _, _ in draws),
+        choice_index=owner,
+    )
+    return drawn, tuple(notes)
 
 
 def _empty_groups(section: PopulationSection, counts: Sequence[int]) -> tuple[str, ...]:

@@ -1,45 +1,52 @@
 """Availability read from a file: a CSV table of online intervals, one line each.
 
-    device,start_s,end_s
+    device,start_s,end_s[,period_s]
     phone-17,0,3600
     phone-17,7200,9000
     phone-20,1800,86400
+    phone-21,,
 
-`device` is any label, times are seconds of virtual time, an interval is half-open. Lines may stand in any order.
-Intervals of a device that touch are joined; ones that overlap, are empty or run backwards are refused with their line.
+`device` is any label, times are seconds of virtual time, an interval is half-open. Lines may stand in any order; one
+without times names a device that is never online. Intervals of a device that touch are joined; ones that overlap, are
+empty or run backwards are refused with their line. With `period_s` every device starts over after a period of its own.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
 import math
-import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
-from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
-from neulite_sim.population.intervals import Intervals, merged, on_grid
+from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.population.intervals import TICKS_PER_SECOND, Intervals, merged, on_grid
 from neulite_sim.population.table import Floats, Integers
+from neulite_sim.population.trace_files import Table, TraceKind, first_problems, problem, read_table
 from neulite_sim.seeding import stream
 
 HEADER = ("device", "start_s", "end_s")
-FORMAT = "a CSV file with the header device,start_s,end_s and one online interval per line"
-KEY = "population.availability.path"
-_MAX_PROBLEMS = 20
+PERIOD = "period_s"
+_SHORTEST_PERIOD_S = 1.0
+KIND = TraceKind(
+    name="availability",
+    noun="availability trace",
+    key="population.availability.path",
+    form="a CSV file with the header device,start_s,end_s and one online interval per line",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """Intervals per label, labels in the order in which the file first names them."""
+    """Intervals per label, labels in the order in which the file first names them.
+
+    `period_s` is float64 `[num_labels]` on the grid of times; None where the file gives no periods.
+    """
 
     labels: tuple[str, ...]
     intervals: Intervals
     last_end_s: float
+    period_s: Floats | None = None
 
 
 class TraceSource:
@@ -50,16 +57,61 @@ class TraceSource:
     def __init__(self, intervals: Intervals, *, length_s: float, is_repeated: bool) -> None:
         self.length_s = length_s
         self._intervals = intervals
-        none = np.empty(0)
-        offline = Intervals(offsets=np.zeros_like(intervals.offsets), start_s=none, end_s=none)
-        self._after = intervals if is_repeated else offline
+        self._after = intervals if is_repeated else _offline(intervals.num_rows)
 
     def chunk(self, index: int) -> Intervals:
         """Return when each label is online in repetition `index`, in seconds since its start."""
         return self._after if index else self._intervals
 
 
-def rows_for(num_devices: int, *, num_labels: int, seed: int) -> Integers:
+class PeriodicSource:
+    """The intervals of a trace whose labels start over each after a period of its own, or end after it.
+
+    A chunk is as long as the longest period, so that each label shows all it ever does within one chunk.
+    """
+
+    look_ahead = 1
+
+    def __init__(self, intervals: Intervals, *, period_s: Floats, is_repeated: bool) -> None:
+        self.length_s = float(period_s.max())
+        self._intervals = intervals
+        self._is_repeated = is_repeated
+        self._row_of_interval = np.repeat(np.arange(intervals.num_rows), np.diff(intervals.offsets))
+        # Whole ticks: which repetitions a chunk meets is then exact however far out it lies.
+        self._period_ticks = np.rint(period_s * TICKS_PER_SECOND).astype(np.int64)
+
+    def chunk(self, index: int) -> Intervals:
+        """Return when each label is online in chunk `index`, in seconds since its start, cut to its length."""
+        if index and not self._is_repeated:
+            return _offline(self._intervals.num_rows)
+        length = int(self._period_ticks.max())
+        begin = index * length
+        first = begin // self._period_ticks if self._is_repeated else np.zeros_like(self._period_ticks)
+        after = -(-(begin + length) // self._period_ticks) if self._is_repeated else first + 1
+        counts = (after - first)[self._row_of_interval]
+        source = np.repeat(np.arange(len(counts)), counts)
+        rows = self._row_of_interval[source]
+        number = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts) + first[rows]
+        shift_s = (number * self._period_ticks[rows] - begin) / TICKS_PER_SECOND
+        start_s = np.clip(self._intervals.start_s[source] + shift_s, 0.0, self.length_s)
+        end_s = np.clip(self._intervals.end_s[source] + shift_s, 0.0, self.length_s)
+        order = np.lexsort((start_s, rows))
+        return merged(rows[order], start_s[order], end_s[order], num_rows=self._intervals.num_rows)
+
+
+def _offline(num_rows: int) -> Intervals:
+    none = np.empty(0)
+    return Intervals(offsets=np.zeros(num_rows + 1, np.int64), start_s=none, end_s=none)
+
+
+def rows_for(
+    num_devices: int,
+    *,
+    num_labels: int,
+    seed: int,
+    purpose: str = "availability-assignment",
+    keys: tuple[int, ...] = (),
+) -> Integers:
     """Return the label of each device, int64 `[num_devices]`.
 
     With enough labels, device d takes the d-th. With fewer, every label serves equally many devices (or one more),
@@ -67,7 +119,7 @@ def rows_for(num_devices: int, *, num_labels: int, seed: int) -> Integers:
     """
     if num_devices <= num_labels:
         return np.arange(num_devices)
-    rng = stream(seed, "availability-assignment")
+    rng = stream(seed, purpose, *keys)
     return rng.permutation(rng.permutation(num_labels)[np.arange(num_devices) % num_labels])
 
 
@@ -78,55 +130,37 @@ def read_trace(path: Path) -> Trace:
         DataNotFoundError: there is no such file, or it cannot be read.
         ScenarioError: the file is not such a table; the problems name their lines.
     """
-    try:
-        with _opened(path) as file:
-            return _parse(file, str(path))
-    except FileNotFoundError:
-        raise DataNotFoundError(f"there is no availability trace at {path.resolve()}; {KEY} names {FORMAT}") from None
-    except (UnicodeDecodeError, csv.Error, EOFError, zlib.error) as unreadable:
-        raise DataNotFoundError(f"{path.resolve()} is not text ({unreadable}); {KEY} names {FORMAT}") from None
-    except OSError as failure:
-        why = failure.strerror or failure
-        raise DataNotFoundError(f"{path.resolve()} cannot be read ({why}); {KEY} names {FORMAT}") from None
-
-
-def _opened(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _parse(file: Iterable[str], name: str) -> Trace:
-    reader = csv.reader(file)
-    header = next(reader, [])
-    if tuple(cell.strip() for cell in header) != HEADER:
-        found = ",".join(header) or "nothing"
-        raise ScenarioError([_problem(name, 1, f"the header is {found!r}; write {','.join(HEADER)}")])
-    read = [(reader.line_num, cells) for cells in reader if cells]
-    whole = [(line, cells) for line, cells in read if len(cells) == len(HEADER) and cells[0].strip()]
+    table = read_table(path, KIND)
+    has_periods = table.header == (*HEADER, PERIOD)
+    if not has_periods and table.header != HEADER:
+        found = ",".join(table.header) or "nothing"
+        message = f"the header is {found!r}; write {','.join(HEADER)}"
+        raise ScenarioError([problem(KIND, path, table.header_line, message)])
     problems: list[Problem] = []
-    if len(whole) < len(read):
-        broken = [(line, cells) for line, cells in read if len(cells) != len(HEADER) or not cells[0].strip()]
-        problems += [_problem(name, line, f"{','.join(cells)!r} is not device,start_s,end_s") for line, cells in broken]
-    number_of: dict[str, int] = {}
-    rows = np.array([number_of.setdefault(cells[0].strip(), len(number_of)) for _, cells in whole], np.int64)
-    lines = np.array([line for line, _ in whole], np.int64)
-    labels = tuple(number_of)
-    texts = [cells[1] for _, cells in whole], [cells[2] for _, cells in whole]
-    start_s, end_s = (_seconds(text) for text in texts)
-    problems += _wrong_times(texts, start_s=start_s, end_s=end_s, name=name, lines=lines)
-    # Overlaps are looked for only among lines that are right by themselves.
-    right = np.isfinite(start_s) & (start_s >= 0) & (start_s < end_s) & np.isfinite(end_s)
-    kept = np.flatnonzero(right)
-    order = kept[np.lexsort((start_s[kept], rows[kept]))]
-    table = _Sorted(rows[order], start_s[order], end_s[order], lines[order])
-    problems += _overlaps(table, labels=labels, name=name)
+    lines = _lines(table, path, problems)
+    order, by_row = _right_lines(lines, path, problems)
+    period_s = _periods(lines, path, problems) if has_periods else None
     if problems:
-        raise ScenarioError(_first(problems, name))
+        raise ScenarioError(first_problems(problems, KIND, path))
     if not len(order):
-        raise ScenarioError([_problem(name, 1, f"holds no interval; expected {FORMAT}")])
-    joined = merged(table.rows, on_grid(table.start_s), on_grid(table.end_s), num_rows=len(labels))
-    return Trace(labels=labels, intervals=joined, last_end_s=float(np.max(end_s)))
+        raise ScenarioError([problem(KIND, path, table.header_line, f"holds no interval; expected {KIND.form}")])
+    joined = merged(by_row.rows, on_grid(by_row.start_s), on_grid(by_row.end_s), num_rows=len(lines.labels))
+    last_end_s = float(by_row.end_s.max())
+    return Trace(labels=lines.labels, intervals=joined, last_end_s=last_end_s, period_s=period_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lines:
+    """The lines of a table as columns; `start_s` and `end_s` are NaN where a line has no times at all."""
+
+    labels: tuple[str, ...]
+    rows: Integers
+    lines: Integers
+    texts: tuple[list[str], list[str]]
+    start_s: Floats
+    end_s: Floats
+    is_empty: np.typing.NDArray[np.bool_]
+    periods: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +171,37 @@ class _Sorted:
     lines: Integers
 
 
-def _problem(name: str, line: int, message: str) -> Problem:
-    return Problem(key=KEY, message=message, file=name, line=line)
+def _lines(table: Table, path: Path, problems: list[Problem]) -> _Lines:
+    width = len(table.header)
+    whole = [(line, cells) for line, cells in table.rows if len(cells) == width and cells[0]]
+    if len(whole) < len(table.rows):
+        broken = [(line, cells) for line, cells in table.rows if len(cells) != width or not cells[0]]
+        form = ",".join(table.header)
+        problems += [problem(KIND, path, line, f"{','.join(cells)!r} is not {form}") for line, cells in broken]
+    number_of: dict[str, int] = {}
+    rows = np.array([number_of.setdefault(cells[0], len(number_of)) for _, cells in whole], np.int64)
+    texts = [cells[1] for _, cells in whole], [cells[2] for _, cells in whole]
+    return _Lines(
+        labels=tuple(number_of),
+        rows=rows,
+        lines=np.array([line for line, _ in whole], np.int64),
+        texts=texts,
+        start_s=_seconds(texts[0]),
+        end_s=_seconds(texts[1]),
+        is_empty=np.array([not (start or end) for start, end in zip(*texts, strict=True)], np.bool_),
+        periods=[cells[3] for _, cells in whole] if width > len(HEADER) else [],
+    )
 
 
-def _first(problems: list[Problem], name: str) -> list[Problem]:
-    """Return the problems in the order of the file, and how many more there are past the first twenty."""
-    ordered = sorted(problems, key=lambda problem: problem.line or 0)
-    more = len(ordered) - _MAX_PROBLEMS
-    rest = [Problem(key=KEY, message=f"and {more} more problems", file=name)] if more > 0 else []
-    return ordered[:_MAX_PROBLEMS] + rest
+def _right_lines(found: _Lines, path: Path, problems: list[Problem]) -> tuple[Integers, _Sorted]:
+    """Return the lines with an interval, by label and start; overlaps are looked for only among right lines."""
+    problems += _wrong_times(found, path)
+    start_s, end_s = found.start_s, found.end_s
+    kept = np.flatnonzero(np.isfinite(start_s) & (start_s >= 0) & (start_s < end_s) & np.isfinite(end_s))
+    order = kept[np.lexsort((start_s[kept], found.rows[kept]))]
+    by_row = _Sorted(found.rows[order], start_s[order], end_s[order], found.lines[order])
+    problems += _overlaps(by_row, labels=found.labels, path=path)
+    return order, by_row
 
 
 def _seconds(texts: list[str]) -> Floats:
@@ -164,25 +219,43 @@ def _second(text: str) -> float:
         return math.nan
 
 
-def _wrong_times(
-    texts: tuple[list[str], list[str]], *, start_s: Floats, end_s: Floats, name: str, lines: Integers
-) -> list[Problem]:
+def _wrong_times(found: _Lines, path: Path) -> list[Problem]:
     problems: list[Problem] = []
-    for column, text, seconds in zip(HEADER[1:], texts, (start_s, end_s), strict=True):
-        for at in np.flatnonzero(~np.isfinite(seconds) | (seconds < 0)):
+    for column, text, seconds in zip(HEADER[1:], found.texts, (found.start_s, found.end_s), strict=True):
+        for at in np.flatnonzero((~np.isfinite(seconds) | (seconds < 0)) & ~found.is_empty):
             message = f"{column} {text[at]!r} is not a number of seconds from 0 up"
-            problems.append(_problem(name, int(lines[at]), message))
+            problems.append(problem(KIND, path, int(found.lines[at]), message))
+    start_s, end_s = found.start_s, found.end_s
     for at in np.flatnonzero((start_s >= 0) & (end_s >= 0) & (end_s <= start_s)):
         message = f"end_s {end_s[at]:g} is not after start_s {start_s[at]:g}; an interval has a length above 0"
-        problems.append(_problem(name, int(lines[at]), message))
+        problems.append(problem(KIND, path, int(found.lines[at]), message))
     return problems
 
 
-def _overlaps(table: _Sorted, *, labels: tuple[str, ...], name: str) -> list[Problem]:
+def _overlaps(table: _Sorted, *, labels: tuple[str, ...], path: Path) -> list[Problem]:
     same = table.rows[1:] == table.rows[:-1]
     problems: list[Problem] = []
     for at in np.flatnonzero(same & (table.start_s[1:] < table.end_s[:-1])):
         before, after = (f"{table.start_s[i]:g} to {table.end_s[i]:g}" for i in (at, at + 1))
         message = f"device {labels[table.rows[at]]!r}: {after} overlaps {before} of line {table.lines[at]}; join them"
-        problems.append(_problem(name, int(table.lines[at + 1]), message))
+        problems.append(problem(KIND, path, int(table.lines[at + 1]), message))
     return problems
+
+
+def _periods(found: _Lines, path: Path, problems: list[Problem]) -> Floats:
+    """Return the period of each label on the grid; every line of a label must give the same, not before its end."""
+    given = _seconds(found.periods)
+    of_label = np.full(len(found.labels), math.nan)
+    # Assigned backwards, so that the first line of a label has the last word.
+    of_label[found.rows[::-1]] = given[::-1]
+    for at in np.flatnonzero(~(np.isfinite(given) & (given >= _SHORTEST_PERIOD_S))):
+        message = f"period_s {found.periods[at]!r} is not a number of seconds from {_SHORTEST_PERIOD_S:g} up"
+        problems.append(problem(KIND, path, int(found.lines[at]), message))
+    for at in np.flatnonzero((given > 0) & (given != of_label[found.rows]) & (of_label[found.rows] > 0)):
+        label, first = found.labels[found.rows[at]], of_label[found.rows[at]]
+        message = f"period_s {given[at]:g} of device {label!r} is {first:g} on an earlier line; write one for all"
+        problems.append(problem(KIND, path, int(found.lines[at]), message))
+    for at in np.flatnonzero((given > 0) & (found.end_s > given)):
+        message = f"end_s {found.end_s[at]:g} lies after period_s {given[at]:g}; an interval ends within the period"
+        problems.append(problem(KIND, path, int(found.lines[at]), message))
+    return on_grid(of_label)

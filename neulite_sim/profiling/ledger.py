@@ -1,12 +1,12 @@
 """Ledger: every submodel's profile on every device of the fleet, as columns. Cost: one entry of it.
 
-Time is a roofline per operator plus a fixed overhead per operator (Williams, Waterman and Patterson, CACM 2009):
-seconds = sum over operators of max(flops / (peak * efficiency), bytes / bandwidth) + overhead.
+Time is a roofline per operator plus a fixed overhead per operator: `roofline.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from neulite_sim.population.network import transfer_s
 from neulite_sim.population.table import DeviceClass, Flags, Floats, Integers, Population
 from neulite_sim.profiling.profile import Profile
+from neulite_sim.profiling.roofline import rates_of, step_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """A profile on a device: seconds of each phase before jitter, and whether the peak fits."""
+    """A profile on a device: seconds of each phase before jitter, and whether the peak fits.
+
+    `batch_size` is the largest whose peak fits where the device may shrink its batch, the smallest where none does.
+    """
 
     submodel: str
     device: int
@@ -28,6 +32,7 @@ class Cost:
     upload_s: float
     peak_memory_bytes: int
     available_memory_bytes: int
+    batch_size: int
 
     @property
     def total_s(self) -> float:
@@ -45,10 +50,8 @@ def step_seconds(profile: Profile, device: DeviceClass, batch_share: float = 1.0
 
     FLOPs and bytes shrink with the batch, the overhead per operator does not.
     """
-    compute_s = profile.operator_flops * (batch_share / (device.peak_flops_per_second * device.efficiency))
-    memory_s = profile.operator_bytes * (batch_share / device.memory_bytes_per_second)
-    overhead_s = device.operator_overhead_s * len(profile.operator_flops)
-    return float(np.maximum(compute_s, memory_s).sum()) + overhead_s
+    columns = (profile.operator_flops, profile.operator_bytes, profile.operator_kinds)
+    return step_s(*columns, rates_of(device), batch_share)
 
 
 def merges_last_batch(num_samples: Integers, batch_size: int) -> Flags:
@@ -57,13 +60,32 @@ def merges_last_batch(num_samples: Integers, batch_size: int) -> Flags:
     return merges
 
 
+def halvings(batch_size: int, minimum: int) -> tuple[int, ...]:
+    """Return `batch_size` halved again and again, rounded down, as long as it stays at or above `minimum`."""
+    sizes = []
+    while (batch_size := batch_size // 2) >= max(minimum, 1):
+        sizes.append(batch_size)
+    return tuple(sizes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shrinking:
+    """Batch sizes below the charged one, falling; `profile_of(submodel, batch_size)` is asked only where needed."""
+
+    batch_sizes: tuple[int, ...]
+    profile_of: Callable[[str, int], Profile]
+
+
 class Ledger:
-    """Costs of a method's submodels on a population, computed once per submodel and device class.
+    """Costs of a method's submodels on a population, computed once per submodel, batch size and device class.
 
     `num_samples[d]` is what device d is charged for: its own samples, or the workload's `samples_per_device`.
     `owns_data[d]` says whether d owns any sample (by default: is charged for any); only who does is ever offered work.
     `merged_profiles` are those at one sample more than the batch size: a device whose last batch would hold one
     sample merges it into the batch before, and needs the memory of that.
+
+    With `shrinking` each device trains a submodel with the largest batch whose peak its memory holds. A ledger counts
+    with the nominal memory of the population; `at` returns it for a moment where memory moves.
     """
 
     def __init__(
@@ -75,19 +97,55 @@ class Ledger:
         epochs: int,
         owns_data: Flags | None = None,
         merged_profiles: Mapping[str, Profile] | None = None,
+        shrinking: Shrinking | None = None,
     ) -> None:
         self.profiles = dict(profiles)
         self.population = population
         self.num_samples = num_samples
         self.epochs = epochs
         self.owns_data: Flags = num_samples > 0 if owns_data is None else owns_data
-        self._merged_profiles = dict(merged_profiles or {})
+        self.available_memory_bytes = population.available_memory_bytes
+        self._shrinking = shrinking
         batch_size = next(iter(self.profiles.values())).batch_size
-        self._merges = merges_last_batch(num_samples, batch_size)
-        assert not self._merges.any() or self._merged_profiles.keys() == self.profiles.keys()
-        self._compute_s = {name: self._compute_column(item) for name, item in self.profiles.items()}
+        self.batch_sizes = (batch_size, *(shrinking.batch_sizes if shrinking else ()))
+        """The batch sizes that devices train with, falling."""
+        merged = merged_profiles or {}
+        self._by_size = {(name, batch_size): item for name, item in self.profiles.items()}
+        self._by_size |= {(name, batch_size + 1): item for name, item in merged.items()}
+        self._merges = {size: merges_last_batch(num_samples, size) for size in self.batch_sizes}
+        assert not self._merges[batch_size].any() or merged.keys() == self.profiles.keys()
+        self._compute_s: dict[tuple[str, int], Floats] = {}
+        self._total_s: dict[str, Floats] = {}
+        self._rungs: dict[str, NDArray[np.int8]] = {}
+        self._able: dict[str, Flags] = {}
 
-    def _compute_column(self, profile: Profile) -> Floats:
+    def at(self, at_s: float, round_number: int) -> Ledger:
+        """Return the same ledger with the available memory of a moment; itself where memory never changes.
+
+        `fits_somebody` and `participation_rate` go on counting with the nominal memory.
+        """
+        if self.population.memory_motion is None:
+            return self
+        moment = copy.copy(self)
+        moment.available_memory_bytes = self.population.memory_motion.available_bytes(at_s, round_number)
+        moment._rungs, moment._able = {}, {}
+        return moment
+
+    def _profile(self, submodel: str, batch_size: int) -> Profile:
+        at = submodel, batch_size
+        if at not in self._by_size:
+            assert self._shrinking is not None, f"no profile of {submodel} at batch {batch_size}"
+            self._by_size[at] = self._shrinking.profile_of(submodel, batch_size)
+        return self._by_size[at]
+
+    def _compute_column(self, submodel: str, batch_size: int) -> Floats:
+        """Return seconds of local training of every device, all at one batch size."""
+        at = submodel, batch_size
+        if at not in self._compute_s:
+            self._compute_s[at] = self._computed_column(self._profile(submodel, batch_size))
+        return self._compute_s[at]
+
+    def _computed_column(self, profile: Profile) -> Floats:
         whole_batches, rest = np.divmod(self.num_samples, profile.batch_size)
         seconds = np.zeros(self.population.num_devices)
         for index, device in enumerate(self.population.classes):
@@ -98,28 +156,73 @@ class Ledger:
             rests, positions = np.unique(rest[members], return_inverse=True)
             rest_step_s = [step_seconds(profile, device, r / profile.batch_size) if r else 0.0 for r in rests]
             seconds[members] = whole_batches[members] * whole_step_s + np.array(rest_step_s)[positions]
-        return seconds * self.epochs
+        speed = self.population.speed_factor
+        return seconds * self.epochs / (1.0 if speed is None else speed)
 
-    def peak_memory_bytes(self, submodel: str) -> Integers:
-        """Return the predicted peak of every device; it differs only where a last batch is merged."""
-        peak = np.full(self.population.num_devices, self.profiles[submodel].peak_memory_bytes, dtype=np.int64)
-        if self._merges.any():
-            peak[self._merges] = self._merged_profiles[submodel].peak_memory_bytes
+    def _peak_at(self, submodel: str, batch_size: int, devices: Integers | None = None) -> Integers:
+        """Return the predicted peak of `devices`, all by default, at a batch size; a merged last batch needs more."""
+        one = self._profile(submodel, batch_size).peak_memory_bytes
+        merges = self._merges[batch_size] if devices is None else self._merges[batch_size][devices]
+        peak = np.full(len(merges), one, dtype=np.int64)
+        if merges.any():
+            peak[merges] = self._profile(submodel, batch_size + 1).peak_memory_bytes
         return peak
 
+    def _peak_of(self, submodel: str, devices: Integers | None) -> Integers:
+        """Return the predicted peak of `devices`, all where it is None, each at its batch size."""
+        if len(self.batch_sizes) == 1:
+            return self._peak_at(submodel, self.batch_sizes[0], devices)
+        rungs = self._rung(submodel) if devices is None else self._rung(submodel)[devices]
+        peak = np.zeros(len(rungs), dtype=np.int64)
+        for rung in np.unique(rungs):
+            members = rungs == rung
+            peak[members] = self._peak_at(submodel, self.batch_sizes[rung], devices)[members]
+        return peak
+
+    def _rung(self, submodel: str) -> NDArray[np.int8]:
+        """Return for every device which of `batch_sizes` it trains with: the first that fits, else the last."""
+        if submodel not in self._rungs:
+            rungs = np.zeros(self.population.num_devices, np.int8)
+            for rung, batch_size in enumerate(self.batch_sizes[:-1]):
+                short = (rungs == rung) & (self.available_memory_bytes < self._peak_at(submodel, batch_size))
+                if not short.any():
+                    break
+                rungs[short] = rung + 1
+            self._rungs[submodel] = rungs
+        return self._rungs[submodel]
+
+    def batch_size(self, submodel: str) -> Integers:
+        """Return the batch size of every device: the largest whose peak fits, the smallest where none does."""
+        return np.array(self.batch_sizes, dtype=np.int64)[self._rung(submodel)]
+
+    def peak_memory_bytes(self, submodel: str) -> Integers:
+        """Return the predicted peak of every device, at its batch size."""
+        return self._peak_of(submodel, None)
+
     def fits(self, submodel: str) -> Flags:
-        """Return for every device whether its available memory holds the submodel's predicted peak."""
-        enough: Flags = self.population.available_memory_bytes >= self.peak_memory_bytes(submodel)
-        return enough
+        """Return for every device whether its available memory holds the predicted peak at its batch size."""
+        if submodel not in self._able:
+            self._able[submodel] = self.available_memory_bytes >= self._peak_of(submodel, None)
+            self._able[submodel].flags.writeable = False
+        return self._able[submodel]
 
     def fits_somebody(self, submodel: str) -> bool:
-        """Return whether the submodel fits any device that owns data."""
-        return bool((self.fits(submodel) & self.owns_data).any())
+        """Return whether the submodel fits the nominal memory of any device that owns data, at any batch size."""
+        memory = self.population.available_memory_bytes
+        return any(bool((self.owns_data & (memory >= self._peak_at(submodel, s))).any()) for s in self.batch_sizes)
+
+    def smallest_profile(self, submodel: str) -> Profile:
+        """Return the profile at the smallest batch that a device may train with."""
+        return self._profile(submodel, self.batch_sizes[-1])
 
     def shortfall_bytes(self, submodel: str) -> Integers:
         """Return for every device how many bytes are missing, zero where the submodel fits."""
-        missing: Integers = self.peak_memory_bytes(submodel) - self.population.available_memory_bytes
+        missing: Integers = self.peak_memory_bytes(submodel) - self.available_memory_bytes
         return np.maximum(missing, 0)
+
+    def shortfall_bytes_of(self, submodel: str, devices: Integers) -> Integers:
+        """Return the same for some devices, without the work for the others."""
+        return np.maximum(self._peak_of(submodel, devices) - self.available_memory_bytes[devices], 0)
 
     def download_s(self, submodel: str, devices: Integers) -> Floats:
         """Return seconds in which each device receives the submodel."""
@@ -133,26 +236,74 @@ class Ledger:
         return np.asarray(transfer_s(num_bytes, rates[devices], self.population.latency_s[devices]))
 
     def compute_s(self, submodel: str, devices: Integers) -> Floats:
-        """Return seconds of local training of each device, before jitter."""
-        return self._compute_s[submodel][devices]
+        """Return seconds of local training of each device at its batch size, before jitter."""
+        if len(self.batch_sizes) == 1:
+            return self._compute_column(submodel, self.batch_sizes[0])[devices]
+        rungs = self._rung(submodel)[devices]
+        seconds = np.zeros(len(devices))
+        for rung in np.unique(rungs):
+            members = rungs == rung
+            seconds[members] = self._compute_column(submodel, self.batch_sizes[rung])[devices[members]]
+        return seconds
 
     def total_s(self, submodel: str, devices: Integers) -> Floats:
         """Return seconds from dispatch to arrival of each device, before jitter."""
+        if len(self.batch_sizes) > 1:
+            return self._added_s(submodel, devices)
+        if submodel not in self._total_s:
+            self._total_s[submodel] = self._added_s(submodel, np.arange(self.population.num_devices))
+        return self._total_s[submodel][devices]
+
+    def _added_s(self, submodel: str, devices: Integers) -> Floats:
         return self.download_s(submodel, devices) + self.compute_s(submodel, devices) + self.upload_s(submodel, devices)
 
     def cost(self, submodel: str, device: int) -> Cost:
         """Return the cost of one submodel on one device."""
         one: NDArray[np.int64] = np.array([device])
-        profiles = self._merged_profiles if self._merges[device] else self.profiles
-        return Cost(
-            submodel=submodel,
-            device=device,
-            download_s=float(self.download_s(submodel, one)[0]),
-            compute_s=float(self.compute_s(submodel, one)[0]),
-            upload_s=float(self.upload_s(submodel, one)[0]),
-            peak_memory_bytes=profiles[submodel].peak_memory_bytes,
-            available_memory_bytes=int(self.population.available_memory_bytes[device]),
+        return self._costs(submodel, one, self.available_memory_bytes[one])[0]
+
+    def cost_at(self, submodel: str, device: int, at_s: float, round_number: int) -> Cost:
+        """Return the cost with the memory of a moment, without the work for other devices that `at` may take."""
+        return self.costs_at([submodel], np.array([device]), at_s, round_number)[0]
+
+    def costs_at(self, submodels: Sequence[str], devices: Integers, at_s: float, round_number: int) -> list[Cost]:
+        """Return the cost of `submodels[i]` on `devices[i]` with the memory of a moment, for all at once."""
+        motion = self.population.memory_motion
+        available = (
+            self.available_memory_bytes[devices]
+            if motion is None
+            else motion.available_bytes_of(devices, at_s, round_number)
         )
+        costs: dict[int, Cost] = {}
+        for submodel in dict.fromkeys(submodels):
+            members = np.flatnonzero([wanted == submodel for wanted in submodels])
+            found = self._costs(submodel, devices[members], available[members])
+            costs.update(zip(members.tolist(), found, strict=True))
+        return [costs[place] for place in range(len(devices))]
+
+    def _costs(self, submodel: str, devices: Integers, available_bytes: Integers) -> list[Cost]:
+        download_s = self.download_s(submodel, devices).tolist()
+        upload_s = self.upload_s(submodel, devices).tolist()
+        costs = []
+        for place, (device, available) in enumerate(zip(devices.tolist(), available_bytes.tolist(), strict=True)):
+            for batch_size in self.batch_sizes:
+                charged_size = batch_size + 1 if self._merges[batch_size][device] else batch_size
+                peak_bytes = self._profile(submodel, charged_size).peak_memory_bytes
+                if peak_bytes <= available:
+                    break
+            costs.append(
+                Cost(
+                    submodel=submodel,
+                    device=device,
+                    download_s=download_s[place],
+                    compute_s=float(self._compute_column(submodel, batch_size)[device]),
+                    upload_s=upload_s[place],
+                    peak_memory_bytes=peak_bytes,
+                    available_memory_bytes=available,
+                    batch_size=batch_size,
+                )
+            )
+        return costs
 
     def participation_rate(self, submodels: tuple[str, ...]) -> float:
         """Return the share of devices that fit at least one of `submodels`, in [0, 1]."""

@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from neulite_sim.models.optimizer import make_optimizer
+from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper, micro_batch_sizes
 from neulite_sim.models.trainee import LAYOUT, Trainee, lay_out
-from neulite_sim.profiling.tracer import MemoryBytes, OperatorCost, StepTracer, trace_steps
-from neulite_sim.scenario.schema import Training
+from neulite_sim.profiling.roofline import Kinds
+from neulite_sim.profiling.tracer import MemoryBytes, OperatorCost, trace
+from neulite_sim.scenario.schema import CachingAllocator, NoAllocator, Training
+
+NO_ALLOCATOR = NoAllocator()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +26,10 @@ class Profile:
     """Cost of training one submodel at one batch size.
 
     `memory` is split at the moment of the peak. `operator_flops[i]` and `operator_bytes[i]` belong to the i-th
-    operator of a step. Bytes down and up are what travels per flight; a parameter's size is asked of its dtype.
+    operator of an optimizer step: all micro-batches, what checkpointing computes again, gradient clipping and the
+    optimizer. Bytes down and up are what travels per flight; a parameter's size is asked of its dtype.
+    `micro_batch_sizes` adds up to `batch_size`. `allocator_bytes` is the highest total of rounded blocks and the
+    framework's context, None where no allocator is modelled.
     """
 
     submodel: str
@@ -34,11 +41,20 @@ class Profile:
     operator_bytes: NDArray[np.float64]
     bytes_down: int
     bytes_up: int
+    operator_kinds: Kinds | None = None
+    """`OperatorKind` of each operator; all `OTHER` where it is None."""
+    micro_batch_sizes: tuple[int, ...] = ()
+    allocator_bytes: int | None = None
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Highest total of live tensor bytes during a training step."""
+        return self.memory.total
 
     @property
     def peak_memory_bytes(self) -> int:
-        """Highest total of live tensor bytes during a training step."""
-        return self.memory.total
+        """What is compared with the memory of devices: `allocator_bytes` where modelled, else `tensor_bytes`."""
+        return self.tensor_bytes if self.allocator_bytes is None else self.allocator_bytes
 
     @property
     def flops_per_step(self) -> int:
@@ -53,14 +69,27 @@ def profile(
     input_shape: tuple[int, int, int],
     batch_size: int,
     training: Training,
+    allocator: NoAllocator | CachingAllocator = NO_ALLOCATOR,
 ) -> Profile:
     """Return the predicted cost of a submodel: two training steps on fake tensors, no memory, no arithmetic.
 
-    `build` makes the trainee; it is called under a fake mode and must not read the values of tensors.
+    `build` makes the trainee; it is called under a fake mode and must not read the values of tensors. With an
+    `allocator` the profile also says, and is compared with devices by, what that allocator would hold.
+
+    Raises:
+        ScenarioError: checkpointing is asked for and the trainee applies none of its blocks with `Trainee.through`.
     """
     with FakeTensorMode():
         trainee = build()
-        tracer = _trace(trainee, input_shape, batch_size, training)
+        stepper, batch = ready(trainee, input_shape, batch_size, training)
+        round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
+        tracer = trace(trainee, stepper.optimizer, stepper.step, batch, round_bytes=round_bytes)
+    if training.checkpointing and not trainee.num_blocks_applied:
+        message = (
+            f"true has no effect on {submodel}: its trainee applies no block with Trainee.through; set it to false, or "
+            "use another method"
+        )
+        raise ScenarioError([Problem(key="training.checkpointing", message=message)])
     sent = set(trainee.upload_names())
     travelling = dict(trainee.travelling())
     return Profile(
@@ -71,30 +100,33 @@ def profile(
         memory=tracer.peak,
         operator_flops=_column(tracer.operators, "flops"),
         operator_bytes=_column(tracer.operators, "bytes_moved"),
+        operator_kinds=_column(tracer.operators, "kind").astype(np.int8),
         bytes_down=sum(map(_num_bytes, travelling.values())),
         bytes_up=sum(_num_bytes(tensor) for name, tensor in travelling.items() if name in sent),
+        micro_batch_sizes=tuple(micro_batch_sizes(batch_size, training.micro_batch_size)),
+        allocator_bytes=(
+            tracer.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else None
+        ),
     )
 
 
-def audit(
-    build: Callable[[], Trainee],
-    *,
+def ready(
+    trainee: Trainee,
     input_shape: tuple[int, int, int],
     batch_size: int,
     training: Training,
-) -> MemoryBytes:
-    """Return the tracked peak of the same two steps on real tensors: what `profile` predicted, measured."""
-    return _trace(build(), input_shape, batch_size, training).peak
-
-
-def _trace(trainee: Trainee, input_shape: tuple[int, int, int], batch_size: int, training: Training) -> StepTracer:
+    *,
+    loss_scale: float = FIRST_LOSS_SCALE,
+) -> tuple[Stepper, tuple[Tensor, Tensor]]:
+    """Return what takes the trainee's steps, and a batch of noise on the trainee's device for it to step on."""
     lay_out(trainee)
     trainee.prepare()
-    optimizer = make_optimizer(trainee.parameters(), training, training.learning_rate)
-    images = torch.randn(batch_size, *input_shape).contiguous(memory_format=LAYOUT)
+    stepper = Stepper(trainee, training, learning_rate=training.learning_rate, loss_scale=loss_scale)
+    device = next(trainee.parameters()).device
+    images = torch.randn(batch_size, *input_shape, device=device).contiguous(memory_format=LAYOUT)
     # Labels of one class would make the curriculum term vanish; two classes are valid for any problem.
-    labels = torch.arange(batch_size) % 2
-    return trace_steps(trainee, optimizer, lambda x, y: trainee.loss(x, y)[0], (images, labels))
+    labels = torch.arange(batch_size, device=device) % 2
+    return stepper, (images, labels)
 
 
 def _column(operators: list[OperatorCost], name: str) -> NDArray[np.float64]:

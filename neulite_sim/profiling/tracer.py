@@ -15,12 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+
+from neulite_sim.profiling.arithmetic import flops_of, kind_of
+from neulite_sim.profiling.roofline import OperatorKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +50,23 @@ class OperatorCost:
     name: str
     flops: int
     bytes_moved: int
+    kind: OperatorKind = OperatorKind.OTHER
+    live_bytes: int = 0
+    """Total of live tensor bytes right after it."""
 
 
 class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Dispatch mode that keeps the live bytes per category, the split at their peak, and the operators.
 
     Tensors that exist before the mode sees them are told with `mark`; whatever an operator makes is `temporaries`
-    until something marks it otherwise.
+    until something marks it otherwise. `round_bytes` is what an allocator rounds each storage up to a multiple of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, round_bytes: int = 1) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._live: dict[int, tuple[weakref.ref[Any], int, str]] = {}
+        self._round_bytes = round_bytes
+        self._rounded = 0
         self._bytes = dict.fromkeys((category.name for category in fields(MemoryBytes)), 0)
         self.reset()
 
@@ -67,12 +75,18 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._total = sum(self._bytes.values())
         self._peak_total = self._total
         self._peak = dict(self._bytes)
+        self._rounded_peak = self._rounded
         self.operators: list[OperatorCost] = []
 
     @property
     def peak(self) -> MemoryBytes:
         """The split of the live bytes at the moment of their highest total since `reset`."""
         return MemoryBytes(**self._peak)
+
+    @property
+    def rounded_peak_bytes(self) -> int:
+        """The highest total of live storages since `reset`, each rounded up to a multiple of `round_bytes`."""
+        return self._rounded_peak
 
     @property
     def live(self) -> MemoryBytes:
@@ -104,6 +118,9 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._add(category, -num_bytes)
 
     def _add(self, category: str, num_bytes: int) -> None:
+        block_bytes = -(-abs(num_bytes) // self._round_bytes) * self._round_bytes
+        self._rounded += block_bytes if num_bytes > 0 else -block_bytes
+        self._rounded_peak = max(self._rounded_peak, self._rounded)
         self._bytes[category] += num_bytes
         self._total += num_bytes
         if self._total > self._peak_total:
@@ -120,6 +137,9 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run one operator and take note of what it made and moved."""
         kwargs = dict(kwargs or {})
         result = func(*args, **kwargs)
+        if func is torch.ops.aten.detach.default and args[0].requires_grad and _is_in_backward():
+            # So a checkpointed block that is computed again saves its activations; gradients require no gradient.
+            self._save(result)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         for output in outputs:
             self._note(output, "temporaries", moves=False)
@@ -132,23 +152,33 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> None:
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         moved = sum(tensor.numel() * tensor.element_size() for tensor in (*inputs, *outputs))
-        count = flop_registry.get(func._overloadpacket)
-        flops = int(count(*args, **kwargs, out_val=result)) if count is not None else 0
+        flops = flops_of(func, args, kwargs, result)
         if moved or flops:
-            self.operators.append(OperatorCost(name=func._overloadpacket.__name__, flops=flops, bytes_moved=moved))
+            name = func._overloadpacket.__name__
+            kind, live_bytes = kind_of(func, args), self._total
+            self.operators.append(
+                OperatorCost(name=name, flops=flops, bytes_moved=moved, kind=kind, live_bytes=live_bytes)
+            )
+
+    def _save(self, tensor: Tensor) -> None:
+        known = self._live.get(tensor.untyped_storage()._cdata)
+        if known is not None and known[2] == "temporaries":
+            self._note(tensor, "activations", moves=True)
 
     @contextmanager
     def saving(self) -> Iterator[None]:
         """Within, what autograd saves for the backward pass is marked as activations, unless it is something else."""
 
         def pack(tensor: Tensor) -> Tensor:
-            known = self._live.get(tensor.untyped_storage()._cdata)
-            if known is not None and known[2] == "temporaries":
-                self._note(tensor, "activations", moves=True)
+            self._save(tensor)
             return tensor
 
         with saved_tensors_hooks(pack, lambda tensor: tensor):
             yield
+
+
+def _is_in_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1
 
 
 def _is_view(func: Any) -> bool:
@@ -163,13 +193,30 @@ def trace_steps(
     loss: Callable[[Tensor, Tensor], Tensor],
     batch: tuple[Tensor, Tensor],
 ) -> StepTracer:
-    """Run two training steps and return the tracer as it stands after the second.
+    """Return what `trace` does of plain steps: one forward pass, loss and backward pass, then the optimizer."""
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        loss(images, labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return trace(module, optimizer, step, batch)
+
+
+def trace(
+    module: nn.Module,
+    optimizer: Optimizer,
+    step: Callable[[Tensor, Tensor], None],
+    batch: tuple[Tensor, Tensor],
+    *,
+    round_bytes: int = 1,
+) -> StepTracer:
+    """Take two training steps and return the tracer as it stands after the second.
 
     The first step makes the optimizer's state; peak and operators are those of the second, from before its forward
-    pass until after its optimizer step. Gradients are freed before each forward pass. Call it under
-    `FakeTensorMode` with a fake module and batch to predict, or plainly to audit.
+    pass until after its optimizer step. Gradients are freed before each step. Call it under `FakeTensorMode` with a
+    fake module and batch to predict, or plainly to audit.
     """
-    tracer = StepTracer()
+    tracer = StepTracer(round_bytes=round_bytes)
     hooks = [
         parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
             lambda leaf: tracer.mark([leaf.grad], "gradients")
@@ -184,10 +231,7 @@ def trace_steps(
             optimizer.zero_grad(set_to_none=True)
             tracer.reset()
             with tracer.saving():
-                value = loss(*batch)
-            value.backward()  # type: ignore[no-untyped-call]
-            del value
-            optimizer.step()
+                step(*batch)
             tracer.mark(
                 (item for state in optimizer.state.values() for item in state.values() if isinstance(item, Tensor)),
                 "optimizer",

@@ -34,6 +34,7 @@ class Board:
         self.num_notices = 0
         self.num_rounds = 0
         self.num_tests = 0
+        self.wall_before_s = 0.0
         self.curve = Curve()
         self.last_accuracy: float | None = None
         self.best_accuracy: float | None = None
@@ -59,6 +60,10 @@ class Board:
         self.rounds.append(row)
         # Counted from either zero or one, and a resumed run does not begin at the first.
         self.num_rounds = max(self.num_rounds + 1, row.round)
+        if self.replays_until:
+            # Rounds from the journal are no pace; the last of them is where the training goes on from.
+            self.wall_before_s = row.wall_time_s
+            self._pace.clear()
         self._pace.append((self.wall_s, self.num_rounds, row.virtual_time_s))
         if row.test_accuracy is None:
             return
@@ -67,6 +72,16 @@ class Board:
         self.best_accuracy = max(row.test_accuracy, self.best_accuracy or 0.0)
         self.curve.add(row.test_accuracy)
         self._slope.append((row.virtual_time_s, row.test_accuracy))
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the latest rounds came from the journal of a resumed run, and the next one will too."""
+        return self.started is not None and self.num_rounds < self.started.replays_until
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether updates were late: flights of earlier rounds are still in the air when a round ends."""
+        return any(row.staleness_mean for row in self.rounds)
 
     @property
     def wall_s(self) -> float:

@@ -39,17 +39,24 @@ def comparison_tables(lines: Sequence[Line], *, notes: Sequence[str] = (), width
     The first has the title, the last what has to be said about the runs, and `notes`.
     """
     name, *columns = _columns(lines)
-    blocks = list(_blocks(name, columns, width))
     num_runs = sum(len(line.runs) for line in lines)
     title = f"{num_runs} run{'' if num_runs == 1 else 's'}{_constant(lines, 'selection', ', {} selection')}"
     said = [*_legend(lines, columns), *notes, *notes_of(lines)]
+    return tables_of([name, *columns], title=title, notes=said, width=width)
+
+
+def tables_of(
+    columns: Sequence[Column], *, title: str, notes: Sequence[str] = (), width: int | None = None
+) -> list[TextTable]:
+    """Return columns as one table, or as several below each other, each with the first column, that fit `width`."""
+    blocks = list(_blocks(columns[0], columns[1:], width))
     return [
         TextTable(
             title=title if place == 0 else "",
             headers=tuple(column.head for column in block),
             rows=tuple(zip(*(column.cells for column in block), strict=True)),
             numeric=frozenset(column.head for column in block if column.is_numeric),
-            notes=tuple(said) if place == len(blocks) - 1 else (),
+            notes=tuple(notes) if place == len(blocks) - 1 else (),
         )
         for place, block in enumerate(blocks)
     ]

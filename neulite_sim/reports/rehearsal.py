@@ -22,10 +22,11 @@ def started(rounds: int = 400) -> RunStarted:
     """Return the start of the made-up run: NeuLite on a hundred devices between 240 and 900 MB."""
     budgets = tuple(240_000_000 + 660_000_000 * (device * 37 % _DEVICES) // _DEVICES for device in range(_DEVICES))
     return RunStarted(
-        name="rehearsal", seed=42, method="neulite", selection="uniform", backend="ray",
+        name="rehearsal", seed=42, method="neulite", selection="uniform", protocol="synchronous", backend="ray",
         num_devices=_DEVICES, max_rounds=rounds, max_virtual_time_s=48 * 3600.0, targets=(0.5, 0.6, 0.7, 0.8, 0.9),
         stop_accuracy=0.85, thresholds=THRESHOLDS, available_memory_bytes=budgets,
         participation_rate=1.0, proxy=PROXY, run_dir="runs/rehearsal-42",
+        replays_until=0,
     )  # fmt: skip
 
 
@@ -50,11 +51,12 @@ def events(rounds: int = 400) -> Iterator[Event]:
         dropped = int(number % 11 == 0)
         yield RoundRow(
             round=number, virtual_time_s=clock_s, stage=stage, online=online, offered=online - denied // 2,
-            selected=_PER_ROUND, arrived=_PER_ROUND - dropped, dropped=dropped, denied=denied,
+            selected=_PER_ROUND, arrived=_PER_ROUND - dropped, dropped=dropped, discarded=0, denied=denied,
+            staleness_mean=0.0,
             train_loss=2.3 * math.exp(-number / 120) + 0.2, test_loss=None,
             test_accuracy=min(max(accuracy, 0.0), 1.0) if number % 4 == 0 else None, learning_rate=0.01,
             bytes_down=45_000_000 * _PER_ROUND, bytes_up=12_000_000 * _PER_ROUND, peak_memory_bytes=needed,
-            skipped_terms=0, wall_time_s=0.4,
+            skipped_terms=0, workers_replaced=0, wall_time_s=0.4,
         )  # fmt: skip
         if number % 90 == 20:
             yield Notice(message=f"round {number}: a training actor stopped and was replaced")

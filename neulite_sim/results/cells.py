@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, Row
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row
 
 FILES: Mapping[type[Row], str] = {RoundRow: "rounds.csv", FlightRow: "flights.csv", DenialRow: "denials.csv"}
+"""The tables of every run."""
+OPTIONAL_FILES: Mapping[type[Row], str] = {DiagnosticRow: "diagnostics.csv"}
+"""Tables that begin with their first row, and are not there without one."""
 _CASTS: Mapping[type, Callable[[Any], Any]] = {int: operator.index, float: float, str: str}
 
 
@@ -40,13 +43,18 @@ def column_types(kind: type[Row]) -> Mapping[str, tuple[type, bool]]:
     return found
 
 
-_TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {kind: column_types(kind) for kind in FILES}
+_TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {
+    kind: column_types(kind) for kind in (*FILES, *OPTIONAL_FILES)
+}
+_CAST_OF: Mapping[type[Row], Mapping[str, Callable[[Any], Any]]] = {
+    kind: {name: _CASTS[cast] for name, (cast, _) in columns.items()} for kind, columns in _TYPES.items()
+}
 
 
 def plain(kind: type[Row], cells: Mapping[str, Any]) -> dict[str, Any]:
     """Return `cells` with each value as the int, float, str or None that its column says."""
-    casts = _TYPES[kind]
-    return {name: None if value is None else _CASTS[casts[name][0]](value) for name, value in cells.items()}
+    casts = _CAST_OF[kind]
+    return {name: None if value is None else casts[name](value) for name, value in cells.items()}
 
 
 def texts(kind: type[Row], cells: Mapping[str, Any]) -> list[str]:
@@ -84,8 +92,9 @@ def scan_rows(path: Path | str, kind: type[Row]) -> Iterator[dict[str, Any]]:
         header = next(records, [])
         missing = [name for name in _TYPES[kind] if name not in header]
         if missing:
+            expected = FILES.get(kind) or OPTIONAL_FILES[kind]
             raise DataNotFoundError(
-                f"{path}: has no column {', '.join(missing)}; it is no {FILES[kind]}, or of another version"
+                f"{path}: has no column {', '.join(missing)}; it is no {expected}, or of another version"
             )
         places = {name: header.index(name) for name in _TYPES[kind]}
         for record in records:

@@ -18,18 +18,29 @@ from neulite_sim.results.cells import FILES, plain
 from neulite_sim.results.rows import Row, columns, repeatable
 
 
+# Kept, because `json.dumps` with separators makes a new one for every row.
+_AS_JSON = json.JSONEncoder(separators=(",", ":"))
+
+
 def _line(content: object) -> bytes:
-    return json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
+    return _AS_JSON.encode(content).encode("ascii") + b"\n"
+
+
+def _begun(kind: type[Row]) -> hashlib._Hash:
+    return hashlib.sha256(_line([kind.__name__, *columns(kind)]))
 
 
 class Digest:
     """Running hashes of a run's rows, in constant memory."""
 
     def __init__(self) -> None:
-        self._hashes = {kind: hashlib.sha256(_line([kind.__name__, *columns(kind)])) for kind in FILES}
+        self._hashes = {kind: _begun(kind) for kind in FILES}
 
     def add(self, row: Row) -> None:
         """Take in one row; its wall-clock columns do not count."""
+        if type(row) not in self._hashes:
+            # Tables that not every run has: runs without them keep their digests.
+            self._hashes[type(row)] = _begun(type(row))
         self._hashes[type(row)].update(_line(list(plain(type(row), repeatable(row)).values())))
 
     def hexdigest(self, weights: Mapping[str, Tensor]) -> str:

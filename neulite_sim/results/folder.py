@@ -1,4 +1,4 @@
-"""The folder of one run: rows as they happen, then the summary, the final model and `COMPLETE`.
+"""The folder of one run: rows and timeline as they happen, then the summary, the final model and `COMPLETE`.
 
 Rows are appended whole and at the latest with each round, so that a killed run leaves readable files, and nothing
 of a row stays in memory. `COMPLETE` is written last; where it is absent, the run was cut off.
@@ -6,12 +6,14 @@ of a row stays in memory. `COMPLETE` is written last; where it is absent, the ru
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,15 +23,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from neulite_sim.errors import OutputError
-from neulite_sim.results.cells import FILES, texts
+from neulite_sim.results.cells import FILES, OPTIONAL_FILES, texts
 from neulite_sim.results.contract import Sink
 from neulite_sim.results.rows import RoundRow, Row, as_dict, columns
+from neulite_sim.results.trace_events import TimelineFile
 
 SCENARIO = "scenario.yaml"
 PROVENANCE = "provenance.json"
 SUMMARY = "summary.json"
 MODEL = "model.safetensors"
 COMPLETE = "COMPLETE"
+JOURNAL = "journal"
+CHECKPOINT = "checkpoint"
+TIMELINE = "timeline.json.gz"
 RUNS = Path("runs")
 
 _HELD_CHARACTERS = 1 << 16
@@ -40,6 +46,14 @@ def _refusal(path: Path, what: str, error: Exception) -> OutputError:
     return OutputError(
         f"{path}: cannot {what}: {reason}; make room or rights there, or choose another place with --out"
     )
+
+
+@contextlib.contextmanager
+def _refusing(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _refusal(path, what, error) from error
 
 
 def write_whole(path: Path, content: str) -> None:
@@ -128,6 +142,7 @@ class RunFolder(Sink):
         self.path = path
         self._made = made
         self._tables: dict[type[Row], _Table] = {}
+        self._timeline: TimelineFile | None = None
 
     @classmethod
     def create(
@@ -151,10 +166,30 @@ class RunFolder(Sink):
             write_whole(folder.path / PROVENANCE, as_json(provenance))
             for kind, file in FILES.items():
                 folder._tables[kind] = _Table(folder.path / file, kind)
+            folder._begin_timeline()
             folder.flush()
         except BaseException:
             folder.discard()
             raise
+        return folder
+
+    @classmethod
+    def reopen(cls, path: Path) -> Self:
+        """Return the folder of a run that was cut off, its tables begun anew: a replay writes every row again.
+
+        Raises:
+            OutputError: the folder is gone, or cannot be written.
+        """
+        if not path.is_dir():
+            raise OutputError(f"{path}: there is no such folder any more; name the folder of a run")
+        folder = cls(path, ())
+        for file in OPTIONAL_FILES.values():
+            _remove(path / file)
+        for kind, file in FILES.items():
+            _remove(path / file)
+            folder._tables[kind] = _Table(path / file, kind)
+        folder._begin_timeline()
+        folder.flush()
         return folder
 
     def write(self, row: Row) -> None:
@@ -163,7 +198,12 @@ class RunFolder(Sink):
         Raises:
             OutputError: a file cannot be written any more (a full disk); names it and the reason.
         """
+        if type(row) in OPTIONAL_FILES and type(row) not in self._tables:
+            self._tables[type(row)] = _Table(self.path / OPTIONAL_FILES[type(row)], type(row))
         self._tables[type(row)].add(row)
+        if self._timeline is not None:
+            with _refusing(self._timeline.path, "write"):
+                self._timeline.add(row)
         if isinstance(row, RoundRow):
             self.flush()
 
@@ -179,6 +219,7 @@ class RunFolder(Sink):
             OutputError: a file cannot be written; names it and the reason.
         """
         self.flush()
+        self._end_timeline()
         self.close()
         write_whole(self.path / SUMMARY, as_json(summary))
         if weights is not None:
@@ -197,17 +238,30 @@ class RunFolder(Sink):
             _remove(partial)
             raise _refusal(path, "write", error) from error
 
+    def _begin_timeline(self) -> None:
+        with _refusing(self.path / TIMELINE, "create"):
+            self._timeline = TimelineFile(self.path / TIMELINE)
+
+    def _end_timeline(self) -> None:
+        if self._timeline is not None:
+            with _refusing(self._timeline.path, "write"):
+                self._timeline.close()
+
     def close(self) -> None:
-        """Close the tables; what was not flushed is not written."""
+        """Close the tables and the timeline; what was not flushed is not written to the tables."""
         for table in self._tables.values():
             table.close()
         self._tables = {}
+        # Whoever has to know that the timeline could not be finished was told before.
+        with contextlib.suppress(OutputError):
+            self._end_timeline()
 
     def discard(self) -> None:
         """Remove the folder of a run that never began: its own files, and the folders made for it if they are empty."""
         self.close()
-        for name in (SCENARIO, PROVENANCE, *FILES.values()):
+        for name in (SCENARIO, PROVENANCE, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values()):
             _remove(self.path / name)
+        _remove_past(self.path)
         _remove_empty(self._made)
 
     def __enter__(self) -> Self:
@@ -219,6 +273,7 @@ class RunFolder(Sink):
         try:
             if not isinstance(error, OutputError):
                 self.flush()
+                self._end_timeline()
         finally:
             self.close()
 
@@ -231,10 +286,17 @@ def clear_cut_off(path: Path) -> None:
     """
     if (path / COMPLETE).exists():
         raise OutputError(f"{path}: holds a complete run, which is not removed; choose another place with --out")
-    for name in (SUMMARY, MODEL, *FILES.values(), PROVENANCE, SCENARIO):
+    for name in (SUMMARY, MODEL, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values(), PROVENANCE, SCENARIO):
         _remove(path / name)
         _remove(path / f"{name}.partial")
+    _remove_past(path)
     _remove_empty((path,))
+
+
+def _remove_past(path: Path) -> None:
+    """Remove what a run could be resumed from."""
+    for name in (JOURNAL, CHECKPOINT):
+        shutil.rmtree(path / name, ignore_errors=True)
 
 
 def _missing(path: Path) -> tuple[Path, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from neulite_sim.errors import NeuliteError
 from neulite_sim.results.cells import plain, scan_rows
 from neulite_sim.results.contract import Sink
-from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, Row, as_dict, columns
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, as_dict, columns
 
 
 class Rows(list[dict[str, Any]]):
@@ -42,12 +42,14 @@ class MemorySink(Sink):
         self.rounds = Rows(columns=columns(RoundRow))
         self.flights = Rows(columns=columns(FlightRow))
         self.denials = Rows(columns=columns(DenialRow))
+        self.diagnostics = Rows(columns=columns(DiagnosticRow))
         self.summary: dict[str, Any] | None = None
         self.weights: dict[str, Tensor] | None = None
         self._tables: Mapping[type[Row], Rows] = {
             RoundRow: self.rounds,
             FlightRow: self.flights,
             DenialRow: self.denials,
+            DiagnosticRow: self.diagnostics,
         }
 
     def write(self, row: Row) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import shlex
@@ -13,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from neulite_sim import __version__
+from neulite_sim.errors import OutputError
 
 SCHEMA_VERSION = 1
+BITS_OF = ("torch", "numpy")
+"""Libraries of which another version may give other last bits."""
 LIBRARIES = ("torch", "numpy", "ray", "simpy", "pydantic")
 
 
@@ -54,3 +58,34 @@ def provenance(scenario_hash: str, seed: int, command: Sequence[str]) -> dict[st
         "cpu_count": os.cpu_count(),
         "libraries": {name: installed_version(name) for name in LIBRARIES},
     }
+
+
+def check_resumable(run_dir: Path, *, scenario_hash: str) -> None:
+    """Refuse to go on with a run that is complete, or whose bits this installation could not repeat.
+
+    Raises:
+        OutputError: says which, and what to do.
+    """
+    if (run_dir / "COMPLETE").exists():
+        raise OutputError(f"{run_dir}: the run is complete; nothing is left to resume")
+    path = run_dir / "provenance.json"
+    try:
+        made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        raise OutputError(f"{path}: cannot be read: {reason}; name the folder of a run") from None
+    libraries = made.get("libraries") or {}
+    found = {"schema version": made.get("schema_version"), "neulite-sim": made.get("neulite_sim")}
+    own: dict[str, Any] = {"schema version": SCHEMA_VERSION, "neulite-sim": __version__}
+    for name in BITS_OF:
+        found[name], own[name] = libraries.get(name), installed_version(name)
+    differing = [f"{name} {found[name]} (here {own[name]})" for name in own if found[name] != own[name]]
+    if differing:
+        raise OutputError(
+            f"{run_dir}: was made with {', '.join(differing)}, whose bits this installation cannot repeat; resume it "
+            "with those versions, or run its scenario.yaml again"
+        )
+    if made.get("scenario_hash") != scenario_hash:
+        raise OutputError(
+            f"{run_dir / 'scenario.yaml'}: was changed since the run began; undo that, or run it as a new one"
+        )

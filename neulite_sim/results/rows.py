@@ -5,6 +5,7 @@ Columns marked as wall clock depend on the machine and stay out of the digest.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -23,7 +24,11 @@ class RoundRow:
     selected: int
     arrived: int
     dropped: int
+    discarded: int
+    """Updates that reached the server and were not merged, as too stale; among the dropped."""
     denied: int
+    staleness_mean: float | None
+    """Mean staleness of what was merged; None where nothing was."""
     train_loss: float | None
     test_loss: float | None
     test_accuracy: float | None
@@ -33,6 +38,8 @@ class RoundRow:
     peak_memory_bytes: int
     skipped_terms: int
     """nHSIC terms, up to two per batch, that count as zero because they are undefined there (one class, say)."""
+    workers_replaced: int = field(metadata=WALL_CLOCK)
+    """Training workers that died in this round and were replaced; their work ran again."""
     wall_time_s: float = field(metadata=WALL_CLOCK)
 
 
@@ -45,18 +52,29 @@ class FlightRow:
     device: int
     device_class: str
     submodel: str
+    version: int
+    """Version of the method's state that the device was sent."""
     dispatched_s: float
     download_s: float
     compute_s: float
     upload_s: float
+    waiting_s: float
+    """Seconds of pauses, in no phase."""
     ended_s: float
     outcome: str
     reason: str
+    pauses: str
+    """When it waited: `start-end` in virtual seconds, several joined by semicolons; empty without pauses."""
     peak_memory_bytes: int
     available_memory_bytes: int
+    """What the device had at dispatch."""
+    batch_size: int
+    """Samples per step that are charged: the workload's, or fewer where the device shrank its batch."""
     samples: int
     bytes_down: int
     bytes_up: int
+    staleness: int | None
+    """Aggregations of the update's own stage between its dispatch and its merging; None where it was not merged."""
     loss: float | None
 
 
@@ -73,22 +91,42 @@ class DenialRow:
     shortfall_bytes_max: int | None
 
 
-Row = RoundRow | FlightRow | DenialRow
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiagnosticRow:
+    """One number about one block of a tested model; only where the scenario asks for diagnostics."""
+
+    round: int
+    virtual_time_s: float
+    name: str
+    """`nhsic_x` or `nhsic_y`: nHSIC of the block's output with the images, or with the labels."""
+    block: int
+    """From 1."""
+    value: float | None
+    """None where it is undefined: outputs that do not vary or are not finite."""
 
 
+Row = RoundRow | FlightRow | DenialRow | DiagnosticRow
+
+
+@functools.cache
 def columns(kind: type[Row]) -> tuple[str, ...]:
     """Return the column names of a row type, in order."""
     return tuple(column.name for column in fields(kind))
 
 
+@functools.cache
+def _repeatable_columns(kind: type[Row]) -> tuple[str, ...]:
+    return tuple(column.name for column in fields(kind) if not column.metadata)
+
+
 def as_dict(row: Row) -> dict[str, Any]:
     """Return a row as a plain mapping in column order."""
-    return {column.name: getattr(row, column.name) for column in fields(row)}
+    return {name: getattr(row, name) for name in columns(type(row))}
 
 
 def repeatable(row: Row) -> dict[str, Any]:
     """Return a row without its wall-clock columns: what equal runs must share."""
-    return {column.name: getattr(row, column.name) for column in fields(row) if not column.metadata}
+    return {name: getattr(row, name) for name in _repeatable_columns(type(row))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +137,7 @@ class RunStarted:
     seed: int
     method: str
     selection: str
+    protocol: str
     backend: str
     num_devices: int
     max_rounds: int
@@ -113,6 +152,8 @@ class RunStarted:
     proxy: str | None
     """What is really trained where it is not the workload, in words; None where it is."""
     run_dir: str | None
+    replays_until: int
+    """The last round that a resumed run takes from its journal; 0 where it trains from the beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.results.cells import FILES, scan_rows
+from neulite_sim.results.cells import FILES, OPTIONAL_FILES, scan_rows
 from neulite_sim.results.folder import COMPLETE, PROVENANCE, SCENARIO, SUMMARY
-from neulite_sim.results.rows import FlightRow, RoundRow
+from neulite_sim.results.rows import DiagnosticRow, FlightRow, RoundRow
 from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.scenario.loading import read_yaml
 
@@ -51,6 +51,15 @@ class StoredRun:
             for row in rows
             if row["test_accuracy"] is not None
         ]
+
+    def diagnostics(self) -> list[Mapping[str, Any]]:
+        """Return the rows of diagnostics.csv; none where the run was not asked for diagnostics.
+
+        Raises:
+            DataNotFoundError: diagnostics.csv is damaged.
+        """
+        path = self.path / OPTIONAL_FILES[DiagnosticRow]
+        return list(scan_rows(path, DiagnosticRow)) if path.exists() else []
 
 
 def find_runs(path: Path) -> list[Path]:

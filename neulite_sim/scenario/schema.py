@@ -11,13 +11,15 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from neulite_sim.registry import BareKind, Choice, ComponentField, Options, refusal
-from neulite_sim.units import BitsPerSecond, Seconds
+from neulite_sim.registry import BareKind, Choice, ComponentField, Options, refusal, refuse_inert
+from neulite_sim.scenario.churn import Churn
+from neulite_sim.units import BitsPerSecond, Bytes, Seconds
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -74,6 +76,13 @@ class Cosine(Options):
     """Length of the fall; `stop.rounds` where it is not given."""
 
 
+class ShrinkBatch(Options):
+    """A device whose memory does not hold the peak of a whole batch trains with a smaller one, in more steps."""
+
+    minimum: Count
+    """Smallest batch: the charged batch size is halved, as often as needed, down to this and not below."""
+
+
 class Training(Options):
     """Local training on one device."""
 
@@ -93,6 +102,17 @@ class Training(Options):
     """L2 penalty added to gradients."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest L2 norm of a step's gradient; no limit where it is not given."""
+    precision: Precision = "fp32"
+    """Numbers of forward pass and loss. bf16 and fp16 halve most activations, but keep a second, half-size copy of
+    the weights; the weights that are trained and sent stay fp32. fp16 scales the loss and skips steps that overflow."""
+    micro_batch_size: Count | None = None
+    """Samples per forward and backward pass: a step adds up the gradients of its micro-batches. Less activation
+    memory for more operators; BatchNorm and nHSIC see a micro-batch. The whole batch where it is not given."""
+    checkpointing: bool = False
+    """Keep only the input of each block and compute its activations again in the backward pass: less memory for about
+    a third more work. Does not change what is learned."""
+    shrink_batch: ShrinkBatch | None = None
+    """Let a device halve its batch until the peak fits its memory; every device trains whole batches without it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -102,6 +122,16 @@ class Training(Options):
         optimizer = given.get("optimizer")
         kind = optimizer.get("kind") if isinstance(optimizer, Mapping) else getattr(optimizer, "kind", optimizer)
         return {**given, "momentum": 0.0} if kind == "adam" else given
+
+    @model_validator(mode="after")
+    def _micro_batches_are_parts_of_a_batch(self) -> Self:
+        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
+            raise refusal(
+                f"is {self.micro_batch_size}, above batch_size {self.batch_size}; use 1 to {self.batch_size}",
+                "micro_batch_size",
+                given=self.micro_batch_size,
+            )
+        return self
 
     @model_validator(mode="after")
     def _momentum_belongs_to_sgd(self) -> Self:
@@ -114,28 +144,60 @@ class Training(Options):
         return self
 
 
+class RateTrace(Options):
+    """A rate of a link that follows a trace, one trace of a file per device."""
+
+    trace: str = Field(min_length=1)
+    """File with the header `trace,t_s,bits_per_second`, relative to the current directory."""
+    scale: float = Field(default=1.0, gt=0, le=1000)
+    """What the rates of the file are multiplied by: 0.3 for an uplink that follows a downlink, for example."""
+    repeat: bool = True
+    """Whether a trace starts over when it ends; without it, the link carries nothing from then on."""
+    start: Literal["random", "beginning"] = "random"
+    """Where in its trace each device is at virtual time 0: at a moment drawn from the seed, or at the beginning."""
+
+
+def _form_of_rate(given: object) -> str:
+    return "from a file" if isinstance(given, Mapping | RateTrace) else "a number"
+
+
+# Pydantic puts a tag into the place of an error; these can be no key of a scenario.
+Rate = Annotated[
+    Annotated[BitsPerSecond, Tag("a number")] | Annotated[RateTrace, Tag("from a file")], Discriminator(_form_of_rate)
+]
+
+
 class Link(Options):
     """A network link of a device."""
 
-    downlink: BitsPerSecond
-    """Rate towards the device, such as 20Mbps."""
-    uplink: BitsPerSecond
-    """Rate from the device, such as 5Mbps."""
+    downlink: Rate
+    """Rate towards the device, such as 20Mbps, or {trace: FILE} for one that changes over time."""
+    uplink: Rate
+    """Rate from the device, such as 5Mbps, or {trace: FILE}; what names the same file follows the same trace."""
     latency: Seconds = 0.02
     """Delay of each transfer before its first byte, such as 20ms."""
+
+
+class Individuals(Options):
+    """A table of real devices: each device of a group is one of its rows."""
+
+    path: str = Field(min_length=1)
+    """File with the column `model` and any of `memory_bytes`, `speed_factor`, rates and `weight`."""
 
 
 class Group(Options):
     """A share of the fleet that is one kind of hardware."""
 
     device: str
-    """Name of a device of the hardware catalogue."""
+    """Name of a device of the hardware catalogue, or of the file that population.hardware names."""
     share: float = Field(gt=0)
     """Weight of this group; the shares of all groups are scaled to add up to one."""
     available_memory: Annotated[Choice, ComponentField("available_memory")] | None = None
     """Where it differs from the population's."""
     link: Link | None = None
     """Where it differs from the population's."""
+    individuals: Individuals | None = None
+    """Installed memory, speed and nominal link per device, drawn together from a table; all alike without it."""
 
 
 class PopulationSection(Options):
@@ -145,8 +207,12 @@ class PopulationSection(Options):
     """Number of devices."""
     groups: tuple[Group, ...] = Field(min_length=1)
     """Which hardware the fleet is made of."""
+    hardware: str | None = Field(default=None, min_length=1)
+    """File (TOML) with hardware of your own, as `neulite-sim calibrate` prints it, that groups name by its names."""
     available_memory: Annotated[Choice, ComponentField("available_memory")]
     """Memory that training may use on each device."""
+    memory_motion: Annotated[Choice, ComponentField("memory_motion")] = Field(default="constant", validate_default=True)
+    """How that memory changes in time, as other programs take and free theirs."""
     availability: Annotated[Choice, ComponentField("availability")] = Field(default="always", validate_default=True)
     """When devices are online."""
     link: Link | None = None
@@ -166,6 +232,11 @@ class Evaluation(Options):
     """`recalibrated` rebuilds BatchNorm statistics from training samples before each test."""
     recalibration_samples: int = Field(default=512, ge=2)
     """Number of training samples that `recalibrated` uses."""
+    diagnostics: tuple[Literal["nhsic_plane"], ...] = ()
+    """What each test measures beside loss and accuracy, into diagnostics.csv. `nhsic_plane`: nHSIC(X; Z) and
+    nHSIC(Y; Z) of every block, at the price of one more forward pass of `diagnostic_samples` images, all at once."""
+    diagnostic_samples: int = Field(default=256, ge=3, le=4096)
+    """Number of training samples for diagnostics, the same at every test; all where there are fewer."""
     targets: tuple[Share, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
     """Accuracies whose first virtual time is reported."""
 
@@ -181,6 +252,15 @@ class Evaluation(Options):
             )
         return self
 
+    @model_validator(mode="after")
+    def _diagnostics_act(self) -> Self:
+        if len(set(self.diagnostics)) < len(self.diagnostics):
+            twice = next(name for name in self.diagnostics if self.diagnostics.count(name) > 1)
+            raise refusal(f"names {twice} twice; name each once", "diagnostics", given=self.diagnostics)
+        if not self.diagnostics:
+            refuse_inert(self, {"diagnostic_samples": "evaluation.diagnostics"})
+        return self
+
 
 class Stop(Options):
     """The run ends at the first of these."""
@@ -191,6 +271,25 @@ class Stop(Options):
     """Test accuracy at which the run ends."""
     virtual_time: Annotated[Seconds, Field(gt=0)] | None = None
     """Virtual time at which the run ends, such as 48h."""
+
+
+class NoAllocator(Options):
+    """Tensor bytes alone are compared with the memory of devices."""
+
+    kind: Literal["none"] = "none"
+
+
+class CachingAllocator(Options):
+    """Blocks are rounded up and the framework has a context; both count when devices are compared with a peak.
+
+    512 bytes is the rounding of PyTorch's CUDA allocator. Blocks that an allocator keeps for later are not modelled.
+    """
+
+    kind: Literal["caching"] = "caching"
+    round_bytes: Count = 512
+    """Each block takes a multiple of as many bytes."""
+    context: Bytes = 0
+    """What the framework holds beside tensors, such as 300MB for a CUDA context."""
 
 
 class Workload(Options):
@@ -208,6 +307,12 @@ class Workload(Options):
     """Samples per optimizer step."""
     epochs: Count | None = None
     """Passes over a device's own samples in each participation."""
+    precision: Precision | None = None
+    """Numbers of forward pass and loss: fp32, bf16 or fp16."""
+    micro_batch_size: Count | None = None
+    """Samples per forward and backward pass; the batch size for whole batches."""
+    checkpointing: bool | None = None
+    """Whether only the input of each block is kept for the backward pass."""
 
 
 class Proxy(Options):
@@ -221,6 +326,28 @@ class Proxy(Options):
     """Samples per optimizer step."""
     epochs: Count | None = None
     """Passes over a device's own samples in each participation."""
+    precision: Precision | None = None
+    """Numbers of forward pass and loss: fp32, bf16 or fp16."""
+    micro_batch_size: Count | None = None
+    """Samples per forward and backward pass; the batch size for whole batches."""
+    checkpointing: bool | None = None
+    """Whether only the input of each block is kept for the backward pass."""
+
+
+class ServerLink(Options):
+    """The server's own link, which all transfers share fairly; no bottleneck where it is not given."""
+
+    downlink: Annotated[BitsPerSecond, Field(gt=0)] | None = None
+    """Rate at which all devices together download, such as 100Mbps; no limit without it."""
+    uplink: Annotated[BitsPerSecond, Field(gt=0)] | None = None
+    """Rate at which all devices together upload; no limit without it."""
+
+
+class Checkpoint(Options):
+    """How often a run keeps what `neulite-sim resume` needs beside the journal: the weights."""
+
+    every_rounds: Count = 10
+    """A checkpoint is written after each so many rounds; a run that is killed loses what came after the last."""
 
 
 class Scenario(Options):
@@ -240,6 +367,8 @@ class Scenario(Options):
     """Local training on one device."""
     population: PopulationSection
     """The fleet of devices."""
+    churn: Churn = Churn()
+    """What interrupts or ends flights."""
     method: Annotated[Choice, ComponentField("method")]
     """Federated-learning method."""
     selection: Annotated[Choice, ComponentField("selection")] = Field(default="uniform", validate_default=True)
@@ -250,10 +379,16 @@ class Scenario(Options):
     """When and how the global model is tested."""
     stop: Stop
     """When the run ends."""
+    server: ServerLink = ServerLink()
+    """What limits the server: the rate of its link."""
+    checkpoint: Checkpoint = Checkpoint()
+    """How often the run can be taken up again."""
     workload: Workload = Workload()
     """What devices are charged for, where it differs from what is studied."""
     proxy: Proxy = Proxy()
     """What is really trained, where it differs from what is studied."""
+    allocator: Annotated[NoAllocator | CachingAllocator, Field(discriminator="kind"), BareKind()] = NoAllocator()
+    """What is added to tensor bytes before they are compared with a device's memory: none or caching."""
     backend: Annotated[Choice, ComponentField("backend")] = Field(default="ray", validate_default=True)
     """Where the local training runs."""
 
@@ -265,6 +400,51 @@ class Scenario(Options):
                 f"{name!r} must start with a letter or a digit and hold only letters, digits, '.', '_' and '-'"
             )
         return name
+
+    @model_validator(mode="after")
+    def _overridden_micro_batches_are_parts_of_a_batch(self) -> Self:
+        for name, section in (("workload", self.workload), ("proxy", self.proxy)):
+            batch_size = section.batch_size or self.training.batch_size
+            micro_batch_size = section.micro_batch_size or self.training.micro_batch_size
+            if micro_batch_size is not None and micro_batch_size > batch_size:
+                raise refusal(
+                    f"micro-batches of {micro_batch_size} are larger than the batch of {batch_size} that {name} comes "
+                    f"to; set {name}.micro_batch_size to 1 to {batch_size}",
+                    name,
+                    "micro_batch_size",
+                    given=micro_batch_size,
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _a_batch_can_shrink(self) -> Self:
+        shrink, charged = self.training.shrink_batch, self.workload.batch_size or self.training.batch_size
+        if shrink is not None and (half := charged // 2) < shrink.minimum:
+            wish = f"use 1 to {half}, or remove training.shrink_batch" if half else "remove training.shrink_batch"
+            raise refusal(
+                f"is {shrink.minimum}, but half of the batch of {charged} that devices are charged for is less: no "
+                f"device could shrink its batch; {wish}",
+                "training", "shrink_batch", "minimum", given=shrink.minimum,
+            )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _churn_acts(self) -> Self:
+        churn, population = self.churn, self.population
+        stays = population.availability.kind == "always" and churn.outages is None and churn.battery is None
+        if churn.offline == "pause" and stays:
+            raise refusal(
+                "pause acts only where devices go offline, and population.availability is always; remove it, or set "
+                "population.availability, churn.outages or churn.battery",
+                "churn", "offline", given=churn.offline,
+            )  # fmt: skip
+        groups = None if churn.outages is None else churn.outages.groups
+        if isinstance(groups, int) and groups > population.devices:
+            raise refusal(
+                f"is {groups}, and there are {population.devices} devices; use 1 to {population.devices}",
+                "churn", "outages", "groups", given=groups,
+            )  # fmt: skip
+        return self
 
     def dump(self) -> dict[str, Any]:
         """Return plain values that load back into an equal scenario."""

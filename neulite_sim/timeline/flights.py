@@ -1,20 +1,104 @@
 """Flights: when each dispatched participation moves on, and when and why it ends.
 
-Everything random about a flight is drawn before it starts, so its outcome is known at dispatch. The plan's times
-are sums in the order in which the clock will make them: the queue and the plan agree to the last bit.
+Everything random about a flight is drawn before it starts, so its outcome is known at dispatch. What can end a flight
+before it arrives are moments; the earliest ends it, and an update that arrives at that very moment has arrived. At
+equal moments the cause is the first of `CAUSES`: what befalls the device stands before what the server decides.
+
+A device that goes offline either drops its flight or, with `Conditions.pauses`, keeps what it has done and goes on
+when it is back (as in FLASH: Yang et al., "Characterizing Impacts of Heterogeneity in Federated Learning upon
+Large-Scale Smartphone Data", WWW 2021, arXiv 2006.06983).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import math
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import simpy
+
+from neulite_sim.timeline.clock import Clock
+from neulite_sim.timeline.legs import Leg, Steady
 
 PHASES = ("download", "compute", "upload")
 ARRIVED = "arrived"
 DROPPED = "dropped"
 CUT = "cut"
+
+CAUSES = ("out of memory", "battery empty", "failed", "went offline", "timed out")
+"""Why a flight ends early, in the order in which they count at equal moments; ` during <phase>` follows."""
+LOST = "went offline and did not come back"
+STALLED = "stalled, its link never carries the rest,"
+WORN_OUT = "interrupted too often"
+MOST_PAUSES = 10_000
+"""Pauses within one phase after which a flight is taken never to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is dispatched: `version` is the state of the method that the device is sent, `round` the next digest.
+
+    The bytes are the peak that is charged, and what the device had available at dispatch.
+    """
+
+    flight: int
+    round: int
+    version: int
+    device: int
+    submodel: str
+    stage: str
+    dispatched_s: float
+    peak_memory_bytes: int = 0
+    available_memory_bytes: int = 0
+    batch_size: int = 0
+    """Samples per step that are charged: the workload's, or fewer where the device shrinks its batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What may end or interrupt a flight, all known at dispatch; absolute virtual times, `inf` where it never happens.
+
+    `online_until_s(at_s)` and `next_online_s(at_s)` are the availability of the flight's device. With `pauses` a
+    flight waits while its device is offline, and without it ends there. The moments count in pauses as well.
+    """
+
+    online_until_s: Callable[[float], float]
+    next_online_s: Callable[[float], float]
+    pauses: bool = False
+    memory_short_at_s: float = math.inf
+    battery_empty_at_s: float = math.inf
+    fails_at_s: float = math.inf
+    timeout_at_s: float = math.inf
+
+    def first_cause(self, dispatched_s: float) -> tuple[float, str]:
+        """Return when a flight dispatched at `dispatched_s` ends at the latest, `inf` for never, and of `CAUSES`."""
+        moments_s = (
+            self.memory_short_at_s,
+            self.battery_empty_at_s,
+            self.fails_at_s,
+            math.inf if self.pauses else self.online_until_s(dispatched_s),
+            self.timeout_at_s,
+        )
+        return min(zip(moments_s, CAUSES, strict=True), key=lambda moment: moment[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A transfer over a shared link: its bits, the rate of the device's own link, the latency before the first bit."""
+
+    num_bits: float
+    limit_bits_per_second: float
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """What a flight is planned from; `down` and `up` are its transfers over the server's link."""
+
+    legs: tuple[Leg, Leg, Leg]
+    conditions: Conditions
+    down: Load
+    up: Load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,20 +106,45 @@ class FlightPlan:
     """One dispatched participation with its outcome: `arrived`, or `dropped` with a reason.
 
     `download_s`, `compute_s` and `upload_s` are the seconds really spent in each phase: a dropped flight ends within
-    one of them and spends nothing in those after it.
+    one of them and spends nothing in those after it. `pauses` are the (start, end) in which it waited; they belong to
+    no phase.
     """
 
-    flight: int
-    round: int
-    device: int
-    submodel: str
-    dispatched_s: float
+    order: Order
     download_s: float
     compute_s: float
     upload_s: float
     ended_s: float
     outcome: str
     reason: str = ""
+    pauses: tuple[tuple[float, float], ...] = ()
+    departure: Departure | None = None
+    """What the flight was planned from, kept where it shares a link with others and so may come about otherwise."""
+
+    @property
+    def flight(self) -> int:
+        """Number of the flight, from 1 in the order of dispatch."""
+        return self.order.flight
+
+    @property
+    def device(self) -> int:
+        """Number of the device."""
+        return self.order.device
+
+    @property
+    def submodel(self) -> str:
+        """What is trained."""
+        return self.order.submodel
+
+    @property
+    def dispatched_s(self) -> float:
+        """When the flight began."""
+        return self.order.dispatched_s
+
+    @property
+    def waiting_s(self) -> float:
+        """Seconds in which the flight waited for its device."""
+        return math.fsum(end_s - start_s for start_s, end_s in self.pauses)
 
     @property
     def has_arrived(self) -> bool:
@@ -43,50 +152,107 @@ class FlightPlan:
         return self.outcome == ARRIVED
 
 
-def plan_flight(
-    *,
-    flight: int,
-    round_number: int,
-    device: int,
-    submodel: str,
-    dispatched_s: float,
-    phases_s: tuple[float, float, float],
-    offline_at_s: float,
-) -> FlightPlan:
-    """Return the plan of a flight whose phases last `phases_s` on a device that goes offline at `offline_at_s`.
+def plan_flight(order: Order, *, legs: tuple[Leg, Leg, Leg], conditions: Conditions) -> FlightPlan:
+    """Return the plan of a flight through its legs: download, compute, upload.
 
-    A device that is still online at the very moment its upload ends arrives.
+    A device that is still online at the very moment its upload ends arrives. A flight that can neither arrive nor be
+    ended by a moment of `conditions` is dropped when that is certain: when its device goes offline for good, or at
+    the beginning of a leg that never ends.
     """
+    stop_s, cause = conditions.first_cause(order.dispatched_s)
     spent_s = [0.0, 0.0, 0.0]
-    now_s = dispatched_s
+    pauses: list[tuple[float, float]] = []
+    now_s = order.dispatched_s
     outcome, reason = ARRIVED, ""
-    for index, phase in enumerate(PHASES):
-        end_s = now_s + phases_s[index]
-        if end_s > offline_at_s:
-            spent_s[index] = offline_at_s - now_s
-            now_s += spent_s[index]
-            outcome, reason = DROPPED, f"went offline during {phase}"
+    for index, (phase, leg) in enumerate(zip(PHASES, legs, strict=True)):
+        stretch = stretch_of(leg, now_s, stop_s, conditions)
+        spent_s[index] = stretch.worked_s
+        pauses += stretch.pauses
+        now_s = stretch.ended_s
+        if not stretch.is_done:
+            outcome, reason = DROPPED, f"{stretch.hopeless or cause} during {phase}"
             break
-        spent_s[index] = phases_s[index]
-        now_s = end_s
     return FlightPlan(
-        flight=flight,
-        round=round_number,
-        device=device,
-        submodel=submodel,
-        dispatched_s=dispatched_s,
+        order=order,
         download_s=spent_s[0],
         compute_s=spent_s[1],
         upload_s=spent_s[2],
         ended_s=now_s,
         outcome=outcome,
         reason=reason,
+        pauses=tuple(pauses),
     )
 
 
-def fly(env: simpy.Environment, plan: FlightPlan) -> Generator[simpy.Event, None, FlightPlan]:
-    """Run a flight through its phases on the virtual clock; the process's value is its plan."""
-    for seconds in (plan.download_s, plan.compute_s, plan.upload_s):
-        if seconds > 0:
-            yield env.timeout(seconds)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """One leg as it came about: `hopeless` says why it would never have ended where no other cause ends the flight."""
+
+    worked_s: float
+    ended_s: float
+    pauses: list[tuple[float, float]]
+    is_done: bool = False
+    hopeless: str = ""
+
+
+def stretch_of(leg: Leg, now_s: float, stop_s: float, conditions: Conditions) -> Stretch:
+    """Return how far a leg gets from `now_s` until it is done, or until `stop_s` at the latest."""
+    rest, pieces_s = leg, [0.0]
+    pauses: list[tuple[float, float]] = []
+    for _ in range(MOST_PAUSES):
+        leaves_s = conditions.online_until_s(now_s) if conditions.pauses else math.inf
+        ends_s = rest.ends_s(now_s)
+        if ends_s <= min(leaves_s, stop_s) and ends_s < math.inf:
+            # What a steady leg takes is known to the last bit; a difference of two moments is not.
+            worked_s = leg.seconds if isinstance(leg, Steady) else math.fsum([*pieces_s, ends_s - now_s])
+            return Stretch(worked_s=worked_s, ended_s=ends_s, pauses=pauses, is_done=True)
+        if ends_s == stop_s == math.inf:
+            return Stretch(worked_s=math.fsum(pieces_s), ended_s=now_s, pauses=pauses, hopeless=STALLED)
+        if stop_s <= leaves_s:
+            pieces_s.append(stop_s - now_s)
+            return Stretch(worked_s=math.fsum(pieces_s), ended_s=stop_s, pauses=pauses)
+        pieces_s.append(leaves_s - now_s)
+        rest = rest.rest(now_s, leaves_s)
+        back_s = conditions.next_online_s(leaves_s)
+        if back_s == stop_s == math.inf:
+            return Stretch(worked_s=math.fsum(pieces_s), ended_s=leaves_s, pauses=pauses, hopeless=LOST)
+        now_s = min(back_s, stop_s)
+        pauses.append((leaves_s, now_s))
+        if stop_s <= back_s:
+            return Stretch(worked_s=math.fsum(pieces_s), ended_s=stop_s, pauses=pauses)
+    return Stretch(worked_s=math.fsum(pieces_s), ended_s=now_s, pauses=pauses, hopeless=WORN_OUT)
+
+
+def cut_short(plan: FlightPlan, at_s: float, *, outcome: str, reason: str) -> FlightPlan:
+    """Return a flight as far as it had come at `at_s`, where the server ended it; pauses go on until then."""
+    pauses = tuple((start_s, min(end_s, at_s)) for start_s, end_s in plan.pauses if start_s < at_s)
+    left_s = max(0.0, at_s - plan.dispatched_s - math.fsum(end_s - start_s for start_s, end_s in pauses))
+    download_s = min(plan.download_s, left_s)
+    compute_s = min(plan.compute_s, left_s - download_s)
+    return FlightPlan(
+        order=plan.order,
+        download_s=download_s,
+        compute_s=compute_s,
+        upload_s=min(plan.upload_s, left_s - download_s - compute_s),
+        ended_s=at_s,
+        outcome=outcome,
+        reason=reason,
+        pauses=pauses,
+    )
+
+
+Launch = Callable[[FlightPlan], simpy.Process]
+"""Starts a dispatched flight and returns its process; the value is the plan as it came about."""
+
+
+def fly(clock: Clock, plan: FlightPlan) -> Generator[simpy.Event, None, FlightPlan]:
+    """Run a flight on the virtual clock until its planned end; the process's value is the plan as it came about.
+
+    An interrupt ends the flight there: it is dropped, with the interrupt's cause as the reason.
+    """
+    try:
+        if plan.ended_s > clock.now:
+            yield clock.at(plan.ended_s)
+    except simpy.Interrupt as end:
+        return cut_short(plan, float(clock.now), outcome=DROPPED, reason=str(end.cause))
     return plan

@@ -11,8 +11,9 @@ from collections.abc import Generator
 import simpy
 
 from neulite_sim.registry import Component, Options
-from neulite_sim.timeline.contract import Server
-from neulite_sim.timeline.flights import fly
+from neulite_sim.timeline.clock import Clock
+from neulite_sim.timeline.contract import Ending, Server, come_about
+from neulite_sim.timeline.flights import Launch
 
 
 class SynchronousOptions(Options):
@@ -22,15 +23,18 @@ class SynchronousOptions(Options):
 class Synchronous:
     """One round after another."""
 
-    def process(self, env: simpy.Environment, server: Server) -> Generator[simpy.Event, object, None]:
+    mixes_versions = False
+
+    def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
         """Run rounds until the server says that the run is over."""
         while not server.is_over():
-            plans = server.dispatch(env.now)
+            plans = server.dispatch(clock.now)
             if not plans:
-                yield env.timeout(server.next_chance_s(env.now) - env.now)
+                yield clock.at(server.next_chance_s(clock.now))
                 continue
-            yield env.all_of([env.process(fly(env, plan)) for plan in plans])
-            server.digest(plans, env.now)
+            flights = [launch(plan) for plan in plans]
+            yield clock.all_of(flights)
+            server.digest([Ending(plan=come_about(flight)) for flight in flights], clock.now)
 
 
 def _build(options: SynchronousOptions) -> Synchronous:

@@ -88,6 +88,10 @@ class Backend(Protocol):
         """Return the result of an evaluation ticket, waiting for it where needed."""
         ...
 
+    def discard(self, ticket: int) -> None:
+        """Forget a training ticket that will not be collected; what has not started need not."""
+        ...
+
     def is_done(self, ticket: int) -> bool:
         """Whether nothing is gained by collecting a ticket later."""
         ...

@@ -59,6 +59,10 @@ class DryRun:
         """Refuse: there is nothing to test."""
         raise SimulationError("backend dry-run trains nothing, so there is no evaluation to collect")
 
+    def discard(self, ticket: int) -> None:
+        """Forget the task."""
+        self._tasks.pop(ticket, None)
+
     def is_done(self, ticket: int) -> bool:
         """Return True: there is nothing to wait for."""
         del ticket

@@ -10,14 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from neulite_sim.training.diagnostics import Diagnostic
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
-    """Mean cross-entropy and accuracy, in [0, 1], over the test samples."""
+    """Mean cross-entropy and accuracy, in [0, 1], over the test samples, and the diagnostics that were asked for."""
 
     loss: float
     accuracy: float
     num_samples: int
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> EvaluationResult:

@@ -73,6 +73,10 @@ class InProcess:
         except (RuntimeError, ValueError) as cause:
             raise SimulationError(f"evaluation of the global model ({name}) failed: {cause}") from cause
 
+    def discard(self, ticket: int) -> None:
+        """Forget the task."""
+        self._tasks.pop(ticket, None)
+
     def is_done(self, ticket: int) -> bool:
         """Return True: work happens when it is collected, so nothing is gained by waiting."""
         del ticket

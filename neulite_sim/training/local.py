@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neulite_sim.data.batches import batch_slices
 from neulite_sim.methods.contract import LocalTask
-from neulite_sim.models.optimizer import make_optimizer
+from neulite_sim.models.step import Stepper, require_precision
 from neulite_sim.models.trainee import LAYOUT, Trainee
 from neulite_sim.scenario.schema import Training
 from neulite_sim.seeding import integer_seed, stream
@@ -44,35 +44,33 @@ def train_locally(
     `images_NCHW` are what the network sees, unless `transform` makes that of each batch (augmentation). The order of
     samples, augmentation and dropout depend on (root seed, device, flight) alone. A last batch of one sample is
     merged into the one before: BatchNorm cannot train on one.
+
+    Raises:
+        SimulationError: this machine cannot train in `training.precision`.
     """
     order = stream(task.seed, "batches", task.device, task.flight)
     generator = torch.Generator().manual_seed(integer_seed(task.seed, "augmentation", task.device, task.flight))
-    optimizer = make_optimizer(trainee.parameters(), training, task.learning_rate)
-    trainable = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
+    require_precision(training.precision, labels_N.device)
+    stepper = Stepper(trainee, training, learning_rate=task.learning_rate)
     means = _Means()
-    trainee.prepare(has_batch_statistics=min(len(labels_N), training.batch_size) > 1)
+    batch_size = task.batch_size or training.batch_size
+    trainee.prepare(has_batch_statistics=min(len(labels_N), batch_size) > 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(integer_seed(task.seed, "dropout", task.device, task.flight))
         for _ in range(training.epochs):
             means.next_epoch()
-            for chosen in batch_slices(len(labels_N), training.batch_size, order):
+            for chosen in batch_slices(len(labels_N), batch_size, order):
                 rows = torch.from_numpy(chosen)
                 images_BCHW, labels_B = images_NCHW[rows], labels_N[rows]
                 if transform is not None:
                     images_BCHW = transform(images_BCHW, generator)
-                images_BCHW = images_BCHW.contiguous(memory_format=LAYOUT)
-                optimizer.zero_grad(set_to_none=True)
-                loss, scalars = trainee.loss(images_BCHW, labels_B)
-                loss.backward()  # type: ignore[no-untyped-call]
-                if training.clip_norm is not None:
-                    nn.utils.clip_grad_norm_(trainable, training.clip_norm, foreach=False)
-                optimizer.step()
-                means.add(len(chosen), loss, scalars)
+                stepper.step(images_BCHW.contiguous(memory_format=LAYOUT), labels_B, means.add)
     state = trainee.state_dict()
     tensors = {
         name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()
     }
-    return LocalResult(tensors=tensors, loss=means.loss, metrics=means.metrics)
+    skipped = {"num_skipped_steps": float(stepper.num_skipped_steps)} if training.precision == "fp16" else {}
+    return LocalResult(tensors=tensors, loss=means.loss, metrics={**means.metrics, **skipped})
 
 
 class _Means:

@@ -206,6 +206,7 @@ class RayPool:
         self._evaluations: deque[_Job] = deque()
         self._running: dict[Any, _Running] = {}
         self._results: dict[int, Any] = {}
+        self._discarded: set[int] = set()
         self._payloads: dict[tuple[int, str], Any] = {}
         self._notices: list[str] = []
         self._tickets = 0
@@ -280,6 +281,9 @@ class RayPool:
                 self._results[running.job.ticket] = SimulationError(f"{running.job.what} failed in Ray: {failure}")
             del self._running[reference]
             running.slot.load -= running.load
+            if running.job.ticket in self._discarded:
+                self._discarded.remove(running.job.ticket)
+                self._results.pop(running.job.ticket, None)
         self._deal()
 
     def _replace(self, slot: _Slot, death: RayActorError) -> None:
@@ -323,6 +327,14 @@ class RayPool:
         """Return the result of an evaluation ticket."""
         result: EvaluationResult = self._collect(ticket)
         return result
+
+    def discard(self, ticket: int) -> None:
+        """Take the task out of the queue; one that an actor holds already runs, and its result is dropped."""
+        self._training = deque(job for job in self._training if job.ticket != ticket)
+        if self._results.pop(ticket, None) is None and any(
+            item.job.ticket == ticket for item in self._running.values()
+        ):
+            self._discarded.add(ticket)
 
     def is_done(self, ticket: int) -> bool:
         """Whether the ticket's result has come in; takes in what has finished."""

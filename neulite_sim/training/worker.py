@@ -6,6 +6,7 @@ Both backends that really train use it: `inprocess` owns one, each Ray actor own
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from neulite_sim.models.trainee import LAYOUT, Trainee, lay_out, load_tensors
 from neulite_sim.population.table import Integers
 from neulite_sim.seeding import stream
 from neulite_sim.training.contract import Payload, Workplace
+from neulite_sim.training.diagnostics import nhsic_plane
 from neulite_sim.training.evaluation import EvaluationResult, evaluate, recalibrate_batch_norm
 from neulite_sim.training.local import train_locally
 from neulite_sim.units import format_bytes
@@ -80,7 +82,10 @@ class Worker:
         return self._seen(augment_crop_flip(images_BCHW, generator))
 
     def evaluate(self, name: str, tensors: Payload, devices: Integers | None = None) -> EvaluationResult:
-        """Return loss and accuracy of a global model on the test samples, or on the training samples of `devices`."""
+        """Return loss and accuracy of a global model on the test samples, or on the training samples of `devices`.
+
+        Diagnostics come with the test samples only.
+        """
         if name not in self._evaluation_models:
             built = self._place.method.evaluation_model(name, self._place.blueprint)
             self._evaluation_models[name] = built.to(self._place.device)
@@ -91,9 +96,25 @@ class Worker:
             recalibrate_batch_norm(model, self._calibration_batches())
         dataset = self._place.dataset
         if devices is None:
-            return evaluate(model, self._batches(dataset.test_images, dataset.test_labels))
+            return self._diagnosed(model, evaluate(model, self._batches(dataset.test_images, dataset.test_labels)))
         owned = np.concatenate([self._place.partition.of(int(device)) for device in devices])
         return evaluate(model, self._batches(dataset.train_images[owned], dataset.train_labels[owned]))
+
+    def _diagnosed(self, model: nn.Module, result: EvaluationResult) -> EvaluationResult:
+        """Return the result with the diagnostics that the scenario asks for, all over the same training samples."""
+        place = self._place
+        if "nhsic_plane" not in place.evaluation.diagnostics:
+            return result
+        rows = self._same_samples("diagnostics", place.evaluation.diagnostic_samples)
+        images = self._seen(torch.from_numpy(place.dataset.train_images[rows]))
+        labels = torch.from_numpy(place.dataset.train_labels[rows]).to(place.device)
+        plane = nhsic_plane(model, images, labels, num_classes=place.dataset.num_classes)
+        return replace(result, diagnostics=tuple(plane))
+
+    def _same_samples(self, purpose: str, wanted: int) -> Integers:
+        """Return the numbers of training samples drawn for a purpose: the same ones at every test."""
+        owned = len(self._place.dataset.train_labels)
+        return stream(self._place.seed, purpose).choice(owned, min(wanted, owned), replace=False)
 
     def _batches(
         self, images_NCHW: NDArray[np.uint8] | NDArray[np.float32], labels_N: NDArray[np.int64]
@@ -107,9 +128,8 @@ class Worker:
     def _calibration_batches(self) -> Iterator[Tensor]:
         """Yield the same training samples in every round: the statistics change with the model alone."""
         dataset = self._place.dataset
-        count = min(self._place.evaluation.recalibration_samples, len(dataset.train_labels))
-        chosen = stream(self._place.seed, "recalibration").choice(len(dataset.train_labels), count, replace=False)
-        for rows in np.array_split(chosen, self._num_batches(count)):
+        chosen = self._same_samples("recalibration", self._place.evaluation.recalibration_samples)
+        for rows in np.array_split(chosen, self._num_batches(len(chosen))):
             yield self._seen(torch.from_numpy(dataset.train_images[rows]))
 
     def _num_batches(self, count: int) -> int:

@@ -57,6 +57,7 @@ def test_every_component_that_this_milestone_names_is_registered_and_says_what_i
         "protocol": {"synchronous"},
         "backend": {"ray", "inprocess", "dry-run"},
         "available_memory": {"uniform", "lognormal", "choice", "explicit", "installed"},
+        "memory_motion": {"constant", "redrawn", "walk", "trace"},
         "availability": {"always", "markov", "diurnal", "trace"},
     }  # fmt: skip
     assert promised.keys() == registry.GROUPS.keys()

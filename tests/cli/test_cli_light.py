@@ -284,7 +284,7 @@ def test_components_refuses_an_unknown_kind_with_the_choices() -> None:
     assert found.exit_code == 2
     assert found.stderr == (
         "error: 'methd' is neither a field of a scenario nor a component; did you mean 'method'? (fields: data, "
-        "partition, model, method, selection, protocol, backend, available_memory, availability)\n"
+        "partition, model, method, selection, protocol, backend, available_memory, memory_motion, availability)\n"
     )
 
 

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 from neulite_sim import registry
 from neulite_sim.cli import app
 from neulite_sim.population.catalogue import Status
+from neulite_sim.results.cells import FILES, OPTIONAL_FILES
 from neulite_sim.results.provenance import provenance
-from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, columns
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
 from neulite_sim.results.summary import Identity, Tally
 
 RUN = [page for page in PAGES if any(map(runs, blocks(page.read_text(encoding="utf-8"))))]
@@ -132,9 +133,9 @@ def table(heading: str) -> list[str]:
     return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
 
 
-@pytest.mark.parametrize("kind", [RoundRow, FlightRow, DenialRow])
+@pytest.mark.parametrize("kind", [RoundRow, FlightRow, DenialRow, DiagnosticRow])
 def test_every_column_is_explained_in_its_order(kind: Any) -> None:
-    file = {RoundRow: "rounds.csv", FlightRow: "flights.csv", DenialRow: "denials.csv"}[kind]
+    file = {**FILES, **OPTIONAL_FILES}[kind]
     assert tuple(table(file)) == columns(kind)
 
 

@@ -1,4 +1,4 @@
-"""Any method works with any selector: every pair runs on digits, and gives one digest for any number of actors.
+"""Any method works with any selector and any protocol: every pair runs on digits, with one digest for any actors.
 
 Starting an actor takes longer than such a run, so that the runs of this module share theirs, each equipped anew.
 """
@@ -53,10 +53,23 @@ OPTIONS = {"tifl": {"tiers": 2, "interval": 1, "waits_for_stall": False}, "oort"
 PAIRS = list(itertools.product(METHODS, names("selection")))
 
 
-def pair(method, selection, **backend):
+PROTOCOLS = {
+    "deadline": {"over_selection": 2, "maximum_wait": "20s"},
+    "fedasync": {"concurrency": 4},
+    "fedbuff": {"concurrency": 4, "buffer_size": 2},
+}
+PROTOCOL_PAIRS = list(itertools.product(METHODS, PROTOCOLS))
+
+
+def pair(method, selection, protocol="synchronous", **backend):
     kind = method.split(" ")[0]
     chosen = {"kind": selection, "devices_per_round": DEVICES_PER_ROUND, **OPTIONS.get(selection, {})}
-    given = {**BASE, "method": {"kind": kind, **METHODS[method]}, "selection": chosen}
+    given = {
+        **BASE,
+        "method": {"kind": kind, **METHODS[method]},
+        "selection": chosen,
+        "protocol": {"kind": protocol, **PROTOCOLS.get(protocol, {})},
+    }
     return parse_scenario({**given, **({"backend": {"kind": "ray", **backend}} if backend else {})})
 
 
@@ -98,6 +111,36 @@ def test_a_pair_runs_and_gives_one_digest_for_any_number_of_actors(method, selec
     assert all(row["peak_memory_bytes"] <= row["available_memory_bytes"] for row in result.flights)
     digests = {n: simulate(pair(method, selection, workers=n)).summary["digest"] for n in (1, 2)}
     assert digests == dict.fromkeys((1, 2), result.summary["digest"])
+
+
+def test_every_protocol_has_its_options_here():
+    assert {"synchronous", *PROTOCOLS} == set(names("protocol"))
+
+
+@pytest.mark.usefixtures("_pools")
+@pytest.mark.parametrize(("method", "protocol"), PROTOCOL_PAIRS, ids=[" + ".join(pair) for pair in PROTOCOL_PAIRS])
+def test_any_method_works_with_any_protocol_and_gives_one_digest(method, protocol):
+    result = simulate(pair(method, "uniform", protocol))
+    assert [row["round"] for row in result.rounds] == list(range(1, ROUNDS + 1))
+    merged = {"deadline": DEVICES_PER_ROUND, "fedasync": 1, "fedbuff": 2}[protocol]
+    assert all(1 <= row["arrived"] <= merged for row in result.rounds)
+    assert sum(row["arrived"] for row in result.rounds) == sum(row["loss"] is not None for row in result.flights)
+    if protocol != "deadline":
+        assert max(row["staleness"] or 0 for row in result.flights) > 0
+    digests = {n: simulate(pair(method, "uniform", protocol, workers=n)).summary["digest"] for n in (1, 2)}
+    assert digests == dict.fromkeys((1, 2), result.summary["digest"])
+
+
+@pytest.mark.usefixtures("_pools")
+def test_diagnostics_are_the_same_for_any_number_of_actors():
+    asked = {"every_rounds": 2, "diagnostics": ["nhsic_plane"], "diagnostic_samples": 50}
+    runs = [
+        simulate(parse_scenario({**BASE, "method": "neulite", "evaluation": asked, "backend": backend}))
+        for backend in ("inprocess", {"kind": "ray", "workers": 1}, {"kind": "ray", "workers": 2})
+    ]
+    assert {row["round"] for row in runs[0].diagnostics} == {2, 4}
+    assert runs[0].diagnostics == runs[1].diagnostics == runs[2].diagnostics
+    assert len({run.summary["digest"] for run in runs}) == 1
 
 
 def test_the_methods_offer_several_submodels_on_this_fleet():

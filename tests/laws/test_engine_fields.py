@@ -59,9 +59,18 @@ def case(change: str, *setup: str, base: str = "tiny") -> Case:
 
 
 TWO_GROUPS = "population.groups=[{device: jetson-nano-4gb, share: 1}, {device: raspberry-pi-4-4gb, share: 1}]"
+OWN_BOARDS = ("population.hardware=BOARDS", "population.groups.0.device=board")
 LINK = "{downlink: 20Mbps, uplink: 5Mbps, latency: 10ms}"
+TRACED_LINK = "{downlink: {trace: RATES}, uplink: {trace: RATES, scale: 0.5}}"
 SEQUENTIAL = ("method={kind: neulite, schedule: sequential, convergence: {window: 2, evaluations: 2, slope_threshold: "
               "10, max_rounds: 50}}", "stop.rounds=8")  # fmt: skip
+SHORT = "population.available_memory={kind: explicit, values: [10700, 10900, 11700, 20MB, 20MB, 20MB]}"
+"""Bytes for the logistic model at batches of 1, 2 and 5, which take 10 624, 10 888 and 11 680."""
+AWAY = "population.availability={kind: markov, mean_on: 200ms, mean_off: 100ms}"
+OUTAGES = "{mean_between: 1h, mean_length: 1h}"
+BATTERY = "{capacity_watt_hours: 10, idle_watts: 0.5, working_watts: 4, charging_watts: 3, minimum: 0.8}"
+EMPTYING = ("{capacity_watt_hours: 0.02, idle_watts: 0.0001, working_watts: 4, charging_watts: 3, plugged_in_at: 12h, "
+            "plugged_in_spread: 0}")  # fmt: skip
 CNN = ("model=cnn", "population.available_memory={kind: uniform, low: 1GB, high: 1GB}")
 SCHEMA = {
     "name": case("name=other"),
@@ -92,7 +101,34 @@ SCHEMA = {
     "training.momentum": case("training.momentum=0.5"),
     "training.weight_decay": case("training.weight_decay=0.1"),
     "training.clip_norm": case("training.clip_norm=0.01"),
+    "training.precision": case("training.precision=bf16"),
+    "training.micro_batch_size": case("training.micro_batch_size=2"),
+    "training.checkpointing": case("training.checkpointing=true", base="images"),
+    "training.shrink_batch": case("training.shrink_batch={minimum: 1}", SHORT),
+    "training.shrink_batch.minimum": case(
+        "training.shrink_batch.minimum=1", "training.shrink_batch={minimum: 2}", SHORT
+    ),
+    "churn.offline": case("churn.offline=pause", AWAY),
+    "churn.failures_per_hour": case("churn.failures_per_hour=3600", "workload.epochs=100"),
+    "churn.timeout": case("churn.timeout=50ms"),
+    "churn.outages": case(f"churn.outages={OUTAGES}"),
+    "churn.outages.mean_between": case("churn.outages.mean_between=2h", f"churn.outages={OUTAGES}"),
+    "churn.outages.mean_length": case("churn.outages.mean_length=2h", f"churn.outages={OUTAGES}"),
+    "churn.outages.groups": case("churn.outages.groups=2", f"churn.outages={OUTAGES}"),
+    "churn.battery": case(f"churn.battery={BATTERY}"),
+    "churn.battery.capacity_watt_hours": case("churn.battery.capacity_watt_hours=12", f"churn.battery={BATTERY}"),
+    "churn.battery.idle_watts": case("churn.battery.idle_watts=0.4", f"churn.battery={BATTERY}"),
+    "churn.battery.working_watts": case(
+        "churn.battery.working_watts=1000", f"churn.battery={EMPTYING}", "workload.epochs=100"
+    ),
+    "churn.battery.charging_watts": case("churn.battery.charging_watts=2", f"churn.battery={BATTERY}"),
+    "churn.battery.plugged_in_at": case("churn.battery.plugged_in_at=20h", f"churn.battery={BATTERY}"),
+    "churn.battery.plugged_in_spread": case("churn.battery.plugged_in_spread=1h", f"churn.battery={BATTERY}"),
+    "churn.battery.plugged_in_for": case("churn.battery.plugged_in_for=4h", f"churn.battery={BATTERY}"),
+    "churn.battery.minimum": case("churn.battery.minimum=0.9", f"churn.battery={BATTERY}"),
+    "churn.battery.requires_charging": case("churn.battery.requires_charging=true", f"churn.battery={BATTERY}"),
     "population.devices": case("population.devices=5"),
+    "population.hardware": case("population.hardware=OTHER_BOARDS", *OWN_BOARDS),
     "population.groups.device": case("population.groups.0.device=raspberry-pi-4-4gb"),
     "population.groups.share": case("population.groups.0.share=5", TWO_GROUPS),
     "population.groups.available_memory": case(
@@ -105,11 +141,24 @@ SCHEMA = {
     "population.groups.link.uplink": case("population.groups.0.link.uplink=1Mbps", f"population.groups.0.link={LINK}"),
     "population.groups.link.latency": case("population.groups.0.link.latency=1s", f"population.groups.0.link={LINK}"),
     "population.available_memory": case("population.available_memory={kind: installed, share: 0.5}"),
+    "population.memory_motion": case("population.memory_motion={kind: walk, step: 0.2}"),
     "population.availability": case("population.availability=diurnal"),
     "population.link": case(f"population.link={LINK}"),
     "population.link.downlink": case("population.link.downlink=1Mbps", f"population.link={LINK}"),
     "population.link.uplink": case("population.link.uplink=1Mbps", f"population.link={LINK}"),
     "population.link.latency": case("population.link.latency=1s", f"population.link={LINK}"),
+    **{
+        f"population.{place}link.{rate}.{option}": case(
+            f"population.{at}link.{rate}.{option}={value}", f"population.{at}link={TRACED_LINK}"
+        )
+        for place, at in (("", ""), ("groups.", "groups.0."))
+        for rate in ("downlink", "uplink")
+        for option, value in (("trace", "OTHER_RATES"), ("scale", "2"), ("repeat", "false"), ("start", "beginning"))
+    },
+    "population.groups.individuals": case("population.groups.0.individuals={path: PHONES}"),
+    "population.groups.individuals.path": case(
+        "population.groups.0.individuals.path=OTHER_PHONES", "population.groups.0.individuals={path: PHONES}"
+    ),
     "population.speed_jitter": case("population.speed_jitter=0.3"),
     "method": case("method=exclusivefl", "method={kind: fedavg, memory_limit: false}"),
     "selection": case("selection.devices_per_round=2"),
@@ -119,6 +168,10 @@ SCHEMA = {
         "evaluation.recalibration_samples=20", "evaluation.batch_norm=recalibrated", base="batch norm"
     ),
     "evaluation.targets": case("evaluation.targets=[0.42]"),
+    "evaluation.diagnostics": case("evaluation.diagnostics=[nhsic_plane]"),
+    "evaluation.diagnostic_samples": case(
+        "evaluation.diagnostic_samples=20", "evaluation.diagnostics=[nhsic_plane]", base="images"
+    ),
     "stop.rounds": case("stop.rounds=3"),
     "stop.target_accuracy": case("stop.target_accuracy=0.01"),
     "stop.virtual_time": case("stop.virtual_time=100ms"),
@@ -128,10 +181,19 @@ SCHEMA = {
     "workload.samples_per_device": case("workload.samples_per_device=50"),
     "workload.batch_size": case("workload.batch_size=3"),
     "workload.epochs": case("workload.epochs=4"),
+    "workload.precision": case("workload.precision=bf16"),
+    "workload.micro_batch_size": case("workload.micro_batch_size=2"),
+    "workload.checkpointing": case("workload.checkpointing=true", base="images"),
     "proxy.width": case("proxy.width=0.5", base="images"),
     "proxy.image_size": case("proxy.image_size=6"),
     "proxy.batch_size": case("proxy.batch_size=3"),
     "proxy.epochs": case("proxy.epochs=2"),
+    "proxy.precision": case("proxy.precision=bf16"),
+    "proxy.micro_batch_size": case("proxy.micro_batch_size=2"),
+    "proxy.checkpointing": case("proxy.checkpointing=true", base="images"),
+    "allocator": case("allocator=caching"),
+    "allocator.caching.round_bytes": case("allocator.round_bytes=4096", "allocator=caching"),
+    "allocator.caching.context": case("allocator.context=1MB", "allocator=caching"),
     "backend": case("backend=dry-run"),
 }
 DIGITS, SYNTHETIC = "data[digits]", "data[synthetic]"
@@ -139,6 +201,9 @@ SYNTHESIS = "data={kind: synthetic, shape: [1, 8, 8], samples: 60, test_samples:
 LOGNORMAL = "population.available_memory={kind: lognormal, median: 1MB, sigma: 0.5}"
 NIGHTS = "population.availability={kind: diurnal, start_spread: 1h, time_zone_span: 1h}"
 TRACE = "population.availability={kind: trace, path: TRACE}"
+REDRAWN = "population.memory_motion={kind: redrawn, every: round}"
+WALK = "population.memory_motion={kind: walk, step: 0.2}"
+MEMORY_TRACE = "population.memory_motion={kind: trace, path: MEMORY}"
 VIT = "model={kind: vit, depth: 3, patch: 4, dim: 12, heads: 3}"
 OORT = "selection={kind: oort, devices_per_round: 10}"
 TIFL = "selection={kind: tifl, devices_per_round: 3, tiers: 3, interval: 1, waits_for_stall: false}"
@@ -230,8 +295,10 @@ OPTIONS = {
     "selection[oort].exploration_floor": case("selection.exploration_floor=0.9", OORT, base="fleet"),
     "selection[oort].speed_penalty": case("selection.speed_penalty=0", OORT, base="fleet"),
     "selection[oort].preferred_percentile": case("selection.preferred_percentile=90", OORT, base="fleet"),
-    "selection[oort].pacer_rounds": case("selection.pacer_rounds=1", OORT, base="fleet"),
-    "selection[oort].pacer_step": case("selection.pacer_step=50", OORT, "selection.pacer_rounds=1", base="fleet"),
+    "selection[oort].pacer_rounds": case("selection.pacer_rounds=1", OORT, "stop.rounds=12", base="fleet"),
+    "selection[oort].pacer_step": case(
+        "selection.pacer_step=50", OORT, "selection.pacer_rounds=1", "stop.rounds=12", base="fleet"
+    ),
     "selection[oort].clip": case("selection.clip=0.3", OORT, base="fleet"),
     "selection[oort].cut_off": case("selection.cut_off=0", OORT, base="fleet"),
     "selection[oort].exploration_window": case("selection.exploration_window=1", OORT, base="fleet"),
@@ -290,11 +357,64 @@ OPTIONS = {
     "availability[trace].path": case("population.availability.path=OTHER_TRACE", TRACE),
     "availability[trace].repeat": case("population.availability.repeat=false", TRACE),
     "availability[trace].span": case("population.availability.span=20h", TRACE),
+    "memory_motion[redrawn].every": case("population.memory_motion.every=60s", REDRAWN),
+    "memory_motion[redrawn].spread": case("population.memory_motion.spread=0.3", REDRAWN),
+    "memory_motion[walk].step": case("population.memory_motion.step=0.1", WALK),
+    "memory_motion[walk].every": case("population.memory_motion.every=1s", WALK),
+    "memory_motion[walk].reversion": case("population.memory_motion.reversion=0.9", WALK),
+    "memory_motion[trace].path": case("population.memory_motion.path=OTHER_MEMORY", MEMORY_TRACE),
+    "memory_motion[trace].repeat_every": case("population.memory_motion.repeat_every=150ms", MEMORY_TRACE),
 }
-CASES = SCHEMA | OPTIONS
+DEADLINE = "protocol={kind: deadline, over_selection: 2, maximum_wait: 60ms, minimum_updates: 2}"
+FEDASYNC = "protocol={kind: fedasync, concurrency: 5}"
+FEDBUFF = "protocol={kind: fedbuff, concurrency: 5, buffer_size: 2}"
+PROTOCOLS = {
+    "protocol": case("protocol=deadline", base="fleet"),
+    "protocol[deadline].over_selection": case("protocol.over_selection=1.5", DEADLINE, base="fleet"),
+    "protocol[deadline].minimum_wait": case("protocol.minimum_wait=50ms", DEADLINE, base="fleet"),
+    "protocol[deadline].maximum_wait": case("protocol.maximum_wait=20ms", DEADLINE, base="fleet"),
+    "protocol[deadline].minimum_updates": case(
+        "protocol.minimum_updates=5", "protocol={kind: deadline, over_selection: 2, maximum_wait: 20ms}", base="fleet"
+    ),
+    "protocol[deadline].too_few": case(
+        "protocol.too_few=abort",
+        "protocol={kind: deadline, over_selection: 2, maximum_wait: 20ms, minimum_updates: 6}",
+        base="fleet",
+    ),
+    **{
+        f"protocol[{kind}].{name}": case(f"protocol.{name.split('.')[0]}={value}", setup, base="fleet")
+        for kind, setup in (("fedasync", FEDASYNC), ("fedbuff", FEDBUFF))
+        for name, value in (
+            ("concurrency", 3),
+            ("staleness", "constant"),
+            ("staleness.polynomial.a", "{kind: polynomial, a: 2}"),
+            ("maximum_staleness", 0),
+        )
+    },
+    **{
+        f"protocol[{kind}].staleness.hinge.{name}": case(
+            f"protocol.staleness.{name}={value}",
+            setup.replace("}", ", staleness: {kind: hinge, a: 1, b: 0}}"),
+            base="fleet",
+        )
+        for kind, setup in (("fedasync", FEDASYNC), ("fedbuff", FEDBUFF))
+        for name, value in (("a", 9), ("b", 1))
+    },
+    **{
+        f"protocol[{kind}].other_stage": case("protocol.other_stage=discard", setup, "stop.rounds=6", base="stages")
+        for kind, setup in (("fedasync", FEDASYNC), ("fedbuff", FEDBUFF))
+    },
+    "protocol[fedasync].mixing_rate": case("protocol.mixing_rate=0.1", FEDASYNC, base="fleet"),
+    "protocol[fedbuff].buffer_size": case("protocol.buffer_size=3", FEDBUFF, base="fleet"),
+    "protocol[fedbuff].server_rate": case("protocol.server_rate=0.1", FEDBUFF, base="fleet"),
+    "protocol[fedbuff].normalise": case("protocol.normalise=true", FEDBUFF, base="fleet"),
+    "server.downlink": case("server.downlink=1Mbps"),
+    "server.uplink": case("server.uplink=1Mbps"),
+}
+CASES = SCHEMA | OPTIONS | PROTOCOLS
 
 ELSEWHERE = {
-    "protocol": "one protocol is registered",
+    "checkpoint.every_rounds": "says when weights are kept, and must not act on results: test_integration_resume.py",
     "evaluation.batch_size": "splits the test without changing what it finds: memory of the driver only",
     "data[cifar10]": "needs files; its options are tested with fake ones in test_data_cifar10.py",
     "data[cifar100]": "likewise in test_data_torchvision_dataset.py",
@@ -310,9 +430,40 @@ ELSEWHERE = {
 """Fields whose effect cannot be seen here, and why."""
 
 REFUSED = {
+    "server.downlink=1Mbps": (
+        "server: a shared link of the server does not go with churn.battery; leave out one of them",
+        f"churn.battery={BATTERY}",
+    ),
+    "server.uplink=1Mbps": (
+        "server: a shared link of the server does not go with links that follow a trace (population.link); leave out",
+        "population.link={downlink: {trace: RATES}, uplink: {trace: RATES}}",
+    ),
+    "protocol=fedasync": (
+        "protocol: fedasync merges updates of older versions, and with feddyn_alpha: 0.1 method depthfl needs those of",
+        "method={kind: depthfl, feddyn_alpha: 0.1}",
+        "model=lenet",
+        "data.image_size=8",
+    ),
+    "churn.offline=pause": ("churn.offline: pause acts only where devices go offline, and population.availability is",),
+    "churn.outages={mean_between: 1h, mean_length: 1h, groups: 7}": (
+        "churn.outages.groups: is 7, and there are 6 devices; use 1 to 6",
+    ),
     "training.momentum=0.5": ("momentum: acts only with optimizer sgd, found 0.5", "training.optimizer=adam"),
     "evaluation.recalibration_samples=9": ("acts only with batch_norm recalibrated, found 9",),
+    "evaluation.diagnostic_samples=9": (
+        "evaluation.diagnostic_samples: acts only with evaluation.diagnostics, found 9; remove it",
+    ),
+    "evaluation.diagnostics=[nhsic_plane, nhsic_plane]": (
+        "evaluation.diagnostics: names nhsic_plane twice; name each once",
+    ),
     "evaluation.batch_norm=recalibrated": ("recalibrated acts on BatchNorm layers only, and logistic has none",),
+    "training.micro_batch_size=6": ("training.micro_batch_size: is 6, above batch_size 5; use 1 to 5",),
+    "workload.batch_size=3": (
+        "workload.micro_batch_size: micro-batches of 4 are larger than the batch of 3 that workload comes to; set "
+        "workload.micro_batch_size to 1 to 3",
+        "training.micro_batch_size=4",
+    ),
+    "proxy.micro_batch_size=7": ("proxy.micro_batch_size: micro-batches of 7 are larger than the batch of 5",),
     "proxy.width=0.5": ("proxy.width: 0.5 leaves logistic as it is",),
     "proxy.image_size=6": ("proxy.image_size: synthetic has no image_size", SYNTHESIS),
     "method.sigma=2": (
@@ -363,6 +514,15 @@ REFUSED = {
         "selection={kind: tifl, tiers: 2}",
     ),
     "method.rates=[1, 0.3]": ("model: method allsmall trains logistic at several widths", "method=allsmall"),
+    "training.shrink_batch={minimum: 3}": ("training.shrink_batch.minimum: is 3, but half of the batch of 5",),
+    "training.shrink_batch={minimum: 2}": (
+        "training.shrink_batch: acts only where memory limits who trains what",
+        "method.memory_limit=false",
+    ),
+    "population.memory_motion=redrawn": (
+        "population.memory_motion: redrawn draws from population.available_memory, and every draw from installed",
+        "population.available_memory={kind: installed, share: 0.1}",
+    ),
     "model.preset=mini-imagenet": ("model.preset: acts only with patch, dim or heads left to it", VIT),
 }
 """Changes that could not act, and in which words they are refused; then what the base needs for that."""
@@ -375,11 +535,15 @@ def fields_of(model: type[Options], path: str) -> Iterator[str]:
             continue
         key = f"{path}{name}"
         members = [found for found in _types(info.annotation) if isinstance(found, type) and issubclass(found, Options)]
-        if not members or len(members) > 1 or type(None) in _types(info.annotation):
+        if not members or len(members) > 1 or not {type(None), float}.isdisjoint(_plain_types(info.annotation)):
             yield key
         for member in members:
             kind = f"{member.model_fields['kind'].default}." if len(members) > 1 else ""
             yield from fields_of(member, f"{key}.{kind}")
+
+
+def _plain_types(annotation: typing.Any) -> set[type]:
+    return {found for found in _types(annotation) if isinstance(found, type)}
 
 
 def _types(annotation: typing.Any) -> list[typing.Any]:
@@ -401,11 +565,37 @@ def test_every_field_of_the_schema_and_of_every_component_has_a_case():
     assert CASES.keys() - wanted == set()
 
 
+def hardware_of(peak: float) -> str:
+    """Return a file of hardware with one device, `board`."""
+    numbers = {
+        "installed_memory_bytes": 2**30,
+        "usable_memory_bytes": 2**30,
+        "peak_flops_per_second": peak,
+        "memory_bytes_per_second": peak,
+        "efficiency": 0.5,
+        "operator_overhead_s": 1e-9,
+        "downlink_bits_per_second": 1e6,
+        "uplink_bits_per_second": 1e6,
+    }
+    lines = ["schema_version = 1", "[devices.board]", 'family = "computer"', 'compute_unit = "one core"']
+    lines += [f'{key} = {{value = {value}, status = "assumed", source = "made up for a test"}}'
+              for key, value in numbers.items()]  # fmt: skip
+    return "\n".join(lines)
+
+
 @pytest.fixture(scope="module")
 def traces(tmp_path_factory):
     folder = tmp_path_factory.mktemp("traces")
     for name, end_s in (("TRACE", 30_000), ("OTHER_TRACE", 40_000)):
         (folder / name).write_text(f"device,start_s,end_s\na,0,{end_s}\nb,1000,50000\n")
+    for name, rate in (("RATES", 2_000_000), ("OTHER_RATES", 3_000_000)):
+        (folder / name).write_text(f"trace,t_s,bits_per_second\na,0,{rate}\na,0.01,{rate / 2}\na,0.02,\n")
+    for name, speed in (("PHONES", 2), ("OTHER_PHONES", 3)):
+        (folder / name).write_text(f"model,speed_factor\na,{speed}\n")
+    for name, peak in (("BOARDS", 1e9), ("OTHER_BOARDS", 2e9)):
+        (folder / name).write_text(hardware_of(peak))
+    for name, late_bytes in (("MEMORY", 15_000_000), ("OTHER_MEMORY", 16_000_000)):
+        (folder / name).write_text(f"device,t_s,available_bytes\na,0,12000000\na,0.1,{late_bytes}\n")
     return folder
 
 
@@ -424,12 +614,16 @@ def charges(costing: assembly.Costing) -> bytes:
     fleet, ledger, data = costing.population, costing.ledger, costing.dataset
     devices = np.arange(fleet.num_devices)
     online = [fleet.availability.online(at_s) for at_s in np.linspace(0, 300_000, 200)]
+    links = [fleet.throughput.of(device, way).bits(0, 0.007) if fleet.throughput else 0
+             for device in devices for way in ("down", "up")] + [
+             fleet.throughput.of(device, way).bits(1, 2) if fleet.throughput else 0
+             for device in devices for way in ("down", "up")]  # fmt: skip
     charged = [(ledger.compute_s(name, devices), ledger.download_s(name, devices), ledger.upload_s(name, devices),
                 ledger.peak_memory_bytes(name)) for name in costing.method.submodels]  # fmt: skip
     return pickle.dumps((
         data.train_images, data.train_labels, data.test_images, data.test_labels,
         costing.partition.samples, costing.partition.offsets,
-        fleet.available_memory_bytes, [fleet.classes[index].name for index in fleet.class_index], online, charged,
+        fleet.available_memory_bytes, [fleet.classes[index].name for index in fleet.class_index], online, links, charged,
     ))  # fmt: skip
 
 

@@ -8,11 +8,11 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from neulite_sim.results.cells import FILES, column_types
+from neulite_sim.results.cells import FILES, OPTIONAL_FILES, column_types
 from neulite_sim.results.digest import Digest
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.memory import MemorySink, read_rows
-from neulite_sim.results.rows import WALL_CLOCK, DenialRow, FlightRow, RoundRow, as_dict, columns
+from neulite_sim.results.rows import WALL_CLOCK, DenialRow, DiagnosticRow, FlightRow, RoundRow, as_dict, columns
 
 CELLS = {
     int: st.integers(-(2**63), 2**63 - 1),
@@ -21,7 +21,13 @@ CELLS = {
 }
 
 
+# What the timeline of a run folder reads: only real devices have a track, and pauses have a form.
+SPECIAL = {"device": st.integers(0, 10**6), "pauses": st.sampled_from(["", "1.5-2.0", "1e-05-2.0;3.0-1e+16"])}
+
+
 def cells(kind, column):
+    if column in SPECIAL:
+        return SPECIAL[column]
     cast, optional = column_types(kind)[column]
     return st.none() | CELLS[cast] if optional else CELLS[cast]
 
@@ -30,7 +36,7 @@ def rows(kind):
     return st.builds(kind, **{column: cells(kind, column) for column in columns(kind)})
 
 
-ANY_ROW = st.one_of(*(rows(kind) for kind in FILES))
+ANY_ROW = st.one_of(*(rows(kind) for kind in (*FILES, *OPTIONAL_FILES)))
 WEIGHTS = st.dictionaries(st.text(max_size=5), st.lists(st.floats(width=32), max_size=4).map(torch.tensor), max_size=3)
 
 
@@ -53,6 +59,10 @@ def test_rows_come_back_from_the_folder_as_they_were(happened):
         for kind, kept in ((RoundRow, sink.rounds), (FlightRow, sink.flights), (DenialRow, sink.denials)):
             back = read_rows(Path(place) / FILES[kind], kind)
             assert repr(back) == repr(kept) == repr([as_dict(row) for row in happened if isinstance(row, kind)])
+        measured = [as_dict(row) for row in happened if isinstance(row, DiagnosticRow)]
+        path = Path(place) / OPTIONAL_FILES[DiagnosticRow]
+        assert path.exists() == bool(measured)
+        assert repr(sink.diagnostics) == repr(measured) == repr(read_rows(path, DiagnosticRow) if measured else [])
 
 
 @given(st.lists(ANY_ROW, max_size=6), WEIGHTS)
@@ -96,7 +106,7 @@ def test_lost_and_doubled_rows_change_the_digest(happened, data):
 @given(st.lists(ANY_ROW, max_size=6), st.randoms(use_true_random=False))
 @settings(max_examples=40, deadline=None)
 def test_how_kinds_interleave_does_not_count(happened, random):
-    lanes = {kind: [row for row in happened if isinstance(row, kind)] for kind in FILES}
+    lanes = {kind: [row for row in happened if isinstance(row, kind)] for kind in (*FILES, *OPTIONAL_FILES)}
     order = [kind for kind, lane in lanes.items() for _ in lane]
     random.shuffle(order)
     shuffled = [lanes[kind].pop(0) for kind in order]

@@ -66,6 +66,10 @@ scenarios = st.fixed_dictionaries(
         ),
     }
 )
+rates = positive | st.fixed_dictionaries(
+    {"trace": names},
+    optional={"scale": shares, "repeat": st.booleans(), "start": st.sampled_from(["random", "beginning"])},
+)
 
 # Dotted keys and the values that `--set` may give them.
 changes: Mapping[str, st.SearchStrategy[Any]] = {
@@ -76,6 +80,7 @@ changes: Mapping[str, st.SearchStrategy[Any]] = {
     "training.weight_decay": positive,
     "population.groups.0.share": positive,
     "population.groups.0.link": st.fixed_dictionaries({"downlink": positive, "uplink": positive}),
+    "population.link": st.fixed_dictionaries({"downlink": rates, "uplink": rates}),
     "stop.rounds": counts,
     "evaluation.targets": st.lists(shares, max_size=4),
     "proxy.width": shares,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neulite_sim.seeding import integer_seed, stream
+from neulite_sim.seeding import integer_seed, stream, words
 
 
 def test_equal_names_give_equal_numbers() -> None:
@@ -51,7 +51,31 @@ def test_integer_seeds_repeat_differ_and_stay_in_range() -> None:
     assert max(seeds) > 2**62
 
 
+def test_words_depend_on_their_place_alone() -> None:
+    rows, columns = np.divmod(np.arange(400), 20)
+    table = words(7, "walk", rows, columns)
+    order = stream(0, "order").permutation(400)
+    np.testing.assert_array_equal(words(7, "walk", rows[order], columns[order]), table[order])
+    assert words(7, "walk", np.array([3]), np.array([5]))[0] == table[65]
+    elsewhere = [words(8, "walk", rows, columns), words(7, "other", rows, columns), words(7, "walk", columns, rows)]
+    assert len({*table.tolist(), *elsewhere[0].tolist(), *elsewhere[1].tolist()}) == 1200
+    assert np.count_nonzero(elsewhere[2] == table) == 20, "only the diagonal of a table is that of its mirror image"
+
+
+def test_the_bits_of_words_are_fair_and_unlike_those_of_their_neighbours() -> None:
+    rows, columns = (part.ravel() for part in np.indices((400, 400)))
+    bits = np.unpackbits(words(0, "walk", rows, columns).view(np.uint8)).reshape(400, 400, 64)
+    # A share of fair bits over n draws has standard deviation 1 / (2 sqrt(n)); five of them for the worst of 64.
+    assert np.abs(bits.mean(axis=(0, 1)) - 0.5).max() < 5 / (2 * 400)
+    for neighbour in (bits[1:] != bits[:-1], bits[:, 1:] != bits[:, :-1], bits[1:, 1:] != bits[:-1, :-1]):
+        assert np.abs(neighbour.mean(axis=(0, 1)) - 0.5).max() < 5 / (2 * 399)
+
+
 def test_the_numbers_are_these() -> None:
     # Frozen: a change of these numbers changes every result and needs a line in the changelog.
     assert stream(42, "selection", 1).integers(1000, size=4).tolist() == [490, 937, 30, 171]
     assert integer_seed(42, "weights") == 1213550608293136612
+    assert words(42, "walk", np.array([3, 0]), np.array([5, 0])).tolist() == [
+        16323317113502394224,
+        11100273890236884300,
+    ]

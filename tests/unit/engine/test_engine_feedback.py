@@ -12,7 +12,9 @@ from neulite_sim.engine.tracking import Learned, RoundFacts
 from neulite_sim.methods.contract import Offers, Proposal, Update
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.selection.contract import Selector
-from neulite_sim.timeline.flights import plan_flight
+from neulite_sim.timeline.contract import Ending
+from neulite_sim.timeline.flights import Conditions, Order, plan_flight
+from neulite_sim.timeline.legs import Steady
 
 DEVICES = 6
 
@@ -70,16 +72,23 @@ def listener(monkeypatch):
 
 
 def plan(flight, device, seconds, offline_at_s=math.inf):
-    return plan_flight(flight=flight, round_number=4, device=device, submodel="full", dispatched_s=100.0,
-                       phases_s=(0.0, seconds, 0.0), offline_at_s=offline_at_s)  # fmt: skip
+    order = Order(flight=flight, round=4, version=3, device=device, submodel="full", stage="full", dispatched_s=100.0)
+    return plan_flight(
+        order,
+        legs=(Steady(0.0), Steady(seconds), Steady(0.0)),
+        conditions=Conditions(online_until_s=lambda at_s: offline_at_s, next_online_s=lambda at_s: math.inf),
+    )
 
 
 def facts(plans, learned):
     nobody = Offers(
         devices=np.array([], np.int64), submodel_index=np.array([], np.int16), submodels=(), expected_s=np.array([])
     )
-    return RoundFacts(round=4, at_s=200.0, proposal=Proposal(stage="full", offers=nobody), num_online=3,
-                      learning_rate=0.1, plans=tuple(plans), learned=learned)  # fmt: skip
+    return RoundFacts(
+        round=4, at_s=200.0, stage="full", proposal=Proposal(stage="full", offers=nobody), num_online=3,
+        learning_rate=0.1, ended=tuple(Ending(plan=item) for item in plans), learned=learned,
+        stalenesses=dict.fromkeys(learned, 0), workers_replaced=0,
+    )  # fmt: skip
 
 
 def update(loss, **metrics):

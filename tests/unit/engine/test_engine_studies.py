@@ -227,6 +227,7 @@ def test_the_folder_of_na_is_complete_without_a_model(tmp_path):
     write_not_applicable(tiny(), "NA: too big", out=tmp_path)
     assert sorted(os.listdir(tmp_path)) == [
         "COMPLETE", "denials.csv", "flights.csv", "provenance.json", "rounds.csv", "scenario.yaml", "summary.json",
+        "timeline.json.gz",
     ]  # fmt: skip
     (run,) = plan([variant(tmp_path.name)], scenario="x.yaml", out=tmp_path.parent)
     assert run.state == "finished"

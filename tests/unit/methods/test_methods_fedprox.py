@@ -8,7 +8,8 @@ from torch import nn
 from neulite_sim.methods.contract import Setting
 from neulite_sim.methods.proximal import Anchor
 from neulite_sim.models.contract import Blueprint
-from neulite_sim.profiling.profile import audit, profile
+from neulite_sim.profiling.audit import audit
+from neulite_sim.profiling.profile import profile
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Training
 

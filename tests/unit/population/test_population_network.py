@@ -40,7 +40,7 @@ def test_a_groups_link_replaces_the_populations_and_that_the_catalogues() -> Non
 
 
 def test_columns_give_each_device_the_link_of_its_group() -> None:
-    columns = link_columns((SLOW, FAST), np.array([1, 0, 1]))
+    columns = link_columns((SLOW, FAST), np.array([1, 0, 1]), seed=0)
     assert list(columns.downlink_bits_per_second) == [1e9, 1e6, 1e9]
     assert list(columns.uplink_bits_per_second) == [1e9, 5e5, 1e9]
     assert list(columns.latency_s) == [0.0, 0.1, 0.0]

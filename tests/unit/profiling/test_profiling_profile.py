@@ -7,7 +7,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neulite_sim.methods.contract import Setting
 from neulite_sim.models.contract import Blueprint
-from neulite_sim.profiling.profile import audit, profile
+from neulite_sim.profiling.audit import audit
+from neulite_sim.profiling.profile import profile
 from neulite_sim.profiling.tracer import trace_steps
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Training

@@ -7,7 +7,8 @@ from neulite_sim.results.cells import column_types
 
 def make(kind, **changes):
     usual = {int: 1, float: 0.5, str: "text"}
-    return kind(**{name: usual[cast] for name, (cast, _) in column_types(kind).items()} | changes)
+    cells = {name: "" if name == "pauses" else usual[cast] for name, (cast, _) in column_types(kind).items()}
+    return kind(**cells | changes)
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 import hashlib
+import json
 from dataclasses import replace
 
 import torch
 
 from neulite_sim.results.digest import Digest
-from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
 
 
 def digest(*rows, **weights):
@@ -17,11 +18,11 @@ def digest(*rows, **weights):
 def test_digest_is_the_one_worked_out_by_hand(make_row):
     headers = {
         "RoundRow": '["RoundRow","round","virtual_time_s","stage","online","offered","selected","arrived","dropped",'
-        '"denied","train_loss","test_loss","test_accuracy","learning_rate","bytes_down","bytes_up","peak_memory_bytes",'
-        '"skipped_terms","wall_time_s"]\n',
-        "FlightRow": '["FlightRow","flight","round","device","device_class","submodel","dispatched_s","download_s",'
-        '"compute_s","upload_s","ended_s","outcome","reason","peak_memory_bytes","available_memory_bytes","samples",'
-        '"bytes_down","bytes_up","loss"]\n',
+        '"discarded","denied","staleness_mean","train_loss","test_loss","test_accuracy","learning_rate","bytes_down","bytes_up","peak_memory_bytes",'
+        '"skipped_terms","workers_replaced","wall_time_s"]\n',
+        "FlightRow": '["FlightRow","flight","round","device","device_class","submodel","version","dispatched_s",'
+        '"download_s","compute_s","upload_s","waiting_s","ended_s","outcome","reason","pauses","peak_memory_bytes",'
+        '"available_memory_bytes","batch_size","samples","bytes_down","bytes_up","staleness","loss"]\n',
         "DenialRow": '["DenialRow","round","reason","submodel","devices","shortfall_bytes_min",'
         '"shortfall_bytes_median","shortfall_bytes_max"]\n[2,"memory","full",5,null,7,null]\n',
     }
@@ -32,6 +33,18 @@ def test_digest_is_the_one_worked_out_by_hand(make_row):
         shortfall_bytes_min=None, shortfall_bytes_median=7, shortfall_bytes_max=None,
     )  # fmt: skip
     assert digest(row, w=torch.tensor([1, 2], dtype=torch.int16)) == hashlib.sha256(whole).hexdigest()
+
+
+def test_a_table_that_not_every_run_has_follows_the_others_where_there_are_rows_of_it(make_row):
+    heads = [hashlib.sha256() for _ in range(4)]
+    for head, kind in zip(heads, (RoundRow, FlightRow, DenialRow, DiagnosticRow), strict=True):
+        head.update((json.dumps([kind.__name__, *columns(kind)], separators=(",", ":")) + "\n").encode())
+    heads[3].update(b'[2,1.5,"nhsic_x",1,0.25]\n')
+    names = ("RoundRow", "FlightRow", "DenialRow", "DiagnosticRow")
+    lines = [f'["{name}","{head.hexdigest()}"]\n' for name, head in zip(names, heads, strict=True)]
+    row = DiagnosticRow(round=2, virtual_time_s=1.5, name="nhsic_x", block=1, value=0.25)
+    assert digest(row) == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert digest() == hashlib.sha256("".join(lines[:3]).encode()).hexdigest()
 
 
 def test_wall_clock_does_not_count(make_row):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from neulite_sim.errors import OutputError
 from neulite_sim.results.folder import RunFolder, clear_cut_off
 from neulite_sim.results.memory import read_rows
-from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, as_dict, columns
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, as_dict, columns
 
 
 def create(path, **changes):
@@ -238,6 +238,28 @@ def test_a_cut_off_run_is_cleared_and_other_files_stay(tmp_path):
     clear_cut_off(tmp_path / "alone")
     clear_cut_off(tmp_path / "shared")
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["shared", "shared/notes.txt"]
+
+
+def test_diagnostics_have_a_file_with_their_first_row_and_are_on_disk_with_their_round(tmp_path, make_row):
+    with create(tmp_path) as folder:
+        folder.write(make_row(RoundRow))
+        assert not (tmp_path / "diagnostics.csv").exists()
+        folder.write(make_row(DiagnosticRow, block=3, value=None))
+        folder.write(make_row(RoundRow))
+        assert [(row["block"], row["value"]) for row in read_rows(tmp_path / "diagnostics.csv", DiagnosticRow)] == [
+            (3, None)
+        ]
+
+
+def test_diagnostics_go_with_the_other_tables(tmp_path, make_row):
+    for name in ("cleared", "discarded", "reopened"):
+        folder = create(tmp_path / name)
+        folder.write(make_row(DiagnosticRow))
+        folder.discard() if name == "discarded" else folder.close()
+    clear_cut_off(tmp_path / "cleared")
+    RunFolder.reopen(tmp_path / "reopened").close()
+    assert [path.name for path in tmp_path.iterdir()] == ["reopened"]
+    assert not (tmp_path / "reopened" / "diagnostics.csv").exists()
 
 
 def test_a_complete_run_is_not_cleared(tmp_path):

@@ -67,7 +67,7 @@ def test_a_wrong_value_is_shown_with_what_is_allowed(setting: str, key: str, mes
 @pytest.mark.parametrize(
     ("setting", "key", "message"),
     [
-        ("training.batch_sise=3", "training.batch_sise", "unknown key; did you mean 'batch_size'? (choices: epochs, b"),
+        ("training.batch_sise=3", "training.batch_sise", "unknown key; did you mean 'batch_size' or 'micro_batch_size'? (choices: epochs, b"),
         ("method.curriculm=false", "method.curriculm", "unknown key; did you mean 'curriculum'? (choices: kind, curri"),
         ("data.partition.alpa=1", "data.partition.alpa", "unknown key; did you mean 'alpha'? (choices: kind, alpha)"),
         ("method.ramp={kind: linear, slop: 2}", "method.ramp.slop",

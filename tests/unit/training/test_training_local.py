@@ -106,6 +106,19 @@ def test_one_plain_step_is_w_minus_rate_times_gradient():
     torch.testing.assert_close(update.tensors[weight], state.tensors[weight] - 0.05 * parameters[0].grad)
 
 
+@pytest.mark.parametrize("model", ["logistic", "resnet18"])
+def test_a_task_with_a_smaller_batch_trains_as_a_scenario_with_that_batch(model):
+    for batch_size in (2, 1):
+        small = workplace(model=model, training=Training(epochs=2, batch_size=batch_size, learning_rate=0.05))
+        place = workplace(model=model)
+        state = start(place)
+        shrunk = Worker(place).train(replace(task(), batch_size=batch_size), state.tensors)
+        expected = Worker(small).train(task(), state.tensors)
+        whole = Worker(place).train(task(), state.tensors)
+        assert all(torch.equal(shrunk.tensors[name], expected.tensors[name]) for name in expected.tensors)
+        assert any(not torch.equal(shrunk.tensors[name], whole.tensors[name]) for name in expected.tensors)
+
+
 def test_clipping_bounds_the_step():
     rate = 0.05
     training = Training(epochs=1, batch_size=64, momentum=0.0, weight_decay=0.0, learning_rate=rate, clip_norm=0.01)

@@ -1,0 +1,103 @@
+"""`neulite-sim calibrate`: this machine as an entry of the hardware catalogue."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from neulite_sim.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from neulite_sim.engine.calibration import Calibration
+
+_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
+
+
+def _checked(name: str) -> str:
+    if not re.fullmatch(_NAME, name):
+        raise typer.BadParameter(f"{name!r} must be small letters and digits, parted by '-': my-board-8gb, for example")
+    from neulite_sim.population.catalogue import load_catalogue
+
+    if name in load_catalogue():
+        raise typer.BadParameter(f"{name!r} is in the catalogue already; choose another name")
+    return name
+
+
+def calibrate(
+    device: Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="What trains.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of PyTorch; its own choice by default.")
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", callback=_checked, help="Name of the entry.")
+    ] = "this-machine",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer networks, one batch size: rougher.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure this machine and print it as hardware that a scenario can name.
+
+    Trains a few networks for some seconds each; let nothing else run meanwhile. Put the output into a file, and its
+    path into population.hardware.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from neulite_sim.engine.calibration import calibrate as measure
+    from neulite_sim.engine.calibration import catalogue_text, tasks
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        measuring = bar.add_task("", total=len(tasks(quick=quick)) + 1)
+        found = measure(
+            device,
+            threads=threads,
+            quick=quick,
+            advance=lambda what: bar.update(measuring, advance=1, description=what),
+        )
+    if as_json:
+        sys.stdout.write(json.dumps(_report(found, name), indent=2) + "\n")
+        return
+    for line in _lines(found):
+        typer.echo(f"# {line}")
+    typer.echo(catalogue_text(found, name), nl=False)
+
+
+def _lines(found: Calibration) -> list[str]:
+    """Return measured against predicted, as comments above the entry."""
+    lines = ["Seconds of a training step: measured, and predicted by constants fitted without its network."]
+    for step, seconds in zip(found.steps, found.predicted_s, strict=True):
+        lines.append(f"{step.what:48}{step.seconds:10.4f}{seconds:10.4f}{seconds / step.seconds - 1:+8.0%}")
+    error = found.quality
+    lines.append(
+        f"median error {error.median_error:.0%}, 90th percentile {error.p90_error:.0%}, rank correlation "
+        f"{error.spearman:.2f} over {error.count} steps"
+    )
+    return lines
+
+
+def _report(found: Calibration, name: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from neulite_sim.engine.calibration import catalogue_text
+
+    return {
+        "name": name,
+        "device": found.device,
+        "compute_unit": found.compute_unit,
+        "threads": found.num_threads,
+        "installed_memory_bytes": found.installed_memory_bytes,
+        "available_memory_bytes": found.available_memory_bytes,
+        "machine": asdict(found.machine),
+        "constants": asdict(found.constants),
+        "quality": found.quality.to_json(),
+        "steps": [
+            {"network": step.network, "step": step.what, "measured_s": step.seconds, "predicted_s": seconds}
+            for step, seconds in zip(found.steps, found.predicted_s, strict=True)
+        ],
+        "toml": catalogue_text(found, name),
+    }

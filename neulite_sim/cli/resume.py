@@ -1,0 +1,39 @@
+"""`neulite-sim resume`: go on with a run that was cut off."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neulite_sim.cli.interruption import resumable
+from neulite_sim.cli.options import AsJson
+
+
+def resume(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run that was stopped or killed.")],
+    backend: Annotated[str | None, typer.Option(metavar="KIND", help="ray or inprocess.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of Ray actors.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing while it runs.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on where a stopped or killed run ended: its result is that of a run that was never broken off."""
+    from rich.console import Console
+
+    from neulite_sim.cli.backend import with_backend
+    from neulite_sim.engine.resuming import find_cut_off
+    from neulite_sim.engine.resuming import resume as go_on
+    from neulite_sim.reports.console import run_console
+
+    run = find_cut_off(run_dir)
+    chosen = with_backend(run.scenario, kind=backend, workers=workers).backend
+    console = Console(stderr=as_json)
+    with resumable(str(run_dir)), run_console(console, quiet=quiet) as view:
+        result = go_on(run, backend=chosen, observers=[view])
+    if as_json:
+        sys.stdout.write(json.dumps({**result.summary, "run_dir": str(result.run_dir)}) + "\n")
+    if not (as_json and quiet):
+        view.finish(result.summary, run_dir=str(result.run_dir))

@@ -1,0 +1,67 @@
+"""`neulite-sim timeline`: where the time of a run's rounds went, as tables, as a picture, as a file for a viewer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neulite_sim.cli.options import AsJson
+
+VIEWER = "https://ui.perfetto.dev"
+
+
+def timeline(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run.", show_default=False)],
+    rounds: Annotated[int, typer.Option(metavar="N", help="How many rounds to show.")] = 3,
+    first: Annotated[int, typer.Option("--from", metavar="ROUND", help="The first round to show.")] = 1,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the rounds, a line per device: a .png or .svg file.")
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the timeline of the whole run (.json.gz) anew from its rows."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print where the time of a run's first rounds went, and which devices they waited for."""
+    from rich.console import Console
+
+    from neulite_sim.errors import OutputError
+    from neulite_sim.reports.console import print_table
+    from neulite_sim.reports.timeline_table import timeline_report, timeline_tables
+    from neulite_sim.reports.timeline_window import read_window
+    from neulite_sim.results.folder import COMPLETE, TIMELINE
+    from neulite_sim.results.trace_events import rebuild
+
+    if plot is not None:
+        from neulite_sim.reports.comparison_plot import check_plot
+
+        check_plot(plot)
+    window = read_window(run_dir, first=first, count=rounds)
+    if plot is not None:
+        from neulite_sim.reports.gantt import draw_window
+
+        draw_window(window, plot)
+    if trace is not None:
+        try:
+            rebuild(run_dir, trace)
+        except OSError as error:
+            raise OutputError(f"{trace}: cannot write: {error.strerror}; choose another place with --trace") from error
+    is_whole = (run_dir / TIMELINE).is_file() and (run_dir / COMPLETE).exists()
+    file = trace or (run_dir / TIMELINE if is_whole else None)
+    report = timeline_report(window)
+    if as_json:
+        found = {**report, "timeline": None if file is None else str(file)}
+        sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        return
+    console = Console()
+    for table in timeline_tables(report):
+        print_table(console, table)
+    if file is None:
+        sys.stdout.write("The run was cut off or still goes on: --trace FILE writes its timeline so far.\n")
+    else:
+        sys.stdout.write(f"All rounds, a track per device: open {file} in {VIEWER}\n")

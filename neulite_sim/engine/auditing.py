@@ -1,0 +1,83 @@
+"""Predicted and measured peaks of a scenario's submodels, side by side: what `--audit` prints and keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from neulite_sim.engine.assembly import Costing, build_trainee
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.profiling.audit import audited, free_memory_bytes
+from neulite_sim.profiling.profile import profile
+from neulite_sim.results.rows import Event, RunStarted
+from neulite_sim.scenario.schema import Training
+
+HEADROOM = 2.0
+"""A real step takes the tensors twice over: operators have workspaces, allocators keep what was freed."""
+
+AuditRow = Mapping[str, Any]
+
+
+def audit_run(costing: Costing) -> list[AuditRow]:
+    """Return a row per submodel of the method: of what is really trained, and of what is charged where it differs.
+
+    Keys: `ledger` ("trained" or "charged"), `model`, `submodel`, `batch_size`, `predicted_bytes`, `measured_bytes`,
+    `relative_error` (measured over predicted, less one), `cuda_allocated_bytes` on a machine with CUDA, and
+    `skipped`: why there is no measurement, else an empty text.
+
+    Raises:
+        SimulationError: this machine cannot train in the scenario's precision.
+    """
+    rows = _rows(costing, "trained", costing.trained, costing.trained_training)
+    if (costing.charged, costing.charged_training) != (costing.trained, costing.trained_training):
+        rows += _rows(costing, "charged", costing.charged, costing.charged_training)
+    return rows
+
+
+def _rows(costing: Costing, ledger: str, blueprint: Blueprint, training: Training) -> list[AuditRow]:
+    return [_row(costing, ledger, submodel, blueprint, training) for submodel in costing.method.submodels]
+
+
+def _row(costing: Costing, ledger: str, submodel: str, blueprint: Blueprint, training: Training) -> AuditRow:
+    how: dict[str, Any] = {
+        "input_shape": blueprint.input_shape,
+        "batch_size": training.batch_size,
+        "training": training,
+    }
+
+    def build() -> Any:
+        return build_trainee(costing.method, submodel, blueprint)
+
+    predicted = profile(submodel, build, **how).memory.total
+    row = {
+        "ledger": ledger,
+        "model": blueprint.name,
+        "submodel": submodel,
+        "batch_size": training.batch_size,
+        "predicted_bytes": predicted,
+        "measured_bytes": None,
+        "relative_error": None,
+        "skipped": "",
+    }
+    free = free_memory_bytes()
+    if free is not None and predicted * HEADROOM > free:
+        return {**row, "skipped": f"this machine has {free} bytes free, and a real step may take {HEADROOM:g} times"}
+    found = audited(build, **how)
+    cuda = {} if found.cuda_allocated_bytes is None else {"cuda_allocated_bytes": found.cuda_allocated_bytes}
+    error = found.tracked.total / predicted - 1
+    return {**row, "measured_bytes": found.tracked.total, "relative_error": error, **cuda}
+
+
+class AuditKeeper:
+    """An observer that puts `audit.json` into the run folder as soon as there is one."""
+
+    def __init__(self, rows: Sequence[AuditRow]) -> None:
+        self._rows = rows
+
+    def notify(self, event: Event) -> None:
+        """Write the file when the run starts; other events are passed over."""
+        if isinstance(event, RunStarted) and event.run_dir is not None:
+            text = json.dumps({"submodels": list(self._rows)}, indent=2) + "\n"
+            (Path(event.run_dir) / "audit.json").write_text(text, encoding="utf-8")

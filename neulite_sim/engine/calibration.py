@@ -1,0 +1,285 @@
+"""Measures the machine it runs on and fits the time model to it: what `neulite-sim calibrate` prints.
+
+Peaks are the best of a few matrix products and copies. Real training steps of a few architectures at several batch
+sizes are then timed, each profiled on fake tensors as scenarios are, and the constants are fitted to both. Its error
+is that on each network by constants fitted without it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neulite_sim.errors import BackendUnavailableError
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.trainee import FullModel
+from neulite_sim.profiling.fitting import Constants, Machine, Measurement, Quality, fit, left_out, quality
+from neulite_sim.profiling.profile import profile, ready
+from neulite_sim.registry import component
+from neulite_sim.scenario.schema import Training
+
+ARCHITECTURES = (
+    ("cnn", 32),
+    ("resnet18", 32),
+    ("squeezenet", 32),
+    ("vit", 32),
+    ("torchvision:mobilenet_v2", 96),
+    ("torchvision:resnet18", 96),
+)
+"""What is trained, and the side of its images: dense and depthwise convolutions, matrix products, small and large."""
+_BATCH_SIZES, _QUICK_BATCH_SIZES = (8, 32), (8,)
+_NUM_QUICK = 4
+_NUM_CLASSES = 10
+_MIN_REPEATS, _MIN_TIMED_S, _QUICK_TIMED_S = 3, 1.0, 0.2
+_START = Constants(
+    efficiency=0.5,
+    convolution_efficiency=0.4,
+    bandwidth_efficiency=0.5,
+    grouped_bandwidth_efficiency=0.1,
+    operator_overhead_s=15e-6,
+    step_overhead_s=0.0,
+)
+"""Where the fit begins, and stays where the measurements leave it open: between the devices of the catalogue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """A machine as the catalogue describes one, what was measured, and how well the constants predict it.
+
+    `predicted_s[i]` belongs to `steps[i]` and comes from constants fitted without its network. A machine whose
+    memory is limited for this process (a container) has that limit as installed memory.
+    """
+
+    device: str
+    compute_unit: str
+    num_threads: int
+    installed_memory_bytes: int
+    available_memory_bytes: int
+    machine: Machine
+    constants: Constants
+    steps: tuple[Measurement, ...]
+    predicted_s: tuple[float, ...]
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One training step to time: an architecture on square images of `side` pixels at a batch size."""
+
+    architecture: str
+    side: int
+    batch_size: int
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        return f"{self.architecture}, {self.side} pixels, batch {self.batch_size}"
+
+
+def tasks(*, quick: bool) -> tuple[Task, ...]:
+    """Return what is timed: every architecture at every batch size, or the first few at one."""
+    chosen = ARCHITECTURES[-_NUM_QUICK:] if quick else ARCHITECTURES
+    sizes = _QUICK_BATCH_SIZES if quick else _BATCH_SIZES
+    return tuple(Task(architecture=name, side=side, batch_size=size) for name, side in chosen for size in sizes)
+
+
+def require_device(name: str) -> torch.device:
+    """Return PyTorch's device `cpu` or `cuda`.
+
+    Raises:
+        BackendUnavailableError: it is not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BackendUnavailableError(
+            "--device cuda: PyTorch sees no CUDA device on this machine; use --device cpu, or install PyTorch for CUDA"
+        )
+    return torch.device(name)
+
+
+def calibrate(
+    device_name: str,
+    *,
+    threads: int | None = None,
+    quick: bool = False,
+    advance: Callable[[str], None] = lambda _: None,
+) -> Calibration:
+    """Return what this machine's `cpu` or `cuda` device sustains; `advance` is told before each measurement.
+
+    `threads` is the number of PyTorch's threads on a CPU, its own choice where it is None; it is put back afterwards.
+
+    Raises:
+        BackendUnavailableError: the device is not there.
+    """
+    device = require_device(device_name)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        advance("peaks")
+        machine = measured_peaks(device, quick=quick)
+        steps = []
+        for task in tasks(quick=quick):
+            advance(task.name)
+            steps.append(measured_step(task, device, min_timed_s=_QUICK_TIMED_S if quick else _MIN_TIMED_S))
+        return _calibration(device, machine, steps)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _calibration(device: torch.device, machine: Machine, steps: Sequence[Measurement]) -> Calibration:
+    constants = fit(steps, machine, _START)
+    predicted = left_out(steps, machine, _START)
+    installed, available = memory_of(device)
+    return Calibration(
+        device=device.type,
+        compute_unit=_compute_unit(device),
+        num_threads=torch.get_num_threads(),
+        installed_memory_bytes=installed,
+        available_memory_bytes=available,
+        machine=machine,
+        constants=constants,
+        steps=tuple(steps),
+        predicted_s=tuple(predicted.tolist()),
+        quality=quality(predicted, np.array([step.seconds for step in steps])),
+    )
+
+
+def measured_step(task: Task, device: torch.device, *, min_timed_s: float) -> Measurement:
+    """Return the median time of a training step after one to warm up, with the operators it is charged for."""
+    name, _, argument = task.architecture.partition(":")
+    found = component("model", task.architecture)
+    options = found.options()
+    architecture = found.build(options, argument) if found.takes_argument else found.build(options)
+    shape = (3, task.side, task.side)
+    blueprint = Blueprint(architecture=architecture, input_shape=shape, num_classes=_NUM_CLASSES, name=name)
+    build = functools.partial(FullModel, blueprint)
+    training = Training(batch_size=task.batch_size)
+    stepper, batch = ready(build().to(device), shape, task.batch_size, training)
+    seconds = seconds_of(lambda: stepper.step(*batch), device, min_timed_s=min_timed_s)
+    charged = profile(task.name, build, input_shape=shape, batch_size=task.batch_size, training=training)
+    assert charged.operator_kinds is not None
+    return Measurement(
+        network=task.architecture,
+        what=task.name,
+        seconds=seconds,
+        flops=charged.operator_flops,
+        num_bytes=charged.operator_bytes,
+        kinds=charged.operator_kinds,
+    )
+
+
+def seconds_of(act: Callable[[], object], device: torch.device, *, min_timed_s: float) -> float:
+    """Return the median seconds of calling `act`: at least three times, and for `min_timed_s` in all."""
+    timed: list[float] = []
+    _timed(act, device)
+    while len(timed) < _MIN_REPEATS or sum(timed) < min_timed_s:
+        timed.append(_timed(act, device))
+    return float(np.median(timed))
+
+
+def _timed(act: Callable[[], object], device: torch.device) -> float:
+    started_s = time.perf_counter()
+    act()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started_s
+
+
+def measured_peaks(device: torch.device, *, quick: bool) -> Machine:
+    """Return the best rate of fp32 matrix products of several sizes, and of copies far larger than any cache."""
+    min_timed_s = _QUICK_TIMED_S if quick else _MIN_TIMED_S
+    rates = []
+    for size in (512, 1024, 2048) if device.type == "cpu" else (2048, 4096, 8192):
+        left, right = torch.rand(size, size, device=device), torch.rand(size, size, device=device)
+        out = torch.empty_like(left)
+        product = functools.partial(torch.mm, left, right, out=out)
+        rates.append(2 * size**3 / seconds_of(product, device, min_timed_s=min_timed_s))
+    source = torch.rand(2**25, device=device)
+    copy = functools.partial(torch.empty_like(source).copy_, source)
+    num_bytes = 2 * source.numel() * source.element_size()
+    rate = num_bytes / seconds_of(copy, device, min_timed_s=min_timed_s)
+    return Machine(peak_flops_per_second=max(rates), memory_bytes_per_second=rate)
+
+
+def memory_of(device: torch.device) -> tuple[int, int]:
+    """Return the bytes of memory that a device has, and those that are free now."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return total, free
+    page = os.sysconf("SC_PAGE_SIZE")
+    installed, available = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+    # The kernel's own estimate counts what it would give back; a container may have less than its machine.
+    for line in _text("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            available = 1024 * int(line.split()[1])
+    limit, used = (_text(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
+    if limit.isdecimal() and int(limit) < installed:
+        installed = int(limit)
+        available = min(available, installed - int(used or 0))
+    return installed, max(1, min(available, installed))
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _compute_unit(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    for line in _text("/proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            name = line.partition(":")[2].strip()
+            break
+    else:
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+
+
+def catalogue_text(found: Calibration, name: str) -> str:
+    """Return the machine as a file of hardware in TOML, which `population.hardware` reads, with its error.
+
+    Rates are rounded to four digits. The link is nothing that was measured, and says so.
+    """
+    error = found.quality
+    fitted = (
+        f"fitted on {error.count} training steps by neulite-sim calibrate with PyTorch {torch.__version__}; error on "
+        f"networks left out: median {error.median_error:.0%}, 90th percentile {error.p90_error:.0%}"
+    )
+    link = "not measured; give the scenario a link"
+    constants = found.constants
+    numbers: list[tuple[str, float, str, str]] = [
+        ("installed_memory_bytes", found.installed_memory_bytes, "measured", "what the operating system reports"),
+        ("usable_memory_bytes", found.available_memory_bytes, "measured", "free when calibrate ran"),
+        ("peak_flops_per_second", found.machine.peak_flops_per_second, "measured", "best fp32 matrix product"),
+        ("memory_bytes_per_second", found.machine.memory_bytes_per_second, "measured", "copy of 128 MiB, both ways"),
+        ("efficiency", min(constants.efficiency, 1.0), "measured", fitted),
+        ("convolution_efficiency", constants.convolution_efficiency, "measured", fitted),
+        ("bandwidth_efficiency", constants.bandwidth_efficiency, "measured", fitted),
+        ("grouped_bandwidth_efficiency", constants.grouped_bandwidth_efficiency, "measured", fitted),
+        ("operator_overhead_s", constants.operator_overhead_s, "measured", fitted),
+        ("downlink_bits_per_second", 100e6, "assumed", link),
+        ("uplink_bits_per_second", 100e6, "assumed", link),
+    ]
+    # A JSON string of printable text is a TOML string as well.
+    lines = [
+        "schema_version = 1",
+        "",
+        f"[devices.{name}]",
+        'family = "computer"',
+        f"compute_unit = {json.dumps(found.compute_unit)}",
+    ]
+    for key, value, status, source in numbers:
+        shown = str(value) if isinstance(value, int) else f"{value:.4g}"
+        lines.append(f'{key} = {{ value = {shown}, status = "{status}", source = {json.dumps(source)} }}')
+    return "\n".join(lines) + "\n"

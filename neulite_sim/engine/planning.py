@@ -1,0 +1,142 @@
+"""From an offer to a flight: how long each leg takes on this device, and what may end the flight before its time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from neulite_sim.engine.assembly import Costing, server_rates
+from neulite_sim.methods.contract import Offer
+from neulite_sim.population.battery import build_batteries
+from neulite_sim.population.network import BITS_PER_BYTE
+from neulite_sim.population.throughput import ConstantRate, Direction
+from neulite_sim.profiling.ledger import Cost
+from neulite_sim.seeding import stream
+from neulite_sim.timeline.flights import Conditions, Departure, FlightPlan, Load, Order, plan_flight
+from neulite_sim.timeline.legs import Leg, Steady, Transfer
+
+HOUR_S = 3600.0
+
+
+class Planner:
+    """Draws everything random about a flight from streams of (root seed, purpose, device, flight)."""
+
+    def __init__(self, costing: Costing) -> None:
+        self._costing = costing
+        self._population = costing.population
+        self._seed = costing.scenario.seed
+        self._churn = costing.scenario.churn
+        self._shares_link = server_rates(costing.scenario) is not None
+        self._batteries = build_batteries(
+            self._churn.battery, num_devices=self._population.num_devices, seed=self._seed
+        )
+        self._can_end_early = self._population.memory_motion is not None or self._batteries is not None
+
+    def plan(self, order: Order, offer: Offer) -> FlightPlan:
+        """Return the plan of a flight that takes up an offer."""
+        return self.plan_all([order], [self._cost(order, offer)])[0]
+
+    def plan_all(self, orders: Sequence[Order], costs: Sequence[Cost]) -> list[FlightPlan]:
+        """Return the plans of flights that leave at one moment, each with its cost before jitter."""
+        if not orders:
+            return []
+        devices = np.array([order.device for order in orders], dtype=np.int64)
+        # Asked once for all: a lookup in the table of a million devices costs far more than its answers.
+        until_s = self._population.availability.online_until_s(devices, orders[0].dispatched_s).tolist()
+        return [self._plan(*flight) for flight in zip(orders, costs, until_s, strict=True)]
+
+    def _plan(self, order: Order, cost: Cost, online_until_s: float) -> FlightPlan:
+        legs, conditions = self._legs(order, cost), self.conditions(order, online_until_s)
+        plan = plan_flight(order, legs=legs, conditions=conditions)
+        if not (self._can_end_early or self._shares_link):
+            return plan
+        # Memory and battery can only end it earlier, so how far to look ahead is known from the plan without them.
+        ends = replace(
+            conditions,
+            memory_short_at_s=self._memory_short_at_s(order, plan.ended_s),
+            battery_empty_at_s=self._battery_empty_at_s(plan),
+        )
+        plan = plan if ends == conditions else plan_flight(order, legs=legs, conditions=ends)
+        return replace(plan, departure=self._departure(order, legs, conditions)) if self._shares_link else plan
+
+    def _departure(self, order: Order, legs: tuple[Leg, Leg, Leg], conditions: Conditions) -> Departure:
+        """Return what a flight over the server's link goes by; it may last longer than planned, so nothing is cut."""
+        profile, population = self._costing.ledger.profiles[order.submodel], self._population
+        latency_s = float(population.latency_s[order.device])
+        rates = population.downlink_bits_per_second[order.device], population.uplink_bits_per_second[order.device]
+        down, up = (
+            Load(num_bits=BITS_PER_BYTE * num_bytes, limit_bits_per_second=float(rate), latency_s=latency_s)
+            for num_bytes, rate in zip((profile.bytes_down, profile.bytes_up), rates, strict=True)
+        )
+        ends = replace(conditions, memory_short_at_s=self._memory_short_at_s(order, math.inf))
+        return Departure(legs=legs, conditions=ends, down=down, up=up)
+
+    def _memory_short_at_s(self, order: Order, until_s: float) -> float:
+        """Return when, up to `until_s`, the device no longer has the memory of the flight's peak; `inf` for never."""
+        motion = self._population.memory_motion
+        if motion is None or not self._costing.method.enforces_memory:
+            return math.inf
+        return motion.short_from_s(order.device, order.peak_memory_bytes, order.dispatched_s, until_s)
+
+    def _battery_empty_at_s(self, plan: FlightPlan) -> float:
+        """Return when, up to its planned end, the battery of a flight's device is empty; `inf` for never."""
+        if self._batteries is None:
+            return math.inf
+        return self._batteries.empty_at_s(plan.device, plan.dispatched_s, plan.ended_s, plan.pauses)
+
+    def legs(self, order: Order, offer: Offer) -> tuple[Leg, Leg, Leg]:
+        """Return download, compute (with this flight's jitter of speed) and upload."""
+        return self._legs(order, self._cost(order, offer))
+
+    def _cost(self, order: Order, offer: Offer) -> Cost:
+        return self._costing.ledger.cost_at(offer.submodel, offer.device, order.dispatched_s, order.round)
+
+    def _legs(self, order: Order, cost: Cost) -> tuple[Leg, Leg, Leg]:
+        profile = self._costing.ledger.profiles[cost.submodel]
+        sigma = self._population.speed_jitter
+        noise = stream(self._seed, "jitter", order.device, order.flight).standard_normal() if sigma else 0.0
+        # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
+        jitter = float(np.exp(sigma * noise - sigma**2 / 2))
+        return (
+            self._transfer(order.device, "down", profile.bytes_down, cost.download_s),
+            Steady(cost.compute_s * jitter),
+            self._transfer(order.device, "up", profile.bytes_up, cost.upload_s),
+        )
+
+    def _transfer(self, device: int, direction: Direction, num_bytes: int, seconds: float) -> Leg:
+        """Return a transfer: `seconds` long, or along the trace that the link of the device follows."""
+        traces = self._population.throughput
+        link = None if traces is None else traces.of(device, direction)
+        if link is None or isinstance(link, ConstantRate):
+            return Steady(seconds)
+        return Transfer(link, BITS_PER_BYTE * num_bytes, float(self._population.latency_s[device]))
+
+    def conditions(self, order: Order, online_until_s: float) -> Conditions:
+        """Return what may end or interrupt the flight, memory and battery aside.
+
+        `online_until_s` is when its device goes offline, as seen at the dispatch.
+        """
+        availability, churn, dispatched_s = self._population.availability, self._churn, order.dispatched_s
+
+        def until_s(at_s: float) -> float:
+            if at_s == dispatched_s:
+                return online_until_s
+            return float(availability.online_until_s(np.array([order.device]), at_s)[0])
+
+        return Conditions(
+            online_until_s=until_s,
+            next_online_s=lambda at_s: float(availability.next_online_s(np.array([order.device]), at_s)[0]),
+            pauses=churn.offline == "pause",
+            fails_at_s=self._fails_at_s(order),
+            timeout_at_s=math.inf if churn.timeout is None else order.dispatched_s + churn.timeout,
+        )
+
+    def _fails_at_s(self, order: Order) -> float:
+        """Return when the flight would fail: exponential with the hazard of the scenario, counted from its dispatch."""
+        if self._churn.failures_per_hour == 0:
+            return math.inf
+        drawn = stream(self._seed, "hazard", order.device, order.flight).standard_exponential()
+        return order.dispatched_s + float(drawn) * HOUR_S / self._churn.failures_per_hour

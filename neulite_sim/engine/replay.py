@@ -1,0 +1,223 @@
+"""Resume is replay: the timeline runs again from the journal, without training, up to the checkpoint, then goes on.
+
+No generator and no queue is ever stored. Everything random is drawn from streams keyed by what it is for, so the
+replay makes the same flights; what the outside returned (losses, tests, the method's own decisions) comes from the
+journal, and the weights from the checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from neulite_sim.engine.tracking import Learned
+from neulite_sim.errors import DataNotFoundError
+from neulite_sim.results.checkpoint import Found, Saved, read_checkpoint, write_checkpoint
+from neulite_sim.results.folder import CHECKPOINT, JOURNAL
+from neulite_sim.results.journal import ROUNDS, TESTS, UPDATES, Entry, Journal, fingerprint, read_journal
+from neulite_sim.training.diagnostics import Diagnostic
+from neulite_sim.training.evaluation import EvaluationResult
+
+
+class Keeper:
+    """Keeps nothing and replays nothing: a run in memory."""
+
+    @property
+    def replays_until(self) -> int:
+        """The last round that comes from the journal; 0 where none does."""
+        return 0
+
+    def replays(self, round_number: int) -> bool:
+        """Whether what happens up to this round comes from the journal."""
+        del round_number
+        return False
+
+    def ends_replay(self, round_number: int) -> bool:
+        """Whether the checkpoint was made after this round and has not been restored yet."""
+        del round_number
+        return False
+
+    def is_due(self, round_number: int) -> bool:
+        """Whether a checkpoint is to be made after this round."""
+        del round_number
+        return False
+
+    def arrived(self, flight: int, learned: Learned, tensors: Mapping[str, Tensor]) -> None:
+        """Note what is kept of an update."""
+
+    def digested(self, round_number: int, progress: Mapping[str, Any]) -> None:
+        """Note what the method's next offers depend on beside its version."""
+
+    def settled(self, round_number: int, wall_time_s: float) -> None:
+        """Note when a round had been aggregated, in wall seconds since the run began."""
+
+    def answered(self, round_number: int, accuracies: Sequence[float]) -> None:
+        """Note the accuracies that the selector asked for."""
+
+    def tested(self, round_number: int, result: EvaluationResult) -> None:
+        """Note the test of the model after a round."""
+
+    def checkpoint(self, saved: Saved) -> None:
+        """Keep the weights."""
+
+    def learned(self, flight: int) -> Learned:
+        """Return what was kept of an update; asked in the order in which it was noted."""
+        raise NotImplementedError
+
+    def progress(self, round_number: int) -> Mapping[str, Any]:
+        """Return what the method's next offers depended on."""
+        raise NotImplementedError
+
+    def wall_time_s(self, round_number: int) -> float:
+        """Return when a round had been aggregated."""
+        raise NotImplementedError
+
+    def answers(self, round_number: int) -> Sequence[float]:
+        """Return the accuracies that the selector asked for."""
+        raise NotImplementedError
+
+    def test(self, round_number: int) -> EvaluationResult:
+        """Return the test of the model after a round."""
+        raise NotImplementedError
+
+    def restore(self) -> Saved:
+        """Return the weights of the checkpoint; the replay is over."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+class FolderKeeper(Keeper):
+    """Keeps journal and checkpoints in a run folder, and replays what it finds there up to `found`.
+
+    Raises:
+        OutputError: the journal cannot be written.
+        DataNotFoundError: the journal is not the one of the checkpoint.
+    """
+
+    def __init__(
+        self, run_dir: Path, *, every_rounds: int, packages: frozenset[str], found: Found | None = None
+    ) -> None:
+        self._run_dir = run_dir
+        self._every_rounds = every_rounds
+        self._packages = packages
+        self._found = found
+        self._is_replaying = found is not None
+        lengths = dict(found.journal) if found else {}
+        folder = run_dir / JOURNAL
+        self._past: dict[str, Iterator[Entry]] = {
+            stream: read_journal(folder, stream, length) for stream, length in lengths.items()
+        }
+        self._journal = Journal(folder, lengths)
+
+    @property
+    def replays_until(self) -> int:
+        """The checkpoint's round; 0 where there is no checkpoint."""
+        return self._found.round if self._found else 0
+
+    def replays(self, round_number: int) -> bool:
+        """Whether a round lies before the checkpoint that is being replayed to."""
+        return self._is_replaying and self._found is not None and round_number <= self._found.round
+
+    def ends_replay(self, round_number: int) -> bool:
+        """Whether this is the checkpoint's round."""
+        return self._is_replaying and self._found is not None and round_number == self._found.round
+
+    def is_due(self, round_number: int) -> bool:
+        """Whether a checkpoint is made after this round."""
+        return round_number % self._every_rounds == 0
+
+    def arrived(self, flight: int, learned: Learned, tensors: Mapping[str, Tensor]) -> None:
+        """Write what is kept of an update, with a fingerprint of its tensors."""
+        self._journal.add(
+            UPDATES,
+            {
+                "flight": flight,
+                "loss": learned.loss,
+                "loss_rms": learned.loss_rms,
+                "num_samples": learned.num_samples,
+                "skipped_terms": learned.skipped_terms,
+                "sha256": fingerprint(tensors),
+            },
+        )
+
+    def digested(self, round_number: int, progress: Mapping[str, Any]) -> None:
+        """Write what the next offers depend on."""
+        self._journal.add(ROUNDS, {"round": round_number, "progress": dict(progress)})
+
+    def settled(self, round_number: int, wall_time_s: float) -> None:
+        """Write the wall time of a round, and hand the journal to the operating system."""
+        self._journal.add(ROUNDS, {"round": round_number, "wall_time_s": wall_time_s})
+        self._journal.flush()
+
+    def answered(self, round_number: int, accuracies: Sequence[float]) -> None:
+        """Write the accuracies that the selector asked for."""
+        self._journal.add(ROUNDS, {"round": round_number, "answers": list(accuracies)})
+
+    def tested(self, round_number: int, result: EvaluationResult) -> None:
+        """Write a test."""
+        self._journal.add(TESTS, {"round": round_number, **asdict(result)})
+
+    def checkpoint(self, saved: Saved) -> None:
+        """Write a checkpoint that goes with the journal so far."""
+        write_checkpoint(self._run_dir / CHECKPOINT, saved, self._journal.sync())
+
+    def _next(self, stream: str, key: str, number: int) -> Entry:
+        entry = next(self._past[stream], None)
+        if entry is None or entry.get(key) != number:
+            raise DataNotFoundError(
+                f"{self._run_dir / JOURNAL / stream}.jsonl: the entry of {key} {number} is "
+                f"{json.dumps(entry) if entry else 'missing'}; the journal belongs to another scenario or version, and "
+                "the run cannot be resumed"
+            )
+        return entry
+
+    def learned(self, flight: int) -> Learned:
+        """Return the next update of the journal, which must be this flight's."""
+        entry = self._next(UPDATES, "flight", flight)
+        return Learned(
+            loss=entry["loss"],
+            loss_rms=entry["loss_rms"],
+            num_samples=entry["num_samples"],
+            skipped_terms=entry["skipped_terms"],
+        )
+
+    def progress(self, round_number: int) -> Mapping[str, Any]:
+        """Return what the next offers depended on."""
+        progress: Mapping[str, Any] = self._next(ROUNDS, "round", round_number)["progress"]
+        return progress
+
+    def wall_time_s(self, round_number: int) -> float:
+        """Return the wall time of a round."""
+        return float(self._next(ROUNDS, "round", round_number)["wall_time_s"])
+
+    def answers(self, round_number: int) -> Sequence[float]:
+        """Return the accuracies that the selector asked for."""
+        answers: Sequence[float] = self._next(ROUNDS, "round", round_number)["answers"]
+        return answers
+
+    def test(self, round_number: int) -> EvaluationResult:
+        """Return the next test of the journal, which must be this round's."""
+        entry = self._next(TESTS, "round", round_number)
+        return EvaluationResult(
+            loss=entry["loss"],
+            accuracy=entry["accuracy"],
+            num_samples=entry["num_samples"],
+            diagnostics=tuple(Diagnostic(**found) for found in entry.get("diagnostics", ())),
+        )
+
+    def restore(self) -> Saved:
+        """Return what the checkpoint holds; the replay is over."""
+        assert self._found is not None
+        self._is_replaying = False
+        return read_checkpoint(self._found, packages=self._packages)
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()

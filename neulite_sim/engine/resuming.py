@@ -1,0 +1,65 @@
+"""Go on with a run that was stopped or killed; its result is that of a run that was never broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from neulite_sim.engine import assembly
+from neulite_sim.engine.simulation import RunResult, drive, keeper_of, ready
+from neulite_sim.errors import OutputError
+from neulite_sim.registry import Choice
+from neulite_sim.results.checkpoint import Found, find_checkpoint
+from neulite_sim.results.contract import Observer
+from neulite_sim.results.folder import CHECKPOINT, SCENARIO, RunFolder
+from neulite_sim.results.provenance import check_resumable
+from neulite_sim.scenario.loading import load_scenario, scenario_hash
+from neulite_sim.scenario.schema import Scenario
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutOff:
+    """A run that was cut off: its folder, its scenario, and its last checkpoint, if it got that far."""
+
+    run_dir: Path
+    scenario: Scenario
+    found: Found | None
+
+
+def find_cut_off(run_dir: Path) -> CutOff:
+    """Return the run that was cut off in a folder.
+
+    Raises:
+        OutputError: there is none, it is complete, or another version made it.
+        DataNotFoundError: its checkpoint cannot be read.
+    """
+    path = run_dir / SCENARIO
+    if not path.is_file():
+        raise OutputError(f"{run_dir}: holds no {SCENARIO}, so it is no run folder; name the folder of a run")
+    scenario = load_scenario(path)
+    check_resumable(run_dir, scenario_hash=scenario_hash(scenario))
+    return CutOff(run_dir=run_dir, scenario=scenario, found=find_checkpoint(run_dir / CHECKPOINT))
+
+
+def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Observer] = ()) -> RunResult:
+    """Replay a run up to its last checkpoint, go on from there, and return its result.
+
+    `backend` is where the work runs from now on; by default where it ran before. The bits do not depend on it.
+
+    Raises:
+        OutputError: the folder cannot be written, or another process is writing it.
+        DataNotFoundError: journal or checkpoint cannot be read.
+        BackendUnavailableError: the backend cannot start.
+        SimulationError: the run failed.
+    """
+    scenario = run.scenario if backend is None else run.scenario.model_copy(update={"backend": backend})
+    live = assembly.build_backend(scenario)
+    try:
+        costing = ready(scenario, live)
+        keeper = keeper_of(costing, run.run_dir, run.found)
+        with RunFolder.reopen(run.run_dir) as folder:
+            summary = drive(costing, live, folder, observers, run_dir=run.run_dir, keeper=keeper)
+        return RunResult(summary=summary, run_dir=run.run_dir)
+    finally:
+        live.close()

@@ -1,0 +1,1 @@
+"""Importers: foreign trace files turned into the project's own tables."""

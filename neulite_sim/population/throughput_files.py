@@ -1,0 +1,117 @@
+"""Throughput read from a file: a CSV table of rates, each holding until the next line of its trace.
+
+    trace,t_s,bits_per_second
+    bus-1,0,4000000
+    bus-1,2.5,0
+    bus-1,3,2500000
+    bus-1,10,
+
+The last line of a trace has no rate: it is the end. Times count from the trace's first line and ascend; lines of
+several traces may be mixed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.population.throughput import Steps, steps
+from neulite_sim.population.trace_files import TraceKind, first_problems, problem, read_table
+
+HEADER = ("trace", "t_s", "bits_per_second")
+KIND = TraceKind(
+    name="throughput",
+    noun="throughput trace",
+    key="path",
+    form="a CSV file with the header trace,t_s,bits_per_second whose rates hold until the next line",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThroughputFile:
+    """The traces of a file and their labels, in the order in which the file first names them."""
+
+    labels: tuple[str, ...]
+    traces: tuple[Steps, ...]
+
+
+def read_throughput(path: Path, key: str = KIND.key) -> ThroughputFile:
+    """Return the traces in a CSV file, or in a gzipped one (`.gz`); `key` is what messages call the path.
+
+    Raises:
+        DataNotFoundError: there is no such file, or it cannot be read.
+        ScenarioError: the file is not such a table; the problems name their lines.
+    """
+    kind = TraceKind(name=KIND.name, noun=KIND.noun, key=key, form=KIND.form)
+    table = read_table(path, kind)
+    if table.header != HEADER:
+        found = ",".join(table.header) or "nothing"
+        message = f"the header is {found!r}; write {','.join(HEADER)}"
+        raise ScenarioError([problem(kind, path, table.header_line, message)])
+    open_traces: dict[str, _Open] = {}
+    problems: list[Problem] = []
+    for line, cells in table.rows:
+        if len(cells) != len(HEADER) or not cells[0]:
+            wrong = f"{','.join(cells)!r} is not {','.join(HEADER)}"
+        else:
+            wrong = open_traces.setdefault(cells[0], _Open()).take(line, cells[1], cells[2])
+        if wrong:
+            problems.append(problem(kind, path, line, wrong))
+    for label, found_trace in open_traces.items():
+        wrong = found_trace.unfinished(label) if not problems else ""
+        if wrong:
+            problems.append(problem(kind, path, found_trace.line, wrong))
+    if problems:
+        raise ScenarioError(first_problems(problems, kind, path))
+    if not open_traces:
+        raise ScenarioError([problem(kind, path, table.header_line, f"holds no rate; expected {kind.form}")])
+    made = tuple(steps(np.array(found.at_s), np.array(found.rates)) for found in open_traces.values())
+    return ThroughputFile(labels=tuple(open_traces), traces=made)
+
+
+class _Open:
+    """A trace as far as its lines have been read."""
+
+    def __init__(self) -> None:
+        self.at_s: list[float] = []
+        self.rates: list[float] = []
+        self.line = 0
+        self._is_ended = False
+
+    def take(self, line: int, at: str, rate: str) -> str:
+        """Add one line; return what is wrong with it, or nothing."""
+        previous, self.line = self.line, line
+        at_s, bits_per_second = _number(at), _number(rate) if rate else 0.0
+        if not 0 <= at_s < math.inf:
+            return f"t_s {at!r} is not a number of seconds from 0 up"
+        if not 0 <= bits_per_second < math.inf:
+            return f"bits_per_second {rate!r} is not a rate of 0 or more"
+        if self._is_ended:
+            return f"follows the end of its trace, line {previous}; only a trace's last line has no rate"
+        if self.at_s and at_s <= self.at_s[-1]:
+            return f"t_s {at_s:g} is not after {self.at_s[-1]:g} of line {previous}; the times of a trace ascend"
+        self.at_s.append(at_s)
+        if rate:
+            self.rates.append(bits_per_second)
+        else:
+            self._is_ended = True
+        return ""
+
+    def unfinished(self, label: str) -> str:
+        """Return what is missing at the end of the file, or nothing."""
+        if not self._is_ended:
+            return f"trace {label!r} has no end; add a last line {label},T, with the time T and no rate"
+        if not any(self.rates):
+            return f"trace {label!r} carries nothing: it has no rate above 0; leave it out"
+        return ""
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,99 @@
+"""The audit: real training steps of a submodel, so that what `profile` predicts stands beside what happened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from neulite_sim.models.step import require_precision
+from neulite_sim.models.trainee import Trainee
+from neulite_sim.profiling.profile import ready
+from neulite_sim.profiling.tracer import MemoryBytes, trace
+from neulite_sim.scenario.schema import Training
+
+LOW_LOSS_SCALE = 2.0
+"""No fp16 gradient of noise overflows at it: a step that is skipped would make no optimizer state."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """Peaks of a real step: tensor bytes that were tracked, and on a CUDA device what its allocator says, else None."""
+
+    tracked: MemoryBytes
+    cuda_allocated_bytes: int | None = None
+
+
+def audit(
+    build: Callable[[], Trainee],
+    *,
+    input_shape: tuple[int, int, int],
+    batch_size: int,
+    training: Training,
+) -> MemoryBytes:
+    """Return the tracked peak of the two steps that `profile` predicts, taken on real tensors of the processor.
+
+    Raises:
+        SimulationError: this machine cannot train in `training.precision`.
+    """
+    require_precision(training.precision, torch.device("cpu"))
+    trainee = build()
+    stepper, batch = ready(trainee, input_shape, batch_size, training, loss_scale=LOW_LOSS_SCALE)
+    return trace(trainee, stepper.optimizer, stepper.step, batch).peak
+
+
+def cuda_peak_bytes(
+    build: Callable[[], Trainee],
+    *,
+    input_shape: tuple[int, int, int],
+    batch_size: int,
+    training: Training,
+) -> int:
+    """Return `torch.cuda.max_memory_allocated` of the second of two real steps, less what was allocated before.
+
+    It holds the rounding of blocks and the workspaces of operators, but neither cached blocks nor the CUDA context.
+    Needs a CUDA device.
+    """
+    require_precision(training.precision, torch.device("cuda"))
+    before = torch.cuda.memory_allocated()
+    trainee = build().to("cuda")
+    stepper, batch = ready(trainee, input_shape, batch_size, training, loss_scale=LOW_LOSS_SCALE)
+    stepper.step(*batch)
+    stepper.optimizer.zero_grad(set_to_none=True)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    stepper.step(*batch)
+    torch.cuda.synchronize()
+    return int(torch.cuda.max_memory_allocated()) - int(before)
+
+
+def audited(
+    build: Callable[[], Trainee],
+    *,
+    input_shape: tuple[int, int, int],
+    batch_size: int,
+    training: Training,
+) -> Audit:
+    """Return the tracked peak, and that of the CUDA allocator where this machine has one. Raises what `audit` does."""
+    has_cuda = torch.cuda.is_available()
+    measured = (
+        cuda_peak_bytes(build, input_shape=input_shape, batch_size=batch_size, training=training) if has_cuda else None
+    )
+    tracked = audit(build, input_shape=input_shape, batch_size=batch_size, training=training)
+    return Audit(tracked=tracked, cuda_allocated_bytes=measured)
+
+
+def free_memory_bytes() -> int | None:
+    """Return the memory of this machine that a process could still take; None where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            fields = dict(line.split(":") for line in lines)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

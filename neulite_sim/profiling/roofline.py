@@ -1,0 +1,67 @@
+"""Seconds of operators on a device: a roofline per operator and a fixed overhead each.
+
+    seconds = max(operations / (peak * efficiency), bytes / (bandwidth * share)) + overhead
+
+(Williams, Waterman and Patterson, "Roofline", CACM 52(4), 2009.) Efficiency and share belong to the device and to the
+kind of operator, because libraries are not equally good at all: a convolution is not a matrix product, and one with a
+group per channel (depthwise) has next to nothing to compute and is still the slowest of all on many machines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neulite_sim.population.table import DeviceClass, Floats
+
+Kinds = NDArray[np.int8]
+
+
+class OperatorKind(IntEnum):
+    """What an operator is to the time model; a backward operator is of the kind of its forward one."""
+
+    OTHER = 0
+    """Matrix products, and everything that has no arithmetic to speak of: normalisation, activations, additions."""
+    CONVOLUTION = 1
+    """A convolution of one group."""
+    GROUPED = 2
+    """A convolution of several groups, depthwise ones among them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What a device sustains, by kind of operator: operations per second, bytes per second, seconds per operator."""
+
+    flops_per_second: Floats
+    bytes_per_second: Floats
+    overhead_s: float
+
+
+def rates_of(device: DeviceClass) -> Rates:
+    """Return the rates of a device: arrays `[3]` over `OperatorKind`.
+
+    Where the device does not say, convolutions reach the efficiency of matrix products, memory its whole bandwidth,
+    and grouped convolutions the bandwidth of everything else.
+    """
+    convolution = device.convolution_efficiency or device.efficiency
+    share = device.bandwidth_efficiency or 1.0
+    grouped_share = device.grouped_bandwidth_efficiency or share
+    return Rates(
+        flops_per_second=device.peak_flops_per_second * np.array([device.efficiency, convolution, convolution]),
+        bytes_per_second=device.memory_bytes_per_second * np.array([share, share, grouped_share]),
+        overhead_s=device.operator_overhead_s,
+    )
+
+
+def step_s(flops: Floats, num_bytes: Floats, kinds: Kinds | None, rates: Rates, batch_share: float = 1.0) -> float:
+    """Return seconds of a step with these operators, columns `[operators]`; all are `OTHER` where `kinds` is None.
+
+    `batch_share` in (0, 1] charges a smaller batch: operations and bytes shrink with it, the overhead does not.
+    """
+    at = OperatorKind.OTHER if kinds is None else kinds
+    compute_s = flops * (batch_share / rates.flops_per_second)[at]
+    memory_s = num_bytes * (batch_share / rates.bytes_per_second)[at]
+    return float(np.maximum(compute_s, memory_s).sum()) + rates.overhead_s * len(flops)

@@ -1,0 +1,42 @@
+"""Predicted and measured peaks of a run's submodels as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from neulite_sim.reports.table import TextTable
+from neulite_sim.units import format_bytes
+
+
+def audit_table(rows: Sequence[Mapping[str, Any]]) -> TextTable:
+    """Return the rows of `audit.json` as a table; the column CUDA is there on a machine that has it."""
+    has_cuda = any("cuda_allocated_bytes" in row for row in rows)
+    headers = (
+        "ledger",
+        "model",
+        "submodel",
+        "batch",
+        "predicted",
+        "measured",
+        "error",
+        *(["CUDA"] if has_cuda else []),
+    )
+    skipped = tuple(dict.fromkeys(f"{row['submodel']} ({row['ledger']}): {row['skipped']}" for row in rows
+                                  if row["skipped"]))  # fmt: skip
+    return TextTable(
+        title="audit: tensor bytes of a training step, predicted and tracked on real tensors",
+        headers=headers,
+        rows=tuple(_cells(row, has_cuda=has_cuda) for row in rows),
+        numeric=frozenset(headers[3:]),
+        notes=skipped,
+    )
+
+
+def _cells(row: Mapping[str, Any], *, has_cuda: bool) -> tuple[str, ...]:
+    measured = row["measured_bytes"]
+    found = ("not measured", "") if measured is None else (format_bytes(measured), f"{row['relative_error']:+.2%}")
+    cuda = row.get("cuda_allocated_bytes")
+    last = ([format_bytes(cuda)] if cuda is not None else [""]) if has_cuda else []
+    names = (row["ledger"], row["model"], row["submodel"], str(row["batch_size"]))
+    return (*names, format_bytes(row["predicted_bytes"]), *found, *last)

@@ -1,0 +1,232 @@
+"""The tables of a memory-budget study: a line per method, a column per budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from neulite_sim.reports.comparison_table import Column, tables_of
+from neulite_sim.reports.table import TextTable
+
+_UNITS_S = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
+_UNITS_BYTES = ((20e9, "GB", 1e9), (20e6, "MB", 1e6), (20e3, "kB", 1e3), (0.0, "B", 1.0))
+_NONE = "-"
+REFERENCE = "full"
+
+Row = Mapping[str, Any]
+
+
+def whatif_tables(report: Mapping[str, Any], *, width: int | None = None, details: bool = False) -> list[TextTable]:
+    """Return a study (the mapping of `whatif --json`) as tables that fit `width` characters.
+
+    Participation, what stops the others, seconds and bytes of a round, thresholds, and the needs of device classes;
+    with learning, accuracy; with `details`, who holds each submodel.
+    """
+    return [
+        *_participation(report, width),
+        *_binding(report, width),
+        *_rounds(report, width),
+        *_learning(report, width),
+        *(_submodels(report, width) if details else ()),
+        *_classes(report, width),
+    ]
+
+
+def unit_of_bytes(report: Mapping[str, Any]) -> tuple[str, float]:
+    """Return name and bytes of the unit in which a study's budgets and peaks are readable: MB, but for toys."""
+    sizes = [*report["includes_everyone_at_bytes"].values(), *(row["budget_bytes"] for row in report["rows"])]
+    return next((name, size) for least, name, size in _UNITS_BYTES if max(sizes) >= least)
+
+
+def _budgets(report: Mapping[str, Any]) -> list[str]:
+    _, scale = unit_of_bytes(report)
+    heads = (f"x{row['scale']:g}" if "scale" in row else f"{row['budget_bytes'] / scale:.6g}" for row in report["rows"])
+    return list(dict.fromkeys(heads))
+
+
+def _by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    lines: dict[str, list[Row]] = {}
+    for row in rows:
+        lines.setdefault(row["variant"], []).append(row)
+    return lines
+
+
+def _what(report: Mapping[str, Any]) -> str:
+    unit, _ = unit_of_bytes(report)
+    kinds = {"memory": f"every device has exactly this budget ({unit})", "cap": f"own budgets, at most this ({unit})"}
+    return kinds.get(report["budget_kind"], "own budgets times this factor")
+
+
+def _table(
+    report: Mapping[str, Any], cell: Callable[[Row], str], *, lead: Sequence[Column] = (), **how: Any
+) -> list[TextTable]:
+    lines = _by_variant(report["rows"])
+    columns = [Column(head="method", cells=tuple(lines), is_numeric=False), *lead]
+    for place, head in enumerate(_budgets(report)):
+        columns.append(Column(head=head, cells=tuple(cell(rows[place]) for rows in lines.values())))
+    return tables_of(columns, **how)
+
+
+def _participation(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
+    lines = list(_by_variant(report["rows"]))
+    differ = any(_percent(row["participation_rate"]) != _percent(row["data_share"]) for row in report["rows"])
+
+    def cell(row: Row) -> str:
+        rate, data = _percent(row["participation_rate"]), _percent(row["data_share"])
+        return f"{rate} ({data})" if differ else rate
+
+    unit, scale = unit_of_bytes(report)
+    thresholds = [
+        Column(head=head, cells=tuple(f"{report[key][name] / scale:.1f}" for name in lines))
+        for head, key in (("all from", "includes_everyone_at_bytes"), ("all of it", "trains_everything_at_bytes"))
+    ]
+    notes = [
+        f"% of devices that can take part{' (in brackets: of the data)' if differ else ''}; {_what(report)}.",
+        f"all from: {unit} at which everybody first takes part; all of it: {unit} at which everybody holds every "
+        "submodel.",
+        *_left_out(report["not_applicable"]),
+        *report["notes"],
+    ]
+    title = f"{report['scenario']}: who can take part ({report['model']}, {report['devices']} devices)"
+    return _table(report, cell, lead=thresholds, title=title, notes=notes, width=width)
+
+
+def _percent(share: float) -> str:
+    # 99.6 % is not everybody, and 0.3 % not nobody.
+    text = f"{share:.0%}".removesuffix("%")
+    return f"{share * 100:.1f}" if (text == "100" and share < 1) or (text == "0" and share > 0) else text
+
+
+def _left_out(reasons: Mapping[str, str]) -> Iterator[str]:
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    for reason, alike in names.items():
+        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+        yield f"{alike[0]}{more}: not in this study: {reason}"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _binding(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
+    unit, scale = unit_of_bytes(report)
+
+    def cell(row: Row) -> str:
+        if row["binding_submodel"] is None:
+            return _NONE
+        return f"{row['binding_submodel']} {_digits(row['shortfall_bytes_median'] / scale)}"
+
+    notes = [
+        f"The smallest submodel that some device cannot hold, and the {unit} that it is short of"
+        f"{'' if report['budget_kind'] == 'memory' else ' in the median'}; -: everybody holds all."
+    ]
+    return _table(report, cell, title="what stops the others", notes=notes, width=width)
+
+
+def _rounds(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
+    longest_s = max((row["round_s"] for row in report["rows"] if row["round_s"] is not None), default=0.0)
+    unit, scale = next((name, size) for least, name, size in _UNITS_S if longest_s >= least)
+    cut = any(row["ends_after_rounds"] for row in report["rows"])
+
+    def seconds(row: Row) -> str:
+        mark = "*" if row["ends_after_rounds"] else ""
+        return _NONE if row["round_s"] is None else f"{_digits(row['round_s'] / scale)}{mark}"
+
+    most = max((row["bytes_per_round"] or 0.0 for row in report["rows"]), default=0.0)
+    bytes_unit, bytes_scale = next((name, size) for least, name, size in _UNITS_BYTES if most >= least)
+
+    def traffic(row: Row) -> str:
+        return _NONE if row["bytes_per_round"] is None else f"{row['bytes_per_round'] / bytes_scale:.0f}"
+
+    drawn = report["devices_per_round"]
+    notes = [
+        f"The slowest of {drawn} devices drawn among those that can: the mean over all draws and all rounds of a run.",
+        *(["*: the run ends before its last round, because a later stage fits nobody."] if cut else []),
+    ]
+    return [
+        *_table(report, seconds, title=f"expected time of a synchronous round ({unit})", notes=notes, width=width),
+        *_table(report, traffic, title=f"expected traffic of a round, down and up ({bytes_unit})", width=width),
+    ]
+
+
+def _learning(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
+    if not any("tail_accuracy" in row for row in report["rows"]):
+        return []
+
+    def cell(row: Row) -> str:
+        accuracy = row["tail_accuracy"]
+        return "NA" if accuracy is None else f"{accuracy * 100:.1f}"
+
+    reached = [target for row in report["rows"] for target, at_s in (row["time_to_accuracy_s"] or {}).items() if at_s]
+    notes = ["Test accuracy in %, mean of the last three tests, from real runs; NA: nobody could train."]
+    tables = _table(report, cell, title="accuracy", notes=notes, width=width)
+    if not reached:
+        return tables
+    target = max(reached, key=lambda each: (reached.count(each), float(each)))
+    times = [(row["time_to_accuracy_s"] or {}).get(target) for row in report["rows"]]
+    unit, scale = next((n, size) for least, n, size in _UNITS_S if max(at_s or 0.0 for at_s in times) >= least)
+
+    def time(row: Row) -> str:
+        at_s = (row["time_to_accuracy_s"] or {}).get(target)
+        return _NONE if at_s is None else f"{at_s / scale:.3g}"
+
+    title = f"virtual time to {float(target):.0%} accuracy ({unit})"
+    return [*tables, *_table(report, time, title=title, width=width)]
+
+
+def _submodels(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
+    unit, scale = unit_of_bytes(report)
+    lines: dict[tuple[str, str], list[Row]] = {}
+    for row in report["submodels"]:
+        lines.setdefault((row["variant"], row["submodel"]), []).append(row)
+    columns = [
+        Column(head="submodel", cells=tuple(f"{variant} {name}" for variant, name in lines), is_numeric=False),
+        Column(
+            head=f"peak {unit}", cells=tuple(f"{rows[0]['peak_memory_bytes'] / scale:.1f}" for rows in lines.values())
+        ),
+    ]
+    for place, head in enumerate(_budgets(report)):
+        columns.append(Column(head=head, cells=tuple(_percent(rows[place]["fits_share"]) for rows in lines.values())))
+    return tables_of(columns, title="% of devices that hold each submodel", width=width)
+
+
+def _classes(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
+    """Return what each class of device lacks: a line per class, a column per method and one for the full model."""
+    rows, (unit, scale) = report["device_classes"], unit_of_bytes(report)
+    names = list(dict.fromkeys(row["device_class"] for row in rows))
+    found = {(row["device_class"], row["variant"], row["submodel"]): row for row in rows}
+    first = {name: next(row for row in rows if row["device_class"] == name) for name in names}
+    columns = [
+        Column(head="device", cells=tuple(f"{name} x{first[name]['devices']}" for name in names), is_numeric=False),
+        Column(head=f"own {unit}", cells=tuple(_pair(first[name], "memory_bytes", scale) for name in names)),
+    ]
+    for head, variant, submodel in _needs(rows, scale):
+        rows_of = [found[name, variant, submodel] for name in names]
+        cells = tuple(_pair(row, "missing_bytes", scale) if row["missing_bytes_min"] else "0" for row in rows_of)
+        columns.append(Column(head=head, cells=cells))
+    notes = [
+        f"{unit} missing to take part with a method, and to train the full model, from the fleet's own budgets as they "
+        "are: at the class's device with the least memory / at its median.",
+    ]
+    return tables_of(columns, title="what each device class lacks", notes=notes, width=width)
+
+
+def _needs(rows: Sequence[Row], scale: float) -> Iterator[tuple[str, str, str]]:
+    """Yield head, variant and submodel of each column; needs that are the same as far as they are shown share one."""
+    heads: dict[tuple[int, bool], tuple[list[str], str, str]] = {}
+    for row in rows:
+        is_full = row["submodel"] == REFERENCE
+        key = round(row["needed_bytes"] / scale), is_full
+        names = heads.setdefault(key, ([], row["variant"], row["submodel"]))[0]
+        text = f"full model{row['variant'].removeprefix(row['method'])}" if is_full else row["variant"]
+        if text not in names:
+            names.append(text)
+    for names, variant, submodel in sorted(heads.values(), key=lambda head: head[2] == REFERENCE):
+        more = f" +{len(names) - 1}" if len(names) > 1 else ""
+        yield names[0] + more, variant, submodel
+
+
+def _pair(row: Row, key: str, scale: float) -> str:
+    return f"{row[f'{key}_min'] / scale:.0f} / {row[f'{key}_median'] / scale:.0f}"

@@ -1,0 +1,252 @@
+"""Asynchronous protocols: devices train all the time, and the server learns from each as it arrives, or from a few.
+
+`fedasync` aggregates on each arrival: x <- (1 - a) x + a x_new with a = alpha * s(staleness). Xie, Koyejo and Gupta,
+"Asynchronous Federated Optimization", 2019, algorithm 1, https://arxiv.org/abs/1903.03934. `fedbuff` collects K
+updates: x <- x - eta * mean of s(staleness) * (x_sent - x_new). Nguyen et al., "Federated Learning with Buffered
+Asynchronous Aggregation", AISTATS 2022, algorithm 1, https://arxiv.org/abs/2106.06639.
+
+What is merged goes through the method's own aggregation, so both work with every method. Staleness counts the
+aggregations of the update's own stage since its dispatch. Flights that end at the same moment are taken in the order
+of their numbers, and all of them before anything new is dispatched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import simpy
+from pydantic import Field
+
+from neulite_sim.errors import SimulationError
+from neulite_sim.registry import BareKind, Component, Options
+from neulite_sim.timeline.clock import AFTER_ALL, Clock, Moment
+from neulite_sim.timeline.contract import Anchor, Ending, Landings, Mixing, Server
+from neulite_sim.timeline.flights import FlightPlan, Launch
+from neulite_sim.units import format_seconds
+
+PATIENCE = 1000
+"""So many dropped flights in a row, for each device in flight, and none that arrives, are taken for never."""
+
+
+class ConstantStaleness(Options):
+    """Every update counts alike, however old."""
+
+    kind: Literal["constant"] = "constant"
+
+    def factor(self, staleness: int) -> float:
+        """Return 1."""
+        del staleness
+        return 1.0
+
+
+class PolynomialStaleness(Options):
+    """s = (staleness + 1) ** -a (FedAsync, section 5.2); with a = 0.5 also FedBuff's 1 / sqrt(1 + staleness)."""
+
+    kind: Literal["polynomial"] = "polynomial"
+    a: float = Field(0.5, gt=0)
+    """How fast the weight falls."""
+
+    def factor(self, staleness: int) -> float:
+        """Return (staleness + 1) ** -a."""
+        return float((staleness + 1) ** -self.a)
+
+
+class HingeStaleness(Options):
+    """s = 1 up to a staleness of b, then 1 / (a (staleness - b) + 1) (FedAsync, section 5.2)."""
+
+    kind: Literal["hinge"] = "hinge"
+    a: float = Field(10.0, gt=0)
+    """How fast the weight falls beyond b."""
+    b: float = Field(4.0, ge=0)
+    """The staleness up to which nothing is lost."""
+
+    def factor(self, staleness: int) -> float:
+        """Return 1 up to b, then 1 / (a (staleness - b) + 1)."""
+        return 1.0 if staleness <= self.b else 1.0 / (self.a * (staleness - self.b) + 1.0)
+
+
+StalenessFunction = Annotated[
+    ConstantStaleness | PolynomialStaleness | HingeStaleness, Field(discriminator="kind"), BareKind()
+]
+
+
+class AsynchronousOptions(Options):
+    """What both asynchronous protocols have."""
+
+    concurrency: int | None = Field(None, ge=1)
+    """Devices in flight at a time; `selection.devices_per_round` where it is not given."""
+    staleness: StalenessFunction = PolynomialStaleness(a=0.5)
+    """How the weight of an update falls with its staleness: constant, polynomial or hinge."""
+    maximum_staleness: int | None = Field(None, ge=0)
+    """Updates of a higher staleness are discarded; none by default."""
+    other_stage: Literal["merge", "discard"] = "merge"
+    """What becomes of an update of a stage that the method has left: merged into its own block, or discarded."""
+
+
+class FedAsyncOptions(AsynchronousOptions):
+    """Options of `fedasync`."""
+
+    mixing_rate: float = Field(0.6, gt=0, le=1)
+    """alpha: how far the model moves towards a fresh update."""
+
+
+class FedBuffOptions(AsynchronousOptions):
+    """Options of `fedbuff`."""
+
+    buffer_size: int = Field(10, ge=1)
+    """K: updates per aggregation."""
+    server_rate: float = Field(1.0, gt=0)
+    """eta: how far the model moves along the mean update."""
+    normalise: bool = False
+    """Divide by the sum of the staleness weights in place of K."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """How arrivals are merged: `size` at a time, each with the mixing that `mixing(stalenesses)` gives it."""
+
+    size: int
+    concurrency: int | None
+    maximum_staleness: int | None
+    merges_other_stage: bool
+    mixing: Callable[[Sequence[int]], Sequence[Mixing]]
+
+
+@dataclass(slots=True)
+class _Buffer:
+    """What has ended since the last aggregation, in the order of ends."""
+
+    ended: list[Ending] = field(default_factory=list)
+    stalenesses: list[int] = field(default_factory=list)
+    num_lost: int = 0
+
+
+class Asynchronous:
+    """Keeps devices in flight and hands over arrivals as its rule says."""
+
+    mixes_versions = True
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+
+    def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
+        """Run until the server says that the run is over."""
+        concurrency = self._rule.concurrency or server.devices_per_round
+        landings = Landings(clock)
+        buffer = _Buffer()
+        chance = None
+        while not server.is_over():
+            is_full = self._fill(clock, server, launch, landings, concurrency)
+            chance = None if is_full else _chance(clock, server, chance, is_forced=not landings.num_flying)
+            yield clock.any_of([landings.next(), *([chance] if chance else [])])
+            ended = landings.take()
+            for plan in ended:
+                self._take(plan, server, buffer, clock.now)
+                if server.is_over():
+                    break
+            if buffer.num_lost > PATIENCE * concurrency:
+                raise SimulationError(
+                    f"no update has arrived in the last {buffer.num_lost} flights, until virtual time "
+                    f"{format_seconds(clock.now)}; flights.csv has the reasons; let devices be online for longer, or "
+                    "charge them less (workload)"
+                )
+
+    @staticmethod
+    def _fill(clock: Clock, server: Server, launch: Launch, landings: Landings, concurrency: int) -> bool:
+        """Dispatch until as many are in flight as wanted, or nobody is left; return whether it is as many."""
+        while landings.num_flying < concurrency:
+            plans = server.dispatch(clock.now, wanted=concurrency - landings.num_flying)
+            if not plans:
+                return False
+            for plan in plans:
+                landings.watch(launch(plan))
+        return True
+
+    def _take(self, plan: FlightPlan, server: Server, buffer: _Buffer, now_s: float) -> None:
+        """Put a flight that has ended into the buffer, and hand that over when it is full."""
+        staleness = server.staleness(plan) if plan.has_arrived else 0
+        refused = self._refusal(plan, staleness, server) if plan.has_arrived else ""
+        buffer.ended.append(Ending(plan=plan, refused=refused))
+        if not plan.has_arrived or refused:
+            buffer.num_lost += 1
+            return
+        buffer.num_lost = 0
+        buffer.stalenesses.append(staleness)
+        if len(buffer.stalenesses) < self._rule.size:
+            return
+        mixings = iter(self._rule.mixing(buffer.stalenesses))
+        mixed = [Ending(plan=item.plan, mixing=next(mixings)) if item.is_merged else item for item in buffer.ended]
+        buffer.ended, buffer.stalenesses = [], []
+        server.digest(mixed, now_s)
+
+    def _refusal(self, plan: FlightPlan, staleness: int, server: Server) -> str:
+        """Return why an update is discarded; empty where it is merged."""
+        rule = self._rule
+        if rule.maximum_staleness is not None and staleness > rule.maximum_staleness:
+            return f"discarded: staleness {staleness} is above {rule.maximum_staleness}"
+        if not rule.merges_other_stage and plan.order.stage != (now := server.stage()):
+            return f"discarded: of {plan.order.stage}, while the server is at {now}"
+        return ""
+
+
+def _chance(clock: Clock, server: Server, known: Moment | None, *, is_forced: bool) -> Moment | None:
+    """Return when somebody can next be offered work; None where nobody ever can and others are still in flight."""
+    try:
+        at_s = server.next_chance_s(clock.now)
+    except SimulationError:
+        if is_forced:
+            raise
+        return None
+    # A moment that already stands in the queue is not put there again.
+    return (
+        known
+        if known is not None and not known.processed and known.at_s == at_s
+        else clock.at(at_s, priority=AFTER_ALL)
+    )
+
+
+def _build_fedasync(options: FedAsyncOptions) -> Asynchronous:
+    def mixing(stalenesses: Sequence[int]) -> Sequence[Mixing]:
+        (staleness,) = stalenesses
+        return (Mixing(rate=options.mixing_rate * options.staleness.factor(staleness), anchor="current"),)
+
+    return Asynchronous(_rule(options, size=1, mixing=mixing))
+
+
+def _build_fedbuff(options: FedBuffOptions) -> Asynchronous:
+    anchor: Anchor = "own"
+
+    def mixing(stalenesses: Sequence[int]) -> Sequence[Mixing]:
+        factors = [options.staleness.factor(staleness) for staleness in stalenesses]
+        scale = len(factors) / sum(factors) if options.normalise else 1.0
+        return [Mixing(rate=options.server_rate * factor * scale, anchor=anchor) for factor in factors]
+
+    return Asynchronous(_rule(options, size=options.buffer_size, mixing=mixing))
+
+
+def _rule(options: AsynchronousOptions, *, size: int, mixing: Callable[[Sequence[int]], Sequence[Mixing]]) -> Rule:
+    return Rule(
+        size=size,
+        concurrency=options.concurrency,
+        maximum_staleness=options.maximum_staleness,
+        merges_other_stage=options.other_stage == "merge",
+        mixing=mixing,
+    )
+
+
+FEDASYNC = Component(
+    kind="fedasync",
+    summary="an aggregation per arrival, weighted by staleness",
+    source="Xie, Koyejo and Gupta, 2019, arXiv 1903.03934, algorithm 1",
+    options=FedAsyncOptions,
+    build=_build_fedasync,
+)
+FEDBUFF = Component(
+    kind="fedbuff",
+    summary="an aggregation per buffer of arrivals, weighted by staleness",
+    source="Nguyen et al., AISTATS 2022, arXiv 2106.06639, algorithm 1",
+    options=FedBuffOptions,
+    build=_build_fedbuff,
+)

@@ -1,0 +1,157 @@
+"""Flights whose transfers share the link of the server: how they come about is known only when they have ended.
+
+A device's transfer passes what its own link allows, and its fair share of the server's. Everything else is as in a
+planned flight: the same conditions end it, the same pauses interrupt it. A flight that is dropped on its own link is
+dropped on a shared one as well, because all it can be there is later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
+
+import simpy
+
+from neulite_sim.timeline.clock import Clock
+from neulite_sim.timeline.flights import (
+    ARRIVED,
+    DROPPED,
+    LOST,
+    PHASES,
+    Conditions,
+    Departure,
+    FlightPlan,
+    Load,
+    stretch_of,
+)
+from neulite_sim.timeline.legs import Leg, Steady
+from neulite_sim.timeline.shared_link import SharedLink, Transfer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLinks:
+    """The server's link in both directions; None where it is no bottleneck."""
+
+    down: SharedLink | None
+    up: SharedLink | None
+
+
+@dataclass(slots=True)
+class _Log:
+    """What has happened of a flight so far."""
+
+    began_s: float
+    phase: int = 0
+    worked_s: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    pauses: list[tuple[float, float]] = field(default_factory=list)
+    transfer: Transfer | None = None
+    paused_since_s: float | None = None
+
+    def close_phase(self, now_s: float) -> None:
+        """Count what the current phase worked, its pauses aside."""
+        if self.paused_since_s is not None:
+            self.pauses.append((self.paused_since_s, now_s))
+            self.paused_since_s = None
+        waited = math.fsum(end_s - start_s for start_s, end_s in self.pauses if start_s >= self.began_s)
+        self.worked_s[self.phase] = max(0.0, now_s - self.began_s - waited)
+
+
+class _Ended(Exception):  # noqa: N818
+    """The flight is over before its time, for this reason."""
+
+
+Steps = Generator[simpy.Event, object, None]
+
+
+def fly_shared(clock: Clock, plan: FlightPlan, links: ServerLinks) -> Generator[simpy.Event, object, FlightPlan]:
+    """Run a flight over the server's links; the process's value is the plan as it came about.
+
+    An interrupt ends the flight there: it is dropped, with the interrupt's cause as the reason.
+    """
+    departure = plan.departure
+    assert departure is not None, "flights are planned with their departure where the server has a link"
+    log = _Log(began_s=float(clock.now))
+    shared = (links.down, None, links.up)
+    loads = (departure.down, None, departure.up)
+    outcome, reason = ARRIVED, ""
+    try:
+        for log.phase, leg in enumerate(departure.legs):
+            log.began_s = float(clock.now)
+            link, load = shared[log.phase], loads[log.phase]
+            if link is None or load is None:
+                yield from _work(clock, leg, departure, plan, log)
+            else:
+                yield from _work(clock, Steady(load.latency_s), departure, plan, log)
+                yield from _pass(clock, link, load, departure.conditions, plan, log)
+            log.close_phase(float(clock.now))
+    except _Ended as end:
+        outcome, reason = DROPPED, f"{end} during {PHASES[log.phase]}"
+    except simpy.Interrupt as end:
+        outcome, reason = DROPPED, str(end.cause)
+    if outcome == DROPPED:
+        _leave(links, log)
+        log.close_phase(float(clock.now))
+    download_s, compute_s, upload_s = log.worked_s
+    return replace(
+        plan,
+        download_s=download_s,
+        compute_s=compute_s,
+        upload_s=upload_s,
+        ended_s=float(clock.now),
+        outcome=outcome,
+        reason=reason,
+        pauses=tuple(log.pauses),
+        departure=None,
+    )
+
+
+def _leave(links: ServerLinks, log: _Log) -> None:
+    """Give the rate of a transfer that is on its way to the others."""
+    link = links.down if log.phase == 0 else links.up
+    if log.transfer is not None and link is not None:
+        link.cancel(log.transfer)
+
+
+def _work(clock: Clock, leg: Leg, departure: Departure, plan: FlightPlan, log: _Log) -> Steps:
+    """Let a leg pass that depends on nobody else."""
+    stop_s, cause = departure.conditions.first_cause(plan.dispatched_s)
+    stretch = stretch_of(leg, float(clock.now), stop_s, departure.conditions)
+    for start_s, end_s in stretch.pauses:
+        yield clock.at(start_s)
+        log.paused_since_s = start_s
+        yield clock.at(end_s)
+        log.pauses.append((start_s, end_s))
+        log.paused_since_s = None
+    yield clock.at(stretch.ended_s)
+    if not stretch.is_done:
+        raise _Ended(stretch.hopeless or cause)
+
+
+def _pass(clock: Clock, link: SharedLink, load: Load, conditions: Conditions, plan: FlightPlan, log: _Log) -> Steps:
+    """Let a transfer pass over the server's link, paused while its device is offline where flights pause."""
+    stop_s, cause = conditions.first_cause(plan.dispatched_s)
+    transfer = log.transfer = link.transfer(load.num_bits, load.limit_bits_per_second)
+    while True:
+        now_s = float(clock.now)
+        leaves_s = conditions.online_until_s(now_s) if conditions.pauses else math.inf
+        limit_s = min(leaves_s, stop_s)
+        limits: list[simpy.Event] = [clock.at(limit_s)] if limit_s < math.inf else []
+        yield clock.any_of([transfer, *limits])
+        # Whoever's last bit passes at the very moment at which it leaves has passed it.
+        if transfer.processed:
+            log.transfer = None
+            return
+        if clock.now >= stop_s:
+            raise _Ended(cause)
+        link.pause(transfer)
+        log.paused_since_s = float(clock.now)
+        back_s = conditions.next_online_s(log.paused_since_s)
+        if back_s == stop_s == math.inf:
+            raise _Ended(LOST)
+        yield clock.at(min(back_s, stop_s))
+        log.pauses.append((log.paused_since_s, float(clock.now)))
+        log.paused_since_s = None
+        if stop_s <= back_s:
+            raise _Ended(cause)
+        link.resume(transfer)

@@ -1,0 +1,73 @@
+"""`calibrate`: what it prints is a file of hardware that a scenario can use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from neulite_sim.cli import app
+from neulite_sim.engine import calibration
+from neulite_sim.population.own_hardware import read_hardware
+
+SCENARIO = """\
+name: own
+data: {kind: digits, partition: iid}
+model: logistic
+population:
+  devices: 3
+  hardware: here.toml
+  groups: [{device: my-board, share: 1}]
+  available_memory: {kind: uniform, low: 10MB, high: 20MB}
+method: fedavg
+selection: {kind: uniform, devices_per_round: 1}
+stop: {rounds: 1}
+"""
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(calibration, "ARCHITECTURES", (("logistic", 8), ("cnn", 16)))
+    monkeypatch.setattr(calibration, "_QUICK_TIMED_S", 0.0)
+
+
+def called(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), prog_name="neulite-sim")
+
+
+def test_the_output_is_hardware_that_a_scenario_names() -> None:
+    found = called("calibrate", "--quick", "--name", "my-board")
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert found.stdout.startswith("# Seconds of a training step: measured, and predicted by constants fitted without")
+    Path("here.toml").write_text(found.stdout)
+    Path("own.yaml").write_text(SCENARIO)
+    assert list(read_hardware(Path("here.toml"))) == ["my-board"]
+    profiled = called("profile", "own.yaml", "--json")
+    assert profiled.exit_code == 0, profiled.stderr
+    assert list(json.loads(profiled.stdout)["submodels"][0]["seconds_per_flight"]) == ["my-board"]
+
+
+def test_json_has_the_steps_the_error_and_the_entry() -> None:
+    report = json.loads(called("calibrate", "--quick", "--threads", "1", "--json").stdout)
+    assert (report["name"], report["device"], report["threads"]) == ("this-machine", "cpu", 1)
+    assert [step["network"] for step in report["steps"]] == ["logistic", "cnn"]
+    assert report["quality"]["count"] == 2
+    assert "[devices.this-machine]" in report["toml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--name", "My Board"], "'My Board' must be small letters and digits, parted by '-'"),
+        (["--name", "raspberry-pi-4-4gb"], "'raspberry-pi-4-4gb' is in the catalogue already; choose another name"),
+        (["--threads", "0"], "'--threads': Input should be greater than or equal to 1"),
+        (["--device", "tpu"], "'tpu' is not one of 'cpu', 'cuda'"),
+    ],
+)
+def test_what_it_cannot_do_is_refused_before_it_measures(arguments: list[str], message: str) -> None:
+    found = called("calibrate", *arguments)
+    assert found.exit_code == 2
+    assert message in " ".join(found.stderr.split())

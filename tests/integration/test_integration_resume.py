@@ -1,0 +1,249 @@
+"""A run that is broken off and taken up again ends as one that was not: same rows, same weights, same digest."""
+
+import csv
+import json
+import shutil
+
+import pytest
+from safetensors.torch import load_file
+from tiny_scenarios import TINY, WAVES
+
+from neulite_sim.engine.resuming import find_cut_off, resume
+from neulite_sim.engine.simulation import simulate
+from neulite_sim.errors import DataNotFoundError, OutputError, ScenarioError
+from neulite_sim.results.cells import FILES
+from neulite_sim.results.rows import RoundRow
+from neulite_sim.scenario.loading import parse_scenario
+from neulite_sim.training.worker import Worker
+
+PROTOCOLS = {
+    "synchronous": "synchronous",
+    "deadline": {"kind": "deadline", "over_selection": 1.5},
+    "fedasync": {"kind": "fedasync", "concurrency": 3},
+    "fedbuff": {"kind": "fedbuff", "concurrency": 5, "buffer_size": 2},
+}
+METHODS = {
+    "neulite": "neulite",
+    "sequential": {"kind": "neulite", "schedule": "sequential", "convergence": {"max_rounds": 2}},
+    "heterofl": "heterofl",
+    "fedrolex": "fedrolex",
+    "depthfl": {"kind": "depthfl", "feddyn_alpha": 0.1},
+    "progfed": "progfed",
+}
+WITHOUT_FEDDYN = {"plain depthfl": "depthfl"}
+CHANGES = {
+    "fedrolex": {"evaluation": {"every_rounds": 2, "batch_norm": "running"}},
+}
+
+
+class Broken(BaseException):
+    """The end of a process, as far as a test in the same process can have it."""
+
+
+class BreakAfter:
+    """An observer that ends the run when a round's row has been written."""
+
+    def __init__(self, rounds):
+        self.rounds = rounds
+
+    def notify(self, event):
+        if isinstance(event, RoundRow) and event.round >= self.rounds:
+            raise Broken
+
+
+def scenario(protocol="synchronous", method="neulite", **changes):
+    given = {
+        **WAVES,
+        "method": {**METHODS, **WITHOUT_FEDDYN}[method],
+        "protocol": PROTOCOLS[protocol],
+        "checkpoint": {"every_rounds": 3},
+    }
+    return parse_scenario({**given, "stop": {"rounds": 10}, **CHANGES.get(method, {}), **changes})
+
+
+def tables(folder):
+    """The rows of a run folder without what depends on the clock on the wall."""
+    found = {}
+    for file in FILES.values():
+        with (folder / file).open() as lines:
+            rows = list(csv.DictReader(lines))
+        found[file] = [{k: v for k, v in row.items() if k not in ("wall_time_s", "workers_replaced")} for row in rows]
+    return found
+
+
+def broken_off(folder, given, *rounds):
+    """Break a run off after each of `rounds`, taking it up again in between."""
+    for number, last in enumerate(rounds):
+        observers = [BreakAfter(last)]
+        if number:
+            run = find_cut_off(folder)
+            with pytest.raises(Broken):
+                resume(run, observers=observers)
+            continue
+        with pytest.raises(Broken):
+            simulate(given, out=folder, observers=observers)
+    assert not (folder / "COMPLETE").exists()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, protocol, method):
+    # FedDyn is the part of depthfl that keeps something for each device; it needs updates of the current version.
+    is_stale = method == "depthfl" and protocol in ("fedasync", "fedbuff")
+    given = scenario(protocol, "plain depthfl" if is_stale else method)
+    whole = simulate(given, out=tmp_path / "whole")
+    broken_off(tmp_path / "broken", given, 4, 8)
+    result = resume(find_cut_off(tmp_path / "broken"))
+    assert result.summary["digest"] == whole.summary["digest"]
+    assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken")]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+def wall_times(folder):
+    with (folder / "rounds.csv").open() as lines:
+        return [float(row["wall_time_s"]) for row in csv.DictReader(lines)]
+
+
+def test_the_replay_trains_nothing_and_keeps_the_wall_times(tmp_path, monkeypatch):
+    given = scenario("fedbuff")
+    broken_off(tmp_path / "run", given, 7)
+    before = wall_times(tmp_path / "run")
+    journal = (tmp_path / "run" / "journal" / "updates.jsonl").read_text().splitlines()
+    trained = []
+    train = Worker.train
+    monkeypatch.setattr(
+        Worker, "train", lambda self, task, *rest: trained.append(task.flight) or train(self, task, *rest)
+    )
+    resume(find_cut_off(tmp_path / "run"))
+    after = wall_times(tmp_path / "run")
+    assert after[:6] == before[:6]
+    assert after[6] > after[5]
+    # Six rounds of two updates stand in the journal; only what came after the checkpoint is trained again.
+    replayed = {json.loads(line)["flight"] for line in journal[:12]}
+    assert len(replayed) == 12
+    assert not replayed & set(trained)
+    with (tmp_path / "run" / "journal" / "updates.jsonl").open() as lines:
+        flights = [json.loads(line)["flight"] for line in lines]
+    assert set(flights[12:]) == set(trained)
+
+
+def test_a_run_that_was_broken_off_before_its_first_checkpoint_begins_anew(tmp_path):
+    given = scenario()
+    whole = simulate(given)
+    broken_off(tmp_path / "run", given, 2)
+    assert find_cut_off(tmp_path / "run").found is None
+    assert resume(find_cut_off(tmp_path / "run")).summary["digest"] == whole.summary["digest"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stop": {"rounds": 10, "virtual_time": "6s"}},
+        {"selection": {"kind": "oort", "devices_per_round": 3}},
+        {"selection": {"kind": "tifl", "devices_per_round": 2, "tiers": 2, "interval": 1}},
+        {"evaluation": {"every_rounds": 4}},
+    ],
+    ids=["virtual time", "oort", "tifl", "rare tests"],
+)
+def test_stop_conditions_selectors_and_tests_are_taken_up_too(tmp_path, changes):
+    given = scenario("synchronous", **changes)
+    whole = simulate(given, out=tmp_path / "whole")
+    broken_off(tmp_path / "broken", given, 4)
+    result = resume(find_cut_off(tmp_path / "broken"))
+    assert result.summary["digest"] == whole.summary["digest"]
+    assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
+
+
+def test_a_target_that_is_reached_after_the_break_ends_the_run_in_the_same_round(tmp_path):
+    free = simulate(scenario("fedbuff", checkpoint={"every_rounds": 2}))
+    accuracies = [row["test_accuracy"] or 0.0 for row in free.rounds]
+    best = max(accuracies)
+    reached = accuracies.index(best) + 1
+    assert reached > 3, "the run gets no better after its break: choose another seed"
+    given = scenario("fedbuff", checkpoint={"every_rounds": 2}, stop={"rounds": 10, "target_accuracy": best})
+    whole = simulate(given)
+    assert len(whole.rounds) == reached
+    broken_off(tmp_path / "broken", given, reached - 1)
+    assert resume(find_cut_off(tmp_path / "broken")).summary["digest"] == whole.summary["digest"]
+
+
+def test_feddyn_is_refused_with_a_protocol_that_merges_old_updates():
+    message = (
+        "fedbuff merges updates of older versions, and with feddyn_alpha: 0.1 method depthfl needs those of the latest"
+    )
+    with pytest.raises(ScenarioError, match=message):
+        simulate(scenario("fedbuff", "depthfl"))
+
+
+def test_how_often_checkpoints_are_made_changes_nothing(tmp_path):
+    digests = {
+        every: simulate(scenario("fedbuff", checkpoint={"every_rounds": every}), out=tmp_path / str(every)).summary[
+            "digest"
+        ]
+        for every in (1, 4, 100)
+    }
+    assert len(set(digests.values())) == 1
+
+
+@pytest.fixture
+def cut_off(tmp_path):
+    broken_off(tmp_path / "run", parse_scenario({**TINY, "checkpoint": {"every_rounds": 1}}), 2)
+    return tmp_path / "run"
+
+
+def test_a_complete_run_has_nothing_to_resume(tmp_path):
+    simulate(parse_scenario(TINY), out=tmp_path / "run")
+    with pytest.raises(OutputError, match="run: the run is complete; nothing is left to resume"):
+        find_cut_off(tmp_path / "run")
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path):
+    with pytest.raises(OutputError, match=r"holds no scenario.yaml, so it is no run folder; name the folder of a run"):
+        find_cut_off(tmp_path)
+
+
+def test_a_run_of_another_version_is_refused(cut_off):
+    path = cut_off / "provenance.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "neulite_sim": "0.0.1"}))
+    with pytest.raises(OutputError, match=r"was made with neulite-sim 0.0.1 \(here .*\), whose bits this installation"):
+        find_cut_off(cut_off)
+
+
+def test_a_run_of_another_torch_is_refused(cut_off):
+    path = cut_off / "provenance.json"
+    made = json.loads(path.read_text())
+    path.write_text(json.dumps({**made, "libraries": {**made["libraries"], "torch": "1.0"}}))
+    with pytest.raises(
+        OutputError, match=r"was made with torch 1.0 \(here .*resume it with those versions, or run its"
+    ):
+        find_cut_off(cut_off)
+
+
+def test_a_changed_scenario_is_refused(cut_off):
+    path = cut_off / "scenario.yaml"
+    path.write_text(path.read_text().replace("learning_rate: 0.05", "learning_rate: 0.06"))
+    with pytest.raises(OutputError, match=r"scenario.yaml: was changed since the run began; undo that"):
+        find_cut_off(cut_off)
+
+
+def test_lost_provenance_is_told(cut_off):
+    (cut_off / "provenance.json").unlink()
+    with pytest.raises(
+        OutputError, match=r"provenance.json: cannot be read: No such file or directory; name the folder"
+    ):
+        find_cut_off(cut_off)
+
+
+def test_a_journal_of_another_run_is_refused(cut_off):
+    path = cut_off / "journal" / "updates.jsonl"
+    path.write_text(path.read_text().replace('"flight":1,', '"flight":7,'))
+    with pytest.raises(DataNotFoundError, match=r"the entry of flight \d+ is .*belongs to another scenario or version"):
+        resume(find_cut_off(cut_off))
+
+
+def test_a_lost_journal_is_told_and_the_checkpoint_stays(cut_off):
+    shutil.rmtree(cut_off / "journal")
+    with pytest.raises(DataNotFoundError, match=r"journal/\w+.jsonl: .*the run cannot be resumed"):
+        resume(find_cut_off(cut_off))
+    assert find_cut_off(cut_off).found is not None

@@ -1,0 +1,69 @@
+"""Laws of memory-budget studies: more memory excludes nobody, and thresholds are exact to the byte."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from whatif_fleet import entrant, written_profiles
+
+from neulite_sim.engine.whatif import Budgets, study
+from neulite_sim.engine.whatif_rounds import expected_maximum
+
+METHODS = ("fedavg", "allsmall", "heterofl", "depthfl", "progfed", "neulite")
+
+
+@pytest.fixture(scope="module")
+def entrants():
+    return [entrant(name) for name in METHODS]
+
+
+@pytest.mark.parametrize("kind", ["memory", "scale", "cap"])
+def test_participation_and_data_share_never_fall_with_the_budget(kind, entrants):
+    values = (0.1, 0.4, 0.9, 1.0, 1.7, 3.0) if kind == "scale" else (90, 100, 299, 300, 451, 900, 951, 5000)
+    with written_profiles():
+        rows = study(entrants, Budgets(kind=kind, values=values))["rows"]
+    for _, group in itertools.groupby(rows, key=lambda row: row["variant"]):
+        for less, more in itertools.pairwise(group):
+            assert less["participation_rate"] <= more["participation_rate"]
+            assert less["data_share"] <= more["data_share"]
+
+
+def test_one_byte_less_than_the_threshold_excludes_somebody(entrants):
+    with written_profiles():
+        thresholds = study(entrants, Budgets(kind="memory", values=(1,)))["includes_everyone_at_bytes"]
+        for found in entrants:
+            at = thresholds[found.variant]
+            below, exact = study([found], Budgets(kind="memory", values=(at - 1, at)))["rows"]
+            assert below["participation_rate"] < 1
+            assert exact["participation_rate"] == 1
+
+
+def test_the_threshold_of_real_profiles_is_exact_where_devices_merge_their_last_batch():
+    """Eleven samples in batches of five leave one, which joins the batch before: some devices need a larger step."""
+    found = entrant("neulite", "training.batch_size=5", "data.train_samples=63")
+    at = study([found], Budgets(kind="memory", values=(1,)))["includes_everyone_at_bytes"]["neulite"]
+    below, exact = study([found], Budgets(kind="memory", values=(at - 1, at)))["rows"]
+    assert 0 < below["participation_rate"] < 1
+    assert exact["participation_rate"] == 1
+
+
+def test_the_factor_of_the_threshold_includes_everybody_and_a_smaller_one_does_not(entrants):
+    with written_profiles():
+        factors = study(entrants, Budgets(kind="scale", values=(1.0,)))["includes_everyone_at_scale"]
+        for found in entrants:
+            at = factors[found.variant]
+            below, exact = study([found], Budgets(kind="scale", values=(at * 0.99, at)))["rows"]
+            assert below["participation_rate"] < exact["participation_rate"] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=9), st.integers(1, 9))
+def test_an_expected_maximum_lies_among_the_values_and_grows_with_the_draw(values, count):
+    column = np.array(values)
+    found = expected_maximum(column, count)
+    assert column.min() - 1e-6 <= found <= column.max() + 1e-6
+    assert found <= expected_maximum(column, count + 1) + 1e-6 * (1 + column.max())
