@@ -84,6 +84,7 @@ def in_own_process(devices: int, participations: int, protocol: str) -> dict[str
 
 
 def main() -> None:
+    """Print what a run of the wanted size took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, default=1_000_000)
     parser.add_argument("--participations", type=int, default=10_000)

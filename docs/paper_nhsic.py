@@ -60,7 +60,7 @@ RUNS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Path2D:
+class Way:
     """How one block of one run moves: its rounds, and nHSIC with the images and with the labels after each."""
 
     rounds: tuple[int, ...]
@@ -72,21 +72,23 @@ class Path2D:
 class Drawn:
     """One run: its blocks' ways by block, and its accuracy at the end."""
 
-    blocks: Mapping[int, Path2D]
+    blocks: Mapping[int, Way]
     final_accuracy: float
 
 
-def paths(diagnostics: Sequence[Mapping[str, Any]]) -> dict[int, Path2D]:
+def paths(diagnostics: Sequence[Mapping[str, Any]]) -> dict[int, Way]:
     """Return how each block moves, by block; tests at which a value is undefined are left out."""
     found = {(row["block"], row["round"], row["name"]): row["value"] for row in diagnostics}
-    ways: dict[int, Path2D] = {}
+    ways: dict[int, Way] = {}
     for block in sorted({block for block, _, _ in found}):
         points = [
             (number, found[block, number, NHSIC_X], found[block, number, NHSIC_Y])
             for number in sorted({number for each, number, _ in found if each == block})
         ]
-        rounds, x, y = zip(*(point for point in points if None not in point), strict=True)
-        ways[block] = Path2D(rounds=rounds, x=x, y=y)
+        defined = [point for point in points if None not in point]
+        if defined:
+            rounds, x, y = zip(*defined, strict=True)
+            ways[block] = Way(rounds=rounds, x=x, y=y)
     return ways
 
 
@@ -129,7 +131,7 @@ def draw(found: Mapping[str, Drawn], path: Path) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
-def _way(axes: Axes, way: Path2D, colour: str, name: str) -> None:
+def _way(axes: Axes, way: Way, colour: str, name: str) -> None:
     axes.plot(way.x, way.y, color=colour, linewidth=1.0, alpha=0.8, label=name)
     axes.plot(way.x[:1], way.y[:1], "o", markersize=6, markerfacecolor="white", color=colour)
     axes.plot(way.x[-1:], way.y[-1:], "o", markersize=6, color=colour)

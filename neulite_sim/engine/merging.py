@@ -7,6 +7,8 @@ from dataclasses import replace
 from neulite_sim.methods.contract import Method, State, Update
 from neulite_sim.timeline.contract import Mixing
 
+STATISTICS = ("running_mean", "running_var")
+
 
 def mixed(method: Method, state: State, sent: State, update: Update, mixing: Mixing | None) -> Update:
     """Return the update that the method aggregates: x + rate * (update - anchor), tensor by tensor.
@@ -19,5 +21,10 @@ def mixed(method: Method, state: State, sent: State, update: Update, mixing: Mix
         return update
     current = method.payload(replace(state, version=update.version), update.submodel)
     anchor = current if mixing.anchor == "current" else method.payload(sent, update.submodel)
-    tensors = {name: current[name] + mixing.rate * (tensor - anchor[name]) for name, tensor in update.tensors.items()}
+    tensors = {}
+    for name, tensor in update.tensors.items():
+        if name.endswith(STATISTICS):
+            tensors[name] = current[name] + min(mixing.rate, 1.0) * (tensor - current[name])
+        else:
+            tensors[name] = current[name] + mixing.rate * (tensor - anchor[name])
     return replace(update, tensors=tensors)

@@ -14,6 +14,7 @@ that fits everything, and goes through a few rounds with made-up updates. Nothin
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -213,8 +214,22 @@ def _check_round(bench: _Bench, state: State, number: int) -> State:
     assert _changed(before, after.tensors), f"round {number}: the updates of {len(updates)} devices changed nothing"
     again = _changed(after.tensors, method.digest(state, _once(updates)).tensors)
     assert not again, f"round {number}: the same digest gave other values of {again[:3]}"
+    _check_followed(bench, state, after, number)
     _check_tested(bench, after)
     return after
+
+
+def _check_followed(bench: _Bench, state: State, after: State, number: int) -> None:
+    """Check that a replay, which has no updates, comes to the same version and the same offers."""
+    method = bench.method
+    followed = method.follow(state, json.loads(json.dumps(method.progress(after))))
+    assert followed.version == after.version, f"round {number}: follow went to version {followed.version}"
+    wanted, found = (method.offers(item, bench.ledger, bench.candidates) for item in (after, followed))
+    same = wanted.stage == found.stage and all(
+        np.array_equal(getattr(wanted.offers, name), getattr(found.offers, name))
+        for name in ("devices", "submodel_index", "expected_s")
+    )
+    assert same, f"round {number}: a replay makes other offers; put what they depend on into progress and follow"
 
 
 def _once(updates: list[Update]) -> Iterator[Update]:

@@ -30,6 +30,7 @@ class Presence:
     def __init__(self, chunk: Intervals, *, stretch_s: float) -> None:
         self._chunk = chunk
         self._stretch_s = stretch_s
+        self._at_s = self._noted_until_s = 0.0
         self._begin(0.0)
 
     def online(self, at_s: float) -> Flags:

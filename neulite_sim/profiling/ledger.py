@@ -222,7 +222,8 @@ class Ledger:
 
     def shortfall_bytes_of(self, submodel: str, devices: Integers) -> Integers:
         """Return the same for some devices, without the work for the others."""
-        return np.maximum(self._peak_of(submodel, devices) - self.available_memory_bytes[devices], 0)
+        missing: Integers = self._peak_of(submodel, devices) - self.available_memory_bytes[devices]
+        return np.maximum(missing, 0)
 
     def download_s(self, submodel: str, devices: Integers) -> Floats:
         """Return seconds in which each device receives the submodel."""

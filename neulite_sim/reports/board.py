@@ -34,7 +34,7 @@ class Board:
         self.num_notices = 0
         self.num_rounds = 0
         self.num_tests = 0
-        self.wall_before_s = 0.0
+        self.wall_before_s = 0.0  # of the rounds that a resumed run took from the journal
         self.curve = Curve()
         self.last_accuracy: float | None = None
         self.best_accuracy: float | None = None
@@ -60,8 +60,8 @@ class Board:
         self.rounds.append(row)
         # Counted from either zero or one, and a resumed run does not begin at the first.
         self.num_rounds = max(self.num_rounds + 1, row.round)
-        if self.replays_until:
-            # Rounds from the journal are no pace; the last of them is where the training goes on from.
+        if self.started is not None and row.round <= self.started.replays_until:
+            # Rounds from the journal say nothing of the pace; the last of them is where training goes on.
             self.wall_before_s = row.wall_time_s
             self._pace.clear()
         self._pace.append((self.wall_s, self.num_rounds, row.virtual_time_s))
@@ -77,11 +77,6 @@ class Board:
     def is_replaying(self) -> bool:
         """Whether the latest rounds came from the journal of a resumed run, and the next one will too."""
         return self.started is not None and self.num_rounds < self.started.replays_until
-
-    @property
-    def is_asynchronous(self) -> bool:
-        """Whether updates were late: flights of earlier rounds are still in the air when a round ends."""
-        return any(row.staleness_mean for row in self.rounds)
 
     @property
     def wall_s(self) -> float:

@@ -68,9 +68,12 @@ def _header(started: RunStarted, width: int) -> RenderableType:
     grid = Table.grid(expand=True)
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(justify="right", no_wrap=True)
-    facts = f"  {started.method} · {started.selection} · {started.backend} · seed {started.seed}"
-    fleet = f" {counted(started.num_devices)} devices, {percent(started.participation_rate)} can train "
-    grid.add_row(Text.assemble(" ", (started.name, "bold cyan"), facts), Text(fleet if width >= 72 else "", "dim"))
+    parts = (started.method, started.selection, started.protocol, started.backend, f"seed {started.seed}")
+    facts = Text.assemble(" ", (started.name, "bold cyan"), f"  {' · '.join(parts)}")
+    devices = f" {counted(started.num_devices)} devices"
+    fleets = (f"{devices}, {percent(started.participation_rate)} can train ", f"{devices} ")
+    fleet = next((text for text in fleets if facts.cell_len + len(text) <= width), "")
+    grid.add_row(facts, Text(fleet, "dim"))
     if started.proxy is None:
         return grid
     return Group(grid, _line(f" {proxy_note(started.proxy)}", "yellow"))
@@ -95,7 +98,8 @@ def _progress_rows(board: Board) -> list[tuple[str, RenderableType, str]]:
         rows.append(("virtual", Text(""), virtual))
     else:
         rows.append(("virtual", measure(board.virtual_s, limit_s), f"{virtual} / {format_seconds(limit_s)}"))
-    rows.append(("wall", Text(""), format_seconds(board.wall_s)))
+    before = f" after {format_seconds(board.wall_before_s)}" if board.wall_before_s else ""
+    rows.append(("wall", Text(""), f"{format_seconds(board.wall_s)}{before}"))
     return rows
 
 
@@ -108,6 +112,10 @@ def _progress(board: Board) -> Panel:
         grid.add_row(*row)
     current = board.progress.round if board.progress else board.num_rounds
     panel = _panel(grid, f"round {current}", " · " if board.stage else "", (board.stage, "bold"))
+    if board.is_replaying and board.started is not None:
+        what = f"replaying rounds 1 to {board.started.replays_until}"
+        panel.subtitle, panel.subtitle_align = Text(what, "yellow"), "right"
+        return panel
     pace_s, left_s = board.round_wall_s, board.wall_left_s
     if pace_s is not None and left_s is not None and board.started is not None:
         bound = "about" if board.started.stop_accuracy is None else "at most"
@@ -158,13 +166,11 @@ def _devices(board: Board, width: int) -> Panel:
     now = board.progress
     if now is None:
         return _panel(_line("nothing dispatched yet", "dim"), "devices")
-    denied = min(now.denied_by_memory, max(now.online - now.training, 0))
-    counts = (
-        (now.training, "green"),
-        (max(now.online - now.training - denied, 0), "cyan"),
-        (denied, "red"),
-        (now.offline, _BORDER),
-    )
+    # A flight may be in the air while its device is away: such devices count as in flight, not as offline.
+    denied = now.denied_by_memory
+    idle = max(now.online - now.training - denied, 0)
+    offline = max(now.online + now.offline - now.training - denied - idle, 0)
+    counts = ((now.training, "green"), (idle, "cyan"), (denied, "red"), (offline, _BORDER))
     total, inner = max(sum(count for count, _ in counts), 1), width - 4
     shares, used, reached = Text(), 0, 0
     for count, style in counts:
@@ -172,9 +178,12 @@ def _devices(board: Board, width: int) -> Panel:
         cells = round(reached / total * inner) - used
         shares.append("█" * cells, style=style)
         used += cells
-    (training, _), (idle, _), (_, _), (offline, _) = counts
-    here = (f"training {counted(training)}, trained {counted(now.trained)}  ", ("■ ", "cyan"), f"idle {counted(idle)}")
-    away = (f"denied by memory {counted(now.denied_by_memory)}  ", ("■ ", _BORDER), f"offline {counted(offline)}")
+    here = (
+        f"in flight {counted(now.training)}, back {counted(now.trained)}  ",
+        ("■ ", "cyan"),
+        f"idle {counted(idle)}",
+    )
+    away = (f"denied by memory {counted(denied)}  ", ("■ ", _BORDER), f"offline {counted(offline)}")
     legend = (_line(Text.assemble(("■ ", "green"), *here)), _line(Text.assemble(("■ ", "red"), *away)))
     return _panel(Group(_line(shares), *legend), f"devices · {counted(now.online)} online")
 
@@ -207,6 +216,11 @@ def _rounds(board: Board, width: int, height: int) -> Panel:
     wide = width >= 110
     grid = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
     heads = ["round", "virtual", "stage", "arrived", "denied", "loss", "accuracy"]
+    # What only late updates have is shown only where there are some.
+    is_stale, is_discarding = (
+        any(getattr(row, name) for row in board.rounds) for name in ("staleness_mean", "discarded")
+    )
+    heads += [*(["stale"] if is_stale else []), *(["discarded"] if is_discarding else [])]
     for head in [*heads, *(["online", "memory", "down", "up", "wall"] if wide else [])]:
         grid.add_column(head, justify="left" if head == "stage" else "right", no_wrap=True)
     for row in list(board.rounds)[-max(height - 3, 0) :]:
@@ -214,6 +228,10 @@ def _rounds(board: Board, width: int, height: int) -> Panel:
         arrived = Text(f"{row.arrived}/{row.selected}", style="yellow" if row.dropped else "")
         cells: list[Text | str] = [str(row.round), format_seconds(row.virtual_time_s), row.stage, arrived]
         cells += [f"{row.denied:,}", number(row.train_loss), tested]
+        cells += [
+            *([number(row.staleness_mean, 1)] if is_stale else []),
+            *([f"{row.discarded:,}"] if is_discarding else []),
+        ]
         if wide:
             cells += [f"{row.online:,}", format_bytes(row.peak_memory_bytes), format_bytes(row.bytes_down)]
             cells += [format_bytes(row.bytes_up), format_seconds(row.wall_time_s)]

@@ -37,8 +37,8 @@ def start_lines(board: Board, started: RunStarted) -> list[str]:
     if started.stop_accuracy is not None:
         stops.append(f"accuracy {started.stop_accuracy:g}")
     lines = [
-        f"{started.name}: {started.method}, {started.selection} selection, {started.backend}, seed {started.seed}, "
-        f"{started.num_devices:,} devices, until {' or '.join(stops)}"
+        f"{started.name}: {started.method}, {started.selection} selection, {started.protocol}, {started.backend}, "
+        f"seed {started.seed}, {started.num_devices:,} devices, until {' or '.join(stops)}"
     ]
     if started.proxy is not None:
         lines.append(proxy_note(started.proxy))
@@ -48,6 +48,8 @@ def start_lines(board: Board, started: RunStarted) -> list[str]:
         lines.append(f"memory: {'; '.join(marks)}; {percent(started.participation_rate)} can take part")
     if started.run_dir is not None:
         lines.append(f"results go to {started.run_dir}")
+    if started.replays_until:
+        lines.append(f"replaying rounds 1 to {started.replays_until} from the journal, without training")
     return lines
 
 
@@ -55,7 +57,10 @@ def round_line(board: Board, row: RoundRow) -> str:
     """Return one line on where the run stands after `row`."""
     rounds = f"{board.num_rounds}/{board.started.max_rounds}" if board.started else f"{board.num_rounds}"
     parts = [f"round {rounds}", f"virtual {format_seconds(row.virtual_time_s)}", row.stage]
-    parts.append(f"{row.arrived} of {row.selected} arrived")
+    discarded = f", {row.discarded} discarded" if row.discarded else ""
+    parts.append(f"{row.arrived} of {row.selected} arrived{discarded}")
+    if row.staleness_mean:
+        parts.append(f"staleness {number(row.staleness_mean, 1)}")
     if board.last_accuracy is not None:
         parts.append(f"accuracy {number(board.last_accuracy)} (best {number(board.best_accuracy)})")
     elif row.train_loss is not None:

@@ -71,13 +71,15 @@ class PlainConsole:
                     self._say(line)
             case Notice():
                 self._say(f"! {event.message}")
+            case RoundRow() if self._board.is_replaying:
+                self._unsaid = event
             case RoundRow():
                 self._unsaid = event
                 is_due = silent_s >= (_TESTED_EVERY_S if event.test_accuracy is not None else _SAID_EVERY_S)
                 if is_due or self._said_at_s is None:
                     self._say_round(event)
             case Progress() if silent_s >= _SAID_EVERY_S:
-                self._say(f"round {event.round} | {event.stage} | {event.trained} trained, {event.training} to go")
+                self._say(f"round {event.round} | {event.stage} | {event.trained} back, {event.training} in flight")
                 self._said_at_s = self._board.wall_s
 
     def finish(self, summary: Mapping[str, Any], *, run_dir: str | None = None) -> None:

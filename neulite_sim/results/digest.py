@@ -17,7 +17,6 @@ from torch import Tensor
 from neulite_sim.results.cells import FILES, plain
 from neulite_sim.results.rows import Row, columns, repeatable
 
-
 # Kept, because `json.dumps` with separators makes a new one for every row.
 _AS_JSON = json.JSONEncoder(separators=(",", ":"))
 

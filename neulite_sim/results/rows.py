@@ -5,7 +5,6 @@ Columns marked as wall clock depend on the machine and stay out of the digest.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -108,25 +107,19 @@ class DiagnosticRow:
 Row = RoundRow | FlightRow | DenialRow | DiagnosticRow
 
 
-@functools.cache
 def columns(kind: type[Row]) -> tuple[str, ...]:
     """Return the column names of a row type, in order."""
     return tuple(column.name for column in fields(kind))
 
 
-@functools.cache
-def _repeatable_columns(kind: type[Row]) -> tuple[str, ...]:
-    return tuple(column.name for column in fields(kind) if not column.metadata)
-
-
 def as_dict(row: Row) -> dict[str, Any]:
     """Return a row as a plain mapping in column order."""
-    return {name: getattr(row, name) for name in columns(type(row))}
+    return {name: getattr(row, name) for name in row.__dataclass_fields__}
 
 
 def repeatable(row: Row) -> dict[str, Any]:
     """Return a row without its wall-clock columns: what equal runs must share."""
-    return {name: getattr(row, name) for name in _repeatable_columns(type(row))}
+    return {name: getattr(row, name) for name, column in row.__dataclass_fields__.items() if not column.metadata}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -299,7 +299,9 @@ class RayPool:
         self._notices.append(f"an actor died during {first.what} and was replaced; its work runs again")
         # Actors work in order, so it died of the first; what only waited behind it has had no attempt.
         first.attempts += 1
-        if first.attempts >= MAX_ATTEMPTS:
+        if first.ticket in self._discarded:
+            self._discarded.remove(first.ticket)
+        elif first.attempts >= MAX_ATTEMPTS:
             self._results[first.ticket] = SimulationError(
                 f"{first.what} was given up: the actor died {first.attempts} times ({_reason(death)}); "
                 "use fewer workers (backend.workers) if the machine runs out of memory"

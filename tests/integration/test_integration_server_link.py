@@ -50,7 +50,9 @@ def test_a_run_over_a_narrow_link_is_resumed_to_the_same_digest(tmp_path, protoc
 
 def test_flights_that_miss_the_deadline_because_of_the_link_are_dropped_and_not_merged():
     given = scenario("deadline", server=NARROW).dump()
-    result = simulate(parse_scenario({**given, "protocol": {"kind": "deadline", "maximum_wait": "300ms", "too_few": "abort"}}))
+    result = simulate(
+        parse_scenario({**given, "protocol": {"kind": "deadline", "maximum_wait": "300ms", "too_few": "abort"}})
+    )
     reasons = {row["reason"] for row in result.flights if row["outcome"] == "dropped"}
     assert "missed the deadline" in reasons
     assert all(row["ended_s"] - row["dispatched_s"] <= 0.3 + 1e-9 for row in result.flights)

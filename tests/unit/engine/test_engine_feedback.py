@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neulite_sim.engine import assembly
-from neulite_sim.engine.feedback import tell_selector
+from neulite_sim.engine.feedback import learns, tell_selector
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.engine.tracking import Learned, RoundFacts
 from neulite_sim.methods.contract import Offers, Proposal, Update
@@ -152,3 +152,11 @@ def test_learning_selectors_follow_the_stages_of_neulite(kind):
 def test_selectors_need_no_training_to_run():
     for kind in ("oort", "tifl"):
         assert simulate(scenario(selection={"kind": kind}, backend="dry-run", rounds=30)).summary["rounds"] == 30
+
+
+def test_only_a_selector_with_a_way_to_observe_is_told():
+    class Deaf(Selector):
+        pass
+
+    assert learns(Listener())
+    assert not learns(Deaf())

@@ -70,3 +70,17 @@ def test_with_nothing_in_between_both_anchors_are_the_same_bits():
     update, state = _update(0.3), _state(0.1)
     moved = [mixed(Whole(), state, state, update, Mixing(rate=0.7, anchor=anchor)) for anchor in ("own", "current")]
     assert torch.equal(moved[0].tensors["w"], moved[1].tensors["w"])
+
+
+def test_running_statistics_go_towards_the_update_and_never_beyond():
+    """A variance of 1 that was sent as 9 and came back as 2 would be moved to -6 as a step."""
+
+    def statistics(value):
+        return {"layer.running_var": torch.tensor(value), "w": torch.tensor(value)}
+
+    state, sent = (State(version=5, tensors=statistics(value)) for value in (1.0, 9.0))
+    update = Update(device=0, submodel="full", num_samples=1, tensors=statistics(2.0), loss=0.0, version=5)
+    for rate, expected in ((0.5, 1.5), (1.0, 2.0), (3.0, 2.0)):
+        moved = mixed(Whole(), state, sent, update, Mixing(rate=rate, anchor="own")).tensors
+        assert float(moved["layer.running_var"]) == expected
+        assert float(moved["w"]) == 1.0 - 7.0 * rate

@@ -102,6 +102,19 @@ class Careless(FedAvg):
         return {**state.tensors, "extra": torch.zeros(1)}
 
 
+class Drifting(FedAvg):
+    def offers(self, state, ledger, candidates):
+        return replace(super().offers(state, ledger, candidates), stage=f"after {state.extra or 0} digests")
+
+    def digest(self, state, updates):
+        return replace(super().digest(state, updates), extra=(state.extra or 0) + 1)
+
+
+class Standing(FedAvg):
+    def follow(self, state, progress):
+        return state
+
+
 class Moody(FedAvg):
     def start(self, blueprint, seed, ledger):
         return super().start(blueprint, int(torch.randint(1000, ())), ledger)
@@ -120,6 +133,8 @@ class Moody(FedAvg):
         (Stingy, r"full: payload lacks \['head.fc3.bias', 'head.fc3.weight'\]"),
         (Silent, r"full: loss reports \[\] without squared_loss"),
         (Careless, r"evaluation of 'full': lacks \[\] and has \['extra'\]"),
+        (Drifting, "round 0: a replay makes other offers; put what they depend on into progress and follow"),
+        (Standing, "round 0: follow went to version 0"),
         (Moody, "the same seed gave other values of"),
     ],
 )

@@ -36,7 +36,7 @@ def test_missing_number_is_a_dash():
 def test_start_says_what_runs_on_what_and_who_can_take_part(board):
     lines = start_lines(board, board.started)
     assert lines[0] == (
-        "rehearsal: neulite, uniform selection, ray, seed 42, 100 devices, "
+        "rehearsal: neulite, uniform selection, synchronous, ray, seed 42, 100 devices, "
         "until 8 rounds or 48h 00m virtual or accuracy 0.85"
     )
     assert lines[1] == "accuracy is of a proxy: resnet18 at width 0.25 on 16x16 images"

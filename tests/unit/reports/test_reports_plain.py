@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from neulite_sim.reports import rehearsal
 from neulite_sim.reports.plain import PlainConsole, QuietConsole
+from neulite_sim.results.rows import RunStarted
 
 
 class Clock:
@@ -41,7 +44,7 @@ def test_last_round_is_not_said_twice():
 
 def test_slow_rounds_give_a_sign_of_life():
     said = play(2, step_s=31.0)
-    assert "round 1 | stage-1 | 3 trained, 7 to go" in said
+    assert "round 1 | stage-1 | 3 back, 7 in flight" in said
 
 
 def test_notices_are_said_at_once():
@@ -74,3 +77,19 @@ def test_quiet_console_says_nothing(capfd):
             console.notify(event)
     console.finish(rehearsal.summary(4))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_replay_is_one_line_and_no_round_of_it_is_said():
+    said = []
+    clock = Clock()
+    with PlainConsole(said.append, clock=clock) as console:
+        for event in rehearsal.events(30):
+            clock.now_s += 1.0
+            console.notify(replace(event, replays_until=24) if isinstance(event, RunStarted) else event)
+    assert "replaying rounds 1 to 24 from the journal, without training" in said
+    assert min(int(line.split("/")[0].split()[1]) for line in said if line.startswith("round") and "/" in line) == 24
+
+
+def test_thousands_of_quick_rounds_are_a_few_lines():
+    rounds = [line for line in play(2000, step_s=0.001) if line.startswith("round")]
+    assert len(rounds) <= 2000 * 12 * 0.001 / 5.0 + 2

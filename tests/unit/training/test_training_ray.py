@@ -257,6 +257,28 @@ def test_an_actor_that_dies_is_replaced_and_its_work_runs_again_in_order(light, 
     assert [what for what, _ in notes(tmp_path)] == ["train 41", "train 41", "train 42", "train 43"]
 
 
+def test_what_is_discarded_is_not_begun_and_leaves_nothing_behind(light, tmp_path):
+    """One actor holds two tasks: the first two run although nobody wants the second, the third never begins."""
+    pool = light(1)
+    first, second, third, fourth = (pool.submit_training(job(flight), PAYLOAD, NOTHING) for flight in (51, 52, 53, 54))
+    pool.discard(second)
+    pool.discard(third)
+    pool.collect_update(first)
+    pool.collect_update(fourth)
+    assert [what for what, _ in notes(tmp_path)] == ["train 51", "train 52", "train 54"]
+    assert (pool._results, pool._discarded, pool._running) == ({}, set(), {})
+
+
+def test_a_discarded_task_whose_actor_dies_does_not_run_again(light, tmp_path):
+    (tmp_path / "die-61").write_text("1")
+    pool = light(1)
+    lost, kept = (pool.submit_training(job(flight), PAYLOAD, NOTHING) for flight in (61, 62))
+    pool.discard(lost)
+    pool.collect_update(kept)
+    assert [what for what, _ in notes(tmp_path)] == ["train 61", "train 62"]
+    assert (pool._results, pool._discarded) == ({}, set())
+
+
 def test_work_that_three_actors_died_of_is_given_up_and_other_work_is_not(light, tmp_path):
     (tmp_path / "die-51").write_text("3")
     pool = light(1)

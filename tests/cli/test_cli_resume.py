@@ -1,0 +1,87 @@
+"""A run that is interrupted says how to go on, and `resume` goes on; what `resume` refuses, and its `--json`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_scenarios import TINY
+from typer.testing import CliRunner, Result
+
+from neulite_sim import cli
+
+ENOUGH_ROUNDS = 60
+MOST_WAITED_S = 120.0
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    given = {**TINY, "stop": {"rounds": ENOUGH_ROUNDS}, "checkpoint": {"every_rounds": 2}}
+    Path("tiny.yaml").write_text(yaml.safe_dump(given))
+    return tmp_path
+
+
+def ran(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, list(arguments), prog_name="neulite-sim")
+
+
+def interrupted(number: signal.Signals, run_dir: str) -> subprocess.CompletedProcess[str]:
+    """Run the scenario as a program and send it a signal once it has written a row; return how it ended."""
+    command = [sys.executable, "-m", "neulite_sim", "run", "tiny.yaml", "--out", run_dir]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        rounds, until_s = Path(run_dir, "rounds.csv"), time.monotonic() + MOST_WAITED_S
+        while program.poll() is None and not (rounds.exists() and len(rounds.read_text().splitlines()) > 1):
+            assert time.monotonic() < until_s, "the run wrote no row"
+            time.sleep(0.002)
+        program.send_signal(number)
+        output, errors = program.communicate(timeout=MOST_WAITED_S)
+    return subprocess.CompletedProcess(command, program.returncode, output, errors)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on_and_ends_as_an_unbroken_one(number: signal.Signals) -> None:
+    done = interrupted(number, "a run")
+    assert not Path("a run/COMPLETE").exists(), "the run was over before the signal came"
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines() == ["interrupted; go on with: neulite-sim resume 'a run'"]
+    assert "stopped after" in done.stdout
+
+    resumed = ran("resume", "a run", "--json", "--quiet")
+    whole = ran("run", "tiny.yaml", "--out", "whole", "--json", "--quiet")
+    assert (resumed.exit_code, whole.exit_code) == (0, 0), resumed.output + whole.output
+    told, expected = json.loads(resumed.stdout), json.loads(whole.stdout)
+    assert told["digest"] == expected["digest"]
+    assert (told["run_dir"], told["rounds"]) == ("a run", ENOUGH_ROUNDS)
+    assert json.loads(Path("a run/summary.json").read_text()) == {k: v for k, v in told.items() if k != "run_dir"}
+
+
+def test_a_folder_without_a_scenario_is_refused() -> None:
+    Path("empty").mkdir()
+    refused = ran("resume", "empty")
+    assert refused.exit_code == 2
+    assert "empty: holds no scenario.yaml, so it is no run folder; name the folder of a run" in refused.output
+
+
+def test_a_complete_run_is_refused() -> None:
+    assert ran("run", "tiny.yaml", "--set", "stop.rounds=1", "--out", "done", "--quiet").exit_code == 0
+    refused = ran("resume", "done")
+    assert refused.exit_code == 2
+    assert "done: the run is complete; nothing is left to resume" in refused.output
+
+
+def test_a_run_of_another_version_is_refused() -> None:
+    assert ran("run", "tiny.yaml", "--set", "stop.rounds=1", "--out", "old", "--quiet").exit_code == 0
+    Path("old/COMPLETE").unlink()
+    given = json.loads(Path("old/provenance.json").read_text())
+    Path("old/provenance.json").write_text(json.dumps({**given, "neulite_sim": "0.0.1"}))
+    refused = ran("resume", "old")
+    assert refused.exit_code == 2
+    assert "old: was made with neulite-sim 0.0.1 (here " in refused.output
+    assert "resume it with those versions, or run its scenario.yaml again" in refused.output
