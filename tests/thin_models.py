@@ -71,6 +71,9 @@ class Peaks:
     def fits(self, submodel):
         return self.memory >= self.peaks[submodel]
 
+    def shortfall_bytes_of(self, submodel, devices):
+        return self.shortfall_bytes(submodel)[devices]
+
     def shortfall_bytes(self, submodel):
         return np.maximum(self.peaks[submodel] - self.memory, 0)
 

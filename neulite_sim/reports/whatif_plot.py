@@ -3,7 +3,7 @@
 Where every device has the same budget, participation is a step at a threshold, so the thresholds are drawn: a bar per
 method from the budget that lets everybody take part to the one at which everybody holds every submodel. Over the
 fleet's own budgets, scaled or capped, participation and data share are curves. Colours and styles are those of
-`comparison_plot`. matplotlib is imported here only, when a figure is drawn.
+`comparison_plot`. matplotlib is imported when a figure is drawn, not before.
 """
 
 from __future__ import annotations

@@ -141,6 +141,9 @@ class Fleet:
     def fits(self, submodel):
         return self.rooms >= int(submodel.removeprefix("depth-"))
 
+    def shortfall_bytes_of(self, submodel, devices):
+        return self.shortfall_bytes(submodel)[devices]
+
     def shortfall_bytes(self, submodel):
         return np.full(len(self.rooms), 7)
 

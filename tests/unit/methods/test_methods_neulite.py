@@ -34,6 +34,9 @@ class EveryoneFits:
     def fits_somebody(self, submodel):
         return submodel not in self.unfit
 
+    def shortfall_bytes_of(self, submodel, devices):
+        return self.shortfall_bytes(submodel)[devices]
+
     def shortfall_bytes(self, submodel):
         return torch.tensor([7, 7, 7]).numpy()
 
