@@ -205,7 +205,9 @@ def _ended(run: PlannedRun, exit_code: int, work: Path, wall_time_s: float) -> E
 def _last_error(said: Sequence[str], exit_code: int) -> str:
     if exit_code < 0:
         return f"killed by signal {-exit_code}"
-    errors = [line for line in said if not _COUNT_OF_PROBLEMS.fullmatch(line)]
+    lines = [line for line in said if not _COUNT_OF_PROBLEMS.fullmatch(line)]
+    # What a program prints beside its error may reach the log after it: standard output is buffered.
+    errors = [line for line in lines if line.startswith("error: ")] or lines
     return errors[-1].removeprefix("error: ") if errors else f"exit code {exit_code}"
 
 

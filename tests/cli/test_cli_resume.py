@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 
 from neulite_sim import cli
 
-ENOUGH_ROUNDS = 60
+ENOUGH_ROUNDS = 200
+"""So many that no machine is through them before the signal comes."""
 MOST_WAITED_S = 120.0
 
 
