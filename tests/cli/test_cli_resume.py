@@ -33,10 +33,17 @@ def ran(*arguments: str) -> Result:
     return CliRunner().invoke(cli.app, list(arguments), prog_name="neulite-sim")
 
 
+def _heeds_interrupts() -> None:
+    """Undo what a shell does to its background jobs, and so perhaps to these tests: it lets them ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted(number: signal.Signals, run_dir: str) -> subprocess.CompletedProcess[str]:
     """Run the scenario as a program and send it a signal once it has written a row; return how it ended."""
     command = [sys.executable, "-m", "neulite_sim", "run", "tiny.yaml", "--out", run_dir]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heeds_interrupts
+    ) as program:
         rounds, until_s = Path(run_dir, "rounds.csv"), time.monotonic() + MOST_WAITED_S
         while program.poll() is None and not (rounds.exists() and len(rounds.read_text().splitlines()) > 1):
             assert time.monotonic() < until_s, "the run wrote no row"
