@@ -16,7 +16,7 @@ from neulite_sim.population.throughput import ConstantRate, Direction
 from neulite_sim.profiling.ledger import Cost
 from neulite_sim.seeding import stream
 from neulite_sim.timeline.flights import Conditions, Departure, FlightPlan, Load, Order, plan_flight
-from neulite_sim.timeline.legs import Leg, Steady, Transfer
+from neulite_sim.timeline.legs import Leg, Steady, TracedTransfer
 
 HOUR_S = 3600.0
 
@@ -112,7 +112,7 @@ class Planner:
         link = None if traces is None else traces.of(device, direction)
         if link is None or isinstance(link, ConstantRate):
             return Steady(seconds)
-        return Transfer(link, BITS_PER_BYTE * num_bytes, float(self._population.latency_s[device]))
+        return TracedTransfer(link, BITS_PER_BYTE * num_bytes, float(self._population.latency_s[device]))
 
     def conditions(self, order: Order, online_until_s: float) -> Conditions:
         """Return what may end or interrupt the flight, memory and battery aside.
@@ -129,7 +129,7 @@ class Planner:
         return Conditions(
             online_until_s=until_s,
             next_online_s=lambda at_s: float(availability.next_online_s(np.array([order.device]), at_s)[0]),
-            pauses=churn.offline == "pause",
+            waits_offline=churn.offline == "pause",
             fails_at_s=self._fails_at_s(order),
             timeout_at_s=math.inf if churn.timeout is None else order.dispatched_s + churn.timeout,
         )

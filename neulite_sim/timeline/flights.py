@@ -4,8 +4,8 @@ Everything random about a flight is drawn before it starts, so its outcome is kn
 before it arrives are moments; the earliest ends it, and an update that arrives at that very moment has arrived. At
 equal moments the cause is the first of `CAUSES`: what befalls the device stands before what the server decides.
 
-A device that goes offline either drops its flight or, with `Conditions.pauses`, keeps what it has done and goes on
-when it is back (as in FLASH: Yang et al., "Characterizing Impacts of Heterogeneity in Federated Learning upon
+A device that goes offline either drops its flight or, with `Conditions.waits_offline`, keeps what it has done and goes
+on when it is back (as in FLASH: Yang et al., "Characterizing Impacts of Heterogeneity in Federated Learning upon
 Large-Scale Smartphone Data", WWW 2021, arXiv 2006.06983).
 """
 
@@ -58,13 +58,13 @@ class Order:
 class Conditions:
     """What may end or interrupt a flight, all known at dispatch; absolute virtual times, `inf` where it never happens.
 
-    `online_until_s(at_s)` and `next_online_s(at_s)` are the availability of the flight's device. With `pauses` a
+    `online_until_s(at_s)` and `next_online_s(at_s)` are the availability of the flight's device. With `waits_offline` a
     flight waits while its device is offline, and without it ends there. The moments count in pauses as well.
     """
 
     online_until_s: Callable[[float], float]
     next_online_s: Callable[[float], float]
-    pauses: bool = False
+    waits_offline: bool = False
     memory_short_at_s: float = math.inf
     battery_empty_at_s: float = math.inf
     fails_at_s: float = math.inf
@@ -76,7 +76,7 @@ class Conditions:
             self.memory_short_at_s,
             self.battery_empty_at_s,
             self.fails_at_s,
-            math.inf if self.pauses else self.online_until_s(dispatched_s),
+            math.inf if self.waits_offline else self.online_until_s(dispatched_s),
             self.timeout_at_s,
         )
         return min(zip(moments_s, CAUSES, strict=True), key=lambda moment: moment[0])
@@ -200,7 +200,7 @@ def stretch_of(leg: Leg, now_s: float, stop_s: float, conditions: Conditions) ->
     rest, pieces_s = leg, [0.0]
     pauses: list[tuple[float, float]] = []
     for _ in range(MOST_PAUSES):
-        leaves_s = conditions.online_until_s(now_s) if conditions.pauses else math.inf
+        leaves_s = conditions.online_until_s(now_s) if conditions.waits_offline else math.inf
         ends_s = rest.ends_s(now_s)
         if ends_s <= min(leaves_s, stop_s) and ends_s < math.inf:
             # What a steady leg takes is known to the last bit; a difference of two moments is not.

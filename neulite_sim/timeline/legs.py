@@ -54,7 +54,7 @@ class Throughput(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
+class TracedTransfer:
     """Bits over a link whose rate changes over time, after a latency that is paid once, at the beginning.
 
     A transfer that was interrupted goes on where it stopped, whatever the rate is by then.
@@ -68,9 +68,9 @@ class Transfer:
         """Return when the last bit has passed."""
         return self.throughput.ends_s(start_s + self.latency_s, self.num_bits)
 
-    def rest(self, start_s: float, end_s: float) -> Transfer:
+    def rest(self, start_s: float, end_s: float) -> TracedTransfer:
         """Return the latency and the bits that are left."""
         first_bit_s = start_s + self.latency_s
         if end_s <= first_bit_s:
-            return Transfer(self.throughput, self.num_bits, first_bit_s - end_s)
-        return Transfer(self.throughput, max(0.0, self.num_bits - self.throughput.bits(first_bit_s, end_s)))
+            return TracedTransfer(self.throughput, self.num_bits, first_bit_s - end_s)
+        return TracedTransfer(self.throughput, max(0.0, self.num_bits - self.throughput.bits(first_bit_s, end_s)))

@@ -134,7 +134,7 @@ def _pass(clock: Clock, link: SharedLink, load: Load, conditions: Conditions, pl
     transfer = log.transfer = link.transfer(load.num_bits, load.limit_bits_per_second)
     while True:
         now_s = float(clock.now)
-        leaves_s = conditions.online_until_s(now_s) if conditions.pauses else math.inf
+        leaves_s = conditions.online_until_s(now_s) if conditions.waits_offline else math.inf
         limit_s = min(leaves_s, stop_s)
         limits: list[simpy.Event] = [clock.at(limit_s)] if limit_s < math.inf else []
         yield clock.any_of([transfer, *limits])

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,15 +31,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(yaml.safe_dump({**TINY, "stop": {"rounds": 1}}))
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """Give back the handlers that a sweep takes."""
-    taken = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for name, handler in taken.items():
-        signal.signal(name, handler)
 
 
 def swept(*arguments: str) -> Result:

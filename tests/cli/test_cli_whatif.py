@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,15 +27,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("hand.yaml").write_text(yaml.safe_dump(hand))
     Path("tiny.yaml").write_text(yaml.safe_dump({**TINY, "stop": {"rounds": 1}}))
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """Give back the handlers that `--train` takes."""
-    taken = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for name, handler in taken.items():
-        signal.signal(name, handler)
 
 
 def asked(*arguments: str) -> Result:

@@ -12,7 +12,7 @@ from neulite_sim.population.throughput import SteppedRate, steps
 from neulite_sim.seeding import stream
 from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.timeline.flights import CAUSES, Conditions, Order, cut_short, plan_flight
-from neulite_sim.timeline.legs import Steady, Transfer
+from neulite_sim.timeline.legs import Steady, TracedTransfer
 from neulite_sim.timeline.synchronous import Synchronous
 
 seconds = st.floats(0, 1e6, allow_nan=False)
@@ -37,7 +37,7 @@ def paused(phases_s, edges_s, dispatched_s, **conditions):
         place = bisect_right(edges_s, at_s)
         return [*edges_s, math.inf][place] if place % 2 else at_s
 
-    return plan(phases_s, dispatched_s=dispatched_s, pauses=True, online_until_s=online_until_s,
+    return plan(phases_s, dispatched_s=dispatched_s, waits_offline=True, online_until_s=online_until_s,
                 next_online_s=next_online_s, **conditions)  # fmt: skip
 
 
@@ -126,11 +126,11 @@ def test_an_interrupted_transfer_passes_its_bits_and_none_more(rates, num_bits, 
     def place(at_s):
         return bisect_right(edges_s, at_s)
 
-    found = plan_flight(order, legs=(Transfer(link, float(num_bits), float(latency_s)), Steady(0.0), Steady(0.0)),
+    found = plan_flight(order, legs=(TracedTransfer(link, float(num_bits), float(latency_s)), Steady(0.0), Steady(0.0)),
                         conditions=Conditions(
                             online_until_s=lambda at_s: [*edges_s, math.inf][place(at_s)],
                             next_online_s=lambda at_s: [*edges_s, math.inf][place(at_s)],
-                            pauses=True))  # fmt: skip
+                            waits_offline=True))  # fmt: skip
     left, moment_s, waited = float(num_bits), start_s, 0
     while left > 0:
         if any(start <= moment_s < end for start, end in away):

@@ -15,7 +15,7 @@ from neulite_sim.engine.planning import Planner
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.methods.contract import Offer
 from neulite_sim.timeline.flights import FlightPlan, Order
-from neulite_sim.timeline.legs import Steady, Transfer
+from neulite_sim.timeline.legs import Steady, TracedTransfer
 
 SAME = "population.speed_jitter=0"
 
@@ -105,7 +105,7 @@ def test_links_that_follow_a_trace_become_transfers_and_others_stay_as_they_are(
     link = f"population.link={{downlink: {{trace: {trace}, start: beginning}}, uplink: 5Mbps, latency: 10ms}}"
     costing = assemble(tiny(SAME, link))
     down, compute, up = Planner(costing).legs(order(), Offer(device=0, submodel="full", expected_s=0.0))
-    assert isinstance(down, Transfer)
+    assert isinstance(down, TracedTransfer)
     assert (down.num_bits, down.latency_s) == (8 * costing.ledger.profiles["full"].bytes_down, 0.01)
     assert isinstance(compute, Steady)
     assert up == Steady(costing.ledger.cost("full", 0).upload_s)

@@ -18,7 +18,7 @@ from neulite_sim.timeline.flights import (
     fly,
     plan_flight,
 )
-from neulite_sim.timeline.legs import Steady, Transfer
+from neulite_sim.timeline.legs import Steady, TracedTransfer
 from neulite_sim.timeline.synchronous import Synchronous
 
 
@@ -32,7 +32,7 @@ def plan(flight=1, phases=(1.0, 2.0, 3.0), offline_at_s=math.inf, dispatched_s=0
 def away(*pauses):
     """Conditions under which a flight pauses in each (start, end)."""
     return {
-        "pauses": True,
+        "waits_offline": True,
         "online_until_s": lambda at_s: next((start for start, end in pauses if at_s < end), math.inf),
         "next_online_s": lambda at_s: next((end for start, end in pauses if at_s < end), at_s),
     }
@@ -157,7 +157,7 @@ class Dead:
 
 def upload_over(link, conditions):
     order = Order(flight=1, round=1, version=0, device=0, submodel="full", stage="full", dispatched_s=0.0)
-    return plan_flight(order, legs=(Steady(1.0), Steady(2.0), Transfer(link, 4.0)), conditions=conditions)
+    return plan_flight(order, legs=(Steady(1.0), Steady(2.0), TracedTransfer(link, 4.0)), conditions=conditions)
 
 
 def test_a_transfer_that_can_never_end_is_dropped_at_its_start_or_when_another_cause_ends_it():
@@ -181,7 +181,7 @@ def test_a_flight_that_is_interrupted_for_ever_without_progress_ends():
     found = upload_over(
         Blinking(),
         Conditions(
-            pauses=True,
+            waits_offline=True,
             online_until_s=lambda at_s: max(3.0, math.floor(at_s) + 0.5),
             next_online_s=lambda at_s: math.floor(at_s) + 1.0,
         ),

@@ -106,7 +106,7 @@ def test_a_device_whose_last_bit_passes_as_it_leaves_has_passed_it():
 
 
 def test_a_paused_transfer_waits_without_its_rate_and_goes_on():
-    away = conditions(((0.0, 0.5), (4.0, math.inf)), pauses=True)
+    away = conditions(((0.0, 0.5), (4.0, math.inf)), waits_offline=True)
     found = fly(plan(1, where=away), plan(2), down=10.0)
     # Half a second at half the rate; the other has the link to itself until it has its 10 bits.
     assert found[1].download_s == 1.25
@@ -116,7 +116,7 @@ def test_a_paused_transfer_waits_without_its_rate_and_goes_on():
 
 
 def test_a_paused_computation_stands_in_the_pauses_as_well():
-    away = conditions(((0.0, 2.0), (5.0, math.inf)), pauses=True)
+    away = conditions(((0.0, 2.0), (5.0, math.inf)), waits_offline=True)
     (found,) = fly(plan(1, where=away), down=10.0)
     assert phases(found) == (1.0, 3.0, 1.0)
     assert found.pauses == ((2.0, 5.0),)
@@ -124,7 +124,7 @@ def test_a_paused_computation_stands_in_the_pauses_as_well():
 
 
 def test_a_device_that_never_comes_back_is_dropped_when_it_left():
-    gone = conditions(((0.0, 0.5),), pauses=True)
+    gone = conditions(((0.0, 0.5),), waits_offline=True)
     (found,) = fly(plan(1, where=gone), down=10.0)
     assert (found.reason, found.ended_s) == ("went offline and did not come back during download", 0.5)
 
@@ -155,6 +155,6 @@ def test_an_interrupt_ends_a_flight_in_any_leg_and_frees_the_link():
 
 
 def test_an_interrupt_during_a_pause_keeps_the_pause():
-    away = conditions(((0.0, 0.5), (9.0, math.inf)), pauses=True)
+    away = conditions(((0.0, 0.5), (9.0, math.inf)), waits_offline=True)
     (found,) = fly(plan(1, where=away), down=10.0, interrupts=((0, 2.0),))
     assert (found.pauses, found.ended_s, found.download_s) == (((0.5, 2.0),), 2.0, 0.5)
