@@ -39,7 +39,7 @@ from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.seeding import stream
 from neulite_sim.timeline.clock import Clock
-from neulite_sim.timeline.flights import Conditions, FlightPlan, Order, fly, plan_flight
+from neulite_sim.timeline.flights import Conditions, FlightPlan, LoneFlight, Order, plan_flight
 from neulite_sim.timeline.legs import Steady
 from neulite_sim.timeline.shared_link import SharedLink
 
@@ -215,7 +215,7 @@ def counts_in_flight(rate: float, spacing_s: float, draw: Draw, num_samples: int
                 yield clock.at(clock.now + gap_s)
                 number += 1
                 in_flight += 1
-                process = clock.process(fly(clock, flight_of(number, float(clock.now), seconds, ALWAYS_ONLINE)))
+                process = LoneFlight(clock, flight_of(number, float(clock.now), seconds, ALWAYS_ONLINE))
                 assert process.callbacks is not None
                 process.callbacks.append(landed)
 

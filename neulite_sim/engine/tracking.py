@@ -128,13 +128,14 @@ class Recorder:
         for denial in facts.proposal.denials:
             self._write(_denial_row(facts.round, denial))
         for ending in sorted(facts.ended, key=lambda item: (item.plan.ended_s, item.plan.flight)):
-            row = self._flight_row(ending.plan, facts.round)
-            learned = facts.learned.get(row.flight)
+            plan = ending.plan
+            learned = facts.learned.get(plan.flight)
             if learned is not None:
-                row = replace(row, staleness=facts.stalenesses[row.flight], loss=learned.loss)
-            elif ending.refused and ending.plan.has_arrived:
-                row = replace(row, outcome=DROPPED, reason=ending.refused)
-            self._write(row)
+                self._write(self._flight_row(plan, facts.round, facts.stalenesses[plan.flight], learned.loss))
+            elif ending.refused and plan.has_arrived:
+                self._write(replace(self._flight_row(plan, facts.round), outcome=DROPPED, reason=ending.refused))
+            else:
+                self._write(self._flight_row(plan, facts.round))
 
     def round_tested(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
         """Write the diagnostics of its test and the row of a round, and tell observers."""
@@ -178,32 +179,35 @@ class Recorder:
     def _bytes_up(self, plan: FlightPlan) -> int:
         return self._costing.ledger.profiles[plan.submodel].bytes_up if plan.has_arrived else 0
 
-    def _flight_row(self, plan: FlightPlan, round_number: int) -> FlightRow:
-        population = self._costing.population
+    def _flight_row(
+        self, plan: FlightPlan, round_number: int, staleness: int | None = None, loss: float | None = None
+    ) -> FlightRow:
+        population, order = self._costing.population, plan.order
+        device, pauses = order.device, plan.pauses
         return FlightRow(
-            flight=plan.flight,
+            flight=order.flight,
             round=round_number,
-            device=plan.device,
-            device_class=population.classes[population.class_index[plan.device]].name,
-            submodel=plan.submodel,
-            version=plan.order.version,
-            dispatched_s=plan.dispatched_s,
+            device=device,
+            device_class=population.classes[population.class_index[device]].name,
+            submodel=order.submodel,
+            version=order.version,
+            dispatched_s=order.dispatched_s,
             download_s=plan.download_s,
             compute_s=plan.compute_s,
             upload_s=plan.upload_s,
-            waiting_s=plan.waiting_s,
+            waiting_s=plan.waiting_s if pauses else 0.0,
             ended_s=plan.ended_s,
             outcome=plan.outcome,
             reason=plan.reason,
-            pauses=";".join(f"{start_s!r}-{end_s!r}" for start_s, end_s in plan.pauses),
-            peak_memory_bytes=plan.order.peak_memory_bytes,
-            available_memory_bytes=plan.order.available_memory_bytes,
-            batch_size=plan.order.batch_size,
-            samples=len(self._costing.partition.of(plan.device)),
+            pauses=";".join(f"{start_s!r}-{end_s!r}" for start_s, end_s in pauses) if pauses else "",
+            peak_memory_bytes=order.peak_memory_bytes,
+            available_memory_bytes=order.available_memory_bytes,
+            batch_size=order.batch_size,
+            samples=len(self._costing.partition.of(device)),
             bytes_down=self._bytes_down(plan),
             bytes_up=self._bytes_up(plan),
-            staleness=None,
-            loss=None,
+            staleness=staleness,
+            loss=loss,
         )
 
     def _round_row(self, facts: RoundFacts, test: EvaluationResult | None) -> RoundRow:

@@ -283,28 +283,41 @@ class Ledger:
         return [costs[place] for place in range(len(devices))]
 
     def _costs(self, submodel: str, devices: Integers, available_bytes: Integers) -> list[Cost]:
-        download_s = self.download_s(submodel, devices).tolist()
-        upload_s = self.upload_s(submodel, devices).tolist()
-        costs = []
-        for place, (device, available) in enumerate(zip(devices.tolist(), available_bytes.tolist(), strict=True)):
-            for batch_size in self.batch_sizes:
-                charged_size = batch_size + 1 if self._merges[batch_size][device] else batch_size
-                peak_bytes = self._profile(submodel, charged_size).peak_memory_bytes
-                if peak_bytes <= available:
-                    break
-            costs.append(
-                Cost(
-                    submodel=submodel,
-                    device=device,
-                    download_s=download_s[place],
-                    compute_s=float(self._compute_column(submodel, batch_size)[device]),
-                    upload_s=upload_s[place],
-                    peak_memory_bytes=peak_bytes,
-                    available_memory_bytes=available,
-                    batch_size=batch_size,
-                )
+        largest, *smaller = self.batch_sizes
+        sizes = np.full(len(devices), largest)
+        peak_bytes = self._peak_at(submodel, largest, devices)
+        compute_s = self._compute_column(submodel, largest)[devices]
+        for size in smaller:
+            short = peak_bytes > available_bytes
+            if not short.any():
+                break
+            sizes[short] = size
+            peak_bytes[short] = self._peak_at(submodel, size, devices[short])
+            compute_s[short] = self._compute_column(submodel, size)[devices[short]]
+        columns = (
+            devices,
+            self.download_s(submodel, devices),
+            compute_s,
+            self.upload_s(submodel, devices),
+            peak_bytes,
+            available_bytes,
+            sizes,
+        )
+        return [
+            Cost(
+                submodel=submodel,
+                device=device,
+                download_s=download_s,
+                compute_s=seconds,
+                upload_s=upload_s,
+                peak_memory_bytes=peak,
+                available_memory_bytes=available,
+                batch_size=size,
             )
-        return costs
+            for device, download_s, seconds, upload_s, peak, available, size in zip(
+                *(column.tolist() for column in columns), strict=True
+            )
+        ]
 
     def participation_rate(self, submodels: tuple[str, ...]) -> float:
         """Return the share of devices that fit at least one of `submodels`, in [0, 1]."""

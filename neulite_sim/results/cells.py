@@ -1,8 +1,8 @@
-"""Cells of rows: as plain Python values, and as text in a CSV file and back.
+"""Cells of rows: as plain Python values, and back from the text of a CSV file.
 
 The annotations of a row type decide: a float column holds a float even where the run put a whole number or a NumPy
 scalar into it, so that files, digests and rows read back agree. None stands in a CSV file as an empty cell, floats
-are written with `repr` and come back bit for bit.
+are written with `repr`, as Python's `csv` does by itself, and come back bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, columns
 
 FILES: Mapping[type[Row], str] = {RoundRow: "rounds.csv", FlightRow: "flights.csv", DenialRow: "denials.csv"}
 """The tables of every run."""
@@ -46,21 +46,38 @@ def column_types(kind: type[Row]) -> Mapping[str, tuple[type, bool]]:
 _TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {
     kind: column_types(kind) for kind in (*FILES, *OPTIONAL_FILES)
 }
-_CAST_OF: Mapping[type[Row], Mapping[str, Callable[[Any], Any]]] = {
-    kind: {name: _CASTS[cast] for name, (cast, _) in columns.items()} for kind, columns in _TYPES.items()
-}
 
 
-def plain(kind: type[Row], cells: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `cells` with each value as the int, float, str or None that its column says."""
-    casts = _CAST_OF[kind]
-    return {name: None if value is None else casts[name](value) for name, value in cells.items()}
+class _Reader:
+    """Reads the cells of one kind of row; what does not depend on the row is looked up once."""
+
+    def __init__(self, kind: type[Row], *, wall_clock: bool) -> None:
+        self.names = columns(kind, wall_clock=wall_clock)
+        self._types = tuple(_TYPES[kind][name][0] for name in self.names)
+        self._cells_of = operator.attrgetter(*self.names)
+
+    def values(self, row: Row) -> list[Any]:
+        return [
+            value if value is None or type(value) is cast else _CASTS[cast](value)
+            for value, cast in zip(self._cells_of(row), self._types, strict=True)
+        ]
 
 
-def texts(kind: type[Row], cells: Mapping[str, Any]) -> list[str]:
-    """Return `cells` as they stand in a CSV file."""
-    values = plain(kind, cells).values()
-    return ["" if value is None else repr(value) if isinstance(value, float) else str(value) for value in values]
+_READERS = {(kind, wall_clock): _Reader(kind, wall_clock=wall_clock) for kind in _TYPES for wall_clock in (True, False)}
+
+
+def values(row: Row, *, wall_clock: bool = True) -> list[Any]:
+    """Return the cells of a row in column order, each as the int, float, str or None that its column says.
+
+    Without `wall_clock` only those of columns that equal runs share.
+    """
+    return _READERS[type(row), wall_clock].values(row)
+
+
+def record(row: Row, *, wall_clock: bool = True) -> dict[str, Any]:
+    """Return the same with the names of the columns."""
+    reader = _READERS[type(row), wall_clock]
+    return dict(zip(reader.names, reader.values(row), strict=True))
 
 
 def _value(text: str, name: str, *, kind: type[Row], where: str) -> Any:

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from neulite_sim.results.cells import FILES, plain
-from neulite_sim.results.rows import Row, columns, repeatable
+from neulite_sim.results.cells import FILES, values
+from neulite_sim.results.rows import Row, columns
 
 # Kept, because `json.dumps` with separators makes a new one for every row.
 _AS_JSON = json.JSONEncoder(separators=(",", ":"))
@@ -40,7 +40,7 @@ class Digest:
         if type(row) not in self._hashes:
             # Tables that not every run has: runs without them keep their digests.
             self._hashes[type(row)] = _begun(type(row))
-        self._hashes[type(row)].update(_line(list(plain(type(row), repeatable(row)).values())))
+        self._hashes[type(row)].update(_line(values(row, wall_clock=False)))
 
     def hexdigest(self, weights: Mapping[str, Tensor]) -> str:
         """Return the digest of the rows so far and these weights: 64 hexadecimal digits."""

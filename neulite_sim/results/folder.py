@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from neulite_sim.errors import OutputError
-from neulite_sim.results.cells import FILES, OPTIONAL_FILES, texts
+from neulite_sim.results.cells import FILES, OPTIONAL_FILES, column_types, values
 from neulite_sim.results.contract import Sink
-from neulite_sim.results.rows import RoundRow, Row, as_dict, columns
+from neulite_sim.results.rows import RoundRow, Row, columns
 from neulite_sim.results.trace_events import TimelineFile
 
 SCENARIO = "scenario.yaml"
@@ -101,7 +101,7 @@ class _Table:
 
     def __init__(self, path: Path, kind: type[Row]) -> None:
         self.path = path
-        self._kind = kind
+        self._texts = [place for place, (cast, _) in enumerate(column_types(kind).values()) if cast is str]
         self._held = io.StringIO(newline="")
         self._rows = csv.writer(self._held, lineterminator="\n")
         # Python 3.11 leaves a lone carriage return unquoted, which its reader then refuses.
@@ -113,8 +113,9 @@ class _Table:
             raise _refusal(path, "create", error) from error
 
     def add(self, row: Row) -> None:
-        cells = texts(self._kind, as_dict(row))
-        (self._quoted_rows if any("\r" in cell for cell in cells) else self._rows).writerow(cells)
+        cells = values(row)
+        needs_quotes = any("\r" in cells[place] for place in self._texts)
+        (self._quoted_rows if needs_quotes else self._rows).writerow(cells)
         if self._held.tell() >= _HELD_CHARACTERS:
             self.flush()
 
@@ -202,8 +203,10 @@ class RunFolder(Sink):
             self._tables[type(row)] = _Table(self.path / OPTIONAL_FILES[type(row)], type(row))
         self._tables[type(row)].add(row)
         if self._timeline is not None:
-            with _refusing(self._timeline.path, "write"):
+            try:
                 self._timeline.add(row)
+            except OSError as error:
+                raise _refusal(self._timeline.path, "write", error) from error
         if isinstance(row, RoundRow):
             self.flush()
 

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from neulite_sim.errors import NeuliteError
-from neulite_sim.results.cells import plain, scan_rows
+from neulite_sim.results.cells import record, scan_rows
 from neulite_sim.results.contract import Sink
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, as_dict, columns
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, columns
 
 
 class Rows(list[dict[str, Any]]):
@@ -54,7 +54,7 @@ class MemorySink(Sink):
 
     def write(self, row: Row) -> None:
         """Keep one row."""
-        self._tables[type(row)].append(plain(type(row), as_dict(row)))
+        self._tables[type(row)].append(record(row))
 
     def finish(self, summary: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         """Keep the summary and a copy of the final global model."""

@@ -6,7 +6,6 @@ Columns marked as wall clock depend on the machine and stay out of the digest.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 WALL_CLOCK = {"wall_clock": True}
 
@@ -107,19 +106,9 @@ class DiagnosticRow:
 Row = RoundRow | FlightRow | DenialRow | DiagnosticRow
 
 
-def columns(kind: type[Row]) -> tuple[str, ...]:
-    """Return the column names of a row type, in order."""
-    return tuple(column.name for column in fields(kind))
-
-
-def as_dict(row: Row) -> dict[str, Any]:
-    """Return a row as a plain mapping in column order."""
-    return {name: getattr(row, name) for name in row.__dataclass_fields__}
-
-
-def repeatable(row: Row) -> dict[str, Any]:
-    """Return a row without its wall-clock columns: what equal runs must share."""
-    return {name: getattr(row, name) for name, column in row.__dataclass_fields__.items() if not column.metadata}
+def columns(kind: type[Row], *, wall_clock: bool = True) -> tuple[str, ...]:
+    """Return the column names of a row type, in order; without `wall_clock` those that equal runs share."""
+    return tuple(column.name for column in fields(kind) if wall_clock or not column.metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ comes from a clock on the wall: equal runs give equal bytes.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import re
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.results.cells import FILES, plain, scan_rows
-from neulite_sim.results.rows import FlightRow, RoundRow, Row, repeatable
+from neulite_sim.results.cells import FILES, record, scan_rows
+from neulite_sim.results.rows import FlightRow, RoundRow, Row
 
 WAITING = "waiting"
 SERVER_PID, DEVICES_PID = 1, 2
@@ -161,12 +162,19 @@ class TimelineFile:
         self._event({"name": f"{what}_name", **common, "args": {"name": name}})
         self._event({"name": f"{what}_sort_index", **common, "args": {"sort_index": int(place)}})
 
+    def _introduce_device(self, row: FlightRow, tid: int) -> None:
+        """Name a device's track as `_name` does, without the general way: a run can have a million."""
+        begin = f'"ph":"M","ts":0,"pid":{DEVICES_PID},"tid":{tid},"args"'
+        name = json.dumps(f"device {row.device} {row.device_class}")
+        self._put(f'{{"name":"thread_name",{begin}:{{"name":{name}}}}}')
+        self._put(f'{{"name":"thread_sort_index",{begin}:{{"sort_index":{row.device}}}}}')
+
     def _flight(self, row: FlightRow) -> None:
         tid = FIRST_DEVICE_TID + row.device
         if self._is_new(row.device):
-            self._name("thread", DEVICES_PID, tid, f"device {row.device} {row.device_class}", row.device)
+            self._introduce_device(row, tid)
         self._dispatched_s = max(self._dispatched_s, row.dispatched_s)
-        about = f'"flight":{row.flight},"round":{row.round},"submodel":{json.dumps(row.submodel)}'
+        about = f'"flight":{row.flight},"round":{row.round},"submodel":{_quoted(row.submodel)}'
         more = {
             "download": f',"bytes":{row.bytes_down}',
             "compute": f',"samples":{row.samples},"peak_memory_bytes":{row.peak_memory_bytes}',
@@ -184,14 +192,14 @@ class TimelineFile:
                     f'"args":{{{about}{more[phase]}}}}}'
                 )
         if row.outcome != "arrived":
-            name = json.dumps(row.reason or row.outcome)
+            name = _quoted(row.reason or row.outcome)
             self._put(
-                f'{{"name":{name},"cat":{json.dumps(row.outcome)},"ph":"i","s":"t",{where},'
+                f'{{"name":{name},"cat":{_quoted(row.outcome)},"ph":"i","s":"t",{where},'
                 f'"ts":{_microseconds(row.ended_s)},"args":{{{about}}}}}'
             )
 
     def _aggregation(self, row: RoundRow) -> None:
-        cells = plain(RoundRow, repeatable(row))
+        cells = record(row, wall_clock=False)
         began_us, ended_us = _microseconds(self._round_began_s), _microseconds(row.virtual_time_s)
         name = f"round {row.round} {row.stage}".rstrip()
         args = {key: value for key, value in cells.items() if value is not None and key != "virtual_time_s"}
@@ -250,6 +258,12 @@ class TimelineFile:
     def _pack(self) -> None:
         held, self._held, self._held_characters = self._held, [], 0
         self._packed.write("".join(held).encode())
+
+
+@functools.lru_cache(maxsize=1024)
+def _quoted(text: str) -> str:
+    """Return a name that comes again and again as a JSON string."""
+    return json.dumps(text)
 
 
 def rebuild(run_dir: Path, path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import simpy
 
 from neulite_sim.timeline.clock import Clock
-from neulite_sim.timeline.flights import FlightPlan, Launch, fly
+from neulite_sim.timeline.flights import Flight, FlightPlan, Launch, LoneFlight
 from neulite_sim.timeline.shared_flights import ServerLinks, fly_shared
 from neulite_sim.timeline.shared_link import SharedLink
 
@@ -110,13 +110,12 @@ class RoundProtocol(Protocol):
     def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
         """Run as a SimPy process until the server says that the run is over.
 
-        `launch(plan)` starts a dispatched flight and returns its process, whose value is the plan as it came about;
-        an interrupt with a reason ends the flight there.
+        `launch(plan)` starts a dispatched flight and returns it.
         """
         ...
 
 
-def come_about(flight: simpy.Process) -> FlightPlan:
+def come_about(flight: simpy.Event) -> FlightPlan:
     """Return how a launched flight came about; it must have ended."""
     plan = flight.value
     assert isinstance(plan, FlightPlan)
@@ -129,32 +128,40 @@ class Landings:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ended: list[FlightPlan] = []
+        self._num_arrived = 0
+        self._awaited = 0
         self._next: simpy.Event | None = None
         self.num_flying = 0
 
-    def watch(self, flight: simpy.Process) -> None:
+    def watch(self, flight: Flight) -> None:
         """Take note of a launched flight's end."""
         self.num_flying += 1
         assert flight.callbacks is not None, "a flight is launched and watched before the clock goes on"
         flight.callbacks.append(self._land)
 
     def _land(self, flight: simpy.Event) -> None:
-        assert isinstance(flight, simpy.Process)
         self.num_flying -= 1
-        self._ended.append(come_about(flight))
-        if self._next is not None:
+        plan = come_about(flight)
+        self._ended.append(plan)
+        self._num_arrived += plan.has_arrived
+        if self._next is not None and (self._num_arrived >= self._awaited or not self.num_flying):
             self._clock.signal(self._next)
             self._next = None
 
-    def next(self) -> simpy.Event:
-        """Return an event that happens at the next moment at which a flight ends, after all that end then."""
+    def next(self, *, arrivals: int = 0) -> simpy.Event:
+        """Return an event that happens at the next moment at which a flight ends, after all that end then.
+
+        With `arrivals` it is the next such moment at which so many updates have arrived that were not taken yet, or
+        nobody is out any more.
+        """
+        self._awaited = arrivals
         if self._next is None:
             self._next = simpy.Event(self._clock)
         return self._next
 
     def take(self) -> list[FlightPlan]:
         """Return and forget what has ended, by (end, flight)."""
-        ended, self._ended = in_order(self._ended), []
+        ended, self._ended, self._num_arrived = in_order(self._ended), [], 0
         return ended
 
 
@@ -185,7 +192,7 @@ def run_protocol(
 
 def _alone(clock: Clock) -> Launch:
     """Return what starts flights that end as they were planned."""
-    return lambda plan: clock.process(fly(clock, plan))
+    return lambda plan: LoneFlight(clock, plan)
 
 
 def _shared(clock: Clock, server: Server, rates: ServerRates) -> Launch:
@@ -193,7 +200,7 @@ def _shared(clock: Clock, server: Server, rates: ServerRates) -> Launch:
     down, up = (None if rate is None else SharedLink(clock, rate) for rate in (rates.down, rates.up))
     links = ServerLinks(down=down, up=up)
 
-    def launch(plan: FlightPlan) -> simpy.Process:
+    def launch(plan: FlightPlan) -> Flight:
         flight = clock.process(fly_shared(clock, plan, links))
         flight.callbacks.append(lambda ended: server.landed(come_about(ended)))
         return flight

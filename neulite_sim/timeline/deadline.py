@@ -8,7 +8,7 @@ download was paid for, its work was wasted.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Sequence, Set
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from neulite_sim.registry import Component, Options
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.contract import Ending, Landings, Server, come_about, in_order
-from neulite_sim.timeline.flights import FlightPlan, Launch
+from neulite_sim.timeline.flights import Flight, FlightPlan, Launch
 from neulite_sim.units import Seconds, format_seconds
 
 MISSED = "missed the deadline"
@@ -108,10 +108,11 @@ class Deadline:
                 if flight.is_alive:
                     flight.interrupt(self._too_late(clock.now, opened_s=opened_s, keep=keep))
             yield clock.all_of(flights)
-            server.digest([_ending(come_about(flight), closing) for flight in flights], clock.now)
+            kept = frozenset(closing.kept)
+            server.digest([_ending(come_about(flight), kept, closing.refused) for flight in flights], clock.now)
 
     def _until_closed(
-        self, clock: Clock, flights: Sequence[simpy.Process], *, opened_s: float, keep: int
+        self, clock: Clock, flights: Sequence[Flight], *, opened_s: float, keep: int
     ) -> Generator[simpy.Event, object, Closing]:
         """Wait until the round closes."""
         landings = Landings(clock)
@@ -123,14 +124,14 @@ class Deadline:
         num_arrived = 0
         while True:
             running = [timer for timer in timers if not timer.processed]
-            yield clock.any_of([landings.next(), *running])
+            # Until a timer rings, the K-th update closes the round, and the end of the last flight beyond that.
+            awaited = keep - num_arrived if num_arrived < keep else len(flights)
+            arrivals = awaited if len(running) == len(timers) else 0
+            yield clock.any_of([landings.next(arrivals=arrivals), *running])
             yield clock.after_all()
             landed = landings.take()
             ended += landed
             num_arrived += sum(plan.has_arrived for plan in landed)
-            may_close = num_arrived >= keep or not landings.num_flying or len(running) < len(timers)
-            if not may_close and not any(timer.processed for timer in running):
-                continue
             closing = self.closing(ended, landings.num_flying, opened_s=opened_s, keep=keep)
             if closing.at_s <= clock.now:
                 return closing
@@ -140,9 +141,9 @@ class Deadline:
         return MISSED if now_s >= latest_s else TOO_SLOW.format(keep=keep)
 
 
-def _ending(plan: FlightPlan, closing: Closing) -> Ending:
-    is_kept = not plan.has_arrived or plan.flight in closing.kept
-    return Ending(plan=plan, refused="" if is_kept else closing.refused)
+def _ending(plan: FlightPlan, kept: Set[int], refused: str) -> Ending:
+    is_kept = not plan.has_arrived or plan.flight in kept
+    return Ending(plan=plan, refused="" if is_kept else refused)
 
 
 def _nth_s(arrived: Sequence[FlightPlan], count: int) -> float:

@@ -12,7 +12,7 @@ Large-Scale Smartphone Data", WWW 2021, arXiv 2006.06983).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import simpy
@@ -79,7 +79,8 @@ class Conditions:
             math.inf if self.waits_offline else self.online_until_s(dispatched_s),
             self.timeout_at_s,
         )
-        return min(zip(moments_s, CAUSES, strict=True), key=lambda moment: moment[0])
+        first_s = min(moments_s)
+        return first_s, CAUSES[moments_s.index(first_s)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +161,10 @@ def plan_flight(order: Order, *, legs: tuple[Leg, Leg, Leg], conditions: Conditi
     the beginning of a leg that never ends.
     """
     stop_s, cause = conditions.first_cause(order.dispatched_s)
+    leaves_s = conditions.online_until_s(order.dispatched_s) if conditions.waits_offline else math.inf
+    smooth = _undisturbed(order, legs, min(stop_s, leaves_s))
+    if smooth is not None:
+        return smooth
     spent_s = [0.0, 0.0, 0.0]
     pauses: list[tuple[float, float]] = []
     now_s = order.dispatched_s
@@ -181,6 +186,27 @@ def plan_flight(order: Order, *, legs: tuple[Leg, Leg, Leg], conditions: Conditi
         outcome=outcome,
         reason=reason,
         pauses=tuple(pauses),
+    )
+
+
+def _undisturbed(order: Order, legs: tuple[Leg, Leg, Leg], until_s: float) -> FlightPlan | None:
+    """Return the plan of a flight that nothing meets before its end, as most are; None where that lies later."""
+    now_s = order.dispatched_s
+    spent_s = []
+    for leg in legs:
+        ends_s = leg.ends_s(now_s)
+        if ends_s > until_s or ends_s == math.inf:
+            return None
+        spent_s.append(leg.seconds if isinstance(leg, Steady) else ends_s - now_s)
+        now_s = ends_s
+    download_s, compute_s, upload_s = spent_s
+    return FlightPlan(
+        order=order,
+        download_s=download_s,
+        compute_s=compute_s,
+        upload_s=upload_s,
+        ended_s=now_s,
+        outcome=ARRIVED,
     )
 
 
@@ -241,18 +267,35 @@ def cut_short(plan: FlightPlan, at_s: float, *, outcome: str, reason: str) -> Fl
     )
 
 
-Launch = Callable[[FlightPlan], simpy.Process]
-"""Starts a dispatched flight and returns its process; the value is the plan as it came about."""
+class LoneFlight(simpy.Event):
+    """A flight that shares nothing with others: an event at its end, whose value is the plan as it came about.
 
-
-def fly(clock: Clock, plan: FlightPlan) -> Generator[simpy.Event, None, FlightPlan]:
-    """Run a flight on the virtual clock until its planned end; the process's value is the plan as it came about.
-
-    An interrupt ends the flight there: it is dropped, with the interrupt's cause as the reason.
+    The stages between have no events of their own: nothing in the simulation depends on when they pass.
     """
-    try:
-        if plan.ended_s > clock.now:
-            yield clock.at(plan.ended_s)
-    except simpy.Interrupt as end:
-        return cut_short(plan, float(clock.now), outcome=DROPPED, reason=str(end.cause))
-    return plan
+
+    def __init__(self, clock: Clock, plan: FlightPlan) -> None:
+        super().__init__(clock)
+        self._clock = clock
+        self._plan = plan
+        clock.at(max(plan.ended_s, clock.now)).callbacks.append(self._end)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the flight has not ended yet."""
+        return not self.triggered
+
+    def _end(self, at: simpy.Event) -> None:
+        del at
+        if self.is_alive:
+            self.succeed(self._plan)
+
+    def interrupt(self, cause: str) -> None:
+        """End a flight that is alive now: it is dropped, with the cause as the reason."""
+        self.succeed(cut_short(self._plan, float(self._clock.now), outcome=DROPPED, reason=cause))
+
+
+Flight = LoneFlight | simpy.Process
+"""A launched flight: its value is the plan as it came about; an interrupt with a reason ends it there."""
+
+Launch = Callable[[FlightPlan], Flight]
+"""Starts a dispatched flight."""

@@ -1,7 +1,7 @@
 """Laws of rows on disk and of the digest, over rows of any content."""
 
 import tempfile
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from neulite_sim.results.cells import FILES, OPTIONAL_FILES, column_types
 from neulite_sim.results.digest import Digest
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.memory import MemorySink, read_rows
-from neulite_sim.results.rows import WALL_CLOCK, DenialRow, DiagnosticRow, FlightRow, RoundRow, as_dict, columns
+from neulite_sim.results.rows import WALL_CLOCK, DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
 
 CELLS = {
     int: st.integers(-(2**63), 2**63 - 1),
@@ -58,8 +58,8 @@ def test_rows_come_back_from_the_folder_as_they_were(happened):
                 sink.write(row)
         for kind, kept in ((RoundRow, sink.rounds), (FlightRow, sink.flights), (DenialRow, sink.denials)):
             back = read_rows(Path(place) / FILES[kind], kind)
-            assert repr(back) == repr(kept) == repr([as_dict(row) for row in happened if isinstance(row, kind)])
-        measured = [as_dict(row) for row in happened if isinstance(row, DiagnosticRow)]
+            assert repr(back) == repr(kept) == repr([asdict(row) for row in happened if isinstance(row, kind)])
+        measured = [asdict(row) for row in happened if isinstance(row, DiagnosticRow)]
         path = Path(place) / OPTIONAL_FILES[DiagnosticRow]
         assert path.exists() == bool(measured)
         assert repr(sink.diagnostics) == repr(measured) == repr(read_rows(path, DiagnosticRow) if measured else [])

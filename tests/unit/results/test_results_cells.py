@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.results.cells import FILES, column_types, plain, scan_rows, texts
+from neulite_sim.results.cells import FILES, column_types, record, scan_rows, values
 from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, columns
 
 DENIALS = "round,reason,submodel,devices,shortfall_bytes_min,shortfall_bytes_median,shortfall_bytes_max\n"
@@ -39,19 +39,24 @@ def test_optional_text_column_is_refused_because_none_and_empty_would_look_the_s
         column_types(Ambiguous)
 
 
-def test_numpy_scalars_and_whole_floats_become_what_the_column_says():
-    cells = {"flight": np.int64(3), "dispatched_s": 7, "loss": np.float32(0.25)}
-    assert plain(FlightRow, cells) == {"flight": 3, "dispatched_s": 7.0, "loss": 0.25}
-    assert [type(value) for value in plain(FlightRow, cells).values()] == [int, float, float]
+def test_numpy_scalars_and_whole_floats_become_what_the_column_says(make_row):
+    cells = record(make_row(FlightRow, flight=np.int64(3), dispatched_s=7, loss=np.float32(0.25)))
+    assert tuple(cells) == columns(FlightRow)
+    assert (cells["flight"], cells["dispatched_s"], cells["loss"]) == (3, 7.0, 0.25)
+    assert [type(cells[name]) for name in ("flight", "dispatched_s", "loss")] == [int, float, float]
 
 
-def test_fraction_in_a_whole_number_column_is_refused_rather_than_cut():
+def test_fraction_in_a_whole_number_column_is_refused_rather_than_cut(make_row):
     with pytest.raises(TypeError):
-        plain(FlightRow, {"flight": 2.5})
+        values(make_row(FlightRow, flight=2.5))
 
 
-def test_none_is_an_empty_cell_and_floats_are_exact():
-    assert texts(FlightRow, {"ended_s": 0.1 + 0.2, "loss": None}) == ["0.30000000000000004", ""]
+def test_what_depends_on_the_machine_can_be_left_out(make_row):
+    row = make_row(RoundRow)
+    kept = record(row, wall_clock=False)
+    assert record(row).keys() - kept.keys() == {"workers_replaced", "wall_time_s"}
+    assert kept == {name: value for name, value in record(row).items() if name in kept}
+    assert values(row, wall_clock=False) == list(kept.values())
 
 
 def test_unfinished_last_line_of_a_killed_run_is_passed_over(tmp_path):

@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from neulite_sim.errors import OutputError
 from neulite_sim.results.folder import RunFolder, clear_cut_off
 from neulite_sim.results.memory import read_rows
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, as_dict, columns
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
 
 
 def create(path, **changes):
@@ -143,7 +144,15 @@ def test_carriage_returns_quotes_and_commas_come_back(tmp_path, make_row):
     row = make_row(FlightRow, reason='lost "link",\r then\n gave up', device_class="phone\r")
     with create(tmp_path) as folder:
         folder.write(row)
-    assert read_rows(tmp_path / "flights.csv", FlightRow) == [as_dict(row)]
+    assert read_rows(tmp_path / "flights.csv", FlightRow) == [asdict(row)]
+
+
+def test_none_is_an_empty_cell_and_floats_stand_with_all_their_digits(tmp_path, make_row):
+    with RunFolder.create(tmp_path / "run", name="a", seed=1, scenario_yaml="", provenance={}) as folder:
+        folder.write(make_row(FlightRow, ended_s=0.1 + 0.2, staleness=None, loss=None))
+    _, line = (tmp_path / "run" / "flights.csv").read_text().splitlines()
+    cells = dict(zip(columns(FlightRow), line.split(","), strict=True))
+    assert (cells["ended_s"], cells["staleness"], cells["loss"]) == ("0.30000000000000004", "", "")
 
 
 def test_finished_folder_holds_summary_model_and_the_mark_of_completion(tmp_path):

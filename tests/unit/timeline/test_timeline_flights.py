@@ -13,9 +13,9 @@ from neulite_sim.timeline.flights import (
     DROPPED,
     MOST_PAUSES,
     Conditions,
+    LoneFlight,
     Order,
     cut_short,
-    fly,
     plan_flight,
 )
 from neulite_sim.timeline.legs import Steady, TracedTransfer
@@ -86,7 +86,7 @@ def test_a_device_still_online_at_the_moment_its_upload_ends_arrives():
 def test_the_clock_and_the_plan_agree_to_the_last_bit():
     clock = Clock(initial_time=0.1)
     found = plan(phases=(0.1, 0.2, 0.7), dispatched_s=0.1)
-    assert clock.run(until=clock.process(fly(clock, found))) is found
+    assert clock.run(until=LoneFlight(clock, found)) is found
     assert clock.now == found.ended_s
 
 
