@@ -36,8 +36,6 @@ Grid = Annotated[
     ),
 ]
 
-_STATES = {"new": "to run", "finished": "finished", "cut off": "cut off, to run anew"}
-
 
 def sweep(
     scenario: SweptPath,
@@ -64,8 +62,8 @@ def sweep(
 ) -> None:
     """Run a scenario over a grid of values and seeds, and compare the runs.
 
-    Started again, it runs what is not finished. What no device can train is a result (NA); a run that fails does not
-    stop the others.
+    Started again, it resumes what was cut off and runs what is missing. What no device can train is a result (NA); a
+    run that fails does not stop the others.
     """
     from rich.console import Console
 
@@ -101,18 +99,33 @@ def end_as_interrupted() -> None:
 def _list(runs: Sequence[PlannedRun], *, as_json: bool) -> None:
     if as_json:
         entries = [
-            {"run": run.name, "state": run.state, "run_dir": str(run.folder), "command": list(run.command)}
+            {
+                "run": run.name,
+                "state": run.state,
+                "resumes_after_round": run.checkpoint_round if run.resume_command else None,
+                "anew_because": run.anew_because or None,
+                "run_dir": str(run.folder),
+                "command": list(run.resume_command or run.command),
+            }
             for run in runs
         ]
         sys.stdout.write(json.dumps({"runs": entries}, indent=2, ensure_ascii=False) + "\n")
         return
     width = max(len(run.name) for run in runs)
     for run in runs:
-        typer.echo(f"{run.name:<{width}}  {_STATES[run.state]}")
+        typer.echo(f"{run.name:<{width}}  {_listed(run)}")
+
+
+def _listed(run: PlannedRun) -> str:
+    if run.state != "cut off":
+        return "to run" if run.state == "new" else run.state
+    if run.resume_command:
+        return f"cut off, to resume after round {run.checkpoint_round}"
+    return f"cut off, to run anew: {run.anew_because}"
 
 
 def run_planned(runs: Sequence[PlannedRun], folder: Path, jobs: int, console: Console) -> list[EndedRun]:
-    """Run what is not finished, tell of each run that ends, and return those that failed."""
+    """Run what is not finished, tell of each run that ends or was cut off before, and return those that failed."""
     from neulite_sim.engine.studies import EndedRun, run_all
 
     waiting = sum(run.state != "finished" for run in runs)
@@ -131,7 +144,15 @@ def run_planned(runs: Sequence[PlannedRun], folder: Path, jobs: int, console: Co
                 failed += [event] if event.outcome == "failed" else []
                 _say(console, f"[{num_ended}/{waiting}] {_told(event)}")
                 advance()
+            elif event.state == "cut off":
+                _say(console, f"{event.name}: {_begun(event)}")
     return failed
+
+
+def _begun(run: PlannedRun) -> str:
+    if run.resume_command:
+        return f"cut off, resumed after round {run.checkpoint_round}"
+    return f"cut off, run anew: {run.anew_because}"
 
 
 def _say(console: Console, text: str) -> None:
@@ -147,7 +168,8 @@ def _told(ended: EndedRun) -> str:
     if ended.outcome != "done":
         return name + ("NA, no device can train anything" if ended.outcome == "NA" else f"failed: {ended.message}")
     accuracy = number(read_run(ended.run.folder).summary.get("tail_accuracy"), 4)
-    return f"{name}accuracy {accuracy}, in {format_seconds(ended.wall_time_s)}"
+    since = f" from round {ended.run.checkpoint_round + 1} on" if ended.run.resume_command else ""
+    return f"{name}accuracy {accuracy}, in {format_seconds(ended.wall_time_s)}{since}"
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from neulite_sim.population.battery import build_batteries
 from neulite_sim.population.network import BITS_PER_BYTE
 from neulite_sim.population.throughput import ConstantRate, Direction
 from neulite_sim.profiling.ledger import Cost
-from neulite_sim.seeding import stream
+from neulite_sim.seeding import streams
 from neulite_sim.timeline.flights import Conditions, Departure, FlightPlan, Load, Order, plan_flight
 from neulite_sim.timeline.legs import Leg, Steady, TracedTransfer
 
@@ -46,10 +46,11 @@ class Planner:
         devices = np.array([order.device for order in orders], dtype=np.int64)
         # Asked once for all: a lookup in the table of a million devices costs far more than its answers.
         until_s = self._population.availability.online_until_s(devices, orders[0].dispatched_s).tolist()
-        return [self._plan(*flight) for flight in zip(orders, costs, until_s, strict=True)]
+        columns = (orders, costs, self._jitters(orders), until_s, self._fail_at_s(orders))
+        return [self._plan(*flight) for flight in zip(*columns, strict=True)]
 
-    def _plan(self, order: Order, cost: Cost, online_until_s: float) -> FlightPlan:
-        legs, conditions = self._legs(order, cost), self.conditions(order, online_until_s)
+    def _plan(self, order: Order, cost: Cost, jitter: float, online_until_s: float, fails_at_s: float) -> FlightPlan:
+        legs, conditions = self._legs(order, cost, jitter), self._conditions(order, online_until_s, fails_at_s)
         plan = plan_flight(order, legs=legs, conditions=conditions)
         if not (self._can_end_early or self._shares_link):
             return plan
@@ -87,24 +88,30 @@ class Planner:
             return math.inf
         return self._batteries.empty_at_s(plan.device, plan.dispatched_s, plan.ended_s, plan.pauses)
 
-    def legs(self, order: Order, offer: Offer) -> tuple[Leg, Leg, Leg]:
-        """Return download, compute (with this flight's jitter of speed) and upload."""
-        return self._legs(order, self._cost(order, offer))
-
     def _cost(self, order: Order, offer: Offer) -> Cost:
         return self._costing.ledger.cost_at(offer.submodel, offer.device, order.dispatched_s, order.round)
 
-    def _legs(self, order: Order, cost: Cost) -> tuple[Leg, Leg, Leg]:
+    def _legs(self, order: Order, cost: Cost, jitter: float) -> tuple[Leg, Leg, Leg]:
         profile = self._costing.ledger.profiles[cost.submodel]
-        sigma = self._population.speed_jitter
-        noise = stream(self._seed, "jitter", order.device, order.flight).standard_normal() if sigma else 0.0
-        # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
-        jitter = float(np.exp(sigma * noise - sigma**2 / 2))
         return (
             self._transfer(order.device, "down", profile.bytes_down, cost.download_s),
             Steady(cost.compute_s * jitter),
             self._transfer(order.device, "up", profile.bytes_up, cost.upload_s),
         )
+
+    def _jitters(self, orders: Sequence[Order]) -> list[float]:
+        """Return by how much longer each flight computes than its device usually would, 1 on average."""
+        sigma = self._population.speed_jitter
+        if not sigma:
+            return [1.0] * len(orders)
+        noises = [numbers.standard_normal() for numbers in self._streams("jitter", orders)]
+        # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
+        jitters: list[float] = np.exp(sigma * np.array(noises) - sigma**2 / 2).tolist()
+        return jitters
+
+    def _streams(self, purpose: str, orders: Sequence[Order]) -> Iterator[np.random.Generator]:
+        devices = np.array([order.device for order in orders], dtype=np.int64)
+        return streams(self._seed, purpose, devices, np.array([order.flight for order in orders], dtype=np.int64))
 
     def _transfer(self, device: int, direction: Direction, num_bytes: int, seconds: float) -> Leg:
         """Return a transfer: `seconds` long, or along the trace that the link of the device follows."""
@@ -114,7 +121,7 @@ class Planner:
             return Steady(seconds)
         return TracedTransfer(link, BITS_PER_BYTE * num_bytes, float(self._population.latency_s[device]))
 
-    def conditions(self, order: Order, online_until_s: float) -> Conditions:
+    def _conditions(self, order: Order, online_until_s: float, fails_at_s: float) -> Conditions:
         """Return what may end or interrupt the flight, memory and battery aside.
 
         `online_until_s` is when its device goes offline, as seen at the dispatch.
@@ -130,13 +137,16 @@ class Planner:
             online_until_s=until_s,
             next_online_s=lambda at_s: float(availability.next_online_s(np.array([order.device]), at_s)[0]),
             waits_offline=churn.offline == "pause",
-            fails_at_s=self._fails_at_s(order),
+            fails_at_s=fails_at_s,
             timeout_at_s=math.inf if churn.timeout is None else order.dispatched_s + churn.timeout,
         )
 
-    def _fails_at_s(self, order: Order) -> float:
-        """Return when the flight would fail: exponential with the hazard of the scenario, counted from its dispatch."""
+    def _fail_at_s(self, orders: Sequence[Order]) -> list[float]:
+        """Return when each flight would fail: exponential with the scenario's hazard, counted from its dispatch."""
         if self._churn.failures_per_hour == 0:
-            return math.inf
-        drawn = stream(self._seed, "hazard", order.device, order.flight).standard_exponential()
-        return order.dispatched_s + float(drawn) * HOUR_S / self._churn.failures_per_hour
+            return [math.inf] * len(orders)
+        drawn = [numbers.standard_exponential() for numbers in self._streams("hazard", orders)]
+        return [
+            order.dispatched_s + hazards * HOUR_S / self._churn.failures_per_hour
+            for order, hazards in zip(orders, drawn, strict=True)
+        ]

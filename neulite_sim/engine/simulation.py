@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -148,6 +149,10 @@ def drive(
     for message in (*costing.population.notes, *_skipped(costing)):
         recorder.notice(message)
     federation = Federation(costing, assembly.build_selector(scenario), backend, recorder, keeper)
+    is_ours = gc.get_freeze_count() == 0
+    if is_ours:
+        # What is there now stays to the end: the collector need not look through it again and again.
+        gc.freeze()
     try:
         protocol, rates = assembly.build_protocol(scenario), assembly.server_rates(scenario)
         ended_s = run_protocol(protocol, federation, until_s=scenario.stop.virtual_time, rates=rates)
@@ -157,6 +162,8 @@ def drive(
         raise
     finally:
         keeper.close()
+        if is_ours:
+            gc.unfreeze()
     weights = method.evaluation_tensors(federation.state)
     summary = tally.summary(
         identity_of(scenario),

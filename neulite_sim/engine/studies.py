@@ -1,7 +1,9 @@
 """Studies: the runs of a sweep, each a process of its own, some at a time.
 
-A finished run is not run again, a cut-off one anew. A run that fails does not stop the others, and a method that no
-device can train is a result (docs/decisions/0015-not-applicable-is-a-result.md).
+A finished run is not run again. A cut-off one goes on from its last checkpoint, as `neulite-sim resume` does, and ends
+with the digest of an unbroken one; where it cannot, it is run anew and the reason is told. A run that fails does not
+stop the others, and a method that no device can train is a result
+(docs/decisions/0015-not-applicable-is-a-result.md).
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import neulite_sim
+from neulite_sim.engine.resuming import find_cut_off
 from neulite_sim.engine.simulation import describe_proxy, identity_of, targets_of
-from neulite_sim.errors import InfeasibleError, OutputError
+from neulite_sim.errors import DataNotFoundError, InfeasibleError, NeuliteError, OutputError
 from neulite_sim.results.folder import COMPLETE, PROVENANCE, SCENARIO, RunFolder, clear_cut_off
 from neulite_sim.results.provenance import provenance
 from neulite_sim.results.stored import recorded_hash
@@ -33,7 +36,10 @@ WORK = ".sweep"
 """Inside the folder of a sweep: its lock, and what runs said, kept where they failed."""
 
 _POLL_S, _PATIENCE_S = 0.1, 30.0
+# -P: as for the installed command, the current directory holds data and not modules.
+_PROGRAM = (sys.executable, "-P", "-m", "neulite_sim")
 _NOT_APPLICABLE = "error: NA: "
+_NOT_RESUMABLE = "the run cannot be resumed"
 _COUNT_OF_PROBLEMS = re.compile(r"error: \d+ problems found")
 
 State = Literal["new", "finished", "cut off"]
@@ -41,13 +47,20 @@ State = Literal["new", "finished", "cut off"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRun:
-    """One run of a sweep: its folder, what is there already, and the command that runs it."""
+    """One run of a sweep: its folder, what is there already, and the command that runs it from its start.
+
+    A cut-off run has either a `resume_command`, which goes on after `checkpoint_round`, or in `anew_because` a few
+    words on why it is run from its start.
+    """
 
     name: str
     folder: Path
     state: State
     scenario: Scenario
     command: tuple[str, ...]
+    resume_command: tuple[str, ...] = ()
+    checkpoint_round: int = 0
+    anew_because: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +85,10 @@ def plan(variants: Sequence[Variant], *, scenario: str, out: Path) -> tuple[Plan
 def _planned(variant: Variant, scenario: str, folder: Path) -> PlannedRun:
     settings = [part for text in variant.overrides for part in ("--set", text)]
     seed = ("--seed", str(variant.scenario.seed))
-    # -P: as for the installed command, the current directory holds data and not modules.
-    start = (sys.executable, "-P", "-m", "neulite_sim", "run", scenario)
-    command = (*start, *settings, *seed, "--out", str(folder), "--quiet")
+    command = (*_PROGRAM, "run", scenario, *settings, *seed, "--out", str(folder), "--quiet")
     state = _state(folder, variant.scenario)
-    return PlannedRun(name=variant.name, folder=folder, state=state, scenario=variant.scenario, command=command)
+    run = PlannedRun(name=variant.name, folder=folder, state=state, scenario=variant.scenario, command=command)
+    return _with_past(run) if state == "cut off" else run
 
 
 def _state(folder: Path, scenario: Scenario) -> State:
@@ -90,6 +102,24 @@ def _state(folder: Path, scenario: Scenario) -> State:
             "choose another place with --out, or remove it"
         )
     return "finished" if (folder / COMPLETE).exists() else "cut off"
+
+
+def _with_past(run: PlannedRun) -> PlannedRun:
+    """Return a cut-off run with the command that resumes it, or with the reason why none can."""
+    try:
+        found = find_cut_off(run.folder).found
+    except NeuliteError as error:
+        return replace(run, anew_because=_in_short(str(error), run.folder))
+    if found is None:
+        return replace(run, anew_because="it has no checkpoint yet")
+    command = (*_PROGRAM, "resume", str(run.folder), "--quiet")
+    return replace(run, resume_command=command, checkpoint_round=found.round)
+
+
+def _in_short(message: str, folder: Path) -> str:
+    """Return an error about a run folder without the folder, and without what to do about it."""
+    inside = message.replace(f"{folder}{os.sep}", "").removeprefix(f"{folder}: ")
+    return inside.splitlines()[0].partition("; ")[0]
 
 
 def default_jobs(runs: Sequence[PlannedRun]) -> int:
@@ -106,7 +136,9 @@ def default_jobs(runs: Sequence[PlannedRun]) -> int:
 def run_all(runs: Sequence[PlannedRun], *, out: Path, jobs: int) -> Generator[PlannedRun | EndedRun, None, None]:
     """Run what is not finished, `jobs` at a time; yield each run when it starts, and again when it ended.
 
-    Closing the iterator, or Ctrl-C, ends the runs at work; they are cut off and run anew the next time.
+    A run whose journal or weights turn out to be damaged when it is resumed is run anew, and yielded once more when
+    that starts. Closing the iterator, or Ctrl-C, ends the runs at work; the next time they go on from their last
+    checkpoint.
 
     Raises:
         OutputError: `out` cannot be written, or another sweep is at work in it.
@@ -123,7 +155,10 @@ def run_all(runs: Sequence[PlannedRun], *, out: Path, jobs: int) -> Generator[Pl
                 time.sleep(_POLL_S)
                 for process in [process for process in working if process.poll() is not None]:
                     run, started_s = working.pop(process)
-                    yield _ended(run, process.returncode, out / WORK, time.monotonic() - started_s)
+                    if reason := _why_not_resumed(run, process.returncode, out / WORK):
+                        waiting.appendleft(replace(run, resume_command=(), anew_because=reason))
+                    else:
+                        yield _ended(run, process.returncode, out / WORK, time.monotonic() - started_s)
         finally:
             _stop(working)
 
@@ -161,7 +196,7 @@ def _log(run: PlannedRun, work: Path) -> Path:
 
 
 def _start(run: PlannedRun, work: Path, lock: int) -> subprocess.Popen[bytes]:
-    if run.state == "cut off":
+    if run.state == "cut off" and not run.resume_command:
         clear_cut_off(run.folder)
     # A checkout that is not installed is found as well.
     paths = [str(Path(neulite_sim.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -170,8 +205,8 @@ def _start(run: PlannedRun, work: Path, lock: int) -> subprocess.Popen[bytes]:
     with _log(run, work).open("wb") as log:
         # A session of its own: Ctrl-C reaches a run once, through `_stop`.
         return subprocess.Popen(
-            run.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            pass_fds=held, env=environment,
+            run.resume_command or run.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True, pass_fds=held, env=environment,
         )  # fmt: skip
 
 
@@ -187,19 +222,36 @@ def _stop(working: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]]) -> N
             process.wait()
 
 
+def _said(run: PlannedRun, work: Path) -> list[str]:
+    text = _log(run, work).read_text(encoding="utf-8", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _why_not_resumed(run: PlannedRun, exit_code: int, work: Path) -> str:
+    """Return why what a run left behind cannot be used; empty where it was used, or did not fail for that."""
+    if not run.resume_command or exit_code != DataNotFoundError.exit_code:
+        return ""
+    error = _last_error(_said(run, work), exit_code)
+    return _in_short(error, run.folder) if error.endswith(_NOT_RESUMABLE) else ""
+
+
 def _ended(run: PlannedRun, exit_code: int, work: Path, wall_time_s: float) -> EndedRun:
-    log = _log(run, work)
-    said = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    log, said = _log(run, work), _said(run, work)
     if exit_code == 0:
         log.unlink(missing_ok=True)
         return EndedRun(run=run, outcome="done", message="", wall_time_s=wall_time_s)
-    if exit_code == InfeasibleError.exit_code and said and said[-1].startswith(_NOT_APPLICABLE):
+    # A run that is resumed has trained: that it now cannot has a cause outside it, and its folder is kept.
+    is_na = bool(said) and said[-1].startswith(_NOT_APPLICABLE) and not run.resume_command
+    if exit_code == InfeasibleError.exit_code and is_na:
         reason = said[-1].removeprefix("error: ")
         write_not_applicable(run.scenario, reason, out=run.folder, command=run.command)
         log.unlink(missing_ok=True)
         return EndedRun(run=run, outcome="NA", message=reason, wall_time_s=wall_time_s)
-    return EndedRun(run=run, outcome="failed", message=f"{_last_error(said, exit_code)} (all it said: {log})",
-                    wall_time_s=wall_time_s)  # fmt: skip
+    # Errors for users, with exit code 2, say themselves what to do.
+    may_be_past = bool(run.resume_command) and exit_code != NeuliteError.exit_code
+    wish = f"; to run it anew, remove {run.folder}" if may_be_past else ""
+    message = f"{_last_error(said, exit_code)} (all it said: {log}{wish})"
+    return EndedRun(run=run, outcome="failed", message=message, wall_time_s=wall_time_s)
 
 
 def _last_error(said: Sequence[str], exit_code: int) -> str:

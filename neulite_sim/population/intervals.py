@@ -15,11 +15,16 @@ import numpy as np
 from neulite_sim.population.table import Floats, Integers
 
 TICKS_PER_SECOND = 2.0**20
+# A power of two: the product is exact, and several times faster than a quotient.
+_SECONDS_PER_TICK = 1.0 / TICKS_PER_SECOND
 
 
 def on_grid(seconds: Floats) -> Floats:
     """Return the nearest times on the grid."""
-    return np.rint(seconds * TICKS_PER_SECOND) / TICKS_PER_SECOND
+    ticks = seconds * TICKS_PER_SECOND
+    np.rint(ticks, out=ticks)
+    ticks *= _SECONDS_PER_TICK
+    return ticks
 
 
 def nearest_tick(seconds: float) -> float:
@@ -29,7 +34,11 @@ def nearest_tick(seconds: float) -> float:
 
 def above_on_grid(seconds: Floats) -> Floats:
     """Return the next times on the grid at or after `seconds`, at least one tick."""
-    return np.maximum(np.ceil(seconds * TICKS_PER_SECOND), 1.0) / TICKS_PER_SECOND
+    ticks = seconds * TICKS_PER_SECOND
+    np.ceil(ticks, out=ticks)
+    np.maximum(ticks, 1.0, out=ticks)
+    ticks *= _SECONDS_PER_TICK
+    return ticks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +81,12 @@ def merged(rows: Integers, start_s: Floats, end_s: Floats, *, num_rows: int) -> 
 
     `rows` is ascending, `start_s` and `end_s` are ascending within a row; an interval may overlap the one before.
     """
-    filled = end_s > start_s
+    # Numbers of the chosen, not a flag for each: taking by number is several times faster.
+    filled = np.flatnonzero(end_s > start_s)
     rows, start_s, end_s = rows[filled], start_s[filled], end_s[filled]
-    joins = (rows[1:] == rows[:-1]) & (start_s[1:] <= end_s[:-1])
-    first, last = np.ones(len(rows), np.bool_), np.ones(len(rows), np.bool_)
-    first[1:], last[:-1] = ~joins, ~joins
+    is_alone = np.ones(len(rows) + 1, np.bool_)
+    is_alone[1:-1] = (rows[1:] != rows[:-1]) | (start_s[1:] > end_s[:-1])
+    first, last = np.flatnonzero(is_alone[:-1]), np.flatnonzero(is_alone[1:])
     offsets = np.zeros(num_rows + 1, np.int64)
     np.cumsum(np.bincount(rows[first], minlength=num_rows), out=offsets[1:])
     return Intervals(offsets=offsets, start_s=start_s[first], end_s=end_s[last])

@@ -63,7 +63,8 @@ class MarkovSource:
             marks.duration_s[marks.head] = rest_s[block]
             end_s = marks.start_s + marks.duration_s
             rest_after_s[block] = np.maximum(end_s[marks.tail] - self.length_s, 0.0)
-            next_s = np.append(marks.start_s[1:], self.length_s)
+            next_s = np.empty_like(end_s)
+            next_s[:-1] = marks.start_s[1:]
             next_s[marks.tail] = self.length_s
             np.minimum(end_s, next_s, out=end_s)
             online = (marks.start_s, end_s) if self._visits_are_online else (end_s, next_s)
@@ -79,15 +80,18 @@ class MarkovSource:
             counts = rng.poisson(self.length_s / self._longer_s, num_devices)
             tail = np.cumsum(counts + 1) - 1
             head = tail - counts
+            rows = np.repeat(np.arange(num_devices), counts + 1)
             # n ordered uniform times are the first n of n + 1 summed exponentials, divided by the whole sum.
-            sums = np.concatenate([np.zeros(1), np.cumsum(rng.standard_exponential(tail[-1] + 1))])
+            sums = np.zeros(tail[-1] + 2)
+            np.cumsum(rng.standard_exponential(tail[-1] + 1), out=sums[1:])
             base, whole = sums[head], sums[tail + 1] - sums[head]
-            start_s = (sums[:-1] - np.repeat(base, counts + 1)) * np.repeat(self.length_s / whole, counts + 1)
+            start_s = sums[:-1] - base[rows]
+            start_s *= (self.length_s / whole)[rows]
             yield _Marks(
                 first=first,
                 head=head,
                 tail=tail,
-                rows=np.repeat(np.arange(num_devices), counts + 1),
+                rows=rows,
                 start_s=np.minimum(on_grid(start_s), self.length_s),
                 duration_s=above_on_grid(rng.standard_exponential(tail[-1] + 1) * self._shorter_s),
             )

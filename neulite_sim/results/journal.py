@@ -28,6 +28,8 @@ STREAMS = (UPDATES, ROUNDS, TESTS)
 
 Entry = dict[str, Any]
 
+_AS_JSON = json.JSONEncoder(separators=(",", ":"))
+
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """Return SHA-256 over the names, types, shapes and bytes of an update, as 64 hexadecimal digits."""
@@ -67,7 +69,7 @@ class Journal:
     def add(self, stream: str, entry: Entry) -> None:
         """Append one entry."""
         try:
-            self._files[stream].write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+            self._files[stream].write(_AS_JSON.encode(entry).encode() + b"\n")
         except OSError as error:
             raise self._refusal(error) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stored_runs import write_run
 from tiny_scenarios import TINY
 from typer.testing import CliRunner, Result
 
@@ -75,22 +75,37 @@ def test_a_run_that_fails_is_told_at_once_and_at_the_end() -> None:
     assert found.stderr == "error: 1 of 1 runs failed: tiny-3\n"
 
 
-def test_a_dry_run_lists_the_runs_and_runs_nothing() -> None:
-    write_run(Path("runs/tiny/tiny-fedavg-4"), (), "stop.rounds=1", "seed=4")
-    write_run(Path("runs/tiny/tiny-fedavg-3"), (), "stop.rounds=1", is_complete=False)
-    arguments = ("tiny.yaml", "--grid", "method=fedavg", "--seeds", "3", "--dry-run")
+def test_a_dry_run_lists_the_runs_with_what_will_become_of_each_and_runs_nothing() -> None:
+    """Seed 3 was cut off after its first checkpoint, 4 before, 5 is finished."""
+    settings = ("method=fedavg", "checkpoint.every_rounds=1", "stop.rounds=2")
+    for seed in (3, 4, 5):
+        run_dir = Path(f"runs/tiny/tiny-fedavg-{seed}")
+        simulate(load_scenario("tiny.yaml", settings, seed=seed), out=run_dir)
+        if seed < 5:
+            (run_dir / "COMPLETE").unlink()
+    shutil.rmtree("runs/tiny/tiny-fedavg-4/checkpoint")
+    before = sorted(Path("runs").rglob("*"))
+    given = [part for setting in settings[1:] for part in ("--set", setting)]
+    arguments = ("tiny.yaml", "--grid", "method=fedavg", *given, "--seeds", "4", "--dry-run")
     found = swept(*arguments)
     assert (found.exit_code, found.stderr) == (0, "")
     assert found.stdout.splitlines() == [
-        "tiny-fedavg-3  cut off, to run anew",
-        "tiny-fedavg-4  finished",
-        "tiny-fedavg-5  to run",
+        "tiny-fedavg-3  cut off, to resume after round 1",
+        "tiny-fedavg-4  cut off, to run anew: it has no checkpoint yet",
+        "tiny-fedavg-5  finished",
+        "tiny-fedavg-6  to run",
     ]
     runs = json.loads(swept(*arguments, "--json").stdout)["runs"]
-    assert [(run["run"], run["state"]) for run in runs] == [
-        ("tiny-fedavg-3", "cut off"), ("tiny-fedavg-4", "finished"), ("tiny-fedavg-5", "new"),
-    ]  # fmt: skip
-    assert not Path("runs/tiny/tiny-fedavg-5").exists()
+    keys = ("run", "state", "resumes_after_round", "anew_because")
+    assert [tuple(run[key] for key in keys) for run in runs] == [
+        ("tiny-fedavg-3", "cut off", 1, None),
+        ("tiny-fedavg-4", "cut off", None, "it has no checkpoint yet"),
+        ("tiny-fedavg-5", "finished", None, None),
+        ("tiny-fedavg-6", "new", None, None),
+    ]
+    assert runs[0]["command"][4:] == ["resume", "runs/tiny/tiny-fedavg-3", "--quiet"]
+    assert runs[1]["command"][4:6] == ["run", "tiny.yaml"]
+    assert sorted(Path("runs").rglob("*")) == before
 
 
 def test_every_problem_of_every_combination_comes_before_the_first_run() -> None:
@@ -108,18 +123,20 @@ def test_every_problem_of_every_combination_comes_before_the_first_run() -> None
 
 def test_a_terminated_sweep_ends_its_runs_and_goes_on_from_there(folder: Path) -> None:
     """The long run is ended in its middle; what is left of it is a cut-off run."""
-    command = [sys.executable, "-m", "neulite_sim", "sweep", "tiny.yaml", "--set", "stop.rounds=100000"]
+    arguments = ["tiny.yaml", "--set", "stop.rounds=100000", "--set", "checkpoint.every_rounds=2"]
+    command = [sys.executable, "-m", "neulite_sim", "sweep", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     rounds = folder / "runs" / "tiny" / "tiny-3" / "rounds.csv"
     for _ in range(2400):
-        if rounds.exists() and len(rounds.read_text().splitlines()) > 2:
+        if rounds.exists() and len(rounds.read_text().splitlines()) > 3:
             break
         time.sleep(0.05)
     process.terminate()
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (INTERRUPTED, "interrupted\n")
     length = rounds.stat().st_size
-    found = swept("tiny.yaml", "--set", "stop.rounds=100000", "--dry-run")
-    assert found.stdout == "tiny-3  cut off, to run anew\n"
+    last = max(int(path.name.removeprefix("round-")) for path in rounds.with_name("checkpoint").glob("round-*"))
+    found = swept(*arguments, "--dry-run")
+    assert found.stdout == f"tiny-3  cut off, to resume after round {last}\n"
     assert rounds.stat().st_size == length

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from neulite_sim.seeding import integer_seed, stream, words
+from neulite_sim.seeding import integer_seed, stream, streams, words
 
 
 def test_equal_names_give_equal_numbers() -> None:
@@ -41,6 +43,28 @@ def test_large_seeds_are_used_whole() -> None:
 def test_keys_that_would_be_confused_with_others_are_refused(key: int) -> None:
     with pytest.raises(ValueError, match=rf"key {key} of the stream 'jitter' is outside 0 to 4294967295"):
         stream(0, "jitter", key)
+
+
+KEYS = st.integers(0, 2**32 - 1)
+
+
+@given(st.integers(0, 2**130), st.lists(st.tuples(KEYS, KEYS), max_size=5))
+def test_many_streams_at_once_are_those_that_are_made_one_by_one(root_seed: int, keys: list[tuple[int, int]]) -> None:
+    devices, flights = np.array(keys, np.int64).reshape(-1, 2).T
+    together = [
+        (numbers.bit_generator.state, numbers.standard_normal())
+        for numbers in streams(root_seed, "jitter", devices, flights)
+    ]
+    assert together == [
+        (numbers.bit_generator.state, numbers.standard_normal())
+        for numbers in (stream(root_seed, "jitter", *pair) for pair in keys)
+    ]
+
+
+@pytest.mark.parametrize("key", [-1, 2**32])
+def test_keys_of_many_streams_are_checked_as_well(key: int) -> None:
+    with pytest.raises(ValueError, match=rf"key {key} of the stream 'jitter' is outside 0 to 4294967295"):
+        next(streams(1, "jitter", np.array([0, key])))
 
 
 def test_integer_seeds_repeat_differ_and_stay_in_range() -> None:

@@ -6,18 +6,22 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from stored_runs import write_run
 from tiny_scenarios import tiny
 
+import neulite_sim
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.engine.studies import EndedRun, PlannedRun, default_jobs, plan, run_all, write_not_applicable
 from neulite_sim.errors import OutputError
 from neulite_sim.results.folder import COMPLETE
+from neulite_sim.results.rows import RoundRow
 from neulite_sim.results.stored import read_run
 from neulite_sim.scenario.sweeps import Variant
 
@@ -28,10 +32,15 @@ def variant(name: str, *overrides: str) -> Variant:
     return Variant(name=name, overrides=overrides, scenario=tiny(*overrides))
 
 
-def fake(folder: Path, code: str, state: str = "new") -> PlannedRun:
-    """A run that is a line of Python, in a new folder."""
-    command = (sys.executable, "-c", f"import os, pathlib, sys, time; {code}")
-    return PlannedRun(name=folder.name, folder=folder, state=state, scenario=tiny(), command=command)
+def line(code: str) -> tuple[str, ...]:
+    """A command that is a line of Python."""
+    return (sys.executable, "-c", f"import os, pathlib, sys, time; {code}")
+
+
+def fake(folder: Path, code: str, state: str = "new", resume: str = "") -> PlannedRun:
+    """A run that is a line of Python, and one more where it is resumed."""
+    return PlannedRun(name=folder.name, folder=folder, state=state, scenario=tiny(), command=line(code),
+                      resume_command=line(resume) if resume else ())  # fmt: skip
 
 
 def ended(runs: list[PlannedRun], out: Path, jobs: int = 1) -> dict[str, EndedRun]:
@@ -95,10 +104,92 @@ def test_as_many_runs_at_a_time_as_the_processors_hold(tmp_path, monkeypatch, ba
     assert default_jobs(plan(varied, scenario="x.yaml", out=tmp_path)) == jobs
 
 
+# How a cut-off run goes on.
+
+CUT = ("checkpoint.every_rounds=2",)
+
+
+class Broken(BaseException):
+    """The end of a process, as far as a test in the same process can have it."""
+
+
+class BreakAfter:
+    """An observer that ends the run when the row of round 3 has been written."""
+
+    def notify(self, event: object) -> None:
+        if isinstance(event, RoundRow) and event.round == 3:
+            raise Broken
+
+
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that ended after three rounds, its checkpoint made after the second."""
+    folder = tmp_path_factory.mktemp("broken") / "a"
+    with pytest.raises(Broken):
+        simulate(tiny(*CUT), out=folder, observers=[BreakAfter()])
+    return folder
+
+
+def replanned(broken_off: Path, out: Path, change: Callable[[Path], object] = lambda folder: None) -> PlannedRun:
+    """Plan the run whose folder was copied to another place and changed there."""
+    shutil.copytree(broken_off, out / "a")
+    change(out / "a")
+    (run,) = plan([variant("a", *CUT)], scenario="x.yaml", out=out)
+    assert run.state == "cut off"
+    return run
+
+
+def replaced(file: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        text = (folder / file).read_text()
+        assert old in text
+        (folder / file).write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def test_a_cut_off_run_is_resumed_where_its_folder_is_now(broken_off, tmp_path):
+    run = replanned(broken_off, tmp_path)
+    command = (sys.executable, "-P", "-m", "neulite_sim", "resume", str(tmp_path / "a"), "--quiet")
+    assert (run.resume_command, run.checkpoint_round, run.anew_because) == (command, 2, "")
+
+
+STATE = "checkpoint/round-00000002/state.json"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda folder: shutil.rmtree(folder / "checkpoint"), "it has no checkpoint yet"),
+        (
+            replaced("provenance.json", f'"neulite_sim": "{neulite_sim.__version__}"', '"neulite_sim": "0.0.1"'),
+            f"was made with neulite-sim 0.0.1 (here {neulite_sim.__version__}), whose bits this installation cannot "
+            "repeat",
+        ),
+        (
+            lambda folder: (folder / "provenance.json").unlink(),
+            "provenance.json: cannot be read: No such file or directory",
+        ),
+        (replaced("scenario.yaml", "seed: 3", "seed: 4"), "scenario.yaml: was changed since the run began"),
+        (replaced("scenario.yaml", "seed: 3", "seed: x"), "scenario.yaml:2: seed: must be a whole number, found 'x'"),
+        (lambda folder: (folder / STATE).unlink(), f"{STATE}: cannot be read: "),
+        (lambda folder: (folder / STATE).write_text('{"schema_version": 1, '), f"{STATE}: cannot be read: "),
+        (replaced(STATE, '"schema_version": 1', '"schema_version": 9'), f"{STATE}: is of schema version 9"),
+    ],
+    ids=["no checkpoint", "version", "provenance gone", "seed", "no scenario", "state gone", "state cut", "schema"],
+)
+def test_a_cut_off_run_that_cannot_be_resumed_is_run_anew_and_the_reason_is_told(broken_off, tmp_path, change, reason):
+    run = replanned(broken_off, tmp_path, change)
+    assert (run.resume_command, run.checkpoint_round) == ((), 0)
+    assert run.anew_because.startswith(reason)
+    assert str(tmp_path) not in run.anew_because
+    assert "; " not in run.anew_because
+
+
 # What is run.
 
 
-def test_finished_runs_are_left_and_cut_off_ones_run_anew(tmp_path):
+def test_finished_runs_are_left_and_cut_off_ones_that_cannot_be_resumed_run_anew(tmp_path):
     touch = "pathlib.Path(sys.argv[0]); pathlib.Path({!r}).mkdir(); pathlib.Path({!r}, 'ran').touch()"
     runs = []
     for state in ("new", "finished", "cut off"):
@@ -111,6 +202,53 @@ def test_finished_runs_are_left_and_cut_off_ones_run_anew(tmp_path):
     assert os.listdir(tmp_path / "cut off") == ["ran"]
     assert (tmp_path / "finished" / COMPLETE).exists()
     assert not (tmp_path / "finished" / "ran").exists()
+
+
+def test_a_run_that_can_be_resumed_is_and_keeps_its_folder(tmp_path):
+    write_run(tmp_path / "a", is_complete=False)
+    before = sorted(os.listdir(tmp_path / "a"))
+    resume = f"pathlib.Path({str(tmp_path / 'a')!r}, 'resumed').touch()"
+    assert ended([fake(tmp_path / "a", "sys.exit(3)", "cut off", resume)], tmp_path)["a"].outcome == "done"
+    assert sorted(os.listdir(tmp_path / "a")) == sorted([*before, "resumed"])
+
+
+def test_a_run_whose_past_turns_out_to_be_damaged_is_run_anew_in_the_same_sweep(tmp_path):
+    write_run(tmp_path / "a", is_complete=False)
+    said = f"error: {tmp_path / 'a' / 'journal' / 'updates.jsonl'}: has 5 bytes, its checkpoint needs 7; it was cut, " \
+           "and the run cannot be resumed"  # fmt: skip
+    anew = f"folder = pathlib.Path({str(tmp_path / 'a')!r}); folder.mkdir(); (folder / 'ran').touch()"
+    run = fake(tmp_path / "a", anew, "cut off", f"print({said!r}, file=sys.stderr); sys.exit(2)")
+    first, second, end = run_all([run], out=tmp_path, jobs=1)
+    assert isinstance(first, PlannedRun)
+    assert (first.resume_command, first.anew_because) == (run.resume_command, "")
+    assert isinstance(second, PlannedRun)
+    reason = "journal/updates.jsonl: has 5 bytes, its checkpoint needs 7"
+    assert (second.resume_command, second.anew_because) == ((), reason)
+    assert isinstance(end, EndedRun)
+    assert (end.run, end.outcome) == (second, "done")
+    assert os.listdir(tmp_path / "a") == ["ran"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("sys.exit('error: worker lost')", "worker lost (all it said: {log}; to run it anew, remove {folder})"),
+        ("os.kill(os.getpid(), 9)", "killed by signal 9 (all it said: {log}; to run it anew, remove {folder})"),
+        (
+            "print('error: x: no images; fetch', file=sys.stderr); sys.exit(2)",
+            "x: no images; fetch (all it said: {log})",
+        ),
+        (f"print({NA!r}, file=sys.stderr); sys.exit(2)", NA.removeprefix("error: ") + " (all it said: {log})"),
+    ],
+    ids=["failed", "killed", "input", "NA"],
+)
+def test_a_run_that_fails_while_it_is_resumed_keeps_what_it_has(tmp_path, code, message):
+    write_run(tmp_path / "a", is_complete=False)
+    before = sorted(os.listdir(tmp_path / "a"))
+    end = ended([fake(tmp_path / "a", "pass", "cut off", code)], tmp_path)["a"]
+    told = message.format(log=tmp_path / ".sweep" / "a.log", folder=tmp_path / "a")
+    assert (end.outcome, end.message) == ("failed", told)
+    assert sorted(os.listdir(tmp_path / "a")) == before
 
 
 def test_no_more_than_so_many_run_at_a_time_and_each_starts_once(tmp_path):
