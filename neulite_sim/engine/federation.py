@@ -55,9 +55,10 @@ class _Look:
 
     def whole(self) -> Proposal:
         """Return the proposal with all denials; a row per round needs them, a dispatch does not."""
-        present = np.flatnonzero(self.owns & self.online)
+        is_busy = self.owns & self.online
+        is_busy[self.candidates] = False
         others = (
-            Denial(reason=IN_FLIGHT, devices=np.setdiff1d(present, self.candidates, assume_unique=True)),
+            Denial(reason=IN_FLIGHT, devices=np.flatnonzero(is_busy)),
             Denial(reason="offline", devices=np.flatnonzero(self.owns & ~self.online)),
             Denial(reason="no data", devices=np.flatnonzero(~self.owns)),
         )
@@ -329,9 +330,10 @@ class Federation:
         merged = [item.plan for item in facts.ended if item.is_merged]
         lost = sorted(plan.device for plan in merged if facts.learned[plan.flight].loss is None)
         if lost and self._backend.trains:
+            named = ", ".join([*map(str, lost[:5]), *(["..."] if len(lost) > 5 else [])])
             self._recorder.notice(
                 f"round {facts.round}: local training diverged on {len(lost)} of {len(merged)} devices "
-                f"({', '.join(map(str, lost))}); lower training.learning_rate or set training.clip_norm"
+                f"({named}); lower training.learning_rate or set training.clip_norm"
             )
 
     def _look(self, at_s: float) -> _Look:
@@ -405,6 +407,6 @@ def _denied(denials: Sequence[Denial]) -> str:
     return "; ".join(
         f"{len(item.devices)} devices denied: {item.reason}"
         + (f" for {item.submodel}" if item.submodel else "")
-        + ("" if item.shortfall_bytes is None else f", {format_bytes(int(item.shortfall_bytes.min()))} at least")
+        + ("" if item.shortfall is None else f", {format_bytes(int(item.shortfall().min()))} at least")
         for item in denials
     )

@@ -7,7 +7,7 @@ submodel that was chosen, and `digest` with the updates that arrived, in the ord
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -42,12 +42,21 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denial:
-    """Devices that cannot be offered work, all for one reason; `shortfall_bytes` per device where memory is it."""
+    """Devices that cannot be offered work, all for one reason.
+
+    `shortfall()` returns the bytes that each is missing, where memory is the reason. It is worked out when somebody
+    asks: the engine looks after every arrival, and writes one row per round.
+    """
 
     reason: str
     devices: Integers
     submodel: str = ""
-    shortfall_bytes: Integers | None = None
+    shortfall: Callable[[], Integers] | None = None
+
+    @property
+    def shortfall_bytes(self) -> Integers | None:
+        """Bytes that each device is missing; None where memory is not the reason."""
+        return None if self.shortfall is None else self.shortfall()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

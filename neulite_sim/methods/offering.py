@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from neulite_sim.methods.contract import Denial, Offers, Proposal
-from neulite_sim.population.table import Integers
+from neulite_sim.population.table import Flags, Integers
 from neulite_sim.profiling.ledger import Ledger
 
 OUT_OF_MEMORY = "not enough memory"
@@ -19,20 +21,29 @@ def offer_largest(ledger: Ledger, submodels: tuple[str, ...], candidates: Intege
     chosen = np.full(len(candidates), -1, dtype=np.int16)
     for index in reversed(range(len(submodels))):
         chosen[ledger.fits(submodels[index])[candidates]] = index
-    able, unable = candidates[chosen >= 0], candidates[chosen < 0]
+    able, unable = split(candidates, chosen >= 0)
+    chosen = chosen[chosen >= 0]
     expected_s = np.zeros(len(able))
     for index, submodel in enumerate(submodels):
-        takers = chosen[chosen >= 0] == index
+        takers = np.flatnonzero(chosen == index)
         expected_s[takers] = ledger.total_s(submodel, able[takers])
-    offers = Offers(devices=able, submodel_index=chosen[chosen >= 0], submodels=submodels, expected_s=expected_s)
+    offers = Offers(devices=able, submodel_index=chosen, submodels=submodels, expected_s=expected_s)
     return Proposal(stage=stage, offers=offers, denials=_out_of_memory(ledger, submodels[-1], unable))
+
+
+def split(candidates: Integers, fits: Flags) -> tuple[Integers, Integers]:
+    """Return the candidates that fit and those that do not, each ascending.
+
+    By number: of many candidates that is several times faster than by flag.
+    """
+    return candidates[np.flatnonzero(fits)], candidates[np.flatnonzero(~fits)]
 
 
 def _out_of_memory(ledger: Ledger, submodel: str, devices: Integers) -> tuple[Denial, ...]:
     if not len(devices):
         return ()
-    shortfall = ledger.shortfall_bytes_of(submodel, devices)
-    return (Denial(reason=OUT_OF_MEMORY, devices=devices, submodel=submodel, shortfall_bytes=shortfall),)
+    shortfall = partial(ledger.shortfall_bytes_of, submodel, devices)
+    return (Denial(reason=OUT_OF_MEMORY, devices=devices, submodel=submodel, shortfall=shortfall),)
 
 
 def offer_one(ledger: Ledger, submodel: str, candidates: Integers, *, stage: str, enforce: bool = True) -> Proposal:
@@ -40,8 +51,7 @@ def offer_one(ledger: Ledger, submodel: str, candidates: Integers, *, stage: str
 
     With `enforce` False every candidate gets an offer, whatever its memory.
     """
-    fits = ledger.fits(submodel)[candidates] if enforce else np.ones(len(candidates), dtype=bool)
-    able, unable = candidates[fits], candidates[~fits]
+    able, unable = split(candidates, ledger.fits(submodel)[candidates]) if enforce else (candidates, candidates[:0])
     offers = Offers(
         devices=able,
         submodel_index=np.zeros(len(able), dtype=np.int16),

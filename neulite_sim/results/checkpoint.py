@@ -6,10 +6,11 @@ it is removed only then. So a full disk, or a kill at any moment, leaves the las
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,9 @@ def find_checkpoint(folder: Path) -> Found | None:
     if not paths:
         return None
     content = _content(paths[-1])
-    return Found(path=paths[-1], round=int(content["round"]), journal=content["journal"])
+    with _refusing_changes(paths[-1] / STATE):
+        lengths = {str(stream): int(length) for stream, length in content["journal"].items()}
+        return Found(path=paths[-1], round=int(content["round"]), journal=lengths)
 
 
 def read_checkpoint(found: Found, *, packages: frozenset[str]) -> Saved:
@@ -111,19 +114,33 @@ def read_checkpoint(found: Found, *, packages: frozenset[str]) -> Saved:
         tensors = load_file(found.path / TENSORS)
     except (OSError, SafetensorError) as error:
         raise DataNotFoundError(f"{found.path / TENSORS}: cannot be read: {error}; the run cannot be resumed") from None
-    return Saved(
-        round=found.round,
-        wall_time_s=float(content["wall_time_s"]),
-        state=unpack(content["state"], tensors, packages=packages),
-        sent=unpack(content["sent"], tensors, packages=packages),
-    )
+    with _refusing_changes(found.path / STATE):
+        return Saved(
+            round=found.round,
+            wall_time_s=float(content["wall_time_s"]),
+            state=unpack(content["state"], tensors, packages=packages),
+            sent=unpack(content["sent"], tensors, packages=packages),
+        )
+
+
+@contextlib.contextmanager
+def _refusing_changes(path: Path) -> Iterator[None]:
+    """Tell that a file is JSON, but not what was written there."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataNotFoundError(
+            f"{path}: is no checkpoint ({type(error).__name__}: {error}); it was changed, and the run cannot be resumed"
+        ) from None
 
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
+        content = json.loads((path / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataNotFoundError(f"{path / STATE}: cannot be read: {error}; the run cannot be resumed") from None
+    if not isinstance(content, dict):
+        raise DataNotFoundError(f"{path / STATE}: is no checkpoint; it was changed, and the run cannot be resumed")
     if content.get("schema_version") != SCHEMA_VERSION:
         raise DataNotFoundError(
             f"{path / STATE}: is of schema version {content.get('schema_version')}, this neulite-sim reads "

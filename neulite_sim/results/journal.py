@@ -120,26 +120,28 @@ def _lock(file: BinaryIO) -> None:
 
 
 def read_journal(folder: Path, stream: str, length: int) -> Iterator[Entry]:
-    """Yield the entries in the first `length` bytes of a file of the journal.
+    """Return the entries in the first `length` bytes of a file of the journal; the file is checked at once.
 
     Raises:
-        DataNotFoundError: the file is gone, shorter than that, or no journal.
+        DataNotFoundError: the file is gone, shorter than that, or, while it is read, no journal.
     """
     path = folder / f"{stream}.jsonl"
     try:
-        file = path.open("rb")
+        found = path.stat().st_size
     except OSError as error:
         raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}; the run cannot be resumed") from None
-    with file:
-        if os.fstat(file.fileno()).st_size < length:
-            raise DataNotFoundError(
-                f"{path}: has {os.fstat(file.fileno()).st_size} bytes, its checkpoint needs {length}; it was cut, and "
-                "the run cannot be resumed"
-            )
+    if found < length:
+        raise DataNotFoundError(
+            f"{path}: has {found} bytes, its checkpoint needs {length}; it was cut, and the run cannot be resumed"
+        )
+    return _entries(path, length)
+
+
+def _entries(path: Path, length: int) -> Iterator[Entry]:
+    with path.open("rb") as file:
         while file.tell() < length:
-            line = file.readline()
             try:
-                entry = json.loads(line)
+                entry = json.loads(file.readline())
             except ValueError:
                 raise DataNotFoundError(
                     f"{path}: a line is no JSON; it was changed, and the run cannot be resumed"

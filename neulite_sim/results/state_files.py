@@ -87,7 +87,9 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor], *, packages: frozenset[st
     if kind == "class" and rest:
         found = _class(content, packages)
         return found(**{name: inner(item) for name, item in rest[0][1].items()})
-    raise DataNotFoundError(f"a checkpoint holds {kind!r}, which this version does not know; it was changed")
+    raise DataNotFoundError(
+        f"a checkpoint holds {kind!r}, which this version does not know; it was changed, and the run cannot be resumed"
+    )
 
 
 def _class(path: str, packages: frozenset[str]) -> Any:
@@ -98,4 +100,6 @@ def _class(path: str, packages: frozenset[str]) -> Any:
             found = getattr(found, part, None)
         if isinstance(found, type) and dataclasses.is_dataclass(found):
             return found
-    raise DataNotFoundError(f"a checkpoint names the class {path!r}, which is no part of a method's state")
+    raise DataNotFoundError(
+        f"a checkpoint names the class {path!r}, which is no part of a method's state; the run cannot be resumed"
+    )

@@ -247,3 +247,12 @@ def test_a_lost_journal_is_told_and_the_checkpoint_stays(cut_off):
     with pytest.raises(DataNotFoundError, match=r"journal/\w+.jsonl: .*the run cannot be resumed"):
         resume(find_cut_off(cut_off))
     assert find_cut_off(cut_off).found is not None
+
+
+def test_a_cut_journal_is_told_and_left_as_it_is(cut_off):
+    path = cut_off / "journal" / "updates.jsonl"
+    kept = path.read_bytes()[:50]
+    path.write_bytes(kept)
+    with pytest.raises(DataNotFoundError, match=r"updates.jsonl: has 50 bytes, its checkpoint needs \d+; it was cut"):
+        resume(find_cut_off(cut_off))
+    assert path.read_bytes() == kept

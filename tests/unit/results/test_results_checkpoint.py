@@ -113,6 +113,35 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, file):
         read_checkpoint(find_checkpoint(tmp_path), packages=PACKAGES)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"round": None}, "TypeError"),
+        ({"journal": [1]}, "AttributeError"),
+        ({"journal": {"updates": "many"}}, "ValueError: invalid literal"),
+        ({"wall_time_s": "long"}, "ValueError"),
+        ({"state": {"tensor": "t99"}}, "KeyError: 't99'"),
+        ({"state": {"map": [1]}}, "TypeError"),
+    ],
+)
+def test_a_checkpoint_that_is_json_but_none_that_was_written_is_refused(tmp_path, changes, said):
+    write_checkpoint(tmp_path, _saved(), {})
+    path = tmp_path / "round-00000003" / "state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(
+        DataNotFoundError, match=rf"state.json: is no checkpoint \({said}.*; it was changed, and the run cannot be"
+    ):
+        read_checkpoint(find_checkpoint(tmp_path), packages=PACKAGES)
+
+
+@pytest.mark.parametrize("content", ["[]", '"text"', "3"])
+def test_a_checkpoint_that_is_no_mapping_is_refused(tmp_path, content):
+    write_checkpoint(tmp_path, _saved(), {})
+    (tmp_path / "round-00000003" / "state.json").write_text(content)
+    with pytest.raises(DataNotFoundError, match=r"state.json: is no checkpoint; it was changed, and the run cannot be"):
+        find_checkpoint(tmp_path)
+
+
 @pytest.mark.parametrize("path", ["os:system", "builtins:eval", "neulite_sim.seeding:stream", "subprocess:Popen"])
 def test_no_class_but_a_dataclass_of_the_project_or_the_method_is_made(path):
     packed = {"class": path, "fields": {}}

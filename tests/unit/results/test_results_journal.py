@@ -52,7 +52,7 @@ def test_a_journal_shorter_than_its_checkpoint_is_refused(tmp_path):
         journal.add(UPDATES, {"flight": 1})
         journal.sync()
     with pytest.raises(DataNotFoundError, match=r"updates.jsonl: has 13 bytes, its checkpoint needs 99; it was cut"):
-        list(read_journal(tmp_path / "journal", UPDATES, 99))
+        read_journal(tmp_path / "journal", UPDATES, 99)
 
 
 def test_a_journal_that_is_no_json_is_refused(tmp_path):
@@ -63,7 +63,7 @@ def test_a_journal_that_is_no_json_is_refused(tmp_path):
 
 def test_a_journal_that_is_gone_is_refused(tmp_path):
     with pytest.raises(DataNotFoundError, match=r"updates.jsonl: cannot be read: No such file or directory"):
-        list(read_journal(tmp_path, UPDATES, 0))
+        read_journal(tmp_path, UPDATES, 0)
 
 
 def test_two_processes_cannot_write_one_run(tmp_path):
