@@ -13,28 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neulite_sim.reports.figures import Curve, reach_s, time_left_s
+from neulite_sim.reports.notices import Notices
 from neulite_sim.results.rows import Event, Notice, Progress, RoundRow, RunStarted
 
 _PACE_ROUNDS = 32
 _SLOPE_EVALUATIONS = 8
 _KEPT_ROWS = 60
-_KEPT_NOTICES = 20
 
 
 class Board:
-    """The state of a run as told by its events. `clock` gives wall seconds; the run's time starts when it is made."""
+    """The state of a run as told by its events. `clock` gives wall seconds; the run's own begin when it starts."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began_s = clock()
         self.started: RunStarted | None = None
         self.progress: Progress | None = None
+        self.num_in_flight = 0
         self.rounds: deque[RoundRow] = deque(maxlen=_KEPT_ROWS)
-        self.notices: deque[str] = deque(maxlen=_KEPT_NOTICES)
-        self.num_notices = 0
+        self.notices = Notices()
         self.num_rounds = 0
         self.num_tests = 0
         self.wall_before_s = 0.0  # of the rounds that a resumed run took from the journal
+        self.told_wall_s = 0.0  # the run's wall time when its latest round was told
         self.curve = Curve()
         self.last_accuracy: float | None = None
         self.best_accuracy: float | None = None
@@ -46,25 +47,37 @@ class Board:
         """Take note of an event."""
         match event:
             case Progress():
-                self.progress = event
+                self._add_progress(event)
             case RoundRow():
                 self._add_round(event)
             case Notice():
-                self.notices.append(event.message)
-                self.num_notices += 1
+                self.notices.take(event.message)
             case RunStarted():
                 self.started = event
+                # What came before was preparation, which the run's own wall time leaves out.
+                self._began_s = self._clock()
                 self.budgets = np.sort(np.asarray(event.available_memory_bytes, dtype=np.int64))
+
+    def _add_progress(self, event: Progress) -> None:
+        # What has landed and waits to be merged is told as training: as many fly as at the round's first dispatch.
+        is_first = event.trained == 0 and (self.progress is None or self.progress.round != event.round)
+        self.num_in_flight = event.training if is_first else min(event.training, self.num_in_flight)
+        self.progress = event
 
     def _add_round(self, row: RoundRow) -> None:
         self.rounds.append(row)
         # Counted from either zero or one, and a resumed run does not begin at the first.
         self.num_rounds = max(self.num_rounds + 1, row.round)
+        now_s = self._clock()
+        # The run's own clock stands where the row says, or further where a test came after.
+        began_s = now_s - row.wall_time_s
         if self.started is not None and row.round <= self.started.replays_until:
             # Rounds from the journal say nothing of the pace; the last of them is where training goes on.
-            self.wall_before_s = row.wall_time_s
+            self._began_s, self.wall_before_s = began_s, row.wall_time_s
             self._pace.clear()
-        self._pace.append((self.wall_s, self.num_rounds, row.virtual_time_s))
+        self._began_s = min(self._began_s, began_s)
+        self.told_wall_s = now_s - self._began_s
+        self._pace.append((now_s, self.num_rounds, row.virtual_time_s))
         if row.test_accuracy is None:
             return
         self.num_tests += 1
@@ -80,7 +93,7 @@ class Board:
 
     @property
     def wall_s(self) -> float:
-        """Wall seconds since the board was made."""
+        """Wall seconds of the run, as its summary counts them: no preparation, no replay, but what was replayed."""
         return self._clock() - self._began_s
 
     @property
@@ -125,7 +138,7 @@ class Board:
         """
         if self.started is None:
             return None
-        now_s = self.wall_s
+        now_s = self._clock()
         left = [time_left_s([(at_s, done) for at_s, done, _ in self._pace], self.started.max_rounds, now_s)]
         if self.started.max_virtual_time_s is not None:
             clock = [(at_s, virtual_s) for at_s, _, virtual_s in self._pace]

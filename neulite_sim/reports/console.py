@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ from neulite_sim.reports.lines import (
     number,
     percent,
     proxy_note,
+    short_stages,
     stopped_line,
     summary_facts,
     summary_title,
@@ -48,6 +50,8 @@ from neulite_sim.units import format_bytes, format_seconds
 _FRAME_S, _DRAWING_SHARE = 0.25, 0.03
 _TWO_COLUMNS = 76
 _BORDER = "bright_black"
+# The backend that trains nothing, so that nothing is ever tested.
+_DRY_RUN = "dry-run"
 
 
 def _panel(content: RenderableType, *title: str | tuple[str, str]) -> Panel:
@@ -68,12 +72,16 @@ def _header(started: RunStarted, width: int) -> RenderableType:
     grid = Table.grid(expand=True)
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(justify="right", no_wrap=True)
-    parts = (started.method, started.selection, started.protocol, started.backend, f"seed {started.seed}")
-    facts = Text.assemble(" ", (started.name, "bold cyan"), f"  {' · '.join(parts)}")
+    method, selection, protocol, backend = started.method, started.selection, started.protocol, started.backend
+    # Who can train matters more than how: where there is little room, the least of that is left out.
+    runs = [(method, selection, protocol, backend, f"seed {started.seed}"), (method, selection, protocol, backend),
+            (method, selection, protocol), (method, protocol), (method,)]  # fmt: skip
+    facts = [Text.assemble(" ", (started.name, "bold cyan"), f"  {' · '.join(parts)}") for parts in runs]
     devices = f" {counted(started.num_devices)} devices"
     fleets = (f"{devices}, {percent(started.participation_rate)} can train ", f"{devices} ")
-    fleet = next((text for text in fleets if facts.cell_len + len(text) <= width), "")
-    grid.add_row(facts, Text(fleet, "dim"))
+    fitting = ((fact, fleet) for fleet in fleets for fact in facts if fact.cell_len + len(fleet) <= width)
+    fact, fleet = next(fitting, (facts[0], ""))
+    grid.add_row(fact, Text(fleet, "dim"))
     if started.proxy is None:
         return grid
     return Group(grid, _line(f" {proxy_note(started.proxy)}", "yellow"))
@@ -98,7 +106,7 @@ def _progress_rows(board: Board) -> list[tuple[str, RenderableType, str]]:
         rows.append(("virtual", Text(""), virtual))
     else:
         rows.append(("virtual", measure(board.virtual_s, limit_s), f"{virtual} / {format_seconds(limit_s)}"))
-    before = f" after {format_seconds(board.wall_before_s)}" if board.wall_before_s else ""
+    before = f" ({format_seconds(board.wall_before_s)} before)" if board.wall_before_s else ""
     rows.append(("wall", Text(""), f"{format_seconds(board.wall_s)}{before}"))
     return rows
 
@@ -146,16 +154,20 @@ def _accuracy(board: Board, width: int, height: int) -> Panel:
         title += [" ", (number(board.last_accuracy), "bold green"), f" · best {number(board.best_accuracy)}"]
     history = board.curve.values()
     target, inner = board.next_target, width - 4
+    if board.started is not None and board.started.backend == _DRY_RUN:
+        return _panel(_line("a dry run trains and tests nothing", "dim"), *title)
     lines: list[Text] = []
     if height >= 6:
         lines += _plot_lines(plot(history, width=max(inner - 5, 1), height=height - 3), target)
     elif height >= 4:
-        lines.append(_line(sparkline(history, inner) or "no test yet", "green" if history else "dim"))
-    if target is None:
-        lines.append(_line("every target reached" if history else "", "dim"))
+        lines.append(_line(sparkline(history, inner), "green"))
+    if not history:
+        lines.append(_line("no test yet", "dim"))
+    elif target is None:
+        lines.append(_line("every target reached", "dim"))
     else:
         away_s = board.next_target_in_s
-        away = "in -" if away_s is None else f"in about {format_seconds(away_s)} of virtual time"
+        away = "not in sight" if away_s is None else f"in about {format_seconds(away_s)} of virtual time"
         lines.append(_line(Text.assemble((f"{target:g} ", "yellow"), away)))
     panel = _panel(Group(*lines), *title)
     panel.subtitle, panel.subtitle_align = f"{board.num_tests} tests" if board.num_tests > 1 else None, "right"
@@ -167,10 +179,10 @@ def _devices(board: Board, width: int) -> Panel:
     if now is None:
         return _panel(_line("nothing dispatched yet", "dim"), "devices")
     # A flight may be in the air while its device is away: such devices count as in flight, not as offline.
-    denied = now.denied_by_memory
-    idle = max(now.online - now.training - denied, 0)
-    offline = max(now.online + now.offline - now.training - denied - idle, 0)
-    counts = ((now.training, "green"), (idle, "cyan"), (denied, "red"), (offline, _BORDER))
+    flying, denied = board.num_in_flight, now.denied_by_memory
+    idle = max(now.online - flying - denied, 0)
+    offline = max(now.online + now.offline - flying - denied - idle, 0)
+    counts = ((flying, "green"), (idle, "cyan"), (denied, "red"), (offline, _BORDER))
     total, inner = max(sum(count for count, _ in counts), 1), width - 4
     shares, used, reached = Text(), 0, 0
     for count, style in counts:
@@ -179,7 +191,7 @@ def _devices(board: Board, width: int) -> Panel:
         shares.append("█" * cells, style=style)
         used += cells
     here = (
-        f"in flight {counted(now.training)}, back {counted(now.trained)}  ",
+        f"in flight {counted(flying)}, back {counted(now.trained)}  ",
         ("■ ", "cyan"),
         f"idle {counted(idle)}",
     )
@@ -226,7 +238,8 @@ def _rounds(board: Board, width: int, height: int) -> Panel:
     for row in list(board.rounds)[-max(height - 3, 0) :]:
         tested = Text(number(row.test_accuracy), style="" if row.test_accuracy is None else "green")
         arrived = Text(f"{row.arrived}/{row.selected}", style="yellow" if row.dropped else "")
-        cells: list[Text | str] = [str(row.round), format_seconds(row.virtual_time_s), row.stage, arrived]
+        cells: list[Text | str] = [str(row.round), format_seconds(row.virtual_time_s)]
+        cells += [short_stages(row.stage), arrived]
         cells += [f"{row.denied:,}", number(row.train_loss), tested]
         cells += [
             *([number(row.staleness_mean, 1)] if is_stale else []),
@@ -239,12 +252,20 @@ def _rounds(board: Board, width: int, height: int) -> Panel:
     return _panel(grid, "last rounds")
 
 
-def _footer(board: Board, height: int) -> Group:
-    lines = [_line(f" ! {notice}", "yellow") for notice in board.notices]
+def _footer(board: Board, width: int, height: int) -> Group:
     place = board.started.run_dir if board.started is not None else None
-    if place is not None and (height > 1 or not lines):
-        return Group(_line(f" results go to {place}", "dim"), *lines[max(len(lines) - height + 1, 0) :])
-    return Group(*lines[-height:])
+    is_placed = place is not None and (height > 1 or not len(board.notices))
+    head = [_line(f" results go to {place}", "dim")] if is_placed else []
+    room = height - len(head)
+    shown = list(board.notices)[-room:]
+    # One that stands alone may take all the lines.
+    lines = [
+        line
+        for told in shown
+        for line in textwrap.wrap(told.text, max(width, 10), initial_indent=" ! ", subsequent_indent="   ",
+                                  max_lines=room // len(shown), placeholder=" …")
+    ]  # fmt: skip
+    return Group(*head, *(_line(line, "yellow") for line in lines))
 
 
 # ---- the whole view ----------------------------------------------------------------------------------------------
@@ -288,7 +309,7 @@ def dashboard(board: Board, *, width: int, height: int) -> Layout:
     parts = [Layout(_header(board.started, width), size=head), body]
     if rounds:
         parts.append(Layout(_rounds(board, width, rounds), size=rounds))
-    whole.split_column(*parts, Layout(_footer(board, foot), size=foot))
+    whole.split_column(*parts, Layout(_footer(board, width, foot), size=foot))
     return whole
 
 
@@ -397,8 +418,8 @@ class LiveConsole:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-        for notice in self._board.notices:
-            _say(self._console, f"! {notice}")
+        for told in self._board.notices:
+            _say(self._console, f"! {told.text}")
         if error is not None and self._board.started is not None:
             _say(self._console, stopped_line(self._board))
 

@@ -14,7 +14,8 @@ from neulite_sim.units import format_bytes
 BLANK = "\u2800"
 _LEVELS = "▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_THINNEST_RUNG_BYTES = 4_000_000
+# Of the memory of a large device: thinner rungs would begin and end at the same number.
+_THINNEST_RUNG_SHARE = 0.01
 # Dots of a Braille cell, by column and row from the top (Unicode chart U+2800).
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 
@@ -135,7 +136,8 @@ def time_left_s(marks: Sequence[tuple[float, float]], goal: float, now_s: float)
 def reach_s(points: Sequence[tuple[float, float]], target: float) -> float | None:
     """Return how many seconds after the last of `points` the target is reached, going on along their slope.
 
-    `points` are pairs of second and value; the slope is their least-squares line, laid through its own last value.
+    `points` are pairs of second and value; the slope is that of their least-squares line, and goes on from its last
+    value, or from the best of all values where that is lower: the line overshoots a curve that flattens.
     None with fewer than three points, without a rise, or where it would take over twenty times the span seen.
     """
     if len(points) < 3:
@@ -147,7 +149,8 @@ def reach_s(points: Sequence[tuple[float, float]], target: float) -> float | Non
     slope = float((spread * (values - values.mean())).sum() / (spread**2).sum())
     if slope <= 0:
         return None
-    left_s = (target - (float(values.mean()) + slope * float(spread[-1]))) / slope
+    last = min(float(values.mean()) + slope * float(spread[-1]), float(values.max()))
+    left_s = (target - last) / slope
     return max(0.0, left_s) if left_s <= 20 * float(at_s[-1] - at_s[0]) else None
 
 
@@ -186,14 +189,18 @@ class Rung:
 
     def label(self) -> str:
         """Return the range in words: "250–310 MB"."""
-        unit, scale, digits = ("MB", 10**6, 0) if self.high_bytes < 10**10 else ("GB", 10**9, 1)
+        units = (10**6, "kB", 10**3, 0), (10**7, "MB", 10**6, 2), (10**8, "MB", 10**6, 1), (10**10, "MB", 10**6, 0)
+        fitting = ((unit, scale, digits) for below, unit, scale, digits in units if self.high_bytes < below)
+        unit, scale, digits = next(fitting, ("GB", 10**9, 1))
         low, high = (f"{value / scale:.{digits}f}" for value in (self.low_bytes, self.high_bytes))
         return f"{low} {unit}" if low == high else f"{low}–{high} {unit}"
 
 
 def megabytes(num_bytes: float) -> str:
-    """Return a size in whole megabytes below 10 GB, as the ladder's labels have it: 425 MB."""
-    return f"{num_bytes / 1e6:.0f} MB" if 0.5e6 <= num_bytes < 1e10 else format_bytes(num_bytes)
+    """Return a size in megabytes below 10 GB, to three digits or whole, as the ladder's labels have it: 425 MB."""
+    if not 1e6 <= num_bytes < 1e10:
+        return format_bytes(num_bytes)
+    return f"{num_bytes / 1e6:{'.3g' if num_bytes < 1e8 else '.0f'}} MB"
 
 
 def _shown(thresholds: Sequence[tuple[str, int]], most: int) -> list[tuple[str, int]]:
@@ -213,7 +220,7 @@ def _split(edges: list[int], budgets: NDArray[np.int64], rungs: int) -> list[int
         ends = [*edges[1:], int(budgets[-1])]
         widths = [min(end, high) - max(edge, low) for edge, end in zip(edges, ends, strict=True)]
         place = int(np.argmax(widths))
-        if widths[place] < _THINNEST_RUNG_BYTES:
+        if widths[place] < _THINNEST_RUNG_SHARE * high:
             return edges
         middle = (min(ends[place], high) + max(edges[place], low)) // 2
         edges = [*edges[: place + 1], middle, *edges[place + 1 :]]

@@ -15,8 +15,10 @@ _FACT_WIDTH = 58
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with a fixed count of decimals, or "-" where there is none."""
-    return "-" if value is None else f"{value:.{digits}f}"
+    """Return a number with a fixed count of decimals, in powers of ten from 100,000 on, or "-" where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
 
 
 def percent(share: float) -> str:
@@ -24,9 +26,16 @@ def percent(share: float) -> str:
     return f"{min(share * 100, 100.0 if share >= 1 else 99.9):.3g} %"
 
 
+def short_stages(stages: str) -> str:
+    """Return the stages of a round without what their names share: stage-1+3 for stage-1+stage-3."""
+    first, *others = stages.split("+")
+    shared = first[: first.rfind("-") + 1]
+    return "+".join([first, *(name.removeprefix(shared) for name in others)])
+
+
 def proxy_note(proxy: str) -> str:
     """Return the sentence that names a proxy wherever accuracies are shown."""
-    return f"accuracy is of a proxy: {proxy}"
+    return f"accuracy is of a proxy: {proxy.removeprefix('trained: ')}"
 
 
 def start_lines(board: Board, started: RunStarted) -> list[str]:
@@ -54,9 +63,9 @@ def start_lines(board: Board, started: RunStarted) -> list[str]:
 
 
 def round_line(board: Board, row: RoundRow) -> str:
-    """Return one line on where the run stands after `row`."""
+    """Return one line on where the run stands after `row`, the latest; its wall time is that of when it was told."""
     rounds = f"{board.num_rounds}/{board.started.max_rounds}" if board.started else f"{board.num_rounds}"
-    parts = [f"round {rounds}", f"virtual {format_seconds(row.virtual_time_s)}", row.stage]
+    parts = [f"round {rounds}", f"virtual {format_seconds(row.virtual_time_s)}", short_stages(row.stage)]
     discarded = f", {row.discarded} discarded" if row.discarded else ""
     parts.append(f"{row.arrived} of {row.selected} arrived{discarded}")
     if row.staleness_mean:
@@ -67,7 +76,7 @@ def round_line(board: Board, row: RoundRow) -> str:
         parts.append(f"loss {number(row.train_loss)}")
     left_s = board.wall_left_s
     left = "" if not left_s else f", about {format_seconds(left_s)} left"
-    parts.append(f"wall {format_seconds(board.wall_s)}{left}")
+    parts.append(f"wall {format_seconds(board.told_wall_s)}{left}")
     return " | ".join(part for part in parts if part)
 
 

@@ -38,11 +38,13 @@ class RunConsole(Protocol):
 
 
 class PlainConsole:
-    """Sparse lines for pipes and logs: the start, a round now and then, every notice, the end."""
+    """Sparse lines for pipes and logs: the start, a round now and then, every new notice, the end."""
 
     def __init__(self, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._say = say
+        self._clock = clock
         self._board = Board(clock=clock)
+        self._began_s = clock()
         self._said_at_s: float | None = None
         self._unsaid: RoundRow | None = None
 
@@ -54,23 +56,26 @@ class PlainConsole:
     ) -> None:
         if self._unsaid is not None:
             self._say_round(self._unsaid)
+        for told in self._board.notices:
+            if not told.is_news:
+                self._say(f"! {told.text}")
         if error is not None and self._board.started is not None:
             self._say(stopped_line(self._board))
 
     def _say_round(self, row: RoundRow) -> None:
         self._say(round_line(self._board, row))
-        self._said_at_s, self._unsaid = self._board.wall_s, None
+        self._said_at_s, self._unsaid = self._clock(), None
 
     def notify(self, event: Event) -> None:
         """Take note of an event, and print a line where one is due."""
         self._board.notify(event)
-        silent_s = self._board.wall_s - (self._said_at_s or 0.0)
+        silent_s = self._clock() - (self._began_s if self._said_at_s is None else self._said_at_s)
         match event:
             case RunStarted():
                 for line in start_lines(self._board, event):
                     self._say(line)
-            case Notice():
-                self._say(f"! {event.message}")
+            case Notice() if (told := self._board.notices.latest).is_news:
+                self._say(f"! {told.text}")
             case RoundRow() if self._board.is_replaying:
                 self._unsaid = event
             case RoundRow():
@@ -79,8 +84,9 @@ class PlainConsole:
                 if is_due or self._said_at_s is None:
                     self._say_round(event)
             case Progress() if silent_s >= _SAID_EVERY_S:
-                self._say(f"round {event.round} | {event.stage} | {event.trained} back, {event.training} in flight")
-                self._said_at_s = self._board.wall_s
+                flying = self._board.num_in_flight
+                self._say(f"round {event.round} | {event.stage} | {event.trained} back, {flying} in flight")
+                self._said_at_s = self._clock()
 
     def finish(self, summary: Mapping[str, Any], *, run_dir: str | None = None) -> None:
         """Print the summary as plain text."""

@@ -56,7 +56,7 @@ def events(rounds: int = 400) -> Iterator[Event]:
             train_loss=2.3 * math.exp(-number / 120) + 0.2, test_loss=None,
             test_accuracy=min(max(accuracy, 0.0), 1.0) if number % 4 == 0 else None, learning_rate=0.01,
             bytes_down=45_000_000 * _PER_ROUND, bytes_up=12_000_000 * _PER_ROUND, peak_memory_bytes=needed,
-            skipped_terms=0, workers_replaced=0, wall_time_s=0.4,
+            skipped_terms=0, workers_replaced=0, wall_time_s=0.4 * number,
         )  # fmt: skip
         if number % 90 == 20:
             yield Notice(message=f"round {number}: a training actor stopped and was replaced")

@@ -1,1 +1,1 @@
-"""When things happen: flights as SimPy processes, and the protocols that dispatch and digest them."""
+"""When things happen: flights as events of SimPy, and the protocols that dispatch and digest them."""

@@ -24,9 +24,11 @@ def draw(name):
     if name.startswith("summary"):
         console.print(summary_panel(rehearsal.summary(), run_dir="runs/rehearsal-42"))
     else:
-        ticks = iter(range(10**9))
-        board = Board(clock=lambda: next(ticks) * 0.05)
-        for event, _ in zip(rehearsal.events(), range(EVENTS_SHOWN), strict=False):
+        # Twelve events are a round, which takes 0.4 s.
+        now_s = 0.0
+        board = Board(clock=lambda: now_s)
+        for number, event in zip(range(EVENTS_SHOWN), rehearsal.events(), strict=False):
+            now_s = number * 0.4 / 12
             board.notify(event)
         console.print(dashboard(board, width=width, height=height), end="")
     return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())

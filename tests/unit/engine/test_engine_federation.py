@@ -225,6 +225,14 @@ def test_training_that_diverges_is_told_once_a_round_with_who(run_with):
     assert result.rounds[0]["train_loss"] is None
 
 
+def test_of_many_devices_on_which_training_diverges_the_first_five_are_named(run_with):
+    heard = Heard()
+    whole = tiny("stop.rounds=1", "selection.devices_per_round=6")
+    run_with(whole, ScriptedBackend(loss=math.nan), observers=[heard])
+    (notice,) = heard.of(Notice)
+    assert "diverged on 6 of 6 devices (0, 1, 2, 3, 4, ...); lower" in notice.message
+
+
 def test_progress_counts_down_what_is_still_training(run_with):
     heard = Heard()
     run_with(tiny("stop.rounds=1"), ScriptedBackend(), observers=[heard])

@@ -100,11 +100,63 @@ def test_virtual_clock_follows_progress_within_a_round(board, clock):
     assert (board.virtual_s, board.stage) == (130.0, "stage-2")
 
 
+def told(board, training, trained, number=1):
+    board.notify(Progress(round=number, virtual_time_s=0.0, stage="full", online=9, offline=0, training=training,
+                          trained=trained, denied_by_memory=0))  # fmt: skip
+    return board.num_in_flight
+
+
+def test_in_flight_of_a_synchronous_round_is_what_has_not_come_back(board):
+    for number in (1, 2):
+        assert [told(board, 3 - trained, trained, number) for trained in range(4)] == [3, 2, 1, 0]
+
+
+def test_in_flight_of_an_asynchronous_run_leaves_out_what_has_landed(board):
+    # Ten fly. Whenever one lands in the buffer of five another leaves, and what is told counts the buffer too.
+    assert [told(board, 10 + buffered, 0) for buffered in range(5)] == [10] * 5
+    # The fifth has landed: the results of five are collected one by one, while nine others still fly.
+    assert [told(board, 9 + 5 - trained, trained) for trained in range(1, 6)] == [10, 10, 10, 10, 9]
+    # Nobody was free to take the place of the one that landed before the next five did.
+    assert told(board, 8 + 5 - 1, 1, number=2) == 9
+    assert told(board, 10, 0, number=3) == 10
+
+
 def test_board_stays_small_however_long_the_run(board):
     for number in range(5000):
         board.notify(replace(ROW, round=number, test_accuracy=0.5))
-        board.notify(Notice(message=f"notice {number}"))
+        board.notify(Notice(message=f"notice of stage-{number}"))
     assert len(board.rounds) <= 60
     assert len(board.curve.values()) <= 512
     assert len(board.notices) <= 20
-    assert (board.num_rounds, board.num_notices, board.notices[-1]) == (5000, 5000, "notice 4999")
+    assert (board.num_rounds, board.notices.latest.message) == (5000, "notice of stage-4999")
+
+
+def test_wall_time_is_the_runs_own_without_the_preparation_before_it(board, clock):
+    clock.now_s += 60.0
+    board.notify(rehearsal.started())
+    clock.now_s += 2.5
+    assert board.wall_s == 2.5
+    # The row says when the round was aggregated; it is told after its test.
+    board.notify(replace(ROW, wall_time_s=2.0))
+    clock.now_s += 10.0
+    assert (board.told_wall_s, board.wall_s) == (2.5, 12.5)
+
+
+def test_wall_time_goes_on_where_the_journal_says_that_a_replayed_round_ended(board, clock):
+    board.notify(replace(rehearsal.started(), replays_until=2))
+    for number, wall_time_s in ((1, 300.0), (2, 630.0)):
+        clock.now_s += 4.0
+        board.notify(replace(ROW, round=number, wall_time_s=wall_time_s))
+    assert (board.wall_before_s, board.wall_s) == (630.0, 630.0)
+    clock.now_s += 30.0
+    # The checkpoint was made 20 s after round 2 had been aggregated, and the run's clock stands that much further.
+    board.notify(replace(ROW, round=3, wall_time_s=680.0))
+    assert (board.wall_before_s, board.wall_s) == (630.0, 680.0)
+
+
+def test_wall_time_of_a_replay_that_is_slower_than_the_run_was_leaves_the_replay_out(board, clock):
+    board.notify(replace(rehearsal.started(), replays_until=1))
+    clock.now_s += 50.0
+    board.notify(replace(ROW, round=1, wall_time_s=6.0))
+    clock.now_s += 1.0
+    assert board.wall_s == 7.0

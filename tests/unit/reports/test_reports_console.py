@@ -73,7 +73,8 @@ def test_view_of_a_run_without_targets_and_limits_has_no_bars_for_them():
 def test_view_of_a_fleet_of_a_million_shortens_its_counts():
     board = board_after(8, available_memory_bytes=tuple(range(240_000_000, 900_000_000, 660)), num_devices=10**6)
     text = drawn(dashboard(board, width=80, height=24))
-    assert "1M devices" in text
+    assert "1M devices, 100 % can train" in text
+    assert "rehearsal  neulite · uniform · synchronous · ray" in text
     assert "stage-1 424 MB: 721k devices fit" in text
 
 
@@ -81,9 +82,82 @@ def test_view_of_a_run_that_trains_nothing_has_no_test():
     board = Board(clock=iter(range(10**9)).__next__)
     for event in rehearsal.events(8):
         board.notify(replace(event, test_accuracy=None, train_loss=None) if isinstance(event, RoundRow) else event)
+    for height in (16, 24, 40):
+        text = drawn(dashboard(board, width=80, height=height), 80, height)
+        assert text.count("no test yet") == 1
+        assert "in sight" not in text
+
+
+def test_target_that_the_curve_does_not_rise_to_is_not_in_sight():
+    board = Board(clock=iter(range(10**9)).__next__)
+    for event in rehearsal.events(24):
+        board.notify(replace(event, test_accuracy=0.3) if isinstance(event, RoundRow) else event)
+    assert "0.5 not in sight" in drawn(dashboard(board, width=80, height=24))
+
+
+def test_view_of_a_dry_run_says_that_it_tests_nothing():
+    text = drawn(dashboard(board_after(8, backend="dry-run"), width=80, height=24))
+    assert "a dry run trains and tests nothing" in text
+    assert "not in sight" not in text
+
+
+@pytest.mark.parametrize(
+    ("width", "head"),
+    [
+        (140, "neulite · uniform · synchronous · ray · seed 42"),
+        (84, "neulite · uniform · synchronous · ray"),
+        (75, "neulite · uniform · synchronous"),
+        (66, "neulite · synchronous"),
+        (50, "neulite"),
+    ],
+)
+def test_head_leaves_out_the_least_before_it_leaves_out_who_can_train(width, head):
+    first = drawn(dashboard(board_after(1), width=width, height=24), width).splitlines()[0].rstrip()
+    assert first.startswith(f" rehearsal  {head} ")
+    assert first.endswith("100 devices, 100 % can train")
+    assert first.removesuffix("100 devices, 100 % can train").split("  ")[1] == head
+
+
+def test_head_of_a_narrow_terminal_has_no_room_for_a_share():
+    first = drawn(dashboard(board_after(1), width=36, height=24), 36).splitlines()[0].rstrip()
+    assert first.split() == ["rehearsal", "neulite", "100", "devices"]
+
+
+def test_rounds_of_many_stages_leave_room_for_the_other_columns():
+    board = board_after(8)
+    stages = "stage-1+stage-2+stage-3+stage-4"
+    board.notify(replace(board.rounds[-1], round=9, stage=stages, staleness_mean=2.25, discarded=3))
     text = drawn(dashboard(board, width=80, height=24))
-    assert "no test yet" in text
-    assert "0.5 in -" in text
+    assert "stage-1+2+3+4" in text
+    for head in ("round", "virtual", "arrived", "denied", "loss", "accuracy", "stale", "discarded"):
+        assert f" {head} " in text
+
+
+def test_a_notice_that_comes_again_takes_one_place_with_its_count():
+    board = board_after(8)
+    for number in range(1, 19):
+        board.notify(Notice(message=f"round {number}: training diverged on {number} of 40 devices"))
+    text = drawn(dashboard(board, width=80, height=24))
+    assert text.count("diverged") == 1
+    assert " ! 18th time: round 18: training diverged on 18 of 40 devices" in text
+
+
+def test_long_notice_takes_the_lines_that_are_left_and_ends_in_dots():
+    board = board_after(8)
+    board.notify(Notice(message=" ".join(f"word{number}" for number in range(60))))
+    tall = drawn(dashboard(board, width=80, height=40), 80, 40).splitlines()
+    assert tall[-3].startswith(" results go to ")
+    assert tall[-2].startswith(" ! word0 ")
+    assert tall[-1].startswith("   word")
+    assert tall[-1].rstrip().endswith("…")
+    board.notify(Notice(message="another"))
+    assert [line.split()[:2] for line in drawn(dashboard(board, width=80, height=40), 80, 40).splitlines()[-2:]] == [
+        ["!", "word0"], ["!", "another"],
+    ]  # fmt: skip
+    board.notify(Notice(message="yet another"))
+    text = drawn(dashboard(board, width=80, height=40), 80, 40)
+    assert text.splitlines()[-3].startswith(" results go to ")
+    assert ("word0" in text, " ! another" in text, " ! yet another" in text) == (False, True, True)
 
 
 def test_summary_panel_fits_eighty_columns_without_breaking_a_fact():
@@ -210,11 +284,11 @@ def test_pace_of_a_resumed_run_begins_where_its_replay_ended():
         is_row = isinstance(event, RoundRow)
         now_s[0] += 10.0 if is_row and event.round > 16 else 0.0
         board.notify(replace(event, replays_until=16, max_rounds=30) if hasattr(event, "thresholds") else event)
-    # Sixteen rounds came at once from the journal, where they had taken 0.4 s; each of the next four took 10 s.
+    # Sixteen rounds came at once from the journal, where they had taken 6.4 s; each of the next four took 10 s.
     assert (board.round_wall_s, board.wall_left_s) == (10.0, 100.0)
     text = drawn(dashboard(board, width=80, height=24))
     assert "replaying" not in text
-    assert "40s after 0.4s" in text
+    assert "46.4s (6.4s before)" in text
 
 
 def test_late_and_discarded_updates_have_columns_where_there_are_any():
@@ -230,7 +304,9 @@ def test_late_and_discarded_updates_have_columns_where_there_are_any():
 
 def test_devices_add_up_to_the_fleet_even_where_those_in_flight_are_away():
     board = board_after(8)
-    board.notify(replace(board.progress, online=30, offline=70, training=25, trained=1, denied_by_memory=9))
+    for training, trained in ((26, 0), (25, 1)):
+        counts = {"online": 30, "offline": 70, "training": training, "trained": trained, "denied_by_memory": 9}
+        board.notify(replace(board.progress, round=9, **counts))
     text = drawn(dashboard(board, width=80, height=24))
     assert "in flight 25, back 1" in text
     assert "idle 0" in text

@@ -121,6 +121,12 @@ def test_slope_is_that_of_least_squares():
     assert reach_s(points, 0.8) == pytest.approx((0.8 - offset) / slope - 40.0)
 
 
+def test_a_curve_that_flattens_goes_on_from_its_best_value():
+    # Slope 0.0215 a second (10.75 / 500) and mean 0.5125 at 15 s, so the line is at 0.835 where the curve is at 0.75.
+    points = [(0.0, 0.1), (10.0, 0.5), (20.0, 0.7), (30.0, 0.75)]
+    assert reach_s(points, 0.8) == pytest.approx(0.05 / 0.0215)
+
+
 @pytest.mark.parametrize(
     "points",
     [
@@ -150,6 +156,16 @@ def test_widest_rungs_are_halved_where_there_is_room():
     budgets = np.arange(0, 1001, 10) * MB
     rungs = memory_ladder(budgets, [], rows=4)
     assert [rung.high_bytes - rung.low_bytes for rung in rungs] == pytest.approx([250 * MB] * 4, rel=0.05)
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1, 1e2])
+def test_rungs_of_small_and_large_devices_are_as_many_and_begin_and_end_at_other_numbers(scale):
+    budgets = (np.linspace(1, 9.9, 1000) * scale * MB).astype(np.int64)
+    rungs = memory_ladder(budgets, [], rows=30)
+    assert len(rungs) == 30
+    for rung in rungs:
+        low, high = rung.label().split(" ")[0].split("–")
+        assert float(low) < float(high)
 
 
 def test_a_few_giants_do_not_take_the_room():
@@ -202,12 +218,16 @@ def test_mark_says_as_much_as_fits():
 def test_rungs_are_labelled_in_one_unit():
     assert Rung(low_bytes=250 * MB, high_bytes=310 * MB, devices=1, submodels=0).label() == "250–310 MB"
     assert Rung(low_bytes=500 * MB, high_bytes=500 * MB, devices=1, submodels=0).label() == "500 MB"
+    assert Rung(low_bytes=2_370_000, high_bytes=9_350_000, devices=1, submodels=0).label() == "2.37–9.35 MB"
+    assert Rung(low_bytes=9_350_000, high_bytes=42 * MB, devices=1, submodels=0).label() == "9.3–42.0 MB"
+    assert Rung(low_bytes=4_000, high_bytes=90_000, devices=1, submodels=0).label() == "4–90 kB"
     assert Rung(low_bytes=4_000 * MB, high_bytes=12_000 * MB, devices=1, submodels=0).label() == "4.0–12.0 GB"
 
 
 def test_counts_and_sizes_stay_short():
     assert [counted(count) for count in (7, 12_345, 123_456, 1_234_567)] == ["7", "12,345", "123k", "1.23M"]
-    assert [megabytes(size) for size in (4_000, 424_100_000, 12_000_000_000)] == ["4 kB", "424 MB", "12 GB"]
+    sizes = (4_000, 2_373_000, 42_060_000, 424_100_000, 1_424_100_000, 12_000_000_000)
+    assert [megabytes(size) for size in sizes] == ["4 kB", "2.37 MB", "42.1 MB", "424 MB", "1424 MB", "12 GB"]
 
 
 def test_curve_of_constant_values_is_constant():

@@ -7,7 +7,9 @@ from neulite_sim.reports.board import Board
 from neulite_sim.reports.lines import (
     number,
     percent,
+    proxy_note,
     round_line,
+    short_stages,
     start_lines,
     stopped_line,
     summary_facts,
@@ -33,6 +35,14 @@ def test_missing_number_is_a_dash():
     assert [number(None), number(0.25), number(0.25, 1)] == ["-", "0.250", "0.2"]
 
 
+def test_loss_of_a_diverged_model_is_no_longer_than_others():
+    assert [number(99_999.0), number(57_841_992_249_686_104.0), number(-1e5, 1)] == [
+        "99999.000",
+        "5.78e+16",
+        "-1.00e+05",
+    ]
+
+
 def test_start_says_what_runs_on_what_and_who_can_take_part(board):
     lines = start_lines(board, board.started)
     assert lines[0] == (
@@ -43,6 +53,10 @@ def test_start_says_what_runs_on_what_and_who_can_take_part(board):
     assert lines[2].startswith("memory: stage-3 199 MB: 100 devices fit; stage-4 250 MB: ")
     assert lines[2].endswith("devices fit; 100 % can take part")
     assert lines[3] == "results go to runs/rehearsal-42"
+
+
+def test_proxy_is_told_without_saying_twice_that_it_is_what_is_trained():
+    assert proxy_note("trained: lenet; charged: vit") == "accuracy is of a proxy: lenet; charged: vit"
 
 
 def test_start_without_proxy_limits_and_folder_is_two_lines():
@@ -60,6 +74,20 @@ def test_round_line_says_where_the_run_stands(board):
     assert parts[:4] == ["round 4/8", "virtual 1h 30m", "stage-4", "10 of 10 arrived"]
     assert parts[4] == "accuracy 0.500 (best 0.500)"
     assert parts[5].startswith("wall ")
+
+
+@pytest.mark.parametrize(
+    ("stages", "short"),
+    [("stage-1+stage-2+stage-4", "stage-1+2+4"), ("stage-12", "stage-12"), ("full", "full"), ("", ""),
+     ("depth-1+width-0.5", "depth-1+width-0.5"), ("a+b", "a+b")],
+)  # fmt: skip
+def test_stages_of_a_round_share_the_beginning_of_their_names(stages, short):
+    assert short_stages(stages) == short
+
+
+def test_round_line_has_short_stages(board):
+    board.notify(replace(ROWS[3], stage="stage-1+stage-3"))
+    assert "| stage-1+3 |" in round_line(board, board.rounds[-1])
 
 
 def test_round_line_of_an_untested_run_shows_the_loss(board):

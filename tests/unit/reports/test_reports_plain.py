@@ -4,7 +4,7 @@ import pytest
 
 from neulite_sim.reports import rehearsal
 from neulite_sim.reports.plain import PlainConsole, QuietConsole
-from neulite_sim.results.rows import RunStarted
+from neulite_sim.results.rows import Notice, RunStarted
 
 
 class Clock:
@@ -49,6 +49,39 @@ def test_slow_rounds_give_a_sign_of_life():
 
 def test_notices_are_said_at_once():
     assert "! round 20: a training actor stopped and was replaced" in play(24, step_s=0.0)
+
+
+def test_a_notice_that_comes_in_every_round_is_said_now_and_then_and_counted_at_the_end():
+    said = []
+    with PlainConsole(said.append) as console:
+        for event in rehearsal.events(12):
+            console.notify(event)
+            if hasattr(event, "wall_time_s"):
+                devices = ", ".join(map(str, range(event.round)))
+                console.notify(Notice(message=f"round {event.round}: training diverged on devices {devices}"))
+    assert [line.partition(" on devices")[0] for line in said if line.startswith("!")] == [
+        "! round 1: training diverged",
+        "! 10th time: round 10: training diverged",
+        "! 12th time: round 12: training diverged",
+    ]
+
+
+def test_a_notice_that_came_once_is_not_said_again_at_the_end():
+    said = []
+    with PlainConsole(said.append) as console:
+        console.notify(Notice(message="stage-1 is skipped"))
+        console.notify(Notice(message="stage-2 is skipped"))
+    assert said == ["! stage-1 is skipped", "! stage-2 is skipped"]
+
+
+def test_the_last_round_has_the_wall_time_of_when_it_was_told_not_of_when_the_run_was_put_away():
+    said, clock = [], Clock()
+    with PlainConsole(said.append, clock=clock) as console:
+        clock.now_s = 6.0  # of preparation
+        for event in rehearsal.events(8):
+            console.notify(event)
+        clock.now_s = 60.0  # of writing what the run found
+    assert [line.rpartition(" | ")[2] for line in said if line.startswith("round")] == ["wall 0.4s", "wall 3.2s"]
 
 
 def test_failed_run_says_how_far_it_came():
