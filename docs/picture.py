@@ -78,6 +78,9 @@ def picture(board: Board) -> str:
         f".{name}.line {{ fill: none; stroke: {colour} }}\n"
         for name, colour in re.findall(r"\.(\S+-r\d+) \{ fill: (#\w+)", style.text)
     )
+    for clip in root.findall(f".//{{{SVG}}}clipPath/{{{SVG}}}rect"):
+        # An underscore in the last line hangs out of its cell.
+        clip.set("height", f"{float(clip.get('height', 0)) + 8:g}")
     for parent in list(root.iter()):
         for text in [child for child in parent if child.get("textLength")]:
             for shape in _shapes(text):
