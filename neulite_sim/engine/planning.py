@@ -15,7 +15,7 @@ from neulite_sim.population.network import BITS_PER_BYTE
 from neulite_sim.population.throughput import ConstantRate, Direction
 from neulite_sim.profiling.ledger import Cost
 from neulite_sim.seeding import streams
-from neulite_sim.timeline.flights import Conditions, Departure, FlightPlan, Load, Order, plan_flight
+from neulite_sim.timeline.flights import Conditions, Departure, FlightPlan, Load, Order, earliest_end_s, plan_flight
 from neulite_sim.timeline.legs import Leg, Steady, TracedTransfer
 
 HOUR_S = 3600.0
@@ -43,14 +43,24 @@ class Planner:
         """Return the plans of flights that leave at one moment, each with its cost before jitter."""
         if not orders:
             return []
-        devices = np.array([order.device for order in orders], dtype=np.int64)
-        # Asked once for all: a lookup in the table of a million devices costs far more than its answers.
-        until_s = self._population.availability.online_until_s(devices, orders[0].dispatched_s).tolist()
-        columns = (orders, costs, self._jitters(orders), until_s, self._fail_at_s(orders))
+        legs = [self._legs(*flight) for flight in zip(orders, costs, self._jitters(orders), strict=True)]
+        columns = (orders, legs, self._online_until_s(orders, legs), self._fail_at_s(orders))
         return [self._plan(*flight) for flight in zip(*columns, strict=True)]
 
-    def _plan(self, order: Order, cost: Cost, jitter: float, online_until_s: float, fails_at_s: float) -> FlightPlan:
-        legs, conditions = self._legs(order, cost, jitter), self._conditions(order, online_until_s, fails_at_s)
+    def _online_until_s(self, orders: Sequence[Order], legs: Sequence[tuple[Leg, Leg, Leg]]) -> list[float]:
+        """Return when each device goes offline next, as far as its flight depends on that.
+
+        Asked once for all: a lookup in the table of a million devices costs far more than its answers.
+        """
+        # Who shares the server's link may fly for longer.
+        horizon_s = math.inf if self._shares_link else max(map(earliest_end_s, orders, legs))
+        devices = np.array([order.device for order in orders], dtype=np.int64)
+        availability = self._population.availability
+        until_s: list[float] = availability.online_until_s(devices, orders[0].dispatched_s, horizon_s).tolist()
+        return until_s
+
+    def _plan(self, order: Order, legs: tuple[Leg, Leg, Leg], online_until_s: float, fails_at_s: float) -> FlightPlan:
+        conditions = self._conditions(order, online_until_s, fails_at_s)
         plan = plan_flight(order, legs=legs, conditions=conditions)
         if not (self._can_end_early or self._shares_link):
             return plan
@@ -124,7 +134,7 @@ class Planner:
     def _conditions(self, order: Order, online_until_s: float, fails_at_s: float) -> Conditions:
         """Return what may end or interrupt the flight, memory and battery aside.
 
-        `online_until_s` is when its device goes offline, as seen at the dispatch.
+        `online_until_s` is when its device goes offline, as seen at the dispatch, or any moment after its planned end.
         """
         availability, churn, dispatched_s = self._population.availability, self._churn, order.dispatched_s
 

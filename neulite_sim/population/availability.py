@@ -42,8 +42,9 @@ class AlwaysOnline:
         """Return True for every device."""
         return np.ones(self.num_devices, np.bool_)
 
-    def online_until_s(self, devices: Integers, at_s: float) -> Floats:
+    def online_until_s(self, devices: Integers, at_s: float, horizon_s: float = math.inf) -> Floats:
         """Return `inf` for each of `devices`."""
+        del at_s, horizon_s
         return np.full(len(devices), math.inf)
 
     def next_online_s(self, devices: Integers, at_s: float) -> Floats:

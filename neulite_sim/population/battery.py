@@ -40,8 +40,9 @@ class DailyWindow:
         inside: Flags = at_s < self._started_s(self.first_s, np.full(len(self.first_s), at_s)) + self.length_s
         return inside
 
-    def online_until_s(self, devices: Integers, at_s: float) -> Floats:
+    def online_until_s(self, devices: Integers, at_s: float, horizon_s: float = math.inf) -> Floats:
         """Return when each of `devices` goes offline next; `at_s` for one that is offline now."""
+        del horizon_s
         end_s = self._started_s(self.first_s[devices], np.full(len(devices), at_s)) + self.length_s
         return np.maximum(end_s, at_s)
 

@@ -63,8 +63,11 @@ class ChunkedAvailability:
         online = self._presence[1].online(since_s)
         return online if self._row_of_device is None else online[self._row_of_device]
 
-    def online_until_s(self, devices: Integers, at_s: float) -> Floats:
+    def online_until_s(self, devices: Integers, at_s: float, horizon_s: float = math.inf) -> Floats:
         """Return when each of `devices` goes offline next (`inf`: never); `at_s` for one that is offline now.
+
+        What lies at or after `horizon_s` is not looked for, and no chunk made for it: the answer is then the start of
+        a chunk from there on.
 
         Raises:
             ValueError: `at_s` is negative or not finite.
@@ -78,7 +81,7 @@ class ChunkedAvailability:
         until_s[inside] = index * length_s + end_s
         pending = np.flatnonzero(inside)[end_s >= length_s]
         for ahead in range(index + 1, index + 1 + self._source.look_ahead):
-            if not len(pending):
+            if not len(pending) or ahead * length_s >= horizon_s:
                 return until_s
             chunk = self._chunk(ahead)
             found, inside = self._find(chunk, rows[pending], 0.0)

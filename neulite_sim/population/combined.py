@@ -53,10 +53,14 @@ class Both:
         both: Flags = self.first.online(at_s) & self.second.online(at_s)
         return both
 
-    def online_until_s(self, devices: Integers, at_s: float) -> Floats:
-        """Return when each of `devices` goes offline next (`inf`: never); `at_s` for one that is offline now."""
+    def online_until_s(self, devices: Integers, at_s: float, horizon_s: float = math.inf) -> Floats:
+        """Return when each of `devices` goes offline next (`inf`: never); `at_s` for one that is offline now.
+
+        What lies at or after `horizon_s` is not looked for: any moment from there on stands for it.
+        """
         # One that is offline answers `at_s` itself, and nothing ends earlier.
-        return np.minimum(self.first.online_until_s(devices, at_s), self.second.online_until_s(devices, at_s))
+        both_s = (part.online_until_s(devices, at_s, horizon_s) for part in (self.first, self.second))
+        return np.minimum(*both_s)
 
     def next_online_s(self, devices: Integers, at_s: float) -> Floats:
         """Return the first time >= `at_s` when each of `devices` is online; `inf` where that never happens."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,8 +27,11 @@ class Availability(Protocol):
         """Return for every device whether it is online at virtual time `at_s`."""
         ...
 
-    def online_until_s(self, devices: Integers, at_s: float) -> Floats:
-        """Return when each of `devices` goes offline next (`inf`: never); `at_s` for one that is offline now."""
+    def online_until_s(self, devices: Integers, at_s: float, horizon_s: float = math.inf) -> Floats:
+        """Return when each of `devices` goes offline next (`inf`: never); `at_s` for one that is offline now.
+
+        Nobody asks what comes after `horizon_s`: any moment from there on may stand for another.
+        """
         ...
 
     def next_online_s(self, devices: Integers, at_s: float) -> Floats:

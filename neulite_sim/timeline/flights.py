@@ -189,6 +189,14 @@ def plan_flight(order: Order, *, legs: tuple[Leg, Leg, Leg], conditions: Conditi
     )
 
 
+def earliest_end_s(order: Order, legs: tuple[Leg, Leg, Leg]) -> float:
+    """Return when a flight arrives if nothing disturbs it; `inf` where it never does."""
+    now_s = order.dispatched_s
+    for leg in legs:
+        now_s = leg.ends_s(now_s)
+    return now_s
+
+
 def _undisturbed(order: Order, legs: tuple[Leg, Leg, Leg], until_s: float) -> FlightPlan | None:
     """Return the plan of a flight that nothing meets before its end, as most are; None where that lies later."""
     now_s = order.dispatched_s

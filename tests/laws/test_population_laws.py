@@ -121,6 +121,15 @@ def test_nothing_changes_between_now_and_the_next_change(build: Build, at_s: flo
 
 
 @FLEET
+@given(build=fleets, at_s=times, ahead_s=st.floats(0, 50_000.0))
+def test_up_to_its_horizon_a_question_has_the_same_answer(build: Build, at_s: float, ahead_s: float) -> None:
+    horizon_s = at_s + ahead_s
+    until_s = build().online_until_s(EVERYONE, at_s)
+    found_s = build().online_until_s(EVERYONE, at_s, horizon_s)
+    assert np.array_equal(np.minimum(found_s, horizon_s), np.minimum(until_s, horizon_s))
+
+
+@FLEET
 @given(build=fleets, at_s=times, picked=st.lists(st.integers(0, DEVICES - 1), max_size=9))
 def test_asking_for_some_devices_equals_asking_for_all(build: Build, at_s: float, picked: list[int]) -> None:
     availability, devices = build(), np.array(picked, np.int64)

@@ -88,6 +88,18 @@ def test_a_far_jump_gives_the_same_states_as_walking_there() -> None:
     assert np.array_equal(jumped.online(0.0), fleet(3000).online(0.0))
 
 
+def test_no_chunk_is_made_beyond_the_horizon(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    whole = MarkovSource.chunk
+    monkeypatch.setattr(MarkovSource, "chunk", lambda source, index: made.append(index) or whole(source, index))
+    asked, length_s = fleet(3000), MarkovSource(mean_on_s=HOUR, mean_off_s=4 * HOUR, num_devices=1, seed=1).length_s
+    everyone = np.arange(3000)
+    asked.online_until_s(everyone, 0.5 * length_s, length_s)
+    assert made == [0]
+    asked.online_until_s(everyone, 0.5 * length_s, 1.001 * length_s)
+    assert made == [0, 1]
+
+
 @pytest.mark.parametrize(("mean_on", "mean_off"), [(1.0, 1.0), (0.9, 1.0), (1.0, 0.9), (1e-2, 1.0)])
 def test_a_visit_that_outlasts_its_chunk_is_carried_over(mean_on: float, mean_off: float) -> None:
     # Consecutive chunks made from scratch in reverse order agree with chunks made in order.
