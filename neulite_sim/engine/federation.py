@@ -130,8 +130,18 @@ class Federation:
             self._flying[plan.flight] = flying
             self._is_free[plan.device] = False
             self._submit(flying)
-        self._recorder.dispatched(self._rounds + 1, at_s, proposal, online=look.num_online, training=len(self._flying))
+        if self._recorder.is_watched:
+            training = self._num_in_flight(at_s)
+            self._recorder.dispatched(self._rounds + 1, at_s, proposal, online=look.num_online, training=training)
         return plans
+
+    def _num_in_flight(self, at_s: float) -> int:
+        """Return how many flights have not ended yet; an update that waits in a buffer has.
+
+        A plan that still has its departure is only what its flight would be on a link of its own.
+        """
+        plans = (flying.plan for flying in self._flying.values())
+        return sum(plan.departure is not None or plan.ended_s > at_s for plan in plans)
 
     def landed(self, plan: FlightPlan) -> None:
         """Take note of how a flight over the server's link came about."""
@@ -321,8 +331,10 @@ class Federation:
             self._recorder.notice(message)
 
     def _tell_progress(self, at_s: float, num_merged: int, number: int) -> None:
+        if not self._recorder.is_watched:
+            return
         assert self._looked is not None
-        in_flight = len(self._flying) + num_merged
+        in_flight = self._num_in_flight(at_s) + num_merged
         self._recorder.trained(self._rounds, at_s, self._looked.proposal, (self._looked.num_online, in_flight, number))
 
     def _tell_of_divergence(self, facts: RoundFacts) -> None:

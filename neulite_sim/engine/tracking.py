@@ -81,6 +81,11 @@ class Recorder:
         """Seconds since the recorder was made."""
         return time.perf_counter() - self._started
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody is told of moments within a round."""
+        return bool(self._observers)
+
     def restore(self, wall_time_s: float) -> None:
         """Go on counting from the wall time of a checkpoint."""
         self._started = time.perf_counter() - wall_time_s
@@ -107,8 +112,6 @@ class Recorder:
         self._progress(round_number, at_s, proposal, counts)
 
     def _progress(self, round_number: int, at_s: float, proposal: Proposal, counts: tuple[int, int, int]) -> None:
-        if not self._observers:
-            return
         online, flights, trained = counts
         self._notify(
             Progress(

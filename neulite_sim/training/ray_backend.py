@@ -142,8 +142,11 @@ def _start_actors(options: RayOptions) -> _Actors:
     return _Actors(slots=slots, new_actor=actor_class.remote, owns_ray=owns_ray, printer=printer)
 
 
-def _equip_actors(actors: _Actors, workplace: Workplace) -> _Actors:
-    """Return the pool once every actor has the workplace; an actor that replaces one gets it, too."""
+def _equip_actors(actors: _Actors, workplace: Workplace, notify: Callable[[str], None]) -> _Actors:
+    """Return the pool once every actor has the workplace; an actor that replaces one gets it, too.
+
+    One that is killed as it starts is replaced once; one whose start fails would fail again.
+    """
     reference = ray.put(workplace)
 
     def new_actor() -> Any:
@@ -152,7 +155,15 @@ def _equip_actors(actors: _Actors, workplace: Workplace) -> _Actors:
         return actor
 
     try:
-        ray.get([slot.actor.equip.remote(reference) for slot in actors.slots])
+        for slot, is_equipped in [(slot, slot.actor.equip.remote(reference)) for slot in actors.slots]:
+            try:
+                ray.get(is_equipped)
+            except RayActorError as death:
+                if death.actor_init_failed:
+                    raise
+                slot.actor = actors.new_actor()
+                ray.get(slot.actor.equip.remote(reference))
+                notify("an actor died as it started and was replaced")
     except RayActorError as death:
         raise BackendUnavailableError(_cannot_start(_reason(death))) from death
     except RayTaskError as failure:
@@ -218,7 +229,8 @@ class RayPool:
     def equip(self, workplace: Workplace) -> None:
         """Send the workplace to every actor, as soon as it has started; does not wait for that."""
         placed = replace(workplace, device="cuda") if self._computes_on_gpu else workplace
-        self._equipped = self._ray_thread.submit(lambda: _equip_actors(self._started.result(), placed))
+        notify = self._notices.append
+        self._equipped = self._ray_thread.submit(lambda: _equip_actors(self._started.result(), placed, notify))
 
     @property
     def _slots(self) -> list[_Slot]:
@@ -346,7 +358,8 @@ class RayPool:
 
     def notices(self) -> list[str]:
         """Return and forget which actors were replaced."""
-        told, self._notices = self._notices, []
+        told = list(self._notices)
+        self._notices.clear()
         return told
 
     def close(self) -> None:

@@ -238,3 +238,12 @@ def test_progress_counts_down_what_is_still_training(run_with):
     run_with(tiny("stop.rounds=1"), ScriptedBackend(), observers=[heard])
     seen = [(event.training, event.trained, event.online, event.offline) for event in heard.of(Progress)]
     assert seen == [(3, 0, 6, 0), (2, 1, 6, 0), (1, 2, 6, 0), (0, 3, 6, 0)]
+
+
+def test_updates_that_wait_in_a_buffer_are_not_in_flight_any_more():
+    heard = Heard()
+    protocol = "protocol={kind: fedbuff, concurrency: 3, buffer_size: 3}"
+    simulate(tiny("backend=dry-run", protocol, "stop.rounds=4"), observers=[heard])
+    dispatched = [event.training for event in heard.of(Progress) if event.trained == 0]
+    assert len(dispatched) > 4
+    assert set(dispatched) == {3}

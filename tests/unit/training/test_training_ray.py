@@ -61,9 +61,9 @@ def note(folder, what):
         file.write(f"{what} in {os.getpid()}\n")
 
 
-def die_if_ordered(folder, flight):
-    """Kill this process as often as the file `die-FLIGHT` still asks for."""
-    order = Path(folder) / f"die-{flight}"
+def die_if_ordered(folder, when):
+    """Kill this process as often as the file `die-WHEN` still asks for; a flight's number is a time to die, too."""
+    order = Path(folder) / f"die-{when}"
     if order.exists() and (left := int(order.read_text())):
         order.write_text(str(left - 1))
         os.kill(os.getpid(), signal.SIGKILL)
@@ -74,6 +74,7 @@ class Light:
 
     def equip(self, place):
         self.folder = place.folder
+        die_if_ordered(place.folder, "at-start")
         if (Path(place.folder) / "broken").exists():
             raise RuntimeError("no room here")
 
@@ -310,6 +311,20 @@ def test_actors_that_cannot_be_made_are_told_at_the_first_task(light, monkeypatc
     monkeypatch.setattr(ray_backend, "DeviceActor", Stillborn)
     pool = light(1)
     with pytest.raises(BackendUnavailableError, match=CANNOT_START.format("OSError: nothing works here")):
+        pool.submit_training(job(61), PAYLOAD, NOTHING)
+
+
+def test_an_actor_that_is_killed_as_it_starts_is_replaced_once(light, tmp_path):
+    (tmp_path / "die-at-start").write_text("1")
+    pool = light(2)
+    pool.collect_update(pool.submit_training(job(61), PAYLOAD, NOTHING))
+    assert pool.notices() == ["an actor died as it started and was replaced"]
+
+
+def test_actors_that_always_die_as_they_start_are_told(light, tmp_path):
+    (tmp_path / "die-at-start").write_text("99")
+    pool = light(1)
+    with pytest.raises(BackendUnavailableError, match=CANNOT_START.format("The actor is dead because its .*")):
         pool.submit_training(job(61), PAYLOAD, NOTHING)
 
 
