@@ -56,8 +56,18 @@ class FakeServer:
         self._flights += 1
         self._flying.add(self._flights)
         self._before[self._flights] = self._merges.get(trip.stage, 0)
-        order = Order(flight=self._flights, round=len(self.digests) + 1, version=len(self.digests),
-                      device=self._flights, submodel="full", stage=trip.stage, dispatched_s=at_s)  # fmt: skip
+        order = Order(
+            flight=self._flights,
+            round=len(self.digests) + 1,
+            version=len(self.digests),
+            device=self._flights,
+            submodel="full",
+            stage=trip.stage,
+            peak_memory_bytes=1,
+            available_memory_bytes=1,
+            batch_size=1,
+            dispatched_s=at_s,
+        )
         return FlightPlan(order=order, download_s=0.0, compute_s=trip.seconds, upload_s=0.0, ended_s=at_s + trip.seconds,
                           outcome=ARRIVED if trip.arrives else DROPPED, reason="" if trip.arrives else "lost")  # fmt: skip
 

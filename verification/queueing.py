@@ -187,7 +187,16 @@ def _always(value: float) -> Callable[[float], float]:
 def flight_of(number: int, dispatched_s: float, seconds: float, conditions: Conditions) -> FlightPlan:
     """Return the plan of a flight that lasts `seconds`: a tenth of it download, a fifth upload."""
     order = Order(
-        flight=number, round=1, version=0, device=number, submodel="full", stage="full", dispatched_s=dispatched_s
+        flight=number,
+        round=1,
+        version=0,
+        device=number,
+        submodel="full",
+        stage="full",
+        peak_memory_bytes=1,
+        available_memory_bytes=1,
+        batch_size=1,
+        dispatched_s=dispatched_s,
     )
     return plan_flight(
         order, legs=(Steady(0.1 * seconds), Steady(0.7 * seconds), Steady(0.2 * seconds)), conditions=conditions

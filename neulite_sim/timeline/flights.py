@@ -48,9 +48,9 @@ class Order:
     submodel: str
     stage: str
     dispatched_s: float
-    peak_memory_bytes: int = 0
-    available_memory_bytes: int = 0
-    batch_size: int = 0
+    peak_memory_bytes: int
+    available_memory_bytes: int
+    batch_size: int
     """Samples per step that are charged: the workload's, or fewer where the device shrinks its batch."""
 
 

@@ -72,7 +72,18 @@ def listener(monkeypatch):
 
 
 def plan(flight, device, seconds, offline_at_s=math.inf):
-    order = Order(flight=flight, round=4, version=3, device=device, submodel="full", stage="full", dispatched_s=100.0)
+    order = Order(
+        flight=flight,
+        round=4,
+        version=3,
+        device=device,
+        submodel="full",
+        stage="full",
+        peak_memory_bytes=1,
+        available_memory_bytes=1,
+        batch_size=1,
+        dispatched_s=100.0,
+    )
     return plan_flight(
         order,
         legs=(Steady(0.0), Steady(seconds), Steady(0.0)),

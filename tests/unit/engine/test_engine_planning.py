@@ -20,8 +20,18 @@ SAME = "population.speed_jitter=0"
 
 
 def order(flight: int = 1, device: int = 0, dispatched_s: float = 0.0) -> Order:
-    return Order(flight=flight, round=1, version=0, device=device, submodel="full", stage="full",
-                 dispatched_s=dispatched_s)  # fmt: skip
+    return Order(
+        flight=flight,
+        round=1,
+        version=0,
+        device=device,
+        submodel="full",
+        stage="full",
+        peak_memory_bytes=1,
+        available_memory_bytes=1,
+        batch_size=1,
+        dispatched_s=dispatched_s,
+    )
 
 
 def planned(costing: Costing, flight: int = 1, device: int = 0, dispatched_s: float = 0.0) -> FlightPlan:

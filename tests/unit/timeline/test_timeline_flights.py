@@ -23,8 +23,18 @@ from neulite_sim.timeline.synchronous import Synchronous
 
 
 def plan(flight=1, phases=(1.0, 2.0, 3.0), offline_at_s=math.inf, dispatched_s=0.0, **conditions):
-    order = Order(flight=flight, round=1, version=0, device=flight, submodel="full", stage="full",
-                  dispatched_s=dispatched_s)  # fmt: skip
+    order = Order(
+        flight=flight,
+        round=1,
+        version=0,
+        device=flight,
+        submodel="full",
+        stage="full",
+        peak_memory_bytes=1,
+        available_memory_bytes=1,
+        batch_size=1,
+        dispatched_s=dispatched_s,
+    )
     given = {"online_until_s": lambda at_s: offline_at_s, "next_online_s": lambda at_s: math.inf, **conditions}
     return plan_flight(order, legs=tuple(map(Steady, phases)), conditions=Conditions(**given))
 
@@ -156,7 +166,18 @@ class Dead:
 
 
 def upload_over(link, conditions):
-    order = Order(flight=1, round=1, version=0, device=0, submodel="full", stage="full", dispatched_s=0.0)
+    order = Order(
+        flight=1,
+        round=1,
+        version=0,
+        device=0,
+        submodel="full",
+        stage="full",
+        peak_memory_bytes=1,
+        available_memory_bytes=1,
+        batch_size=1,
+        dispatched_s=0.0,
+    )
     return plan_flight(order, legs=(Steady(1.0), Steady(2.0), TracedTransfer(link, 4.0)), conditions=conditions)
 
 
