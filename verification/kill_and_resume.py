@@ -2,14 +2,16 @@
 
     python verification/kill_and_resume.py [--drivers 20] [--actors 10] [--rounds 16] [--seed 1]
 
-`--drivers` runs are killed with SIGKILL at random moments of their lives, up to three times each, and resumed:
-synchronous, deadline and FedBuff, NeuLite and HeteroFL in turn, every third one on Ray. In `--actors` further runs a
-random training actor is killed. The exit code is 0 where every digest is that of the unbroken run.
+`--drivers` runs are killed with SIGKILL at random moments, as they start or within a random round, up to three times
+each, and resumed: synchronous, deadline and FedBuff, NeuLite and HeteroFL in turn, every third one on Ray. In
+`--actors` further runs a random training actor is killed. The exit code is 0 where every digest is that of the unbroken
+run.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -83,14 +85,9 @@ def _kill_driver(case: Case, out: Path, seconds: float, rng: random.Random) -> t
     """Run, kill and resume until the run is complete; return its digest, and how far it was at each kill."""
     found: list[str] = []
     process = _start(case.command(out))
-    while True:
-        try:
-            wait_s = rng.uniform(0.3, 1.1) * seconds if len(found) < KILLS else None
-            process.wait(timeout=wait_s)
-            return _digest(process), found
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+    while len(found) < KILLS and _is_caught(process, case, out, seconds, rng):
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
         found.append(_progress(out))
         if (out / "COMPLETE").exists():
             return str(json.loads((out / "summary.json").read_text())["digest"]), found
@@ -99,6 +96,30 @@ def _kill_driver(case: Case, out: Path, seconds: float, rng: random.Random) -> t
             shutil.rmtree(out, ignore_errors=True)
         command = [*_program("resume", str(out)), *case.where()] if is_begun else case.command(out)
         process = _start(command)
+    return _digest(process), found
+
+
+def _is_caught(process: subprocess.Popen[str], case: Case, out: Path, seconds: float, rng: random.Random) -> bool:
+    """Wait for a random moment of a run: as it starts, or within a random round; return whether it is still alive."""
+    if rng.random() < 0.2:
+        pause_s = rng.uniform(0.0, 0.5) * seconds
+    else:
+        begun, after = time.time(), rng.randrange(case.rounds)
+        while process.poll() is None and (_written_at(out) < begun or _num_rounds(out) < after):
+            time.sleep(0.02)
+        pause_s = rng.uniform(0.0, 2.0) * seconds / case.rounds
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=pause_s)
+    return process.poll() is None
+
+
+def _written_at(out: Path) -> float:
+    """Return when the rows were last written; a resumed run writes them anew."""
+    rounds = out / "rounds.csv"
+    try:
+        return rounds.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _progress(out: Path) -> str:
@@ -138,7 +159,10 @@ def _descendants(root: int) -> list[tuple[int, str]]:
 
 def _num_rounds(out: Path) -> int:
     rounds = out / "rounds.csv"
-    return rounds.read_bytes().count(b"\n") - 1 if rounds.exists() else -1
+    try:
+        return rounds.read_bytes().count(b"\n") - 1
+    except OSError:
+        return -1
 
 
 def main() -> int:
@@ -163,10 +187,9 @@ def main() -> int:
     equal = 0
     for number in range(given.drivers):
         method, protocol = pairs[number % len(pairs)]
-        backend = "ray" if number % 3 == 2 else "inprocess"
+        # Shifted with each turn, so that every protocol comes to Ray.
+        backend = "ray" if (number + number // len(pairs)) % 3 == 2 else "inprocess"
         expected, seconds = whole[method, protocol]
-        # A run on Ray takes about as long again until its first round.
-        seconds *= 2 if backend == "ray" else 1
         out = folder / f"driver-{number}"
         digest, killed = _kill_driver(Case(method, protocol, backend, given.rounds), out, seconds, rng)
         equal += digest == expected
