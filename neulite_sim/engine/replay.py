@@ -8,7 +8,7 @@ journal, and the weights from the checkpoint.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ class FolderKeeper(Keeper):
         self._is_replaying = found is not None
         lengths = dict(found.journal) if found else {}
         folder = run_dir / JOURNAL
-        self._past: dict[str, Iterator[Entry]] = {
+        self._past: dict[str, Generator[Entry, None, None]] = {
             stream: read_journal(folder, stream, length) for stream, length in lengths.items()
         }
         self._journal = Journal(folder, lengths)
@@ -216,8 +216,14 @@ class FolderKeeper(Keeper):
         """Return what the checkpoint holds; the replay is over."""
         assert self._found is not None
         self._is_replaying = False
+        self._close_past()
         return read_checkpoint(self._found, packages=self._packages)
 
+    def _close_past(self) -> None:
+        for entries in self._past.values():
+            entries.close()
+
     def close(self) -> None:
-        """Close the journal."""
+        """Close the journal, and what is read of it."""
+        self._close_past()
         self._journal.close()

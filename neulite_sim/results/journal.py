@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -119,8 +119,10 @@ def _lock(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def read_journal(folder: Path, stream: str, length: int) -> Iterator[Entry]:
+def read_journal(folder: Path, stream: str, length: int) -> Generator[Entry, None, None]:
     """Return the entries in the first `length` bytes of a file of the journal; the file is checked at once.
+
+    The file is open from the first entry to the last; who stops before closes the generator.
 
     Raises:
         DataNotFoundError: the file is gone, shorter than that, or, while it is read, no journal.
@@ -137,7 +139,7 @@ def read_journal(folder: Path, stream: str, length: int) -> Iterator[Entry]:
     return _entries(path, length)
 
 
-def _entries(path: Path, length: int) -> Iterator[Entry]:
+def _entries(path: Path, length: int) -> Generator[Entry, None, None]:
     with path.open("rb") as file:
         while file.tell() < length:
             try:

@@ -194,6 +194,8 @@ def earliest_end_s(order: Order, legs: tuple[Leg, Leg, Leg]) -> float:
     now_s = order.dispatched_s
     for leg in legs:
         now_s = leg.ends_s(now_s)
+        if now_s == math.inf:
+            break
     return now_s
 
 
