@@ -81,7 +81,7 @@ def test_with_too_few_updates_the_round_is_extended_to_the_minimum():
 
 
 def test_an_extended_round_does_not_wait_for_more_than_the_minimum():
-    server, ended_s = _run([5, 1, 7, 9, 11, 12], over_selection=2, maximum_wait="2s", minimum_updates=2)
+    server, ended_s = _run([5, 1, 7, 9, 11], keep=4, over_selection=1.25, maximum_wait="2s", minimum_updates=2)
     assert ended_s == 5
     assert server.merged() == [(5.0, [1, 2])]
 
