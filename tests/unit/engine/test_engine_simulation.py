@@ -1,5 +1,6 @@
 """A whole run: its result in memory and on disk, and what a broken one leaves behind."""
 
+import gc
 import json
 
 import pytest
@@ -170,3 +171,30 @@ def test_observers_are_told_the_start_and_every_round_in_order(run_with):
 )  # fmt: skip
 def test_a_proxy_is_named_in_words(overrides, words):
     assert describe_proxy(tiny("model=cnn", *overrides)) == words
+
+
+class _Frozen:
+    """An observer that notes how much is kept from the garbage collector."""
+
+    def __init__(self):
+        self.counts = []
+
+    def notify(self, event):
+        if isinstance(event, RoundRow):
+            self.counts.append(gc.get_freeze_count())
+
+
+def test_what_is_there_at_the_start_is_kept_from_the_collector_until_the_end():
+    frozen = _Frozen()
+    simulate(tiny("backend=dry-run"), observers=[frozen])
+    assert min(frozen.counts) > 0
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_the_caller_has_frozen_stays_frozen():
+    gc.freeze()
+    try:
+        simulate(tiny("backend=dry-run"))
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
