@@ -6,9 +6,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from orders import order_of
+
 from neulite_sim.errors import SimulationError
 from neulite_sim.timeline.contract import Ending, Foresight
-from neulite_sim.timeline.flights import ARRIVED, DROPPED, FlightPlan, Order
+from neulite_sim.timeline.flights import ARRIVED, DROPPED, FlightPlan
 
 NO_TRIPS = "no trips left"
 
@@ -56,17 +58,8 @@ class FakeServer:
         self._flights += 1
         self._flying.add(self._flights)
         self._before[self._flights] = self._merges.get(trip.stage, 0)
-        order = Order(
-            flight=self._flights,
-            round=len(self.digests) + 1,
-            version=len(self.digests),
-            device=self._flights,
-            submodel="full",
-            stage=trip.stage,
-            peak_memory_bytes=1,
-            available_memory_bytes=1,
-            batch_size=1,
-            dispatched_s=at_s,
+        order = order_of(
+            self._flights, at_s=at_s, round=len(self.digests) + 1, version=len(self.digests), stage=trip.stage
         )
         return FlightPlan(order=order, download_s=0.0, compute_s=trip.seconds, upload_s=0.0, ended_s=at_s + trip.seconds,
                           outcome=ARRIVED if trip.arrives else DROPPED, reason="" if trip.arrives else "lost")  # fmt: skip

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from orders import order_of
 
 from neulite_sim.population.throughput import SteppedRate, steps
 from neulite_sim.seeding import stream
 from neulite_sim.timeline.contract import run_protocol
-from neulite_sim.timeline.flights import CAUSES, Conditions, Order, cut_short, plan_flight
+from neulite_sim.timeline.flights import CAUSES, Conditions, cut_short, plan_flight
 from neulite_sim.timeline.legs import Steady, TracedTransfer
 from neulite_sim.timeline.synchronous import Synchronous
 
@@ -20,18 +21,7 @@ phases = st.tuples(seconds, seconds, seconds)
 
 
 def plan(phases_s, offline_at_s=math.inf, dispatched_s=0.0, flight=0, **conditions):
-    order = Order(
-        flight=flight,
-        round=1,
-        version=0,
-        device=flight,
-        submodel="full",
-        stage="full",
-        peak_memory_bytes=1,
-        available_memory_bytes=1,
-        batch_size=1,
-        dispatched_s=dispatched_s,
-    )
+    order = order_of(flight, at_s=dispatched_s)
     given = {"online_until_s": lambda at_s: offline_at_s, "next_online_s": lambda at_s: math.inf, **conditions}
     return plan_flight(order, legs=tuple(map(Steady, phases_s)), conditions=Conditions(**given))
 
@@ -131,18 +121,7 @@ def test_an_interrupted_transfer_passes_its_bits_and_none_more(rates, num_bits, 
     away = list(zip(whole_s[::2], whole_s[1::2], strict=False))
     link = SteppedRate(steps=steps(np.arange(len(rates) + 1.0), np.array(rates, float)))
     edges_s = [edge_s for pause in away for edge_s in pause]
-    order = Order(
-        flight=1,
-        round=1,
-        version=0,
-        device=0,
-        submodel="full",
-        stage="full",
-        peak_memory_bytes=1,
-        available_memory_bytes=1,
-        batch_size=1,
-        dispatched_s=float(start_s),
-    )
+    order = order_of(device=0, at_s=float(start_s))
 
     def place(at_s):
         return bisect_right(edges_s, at_s)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from orders import order_of
 
 from neulite_sim.engine import assembly
 from neulite_sim.engine.feedback import learns, tell_selector
@@ -13,7 +14,7 @@ from neulite_sim.methods.contract import Offers, Proposal, Update
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.contract import Ending
-from neulite_sim.timeline.flights import Conditions, Order, plan_flight
+from neulite_sim.timeline.flights import Conditions, plan_flight
 from neulite_sim.timeline.legs import Steady
 
 DEVICES = 6
@@ -72,18 +73,7 @@ def listener(monkeypatch):
 
 
 def plan(flight, device, seconds, offline_at_s=math.inf):
-    order = Order(
-        flight=flight,
-        round=4,
-        version=3,
-        device=device,
-        submodel="full",
-        stage="full",
-        peak_memory_bytes=1,
-        available_memory_bytes=1,
-        batch_size=1,
-        dispatched_s=100.0,
-    )
+    order = order_of(flight, device=device, at_s=100.0, round=4, version=3)
     return plan_flight(
         order,
         legs=(Steady(0.0), Steady(seconds), Steady(0.0)),

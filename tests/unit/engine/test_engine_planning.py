@@ -8,35 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from orders import order_of
 from tiny_scenarios import tiny
 
 from neulite_sim.engine.assembly import Costing, assemble
 from neulite_sim.engine.planning import Planner
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.methods.contract import Offer
-from neulite_sim.timeline.flights import FlightPlan, Order
+from neulite_sim.timeline.flights import FlightPlan
 
 SAME = "population.speed_jitter=0"
 
 
-def order(flight: int = 1, device: int = 0, dispatched_s: float = 0.0) -> Order:
-    return Order(
-        flight=flight,
-        round=1,
-        version=0,
-        device=device,
-        submodel="full",
-        stage="full",
-        peak_memory_bytes=1,
-        available_memory_bytes=1,
-        batch_size=1,
-        dispatched_s=dispatched_s,
-    )
-
-
 def planned(costing: Costing, flight: int = 1, device: int = 0, dispatched_s: float = 0.0) -> FlightPlan:
     offer = Offer(device=device, submodel="full", expected_s=0.0)
-    return Planner(costing).plan(order(flight, device, dispatched_s), offer)
+    return Planner(costing).plan(order_of(flight, device=device, at_s=dispatched_s), offer)
 
 
 def test_the_server_gives_up_at_the_time_out_counted_from_dispatch() -> None:
@@ -56,7 +42,7 @@ def test_the_drop_rate_is_that_of_the_hazard(seed: int) -> None:
     """
     costing = assemble(tiny(SAME, f"seed={seed}", "workload.epochs=60", "churn.failures_per_hour=3600"))
     planner, offer = Planner(costing), Offer(device=0, submodel="full", expected_s=0.0)
-    plans = [planner.plan(order(flight), offer) for flight in range(1, 4001)]
+    plans = [planner.plan(order_of(flight, device=0), offer) for flight in range(1, 4001)]
     whole_s = planned(assemble(tiny(SAME, f"seed={seed}", "workload.epochs=60"))).ended_s
     hazard = 1.0
     chance = -math.expm1(-hazard * whole_s)

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from orders import order_of
 
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.contract import run_protocol
@@ -14,7 +15,6 @@ from neulite_sim.timeline.flights import (
     MOST_PAUSES,
     Conditions,
     LoneFlight,
-    Order,
     cut_short,
     plan_flight,
 )
@@ -23,18 +23,7 @@ from neulite_sim.timeline.synchronous import Synchronous
 
 
 def plan(flight=1, phases=(1.0, 2.0, 3.0), offline_at_s=math.inf, dispatched_s=0.0, **conditions):
-    order = Order(
-        flight=flight,
-        round=1,
-        version=0,
-        device=flight,
-        submodel="full",
-        stage="full",
-        peak_memory_bytes=1,
-        available_memory_bytes=1,
-        batch_size=1,
-        dispatched_s=dispatched_s,
-    )
+    order = order_of(flight, at_s=dispatched_s)
     given = {"online_until_s": lambda at_s: offline_at_s, "next_online_s": lambda at_s: math.inf, **conditions}
     return plan_flight(order, legs=tuple(map(Steady, phases)), conditions=Conditions(**given))
 
@@ -166,18 +155,7 @@ class Dead:
 
 
 def upload_over(link, conditions):
-    order = Order(
-        flight=1,
-        round=1,
-        version=0,
-        device=0,
-        submodel="full",
-        stage="full",
-        peak_memory_bytes=1,
-        available_memory_bytes=1,
-        batch_size=1,
-        dispatched_s=0.0,
-    )
+    order = order_of(device=0)
     return plan_flight(order, legs=(Steady(1.0), Steady(2.0), TracedTransfer(link, 4.0)), conditions=conditions)
 
 

@@ -3,9 +3,10 @@
 import math
 
 import pytest
+from orders import order_of
 
 from neulite_sim.timeline.clock import Clock
-from neulite_sim.timeline.flights import Conditions, Departure, FlightPlan, Load, Order, plan_flight
+from neulite_sim.timeline.flights import Conditions, Departure, FlightPlan, Load, plan_flight
 from neulite_sim.timeline.legs import Steady
 from neulite_sim.timeline.shared_flights import ServerLinks, fly_shared
 from neulite_sim.timeline.shared_link import SharedLink
@@ -27,18 +28,7 @@ def plan(flight=1, *, down=10.0, up=10.0, compute_s=3.0, limit=10.0, latency_s=0
     """A flight of `down` and `up` bits over a link of `limit` bits per second."""
     found = where or conditions()
     legs = (Steady(latency_s + down / limit), Steady(compute_s), Steady(latency_s + up / limit))
-    order = Order(
-        flight=flight,
-        round=1,
-        version=0,
-        device=flight,
-        submodel="full",
-        stage="full",
-        peak_memory_bytes=1,
-        available_memory_bytes=1,
-        batch_size=1,
-        dispatched_s=at_s,
-    )
+    order = order_of(flight, at_s=at_s)
     alone = plan_flight(order, legs=legs, conditions=found)
     loads = [Load(num_bits=bits, limit_bits_per_second=limit, latency_s=latency_s) for bits in (down, up)]
     departure = Departure(legs=legs, conditions=found, down=loads[0], up=loads[1])
