@@ -186,7 +186,7 @@ class Recorder:
         self, plan: FlightPlan, round_number: int, staleness: int | None = None, loss: float | None = None
     ) -> FlightRow:
         population, order = self._costing.population, plan.order
-        device, pauses = order.device, plan.pauses
+        device = order.device
         return FlightRow(
             flight=order.flight,
             round=round_number,
@@ -198,11 +198,11 @@ class Recorder:
             download_s=plan.download_s,
             compute_s=plan.compute_s,
             upload_s=plan.upload_s,
-            waiting_s=plan.waiting_s if pauses else 0.0,
+            waiting_s=plan.waiting_s,
             ended_s=plan.ended_s,
             outcome=plan.outcome,
             reason=plan.reason,
-            pauses=";".join(f"{start_s!r}-{end_s!r}" for start_s, end_s in pauses) if pauses else "",
+            pauses=";".join(f"{start_s!r}-{end_s!r}" for start_s, end_s in plan.pauses),
             peak_memory_bytes=order.peak_memory_bytes,
             available_memory_bytes=order.available_memory_bytes,
             batch_size=order.batch_size,

@@ -62,11 +62,8 @@ class BudgetedLedger(Ledger):
     """A ledger with other available memory; answers about who fits are kept, so that asking again costs nothing."""
 
     def __init__(self, ledger: Ledger, memory_bytes: Integers) -> None:
-        # Profiles and columns of seconds are shared, what depends on memory is not.
-        self.__dict__.update(ledger.__dict__)
+        self.__dict__.update(ledger.with_memory(memory_bytes).__dict__)
         self.population = replace(ledger.population, available_memory_bytes=memory_bytes, memory_motion=None)
-        self.available_memory_bytes = memory_bytes
-        self._rungs, self._able = {}, {}
         self._fits_somebody: dict[str, bool] = {}
 
     def fits_somebody(self, submodel: str) -> bool:

@@ -21,8 +21,9 @@ def offer_largest(ledger: Ledger, submodels: tuple[str, ...], candidates: Intege
     chosen = np.full(len(candidates), -1, dtype=np.int16)
     for index in reversed(range(len(submodels))):
         chosen[ledger.fits(submodels[index])[candidates]] = index
-    able, unable = split(candidates, chosen >= 0)
-    chosen = chosen[chosen >= 0]
+    fits = chosen >= 0
+    able, unable = split(candidates, fits)
+    chosen = chosen[fits]
     expected_s = np.zeros(len(able))
     for index, submodel in enumerate(submodels):
         takers = np.flatnonzero(chosen == index)

@@ -126,10 +126,14 @@ class Ledger:
         """
         if self.population.memory_motion is None:
             return self
-        moment = copy.copy(self)
-        moment.available_memory_bytes = self.population.memory_motion.available_bytes(at_s, round_number)
-        moment._rungs, moment._able = {}, {}
-        return moment
+        return self.with_memory(self.population.memory_motion.available_bytes(at_s, round_number))
+
+    def with_memory(self, available_memory_bytes: Integers) -> Ledger:
+        """Return the same ledger with other available memory of each device; profiles and seconds are shared."""
+        other = copy.copy(self)
+        other.available_memory_bytes = available_memory_bytes
+        other._rungs, other._able = {}, {}
+        return other
 
     def _profile(self, submodel: str, batch_size: int) -> Profile:
         at = submodel, batch_size

@@ -191,31 +191,33 @@ def plan_flight(order: Order, *, legs: tuple[Leg, Leg, Leg], conditions: Conditi
 
 def earliest_end_s(order: Order, legs: tuple[Leg, Leg, Leg]) -> float:
     """Return when a flight arrives if nothing disturbs it; `inf` where it never does."""
-    now_s = order.dispatched_s
+    return _undisturbed_ends_s(order, legs)[-1]
+
+
+def _undisturbed_ends_s(order: Order, legs: tuple[Leg, Leg, Leg]) -> list[float]:
+    """Return when each leg ends if nothing disturbs the flight; `inf` from one that never ends on."""
+    ends_s = [order.dispatched_s]
     for leg in legs:
-        now_s = leg.ends_s(now_s)
-        if now_s == math.inf:
-            break
-    return now_s
+        ends_s.append(leg.ends_s(ends_s[-1]) if ends_s[-1] < math.inf else math.inf)
+    return ends_s[1:]
 
 
 def _undisturbed(order: Order, legs: tuple[Leg, Leg, Leg], until_s: float) -> FlightPlan | None:
     """Return the plan of a flight that nothing meets before its end, as most are; None where that lies later."""
-    now_s = order.dispatched_s
-    spent_s = []
-    for leg in legs:
-        ends_s = leg.ends_s(now_s)
-        if ends_s > until_s or ends_s == math.inf:
-            return None
-        spent_s.append(leg.seconds if isinstance(leg, Steady) else ends_s - now_s)
-        now_s = ends_s
-    download_s, compute_s, upload_s = spent_s
+    ends_s = _undisturbed_ends_s(order, legs)
+    if ends_s[-1] > until_s or ends_s[-1] == math.inf:
+        return None
+    starts_s = (order.dispatched_s, *ends_s)
+    download_s, compute_s, upload_s = (
+        leg.seconds if isinstance(leg, Steady) else end_s - start_s
+        for leg, start_s, end_s in zip(legs, starts_s, ends_s, strict=False)
+    )
     return FlightPlan(
         order=order,
         download_s=download_s,
         compute_s=compute_s,
         upload_s=upload_s,
-        ended_s=now_s,
+        ended_s=ends_s[-1],
         outcome=ARRIVED,
     )
 
