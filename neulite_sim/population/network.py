@@ -8,7 +8,7 @@ bottleneck. Where a rate follows a trace, the column holds its long-run mean and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -66,7 +66,7 @@ def link_columns(
     throughput = None
     if files.traces:
         traces = tuple(files.traces)
-        throughput = ThroughputTraces(down=_columns(down, traces), up=_columns(up, traces))
+        throughput = ThroughputTraces(down=replace(down, traces=traces), up=replace(up, traces=traces))
     return LinkColumns(
         downlink_bits_per_second=down.bits_per_second,
         uplink_bits_per_second=up.bits_per_second,
@@ -110,22 +110,19 @@ class _Files:
         return self._files[path]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rates:
-    """The columns of `RateColumns` before all files are read."""
-
-    trace_of_device: Integers
-    offset_s: Floats
-    scale: Floats
-    is_repeated: np.typing.NDArray[np.bool_]
-    bits_per_second: Floats
-
-
 def _rates(
     rates: Sequence[float | RateTrace], group_of_device: Integers, *, keys: Sequence[str], files: _Files
-) -> _Rates:
+) -> RateColumns:
+    """Return the columns of one direction, their traces still to come: only then are all files read."""
     count = len(group_of_device)
-    found = _Rates(np.full(count, -1), np.zeros(count), np.ones(count), np.zeros(count, np.bool_), np.zeros(count))
+    found = RateColumns(
+        traces=(),
+        trace_of_device=np.full(count, -1),
+        offset_s=np.zeros(count),
+        scale=np.ones(count),
+        is_repeated=np.zeros(count, np.bool_),
+        bits_per_second=np.zeros(count),
+    )
     for group, rate in enumerate(rates):
         members = np.flatnonzero(group_of_device == group)
         if not isinstance(rate, RateTrace):
@@ -142,17 +139,6 @@ def _rates(
         if rate.start == "random":
             found.offset_s[members] = file.begins[members] * span_s[traces]
     return found
-
-
-def _columns(found: _Rates, traces: tuple[Steps, ...]) -> RateColumns:
-    return RateColumns(
-        traces=traces,
-        trace_of_device=found.trace_of_device,
-        offset_s=found.offset_s,
-        scale=found.scale,
-        is_repeated=found.is_repeated,
-        bits_per_second=found.bits_per_second,
-    )
 
 
 @overload
