@@ -22,6 +22,7 @@ import torch
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel
+from neulite_sim.profiling.audit import free_memory_bytes
 from neulite_sim.profiling.fitting import Constants, Machine, Measurement, Quality, fit, left_out, quality
 from neulite_sim.profiling.profile import profile, ready
 from neulite_sim.registry import component
@@ -214,12 +215,9 @@ def memory_of(device: torch.device) -> tuple[int, int]:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return total, free
-    page = os.sysconf("SC_PAGE_SIZE")
-    installed, available = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
-    # The kernel's own estimate counts what it would give back; a container may have less than its machine.
-    for line in _text("/proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            available = 1024 * int(line.split()[1])
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = free_memory_bytes() or installed
+    # A container may have less than its machine.
     limit, used = (_text(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
     if limit.isdecimal() and int(limit) < installed:
         installed = int(limit)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,21 +150,16 @@ def drive(
     for message in (*costing.population.notes, *_skipped(costing)):
         recorder.notice(message)
     federation = Federation(costing, assembly.build_selector(scenario), backend, recorder, keeper)
-    is_ours = gc.get_freeze_count() == 0
-    if is_ours:
-        # What is there now stays to the end: the collector need not look through it again and again.
-        gc.freeze()
     try:
         protocol, rates = assembly.build_protocol(scenario), assembly.server_rates(scenario)
-        ended_s = run_protocol(protocol, federation, until_s=scenario.stop.virtual_time, rates=rates)
+        with _kept_from_the_collector():
+            ended_s = run_protocol(protocol, federation, until_s=scenario.stop.virtual_time, rates=rates)
         federation.cut(ended_s)
     except BaseException:
         federation.abandon()
         raise
     finally:
         keeper.close()
-        if is_ours:
-            gc.unfreeze()
     weights = method.evaluation_tensors(federation.state)
     summary = tally.summary(
         identity_of(scenario),
@@ -174,6 +170,19 @@ def drive(
     )
     sink.finish(summary, weights)
     return summary
+
+
+@contextlib.contextmanager
+def _kept_from_the_collector() -> Iterator[None]:
+    """Spare the garbage collector what is there now and stays: it would look through it again and again."""
+    is_ours = gc.get_freeze_count() == 0
+    if is_ours:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if is_ours:
+            gc.unfreeze()
 
 
 def targets_of(scenario: Scenario) -> tuple[float, ...]:
