@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class FakeServer:
         self._merges: dict[str, int] = {}
         self._before: dict[int, int] = {}
         self._flying: set[int] = set()
+        self._in_flight: set[int] = set()
 
     def is_over(self) -> bool:
         return len(self.digests) >= self.rounds or (not self._left and not self._flying)
@@ -57,6 +59,7 @@ class FakeServer:
         trip = self._left.popleft()
         self._flights += 1
         self._flying.add(self._flights)
+        self._in_flight.add(self._flights)
         self._before[self._flights] = self._merges.get(trip.stage, 0)
         order = order_of(
             self._flights, at_s=at_s, round=len(self.digests) + 1, version=len(self.digests), stage=trip.stage
@@ -65,7 +68,7 @@ class FakeServer:
                           outcome=ARRIVED if trip.arrives else DROPPED, reason="" if trip.arrives else "lost")  # fmt: skip
 
     def landed(self, plan: FlightPlan) -> None:
-        """Nothing is kept of a flight until it is digested."""
+        self._in_flight.remove(plan.flight)
 
     def staleness(self, plan: FlightPlan) -> int:
         return self._merges.get(plan.order.stage, 0) - self._before[plan.flight]
@@ -80,6 +83,8 @@ class FakeServer:
         self._flying -= {item.plan.flight for item in ended}
 
     def next_chance_s(self, at_s: float) -> float:
+        if self._in_flight:
+            return math.inf
         raise SimulationError(NO_TRIPS)
 
     def merged(self) -> list[tuple[float, list[int]]]:

@@ -1,4 +1,4 @@
-"""The timeline against queueing theory: the shared link, devices in flight, and the rate of drop-outs.
+"""The timeline against queueing theory: the shared link, devices in flight, drop-outs, and asynchronous throughput.
 
     python verification/queueing.py [--quick] [--seed N]
 
@@ -19,21 +19,28 @@ Sources of the values:
 - devices in flight, M/G/infinity: Poisson with mean lambda E[S] (Takacs, Introduction to the Theory of Queues, 1962).
 - drop-outs: what ends flights at a constant rate h, a device that leaves or a failure, ends a flight of D seconds with
   probability 1 - exp(-h D).
+- asynchronous protocols, everybody online: Little's law, N in flight = arrivals per second x mean flight time (Little,
+  Operations Research 9, 1961). Where all of a fleet fly all the time each device is a renewal process of mean mu and
+  variance sigma^2, so arrivals per second are sum 1 / mu, with variance sum sigma^2 / (mu^3 t) (Cox, Renewal Theory,
+  1962, section 4.2).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import simpy
 
 from neulite_sim import simulate
+from neulite_sim.engine.assembly import assemble
 from neulite_sim.population.availability import MARKOV
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Scenario
@@ -336,6 +343,60 @@ def dropped_by_failure(rates_per_hour: list[float], num_rounds: int, seed: int) 
         )
 
 
+ASYNCHRONOUS_FLEETS = {
+    "equal": [{"device": "jetson-nano-4gb", "share": 1}],
+    "mixed": [{"device": "jetson-nano-4gb", "share": 1}, {"device": "raspberry-pi-4-4gb", "share": 1}],
+    "one slow link": [
+        {"device": "jetson-nano-4gb", "share": 9},
+        {"device": "jetson-nano-4gb", "share": 1, "link": {"downlink": "50kbps", "uplink": "50kbps"}},
+    ],
+}
+
+
+def asynchronous_fleet(groups: list[dict[str, Any]], buffer_size: int, num_arrivals: int, seed: int) -> Scenario:
+    """Return a scenario of ten devices that all fly all the time; nothing is trained."""
+    return parse_scenario(
+        {
+            "name": "asynchronous",
+            "seed": seed,
+            "data": {"kind": "digits", "train_samples": 500, "test_samples": 10, "partition": "iid"},
+            "model": "logistic",
+            "training": {"epochs": 5, "batch_size": 5, "learning_rate": 0.05},
+            "population": {
+                "devices": 10,
+                "groups": groups,
+                "available_memory": {"kind": "installed", "share": 1.0},
+                "speed_jitter": 0.6,
+                "link": {"downlink": "20Mbps", "uplink": "8Mbps", "latency": "1ms"},
+            },
+            "method": "fedavg",
+            "protocol": {"kind": "fedbuff", "concurrency": 10, "buffer_size": buffer_size},
+            "evaluation": {"every_rounds": 10**6},
+            "stop": {"rounds": num_arrivals // buffer_size},
+            "backend": "dry-run",
+        }
+    )
+
+
+def asynchronous_throughput(buffer_sizes: list[int], num_arrivals: int, seed: int) -> Iterator[Check]:
+    """Yield the checks of Little's law: nobody waits for a buffer, so arrivals per second know nothing of its size."""
+    for (fleet, groups), buffer_size in itertools.product(ASYNCHRONOUS_FLEETS.items(), buffer_sizes):
+        scenario = asynchronous_fleet(groups, buffer_size, num_arrivals, seed)
+        costs = [assemble(scenario).ledger.cost("full", device) for device in range(10)]
+        means_s = np.array([cost.download_s + cost.compute_s + cost.upload_s for cost in costs])
+        variances = np.array([cost.compute_s**2 for cost in costs]) * math.expm1(0.6**2)
+        result = simulate(scenario)
+        until_s = result.summary["virtual_time_s"]
+        arrived = sum(row["outcome"] == "arrived" for row in result.flights)
+        name = f"fedbuff of {buffer_size}, {fleet}"
+        yield Check(
+            name=f"{name}: arrivals per s",
+            measured=arrived / until_s,
+            expected=float((1 / means_s).sum()),
+            standard_error=math.sqrt(float((variances / means_s**3).sum()) / until_s),
+        )
+
+
 def checks(*, quick: bool, seed: int) -> Iterator[Check]:
     """Yield every check; quick ones are smaller and have wider tolerances."""
     replications, transfers, samples = (20, 2_000, 500) if quick else (40, 40_000, 10_000)
@@ -344,6 +405,7 @@ def checks(*, quick: bool, seed: int) -> Iterator[Check]:
     yield from devices_in_flight(20.0, samples, seed)
     yield from dropped_by_leaving(1_000, 2 if quick else 40, seed)
     yield from dropped_by_failure([1.0] if quick else [0.2, 1.0, 4.0], 5 if quick else 100, seed)
+    yield from asynchronous_throughput([1, 7, 25], 700 if quick else 10_000, seed)
 
 
 def main() -> None:

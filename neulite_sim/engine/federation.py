@@ -15,7 +15,7 @@ from neulite_sim.engine.planning import Planner
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.testing import Testing
 from neulite_sim.engine.tracking import RUN_OVER, TIME_OVER, Learned, Recorder, RoundFacts
-from neulite_sim.engine.waiting import next_chance
+from neulite_sim.engine.waiting import next_chance, why_nobody
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Denial, LocalTask, Offer, Offers, Proposal, State, Update
 from neulite_sim.population.table import Flags, Integers
@@ -26,14 +26,17 @@ from neulite_sim.timeline.contract import Ending, Foresight
 from neulite_sim.timeline.flights import FlightPlan, Order
 from neulite_sim.training.contract import Backend
 from neulite_sim.training.learning_rate import learning_rate
-from neulite_sim.units import format_bytes, format_seconds
+from neulite_sim.units import format_seconds
 
 IN_FLIGHT = "in flight"
 
 
 @dataclass(slots=True)
 class _Flying:
-    """A flight between its dispatch and its digest: what it was sent, and the ticket of its training, if any."""
+    """A flight between its dispatch and its digest: what it was sent, and the ticket of its training, if any.
+
+    Its device is free again once it has ended, so that several of one device may wait to be merged.
+    """
 
     plan: FlightPlan
     state: State
@@ -86,6 +89,7 @@ class Federation:
         self._is_free = self._owns.copy()
         self._rounds = 0
         self._flights = 0
+        self._num_in_flight = 0
         self._merges: Counter[str] = Counter()
         self._flying: dict[int, _Flying] = {}
         self._looked: _Look | None = None
@@ -129,23 +133,18 @@ class Federation:
             )
             self._flying[plan.flight] = flying
             self._is_free[plan.device] = False
+            self._num_in_flight += 1
             self._submit(flying)
         if self._recorder.is_watched:
-            training = self._num_in_flight(at_s)
+            training = self._num_in_flight
             self._recorder.dispatched(self._rounds + 1, at_s, proposal, online=look.num_online, training=training)
         return plans
 
-    def _num_in_flight(self, at_s: float) -> int:
-        """Return how many flights have not ended yet; an update that waits in a buffer has.
-
-        A plan that still has its departure is only what its flight would be on a link of its own.
-        """
-        plans = (flying.plan for flying in self._flying.values())
-        return sum(plan.departure is not None or plan.ended_s > at_s for plan in plans)
-
     def landed(self, plan: FlightPlan) -> None:
-        """Take note of how a flight over the server's link came about."""
+        """Take note of how a flight came about, and let its device fly again, whether or not its update waits."""
         self._flying[plan.flight].plan = plan
+        self._is_free[plan.device] = True
+        self._num_in_flight -= 1
 
     def staleness(self, plan: FlightPlan) -> int:
         """Return how many aggregations have merged updates of the flight's stage since its dispatch."""
@@ -159,7 +158,6 @@ class Federation:
     def digest(self, ended: Sequence[Ending], at_s: float) -> None:
         """Aggregate what is merged, in the order of devices, unless the model before has reached the target."""
         landed = {ending.plan.flight: self._flying.pop(ending.plan.flight) for ending in ended}
-        self._is_free[[ending.plan.device for ending in ended]] = True
         self._forget([landed[ending.plan.flight] for ending in ended if not ending.is_merged])
         if self._testing.stops_before_next_round():
             self._forget(landed.values())
@@ -272,10 +270,11 @@ class Federation:
     def next_chance_s(self, at_s: float) -> float:
         """Return when the next device that owns data, is not in flight and fits the current submodel comes online.
 
-        A run that has reached its target accuracy needs no further chance: it goes on, and ends, at once.
+        It is `inf` where there is none and others are still in flight. A run that has reached its target accuracy
+        needs no further chance: it goes on, and ends, at once.
 
         Raises:
-            SimulationError: that never happens.
+            SimulationError: nobody is in flight, and nobody can ever be offered work again.
         """
         if self._testing.stops_before_next_round():
             return at_s
@@ -286,22 +285,10 @@ class Federation:
             lambda moment_s: self._method.offers(self.state, ledger.at(moment_s, self._rounds + 1), idle),
             at_s,
         )
-        if np.isfinite(chance_s):
+        if np.isfinite(chance_s) or self._num_in_flight:
             return chance_s
-        able = proposal.offers.devices
         where = f"after virtual time {format_seconds(at_s)} (round {self._rounds + 1}, {proposal.stage})"
-        if population.memory_motion is not None:
-            where += ", although memory moves (population.memory_motion)"
-        if not len(able):
-            raise SimulationError(
-                f"nobody can be offered work any more {where}: {_denied(proposal.denials)}; raise "
-                "population.available_memory, lower the batch size that is charged (workload.batch_size), or stop "
-                "before (stop.rounds)"
-            )
-        raise SimulationError(
-            f"nobody can be offered work any more {where}: none of the {len(able)} devices that fit comes online "
-            "again; lengthen the availability trace, repeat it (population.availability.repeat), or stop earlier"
-        )
+        raise SimulationError(f"nobody can be offered work any more {where}{why_nobody(population, proposal, at_s)}")
 
     def cut(self, at_s: float) -> None:
         """End what is still in flight because the run is over, and settle the last evaluation."""
@@ -334,7 +321,7 @@ class Federation:
         if not self._recorder.is_watched:
             return
         assert self._looked is not None
-        in_flight = self._num_in_flight(at_s) + num_merged
+        in_flight = self._num_in_flight + num_merged
         self._recorder.trained(self._rounds, at_s, self._looked.proposal, (self._looked.num_online, in_flight, number))
 
     def _tell_of_divergence(self, facts: RoundFacts) -> None:
@@ -412,13 +399,3 @@ _NO_OFFERS = Offers(
 def _stages(merged: Sequence[Ending]) -> str:
     """Return the stages that were merged, in the order of their names, joined by a plus sign."""
     return "+".join(sorted({item.plan.order.stage for item in merged}))
-
-
-def _denied(denials: Sequence[Denial]) -> str:
-    """Return in words why no device is offered work."""
-    return "; ".join(
-        f"{len(item.devices)} devices denied: {item.reason}"
-        + (f" for {item.submodel}" if item.submodel else "")
-        + ("" if item.shortfall is None else f", {format_bytes(int(item.shortfall().min()))} at least")
-        for item in denials
-    )

@@ -1,4 +1,4 @@
-"""When somebody can be offered work again: availability and memory decide together."""
+"""When somebody can be offered work again, or why nobody ever can: availability and memory decide together."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from neulite_sim.methods.contract import Proposal
+from neulite_sim.methods.contract import Denial, Proposal
+from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.population.table import Integers, Population
+from neulite_sim.units import format_bytes
 
 MOST_CHANGES = 10_000
 """How many changes of memory are looked at before nobody is taken ever to fit again."""
@@ -35,3 +37,66 @@ def next_chance(
         if moment_s == math.inf:
             break
     return math.inf, proposal
+
+
+RAISE_MEMORY = "raise population.available_memory or lower the batch size that is charged (workload.batch_size)"
+COME_BACK = "let devices come online for longer (population.availability; a trace can be repeated with `repeat`)"
+STOP_BEFORE = "stop before (stop.rounds)"
+
+
+def why_nobody(population: Population, proposal: Proposal, at_s: float) -> str:
+    """Return in words why nobody can ever be offered work again, and what to do about those very reasons.
+
+    `proposal` holds the offers and denials of all that own data; none of those that are offered anything comes online
+    again after `at_s`.
+    """
+    able, denials = proposal.offers.devices, proposal.denials
+    reasons, advice = [], []
+    back = [_that_return(population, denial.devices, at_s) for denial in denials]
+    num_gone = sum(len(denial.devices) - len(devices) for denial, devices in zip(denials, back, strict=True))
+    num_apart = len(_that_return(population, able, at_s))
+    if num_lost := len(able) - num_apart:
+        reasons.append(f"{_devices(num_lost)} that {_fit(num_lost)} never {_come(num_lost)} online again")
+        advice.append(COME_BACK)
+    if num_apart:
+        reasons.append(f"{_devices(num_apart)} had the memory only while offline in {MOST_CHANGES} changes of memory")
+        advice.append(RAISE_MEMORY)
+    for denial, devices in zip(denials, back, strict=True):
+        if len(devices):
+            reasons.append(_denied(denial, devices))
+            advice += [RAISE_MEMORY] if denial.reason == OUT_OF_MEMORY else []
+    if num_gone:
+        reasons.append(
+            f"{_devices(num_gone)} that could be offered nothing either never {_come(num_gone)} online again"
+        )
+        advice.append(COME_BACK)
+    moves = ", although memory moves (population.memory_motion)" if population.memory_motion is not None else ""
+    # Once each, in the order of the reasons.
+    told = list(dict.fromkeys(advice))
+    return f"{moves}: {'; '.join(reasons) or 'no device owns data'}; {', or '.join([*told, STOP_BEFORE])}"
+
+
+def _that_return(population: Population, devices: Integers, at_s: float) -> Integers:
+    """Return those of `devices` that are online now or come online again."""
+    return devices[np.flatnonzero(np.isfinite(population.availability.next_online_s(devices, at_s)))]
+
+
+def _denied(denial: Denial, devices: Integers) -> str:
+    """Return in words why `devices`, some of the denied, are offered nothing."""
+    what = f"{_devices(len(devices))} denied: {denial.reason}" + (f" for {denial.submodel}" if denial.submodel else "")
+    if denial.shortfall is None:
+        return what
+    missing = denial.shortfall()[np.isin(denial.devices, devices)]
+    return f"{what}, {format_bytes(int(missing.min()))} at least"
+
+
+def _devices(count: int) -> str:
+    return "1 device" if count == 1 else f"{count} devices"
+
+
+def _fit(count: int) -> str:
+    return "fits" if count == 1 else "fit"
+
+
+def _come(count: int) -> str:
+    return "comes" if count == 1 else "come"

@@ -12,6 +12,7 @@ of their numbers, and all of them before anything new is dispatched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -139,7 +140,7 @@ class Asynchronous:
         chance = None
         while not server.is_over():
             is_full = self._fill(clock, server, launch, landings, concurrency)
-            chance = None if is_full else _chance(clock, server, chance, is_forced=not landings.num_flying)
+            chance = None if is_full else _chance(clock, server, chance)
             yield clock.any_of([landings.next(), *([chance] if chance else [])])
             ended = landings.take()
             for plan in ended:
@@ -191,20 +192,14 @@ class Asynchronous:
         return ""
 
 
-def _chance(clock: Clock, server: Server, known: Moment | None, *, is_forced: bool) -> Moment | None:
-    """Return when somebody can next be offered work; None where nobody ever can and others are still in flight."""
-    try:
-        at_s = server.next_chance_s(clock.now)
-    except SimulationError:
-        if is_forced:
-            raise
+def _chance(clock: Clock, server: Server, known: Moment | None) -> Moment | None:
+    """Return when somebody can next be offered work; None where that is up to those who are still in flight."""
+    at_s = server.next_chance_s(clock.now)
+    if at_s == math.inf:
         return None
     # A moment that already stands in the queue is not put there again.
-    return (
-        known
-        if known is not None and not known.processed and known.at_s == at_s
-        else clock.at(at_s, priority=AFTER_ALL)
-    )
+    is_known = known is not None and not known.processed and known.at_s == at_s
+    return known if is_known else clock.at(at_s, priority=AFTER_ALL)
 
 
 def _build_fedasync(options: FedAsyncOptions) -> Asynchronous:

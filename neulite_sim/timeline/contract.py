@@ -73,7 +73,7 @@ class Server(Protocol):
         ...
 
     def landed(self, plan: FlightPlan) -> None:
-        """Be told how a flight came about that could not be foreseen: it shared the server's link."""
+        """Be told, at that moment, that a launched flight has ended and how: its device can fly again."""
         ...
 
     def staleness(self, plan: FlightPlan) -> int:
@@ -89,7 +89,13 @@ class Server(Protocol):
         ...
 
     def next_chance_s(self, at_s: float) -> float:
-        """Return the next time, later than `at_s`, at which somebody who is not in flight can be offered work."""
+        """Return the next time, later than `at_s`, at which somebody who is not in flight can be offered work.
+
+        It is `inf` where there is none as long as others are in flight: they come back.
+
+        Raises:
+            SimulationError: nobody is in flight, and nobody can ever be offered work again.
+        """
         ...
 
 
@@ -179,7 +185,17 @@ def run_protocol(
     are those of the server's own link, where it has one that limits.
     """
     clock = Clock()
-    launch = _alone(clock) if rates is None else _shared(clock, server, rates)
+    fly = _alone(clock) if rates is None else _shared(clock, rates)
+
+    def land(flight: simpy.Event) -> None:
+        server.landed(come_about(flight))
+
+    def launch(plan: FlightPlan) -> Flight:
+        flight = fly(plan)
+        # First of all that watch the flight: whatever they do, they find its device free.
+        flight.callbacks.append(land)
+        return flight
+
     process = clock.process(protocol.process(clock, server, launch))
     if until_s is None:
         clock.run(until=process)
@@ -195,14 +211,8 @@ def _alone(clock: Clock) -> Launch:
     return lambda plan: LoneFlight(clock, plan)
 
 
-def _shared(clock: Clock, server: Server, rates: ServerRates) -> Launch:
+def _shared(clock: Clock, rates: ServerRates) -> Launch:
     """Return what starts flights that share the server's link."""
     down, up = (None if rate is None else SharedLink(clock, rate) for rate in (rates.down, rates.up))
     links = ServerLinks(down=down, up=up)
-
-    def launch(plan: FlightPlan) -> Flight:
-        flight = clock.process(fly_shared(clock, plan, links))
-        flight.callbacks.append(lambda ended: server.landed(come_about(ended)))
-        return flight
-
-    return launch
+    return lambda plan: clock.process(fly_shared(clock, plan, links))

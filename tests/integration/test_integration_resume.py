@@ -22,6 +22,7 @@ PROTOCOLS = {
     "fedasync": {"kind": "fedasync", "concurrency": 3},
     "fedbuff": {"kind": "fedbuff", "concurrency": 5, "buffer_size": 2},
 }
+LARGE_BUFFER = {"large buffer": {"kind": "fedbuff", "concurrency": 3, "buffer_size": 6}}
 METHODS = {
     "neulite": "neulite",
     "sequential": {"kind": "neulite", "schedule": "sequential", "convergence": {"max_rounds": 2}},
@@ -55,7 +56,7 @@ def scenario(protocol="synchronous", method="neulite", **changes):
     given = {
         **WAVES,
         "method": {**METHODS, **WITHOUT_FEDDYN}[method],
-        "protocol": PROTOCOLS[protocol],
+        "protocol": {**PROTOCOLS, **LARGE_BUFFER}[protocol],
         "checkpoint": {"every_rounds": 3},
     }
     return parse_scenario({**given, "stop": {"rounds": 10}, **CHANGES.get(method, {}), **changes})
@@ -98,6 +99,16 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, protocol, method):
     assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken")]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+def test_several_updates_of_one_device_in_a_buffer_are_replayed_too(tmp_path):
+    given = scenario("large buffer")
+    whole = simulate(given, out=tmp_path / "whole")
+    merged = [(row["round"], row["device"]) for row in whole.flights if row["staleness"] is not None]
+    assert len(set(merged)) < len(merged)
+    broken_off(tmp_path / "broken", given, 4, 8)
+    assert resume(find_cut_off(tmp_path / "broken")).summary["digest"] == whole.summary["digest"]
+    assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
 
 
 def wall_times(folder):

@@ -71,6 +71,10 @@ def test_flights_of_whole_runs_fail_at_the_rate_of_the_hazard_and_when_it_says(q
     assert_all_hold(queueing.dropped_by_failure([1.0], 5, seed=1), 2)
 
 
+def test_asynchronous_arrivals_per_second_are_littles_law_whatever_the_buffer(queueing):
+    assert_all_hold(queueing.asynchronous_throughput([7], 700, seed=1), 3)
+
+
 def test_the_check_tells_sharing_from_serving_in_order_of_arrival(sharing):
     """M/D/1 in order of arrival has E[T] = 1 + rho / (2 (1 - rho)) (Pollaczek-Khinchine)."""
     found = {check.name: check for check in sharing}

@@ -160,6 +160,9 @@ class Rounds:
         row = self.durations[self.done]
         return [plan((0.0, float(s), 0.0), dispatched_s=at_s, flight=i) for i, s in enumerate(row)]
 
+    def landed(self, plan):
+        pass
+
     def digest(self, ended, at_s):
         self.done += 1
 

@@ -156,9 +156,9 @@ def test_the_clock_passes_over_whoever_comes_online_without_memory_or_data(tmp_p
 
 def test_a_fleet_that_never_comes_back_ends_the_run_with_who_and_when(tmp_path):
     message = (
-        r"^nobody can be offered work any more after virtual time 0\.03s \(round 2, full\): none of the 6 devices that "
-        r"fit comes online again; lengthen the availability trace, repeat it \(population\.availability\.repeat\), or "
-        r"stop earlier$"
+        r"^nobody can be offered work any more after virtual time 0\.03s \(round 2, full\): 6 devices that fit never "
+        r"come online again; let devices come online for longer \(population\.availability; a trace can be repeated with "
+        r"`repeat`\), or stop before \(stop\.rounds\)$"
     )
     trace = online_trace(tmp_path, *everyone_online(until_s=0.03))
     with pytest.raises(SimulationError, match=message):

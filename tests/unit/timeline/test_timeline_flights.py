@@ -56,6 +56,9 @@ class Script:
         self.rounds.pop(0)
         self.log.append((at_s, [item.plan.flight for item in ended]))
 
+    def landed(self, plan):
+        pass
+
     def next_chance_s(self, at_s):
         return self.chances.pop(0)
 
