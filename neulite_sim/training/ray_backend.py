@@ -7,6 +7,7 @@ depend on the task alone and are reduced in the order of devices.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,7 @@ from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component
 from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.training.ray_cluster import Cluster, start_cluster
 from neulite_sim.training.worker import Worker
 
@@ -55,9 +57,12 @@ class DeviceActor:
         # The first optimizer of a process imports PyTorch's compiler, which takes a second: now rather than later.
         torch.optim.SGD([torch.zeros(1)])
         self._worker: Worker | None = None
+        self._pinned = contextlib.ExitStack()
 
     def equip(self, workplace: Workplace) -> None:
         """Set up the worker."""
+        # What a plug-in set as it was imported ends here; this process has no other host.
+        self._pinned.enter_context(pinned_torch())
         self._worker = Worker(workplace)
 
     def train(self, task: LocalTask, payload: Arrays, personal: Arrays) -> tuple[Update, Arrays]:
