@@ -8,6 +8,7 @@
     ├── OutputError                results cannot be written where they should go
     ├── BackendUnavailableError    the chosen backend cannot start on this machine
     └── SimulationError            the run itself failed
+        └── BackendLostError       what the backend runs on went away in the middle of the run
 
 The command line answers the first five with exit code 2 (the input is wrong) and the last two with 1.
 """
@@ -73,6 +74,10 @@ class SimulationError(NeuliteError):
     """The run itself failed."""
 
     exit_code = 1
+
+
+class BackendLostError(SimulationError):
+    """What the backend runs on went away in the middle of the run, which can be resumed."""
 
 
 def close_matches(name: str, choices: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from neulite_sim.cli.calibrate import calibrate
 from neulite_sim.cli.compare import compare
 from neulite_sim.cli.components import components
 from neulite_sim.cli.failures import answered
+from neulite_sim.cli.interruption import interruptible
 from neulite_sim.cli.profile import profile
 from neulite_sim.cli.resume import resume
 from neulite_sim.cli.run import run
@@ -51,7 +52,7 @@ class _Answering(TyperGroup):
     """Turns this package's exceptions into messages and exit codes, in the one place all commands pass through."""
 
     def invoke(self, ctx: Any) -> Any:
-        with answered():
+        with answered(), interruptible():
             return super().invoke(ctx)
 
 

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import typer
 
 from neulite_sim.errors import NeuliteError, ScenarioError
-
-INTERRUPTED = 130
+from neulite_sim.stopping import EXIT_CODE
 
 
 def message_of(error: NeuliteError) -> str:
@@ -33,4 +32,4 @@ def answered() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(EXIT_CODE) from None

@@ -1,44 +1,81 @@
-"""Ctrl-C during a run: it stops at once, and the line to type to go on is printed."""
+"""Ctrl-C during a run, or another request to stop: it stops at once, and the line to type to go on is printed."""
 
 from __future__ import annotations
 
 import shlex
-import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
-from neulite_sim.cli.failures import INTERRUPTED
+from neulite_sim.cli.failures import message_of
+from neulite_sim.errors import BackendLostError
+from neulite_sim.stopping import EXIT_CODE, is_asked_to_stop
 
 
 class Whereabouts:
-    """An observer that remembers where the run is kept."""
+    """An observer that remembers where the run is kept, and that a request to stop was lost."""
 
     def __init__(self) -> None:
         self.run_dir: str | None = None
 
     def notify(self, event: object) -> None:
-        """Take note of the run folder when the run starts."""
+        """Take note of the run folder when the run starts.
+
+        Raises:
+            KeyboardInterrupt: one was raised before, and swallowed by a library that happened to be at work.
+        """
         self.run_dir = getattr(event, "run_dir", None) or self.run_dir
+        is_stopping = sys.exc_info()[0] is not None
+        if is_asked_to_stop() and not is_stopping:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Take every error that follows a request to stop for its consequence: it broke off whatever was at work.
+
+    Raises:
+        KeyboardInterrupt: in the place of such an error.
+    """
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except Exception:
+        if is_asked_to_stop():
+            raise KeyboardInterrupt from None
+        raise
 
 
 @contextmanager
 def resumable(run_dir: str | None = None) -> Iterator[Whereabouts]:
-    """Yield an observer for the run inside; a run that is interrupted or terminated there says how to go on.
+    """Yield an observer for the run inside; a run that is interrupted or loses its backend there says how to go on.
 
     Raises:
-        typer.Exit: with code 130, after Ctrl-C or a request to terminate.
+        typer.Exit: with code 130 after a request to stop, with 1 where the backend was lost.
     """
-    # A terminated run ends as an interrupted one does: workers stopped, the terminal given back.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     place = Whereabouts()
     place.run_dir = run_dir
     try:
-        yield place
+        with interruptible():
+            yield place
     except KeyboardInterrupt:
-        if place.run_dir is None:
-            typer.echo("interrupted before the run began", err=True)
-        else:
-            typer.echo(f"interrupted; go on with: neulite-sim resume {shlex.quote(place.run_dir)}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        typer.echo(_how_to_go_on(place.run_dir), err=True)
+        raise typer.Exit(EXIT_CODE) from None
+    except BackendLostError as lost:
+        typer.echo(message_of(lost), err=True)
+        typer.echo(_how_to_go_on(place.run_dir), err=True)
+        raise typer.Exit(lost.exit_code) from None
+
+
+def _how_to_go_on(run_dir: str | None) -> str:
+    from neulite_sim.results.folder import COMPLETE
+
+    if run_dir is None:
+        return "interrupted before the run began"
+    if Path(run_dir, COMPLETE).exists():
+        return f"interrupted when the run was complete: {run_dir}"
+    return f"interrupted; go on with: neulite-sim resume {shlex.quote(run_dir)}"

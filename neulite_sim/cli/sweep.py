@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -79,7 +78,6 @@ def sweep(
     if is_dry:
         _list(runs, as_json=as_json)
         return
-    end_as_interrupted()
     console = Console(stderr=as_json)
     failed = run_planned(runs, folder, jobs or default_jobs(runs), console)
     _compare(runs, console, as_json=as_json)
@@ -87,13 +85,6 @@ def sweep(
         names = ", ".join(ended.run.name for ended in failed)
         typer.echo(f"error: {len(failed)} of {len(runs)} runs failed: {names}", err=True)
         raise typer.Exit(1)
-
-
-def end_as_interrupted() -> None:
-    """Let a terminated sweep, or one whose terminal is gone, end its runs first, as Ctrl-C does."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
 
 
 def _list(runs: Sequence[PlannedRun], *, as_json: bool) -> None:

@@ -182,11 +182,10 @@ def _trained(
     """Run what is not finished of every method at every budget; return the study with it and how many runs failed."""
     from rich.console import Console
 
-    from neulite_sim.cli.sweep import end_as_interrupted, run_planned
+    from neulite_sim.cli.sweep import run_planned
     from neulite_sim.engine.studies import default_jobs
     from neulite_sim.engine.whatif_training import planned_runs, with_learning
 
-    end_as_interrupted()
     runs = planned_runs(found, budgets, out=folder)
     everything = list(runs.values())
     failed = run_planned(everything, folder, jobs or default_jobs(everything), Console(stderr=quiet))

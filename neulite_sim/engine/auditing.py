@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from neulite_sim.engine.assembly import Costing, build_trainee
+from neulite_sim.machine import free_memory_bytes
 from neulite_sim.models.contract import Blueprint
-from neulite_sim.profiling.audit import audited, free_memory_bytes
+from neulite_sim.profiling.audit import audited
 from neulite_sim.profiling.profile import profile
 from neulite_sim.results.rows import Event, RunStarted
 from neulite_sim.scenario.schema import Training
+from neulite_sim.training.pinning import pinned_torch
 
 HEADROOM = 2.0
 """A real step takes the tensors twice over: operators have workspaces, allocators keep what was freed."""
@@ -20,6 +22,7 @@ HEADROOM = 2.0
 AuditRow = Mapping[str, Any]
 
 
+@pinned_torch()
 def audit_run(costing: Costing) -> list[AuditRow]:
     """Return a row per submodel of the method: of what is really trained, and of what is charged where it differs.
 

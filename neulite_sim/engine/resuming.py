@@ -16,6 +16,7 @@ from neulite_sim.results.folder import CHECKPOINT, SCENARIO, RunFolder
 from neulite_sim.results.provenance import check_resumable
 from neulite_sim.scenario.loading import load_scenario, scenario_hash
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.training.pinning import pinned_torch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,7 @@ def find_cut_off(run_dir: Path) -> CutOff:
     return CutOff(run_dir=run_dir, scenario=scenario, found=find_checkpoint(run_dir / CHECKPOINT))
 
 
+@pinned_torch()
 def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Observer] = ()) -> RunResult:
     """Replay a run up to its last checkpoint, go on from there, and return its result.
 

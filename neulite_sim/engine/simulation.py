@@ -27,6 +27,7 @@ from neulite_sim.scenario.loading import dump_scenario, scenario_hash
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.training.contract import Backend
+from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.units import format_bytes
 
 
@@ -68,6 +69,7 @@ class RunResult:
         return read_rows(self.run_dir / f"{name}.csv", kind)
 
 
+@pinned_torch()
 def simulate(
     scenario: Scenario,
     *,

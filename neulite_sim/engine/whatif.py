@@ -28,6 +28,7 @@ from neulite_sim.population.table import Flags, Integers
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.training.pinning import pinned_torch
 
 BudgetKind = Literal["memory", "scale", "cap"]
 
@@ -122,6 +123,7 @@ def _shapes(trainee: FullModel) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, tuple(tensor.shape)) for name, tensor in trainee.state_dict().items()]
 
 
+@pinned_torch()
 def study(entrants: Sequence[Entrant], budgets: Budgets) -> dict[str, Any]:
     """Return a mapping in the shape of `whatif --json`: a row per entrant and budget, thresholds, needs per class.
 

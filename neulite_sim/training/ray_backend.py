@@ -7,10 +7,7 @@ depend on the task alone and are reduced in the order of devices.
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-import sys
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,12 +26,13 @@ from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component
 from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.pinning import pinned_torch
+from neulite_sim.training.ray_cluster import Cluster, start_cluster
 from neulite_sim.training.worker import Worker
 
 MAX_ATTEMPTS = 3
 TASKS_PER_ACTOR = 2
 """One that runs and one that waits, so that an actor never idles while the driver is busy."""
-CONNECT_TIMEOUT_S = 5.0
 
 Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 
@@ -59,9 +57,12 @@ class DeviceActor:
         # The first optimizer of a process imports PyTorch's compiler, which takes a second: now rather than later.
         torch.optim.SGD([torch.zeros(1)])
         self._worker: Worker | None = None
+        self._pinned = contextlib.ExitStack()
 
     def equip(self, workplace: Workplace) -> None:
         """Set up the worker."""
+        # What a plug-in set as it was imported ends here; this process has no other host.
+        self._pinned.enter_context(pinned_torch())
         self._worker = Worker(workplace)
 
     def train(self, task: LocalTask, payload: Arrays, personal: Arrays) -> tuple[Update, Arrays]:
@@ -120,26 +121,24 @@ class _Running:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Actors:
-    """A started pool; `owns_ray` where this process started Ray itself, `printer` is what Ray printed with before."""
+    """A started pool, and the cluster that it runs on."""
 
     slots: list[_Slot]
     new_actor: Callable[[], Any]
-    owns_ray: bool
-    printer: Any
+    cluster: Cluster
 
 
 def _start_actors(options: RayOptions) -> _Actors:
-    owns_ray = _start_ray(options)
-    printer = _with_printer(_print_nothing) if owns_ray else None
+    cluster = start_cluster(options.address, dashboard=options.dashboard)
     try:
         actor_class = ray.remote(DeviceActor).options(
             num_cpus=options.threads_per_worker if options.workers is None else 0, num_gpus=options.gpus_per_worker
         )
         slots = [_Slot(actor_class.remote()) for _ in range(options.workers or _num_workers(options))]
     except Exception as cause:
-        _stop_ray(owns_ray, printer)
+        cluster.stop()
         raise BackendUnavailableError(f"Ray cannot start actors: {cause}; use --backend inprocess") from cause
-    return _Actors(slots=slots, new_actor=actor_class.remote, owns_ray=owns_ray, printer=printer)
+    return _Actors(slots=slots, new_actor=actor_class.remote, cluster=cluster)
 
 
 def _equip_actors(actors: _Actors, workplace: Workplace, notify: Callable[[str], None]) -> _Actors:
@@ -157,12 +156,13 @@ def _equip_actors(actors: _Actors, workplace: Workplace, notify: Callable[[str],
     try:
         for slot, is_equipped in [(slot, slot.actor.equip.remote(reference)) for slot in actors.slots]:
             try:
-                ray.get(is_equipped)
+                actors.cluster.get(is_equipped)
             except RayActorError as death:
+                actors.cluster.require_alive()
                 if death.actor_init_failed:
                     raise
                 slot.actor = actors.new_actor()
-                ray.get(slot.actor.equip.remote(reference))
+                actors.cluster.get(slot.actor.equip.remote(reference))
                 notify("an actor died as it started and was replaced")
     except RayActorError as death:
         raise BackendUnavailableError(_cannot_start(_reason(death))) from death
@@ -178,29 +178,14 @@ def _cannot_start(reason: str) -> str:
     )
 
 
-def _stop_actors(actors: _Actors) -> None:
-    for slot in actors.slots:
-        ray.kill(slot.actor)
-    _stop_ray(actors.owns_ray, actors.printer)
-
-
-def _stop_ray(owns_ray: bool, printer: Any) -> None:
-    if owns_ray:
-        ray.shutdown()
-        _with_printer(printer)
-
-
-def _print_nothing(*_arguments: object, **_keywords: object) -> None:
-    """Stand in for Ray's printer of errors, which reports dead workers on standard output whatever it is told."""
-
-
-def _with_printer(printer: Any) -> Any:
-    """Make Ray print its error messages with `printer` and return what it used before; None where it has no such."""
-    module, name = sys.modules["ray._private.worker"], "print_to_stdstream"
-    before = getattr(module, name, None)
-    if before is not None:
-        setattr(module, name, printer)
-    return before
+def _stop_actors(started: Future[_Actors]) -> None:
+    if started.exception() is not None:
+        return
+    actors = started.result()
+    if not actors.cluster.is_local:
+        for slot in actors.slots:
+            ray.kill(slot.actor)
+    actors.cluster.stop()
 
 
 class RayPool:
@@ -279,17 +264,23 @@ class RayPool:
 
     def _settle(self, timeout_s: float | None) -> None:
         """Take in what has finished; wait for at least one result where `timeout_s` is None."""
-        finished, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        cluster, waiting = self._started.result().cluster, list(self._running)
+        if timeout_s is None:
+            finished = cluster.next_finished(waiting)
+        else:
+            finished, _ = ray.wait(waiting, num_returns=1, timeout=timeout_s)
         for reference in finished:
             running = self._running[reference]
             try:
-                self._results[running.job.ticket] = ray.get(reference)
+                self._results[running.job.ticket] = cluster.get(reference)
             except RayActorError as death:
+                cluster.require_alive()
                 self._replace(running.slot, death)
                 continue
             except RayTaskError as failure:
                 self._results[running.job.ticket] = _explained(running.job, failure)
             except RayError as failure:
+                cluster.require_alive()
                 self._results[running.job.ticket] = SimulationError(f"{running.job.what} failed in Ray: {failure}")
             del self._running[reference]
             running.slot.load -= running.load
@@ -367,10 +358,23 @@ class RayPool:
         torch.set_num_threads(self._threads_before)
         self._running.clear()
         self._results.clear()
-        if self._started.exception() is None:
-            # Linux ends a local cluster together with the thread that started it, so that thread must still be there.
-            self._ray_thread.submit(_stop_actors, self._started.result()).result()
+        # Linux ends a local cluster together with the thread that started it, so that thread must still be there.
+        stopped = self._ray_thread.submit(_stop_actors, self._started)
+        _wait_for(stopped)
         self._ray_thread.shutdown()
+
+
+def _wait_for(stopped: Future[None]) -> None:
+    """Wait for the end of a cluster; Ctrl-C does not break that off, but counts when it is over."""
+    interruption: KeyboardInterrupt | None = None
+    while not stopped.done():
+        try:
+            stopped.result()
+        except KeyboardInterrupt as found:
+            interruption = found
+    stopped.result()
+    if interruption is not None:
+        raise interruption
 
 
 def _reason(death: RayActorError) -> str:
@@ -394,51 +398,6 @@ def _num_workers(options: RayOptions) -> int:
     if options.gpus_per_worker > 0:
         held = min(held, int(resources.get("GPU", 0) / options.gpus_per_worker))
     return max(1, held)
-
-
-def _start_ray(options: RayOptions) -> bool:
-    """Connect to Ray and return whether this process started it; Ray's own messages stay off the console.
-
-    Raises:
-        BackendUnavailableError: no cluster at the address, or a local one cannot start.
-    """
-    if ray.is_initialized():
-        return False
-    if options.address is not None:
-        _require_answer(options.address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    try:
-        if options.address is not None:
-            ray.init(address=options.address, **quiet)
-        else:
-            num_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-            ray.init(address="local", num_cpus=num_cpus, include_dashboard=options.dashboard, **quiet)
-    except Exception as cause:  # Ray raises bare ones, too
-        where = f"at {options.address}" if options.address else "on this machine"
-        raise BackendUnavailableError(
-            f"Ray cannot start {where}: {cause}; use --backend inprocess, or check backend.address"
-        ) from cause
-    return True
-
-
-def _require_answer(address: str) -> None:
-    """Refuse an address where nothing listens: Ray itself would try for minutes.
-
-    Raises:
-        BackendUnavailableError: no connection to the host and port within `CONNECT_TIMEOUT_S`.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdecimal()):
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except (OSError, OverflowError) as cause:
-        raise BackendUnavailableError(
-            f"Ray cannot start at {address}: nothing answers there ({cause}); start a cluster with `ray start --head`, "
-            "check backend.address, or use --backend inprocess"
-        ) from cause
 
 
 def _build(options: RayOptions) -> Backend:

@@ -18,10 +18,10 @@ from typer.testing import CliRunner, Result
 
 import neulite_sim
 from neulite_sim.cli import app
-from neulite_sim.cli.failures import INTERRUPTED
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.results.stored import read_run
 from neulite_sim.scenario.loading import load_scenario
+from neulite_sim.stopping import EXIT_CODE
 
 ROOT = Path(neulite_sim.__file__).parents[1]
 
@@ -134,7 +134,7 @@ def test_a_terminated_sweep_ends_its_runs_and_goes_on_from_there(folder: Path) -
         time.sleep(0.05)
     process.terminate()
     _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (INTERRUPTED, "interrupted\n")
+    assert (process.returncode, errors) == (EXIT_CODE, "interrupted\n")
     length = rounds.stat().st_size
     last = max(int(path.name.removeprefix("round-")) for path in rounds.with_name("checkpoint").glob("round-*"))
     found = swept(*arguments, "--dry-run")

@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 import neulite_sim
 from neulite_sim.cli import app
-from neulite_sim.cli.failures import INTERRUPTED
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.results.rows import RoundRow
 from neulite_sim.results.stored import read_run
 from neulite_sim.scenario.loading import load_scenario
+from neulite_sim.stopping import EXIT_CODE
 
 ROOT = Path(neulite_sim.__file__).parents[1]
 MOST_WAITED_S = 180.0
@@ -87,7 +87,7 @@ def interrupted(*arguments, run_dir, after):
             time.sleep(0.002)
         program.send_signal(signal.SIGINT)
         output, errors = program.communicate(timeout=MOST_WAITED_S)
-    assert (program.returncode, errors) == (INTERRUPTED, "interrupted\n")
+    assert (program.returncode, errors) == (EXIT_CODE, "interrupted\n")
     assert not Path(run_dir, "COMPLETE").exists(), "the run was over before the signal came"
     return output.splitlines()
 
