@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import itertools
 import json
@@ -16,29 +17,38 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from neulite_sim.errors import OutputError
+from neulite_sim.outside import create_regular, what_stands
 from neulite_sim.results.cells import FILES, OPTIONAL_FILES, column_types, values
 from neulite_sim.results.contract import Sink
+from neulite_sim.results.places import (
+    CHECKPOINT,
+    COMPLETE,
+    JOURNAL,
+    MODEL,
+    PROVENANCE,
+    SCENARIO,
+    SUMMARY,
+    SUMS,
+    TIMELINE,
+    require_own,
+)
 from neulite_sim.results.rows import RoundRow, Row, columns
+from neulite_sim.results.seals import sealed, sha256
+from neulite_sim.results.sums import sums_of
 from neulite_sim.results.trace_events import TimelineFile
 
-SCENARIO = "scenario.yaml"
-PROVENANCE = "provenance.json"
-SUMMARY = "summary.json"
-MODEL = "model.safetensors"
-COMPLETE = "COMPLETE"
-JOURNAL = "journal"
-CHECKPOINT = "checkpoint"
-TIMELINE = "timeline.json.gz"
 RUNS = Path("runs")
 
 _HELD_CHARACTERS = 1 << 16
+_STAGED = ".replayed"
+"""What the tables of a resumed run are called until its replay has succeeded."""
 
 
 def _refusal(path: Path, what: str, error: Exception) -> OutputError:
@@ -57,18 +67,38 @@ def _refusing(path: Path, what: str) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Write a text file so that it is there whole or not at all.
+    """Write a text file so that it is there whole or not at all; no link is followed.
 
     Raises:
-        OutputError: the file cannot be written; names it and the reason.
+        OutputError: the file cannot be written, or its place is taken by a link; names it and the reason.
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
-        partial.replace(path)
+        _remove(partial)
+        with create_regular(partial) as file:
+            _write_all(file, _encoded(content))
+        _put(partial, path)
     except OSError as error:
         _remove(partial)
         raise _refusal(path, "write", error) from error
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _write_all(file: BinaryIO, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
+
+
+def _put(partial: Path, path: Path) -> None:
+    """Give a file its name, unless something else than a file has it."""
+    found = what_stands(path)
+    if found not in (None, "a file"):
+        raise OSError(errno.EEXIST, f"{found} is in its place")
+    partial.replace(path)
 
 
 def as_json(content: Mapping[str, Any]) -> str:
@@ -99,8 +129,9 @@ def _remove_empty(folders: tuple[Path, ...]) -> None:
 class _Table:
     """One CSV file that grows at its end by whole rows."""
 
-    def __init__(self, path: Path, kind: type[Row]) -> None:
+    def __init__(self, path: Path, kind: type[Row], *, staged: str = "") -> None:
         self.path = path
+        self._place = path.with_name(path.name + staged)
         self._texts = [place for place, (cast, _) in enumerate(column_types(kind).values()) if cast is str]
         self._held = io.StringIO(newline="")
         self._rows = csv.writer(self._held, lineterminator="\n")
@@ -108,7 +139,7 @@ class _Table:
         self._quoted_rows = csv.writer(self._held, lineterminator="\n", quoting=csv.QUOTE_ALL)
         self._rows.writerow(columns(kind))
         try:
-            self._file = path.open("xb", buffering=0)
+            self._file = create_regular(self._place)
         except OSError as error:
             raise _refusal(path, "create", error) from error
 
@@ -120,14 +151,19 @@ class _Table:
             self.flush()
 
     def flush(self) -> None:
-        left = memoryview(self._held.getvalue().encode("utf-8", "backslashreplace"))
+        content = self._held.getvalue().encode("utf-8", "backslashreplace")
         self._held.seek(0)
         self._held.truncate()
         try:
-            while left:
-                left = left[self._file.write(left) :]
+            _write_all(self._file, content)
         except OSError as error:
             raise _refusal(self.path, "write", error) from error
+
+    def put(self) -> None:
+        """Give the table its own name."""
+        with _refusing(self.path, "replace"):
+            _put(self._place, self.path)
+        self._place = self.path
 
     def close(self) -> None:
         self._file.close()
@@ -144,6 +180,7 @@ class RunFolder(Sink):
         self._made = made
         self._tables: dict[type[Row], _Table] = {}
         self._timeline: TimelineFile | None = None
+        self._staged = ""
 
     @classmethod
     def create(
@@ -164,7 +201,8 @@ class RunFolder(Sink):
         folder = cls(*(_claim_free(name, seed) if path is None else _claim(Path(path))))
         try:
             write_whole(folder.path / SCENARIO, scenario_yaml)
-            write_whole(folder.path / PROVENANCE, as_json(provenance))
+            made = sealed({**provenance, "scenario_sha256": sha256(_encoded(scenario_yaml))})
+            write_whole(folder.path / PROVENANCE, as_json(made))
             for kind, file in FILES.items():
                 folder._tables[kind] = _Table(folder.path / file, kind)
             folder._begin_timeline()
@@ -178,20 +216,49 @@ class RunFolder(Sink):
     def reopen(cls, path: Path) -> Self:
         """Return the folder of a run that was cut off, its tables begun anew: a replay writes every row again.
 
+        They are written beside the old ones, which stay until `put_in_place`; without it, they go at the end.
+
         Raises:
             OutputError: the folder is gone, or cannot be written.
+            DataNotFoundError: something else stands in the place of one of its files.
         """
         if not path.is_dir():
             raise OutputError(f"{path}: there is no such folder any more; name the folder of a run")
+        require_own(path)
         folder = cls(path, ())
-        for file in OPTIONAL_FILES.values():
-            _remove(path / file)
-        for kind, file in FILES.items():
-            _remove(path / file)
-            folder._tables[kind] = _Table(path / file, kind)
-        folder._begin_timeline()
-        folder.flush()
+        folder._staged = _STAGED
+        folder._remove_staged()
+        try:
+            for kind, file in FILES.items():
+                folder._tables[kind] = _Table(path / file, kind, staged=_STAGED)
+            folder._begin_timeline()
+        except BaseException:
+            folder.close()
+            folder._remove_staged()
+            raise
         return folder
+
+    def put_in_place(self) -> None:
+        """Let the tables written since `reopen` take the place of the old ones: the replay has succeeded.
+
+        Raises:
+            OutputError: a file cannot be replaced.
+        """
+        if not self._staged:
+            return
+        self.flush()
+        for kind, file in OPTIONAL_FILES.items():
+            if kind not in self._tables:
+                _remove(self.path / file)
+        for table in self._tables.values():
+            table.put()
+        with _refusing(self.path / TIMELINE, "replace"):
+            _put(self.path / (TIMELINE + _STAGED), self.path / TIMELINE)
+        self._staged = ""
+
+    def _remove_staged(self) -> None:
+        for name in (TIMELINE, *FILES.values(), *OPTIONAL_FILES.values()):
+            _remove(self.path / (name + _STAGED))
 
     def write(self, row: Row) -> None:
         """Append one row; a `RoundRow` also brings everything before it to disk.
@@ -200,7 +267,8 @@ class RunFolder(Sink):
             OutputError: a file cannot be written any more (a full disk); names it and the reason.
         """
         if type(row) in OPTIONAL_FILES and type(row) not in self._tables:
-            self._tables[type(row)] = _Table(self.path / OPTIONAL_FILES[type(row)], type(row))
+            path = self.path / OPTIONAL_FILES[type(row)]
+            self._tables[type(row)] = _Table(path, type(row), staged=self._staged)
         self._tables[type(row)].add(row)
         if self._timeline is not None:
             try:
@@ -216,7 +284,7 @@ class RunFolder(Sink):
             table.flush()
 
     def finish(self, summary: Mapping[str, Any], weights: Mapping[str, Tensor] | None) -> None:
-        """Write the summary, the final global model (None where nothing was trained) and, last, `COMPLETE`.
+        """Write the summary, the final global model (None where nothing was trained), sums and, last, `COMPLETE`.
 
         Raises:
             OutputError: a file cannot be written; names it and the reason.
@@ -227,7 +295,11 @@ class RunFolder(Sink):
         write_whole(self.path / SUMMARY, as_json(summary))
         if weights is not None:
             self._write_model(weights)
-        write_whole(self.path / COMPLETE, f"{summary.get('digest') or ''}\n")
+        mark = f"{summary.get('digest') or ''}\n"
+        with _refusing(self.path / SUMS, "read what it sums up for"):
+            sums = sums_of(self.path, mark)
+        write_whole(self.path / SUMS, sums)
+        write_whole(self.path / COMPLETE, mark)
 
     def _write_model(self, weights: Mapping[str, Tensor]) -> None:
         path = self.path / MODEL
@@ -235,15 +307,16 @@ class RunFolder(Sink):
         # Copies, because safetensors refuses tensors that share one storage.
         tensors = {name: weights[name].detach().cpu().contiguous().clone() for name in sorted(weights)}
         try:
+            _remove(partial)
             save_file(tensors, partial, metadata={"format": "pt"})
-            partial.replace(path)
+            _put(partial, path)
         except (OSError, SafetensorError) as error:
             _remove(partial)
             raise _refusal(path, "write", error) from error
 
     def _begin_timeline(self) -> None:
         with _refusing(self.path / TIMELINE, "create"):
-            self._timeline = TimelineFile(self.path / TIMELINE)
+            self._timeline = TimelineFile(self.path / (TIMELINE + self._staged))
 
     def _end_timeline(self) -> None:
         if self._timeline is not None:
@@ -279,6 +352,8 @@ class RunFolder(Sink):
                 self._end_timeline()
         finally:
             self.close()
+            if self._staged:
+                self._remove_staged()
 
 
 def clear_cut_off(path: Path) -> None:
@@ -286,12 +361,15 @@ def clear_cut_off(path: Path) -> None:
 
     Raises:
         OutputError: the folder holds a complete run; it stays.
+        DataNotFoundError: something else stands in the place of one of its files; all stays.
     """
+    require_own(path)
     if (path / COMPLETE).exists():
         raise OutputError(f"{path}: holds a complete run, which is not removed; choose another place with --out")
-    for name in (SUMMARY, MODEL, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values(), PROVENANCE, SCENARIO):
+    for name in (SUMMARY, MODEL, SUMS, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values(), PROVENANCE, SCENARIO):
         _remove(path / name)
         _remove(path / f"{name}.partial")
+        _remove(path / f"{name}{_STAGED}")
     _remove_past(path)
     _remove_empty((path,))
 
