@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from tiny_scenarios import tiny
 
-from neulite_sim.results.folder import RunFolder, as_json
+from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.provenance import provenance
 from neulite_sim.results.rows import FlightRow, RoundRow
 from neulite_sim.results.seals import sealed
 from neulite_sim.results.stored import StoredRun, read_run
 from neulite_sim.results.summary import Identity, Tally
+from neulite_sim.results.writing import as_json
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 

@@ -11,9 +11,9 @@ from neulite_sim.engine.assembly import Costing, build_trainee
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.profiling.audit import audited, free_memory_bytes
 from neulite_sim.profiling.profile import profile
-from neulite_sim.results.folder import write_whole
 from neulite_sim.results.places import AUDIT
 from neulite_sim.results.rows import Event, RunStarted
+from neulite_sim.results.writing import write_whole
 from neulite_sim.scenario.schema import Training
 
 HEADROOM = 2.0

@@ -13,9 +13,9 @@ from neulite_sim.errors import OutputError
 from neulite_sim.population.memory import ExplicitOptions
 from neulite_sim.population.sampling import build_population
 from neulite_sim.registry import Choice, component
-from neulite_sim.results.folder import write_whole
 from neulite_sim.results.places import COMPLETE
 from neulite_sim.results.stored import read_run
+from neulite_sim.results.writing import write_whole
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sweeps import Variant

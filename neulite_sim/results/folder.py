@@ -7,25 +7,20 @@ of a row stays in memory. `COMPLETE` is written last; where it is absent, the ru
 from __future__ import annotations
 
 import contextlib
-import csv
-import errno
-import io
 import itertools
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from neulite_sim.errors import OutputError
-from neulite_sim.outside import create_regular, what_stands
-from neulite_sim.results.cells import FILES, OPTIONAL_FILES, column_types, values
+from neulite_sim.results.cells import FILES, OPTIONAL_FILES
 from neulite_sim.results.contract import Sink
 from neulite_sim.results.places import (
     CHECKPOINT,
@@ -39,81 +34,16 @@ from neulite_sim.results.places import (
     TIMELINE,
     require_own,
 )
-from neulite_sim.results.rows import RoundRow, Row, columns
+from neulite_sim.results.rows import RoundRow, Row
 from neulite_sim.results.seals import sealed, sha256
 from neulite_sim.results.sums import sums_of
 from neulite_sim.results.trace_events import TimelineFile
+from neulite_sim.results.writing import Table, as_json, encoded, put, refusal, refusing, remove, write_whole
 
 RUNS = Path("runs")
 
-_HELD_CHARACTERS = 1 << 16
 _STAGED = ".replayed"
 """What the tables of a resumed run are called until its replay has succeeded."""
-
-
-def _refusal(path: Path, what: str, error: Exception) -> OutputError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return OutputError(
-        f"{path}: cannot {what}: {reason}; make room or rights there, or choose another place with --out"
-    )
-
-
-@contextlib.contextmanager
-def _refusing(path: Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _refusal(path, what, error) from error
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Write a text file so that it is there whole or not at all; no link is followed.
-
-    Raises:
-        OutputError: the file cannot be written, or its place is taken by a link; names it and the reason.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        _remove(partial)
-        with create_regular(partial) as file:
-            _write_all(file, _encoded(content))
-        _put(partial, path)
-    except OSError as error:
-        _remove(partial)
-        raise _refusal(path, "write", error) from error
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "backslashreplace")
-
-
-def _write_all(file: BinaryIO, content: bytes) -> None:
-    left = memoryview(content)
-    while left:
-        left = left[file.write(left) :]
-
-
-def _put(partial: Path, path: Path) -> None:
-    """Give a file its name, unless something else than a file has it."""
-    found = what_stands(path)
-    if found not in (None, "a file"):
-        raise OSError(errno.EEXIST, f"{found} is in its place")
-    partial.replace(path)
-
-
-def as_json(content: Mapping[str, Any]) -> str:
-    """Return a mapping as indented JSON; NumPy scalars become numbers, paths become text."""
-    return (
-        json.dumps(content, indent=2, default=lambda value: value.item() if hasattr(value, "item") else str(value))
-        + "\n"
-    )
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return
 
 
 def _remove_empty(folders: tuple[Path, ...]) -> None:
@@ -126,49 +56,6 @@ def _remove_empty(folders: tuple[Path, ...]) -> None:
             return
 
 
-class _Table:
-    """One CSV file that grows at its end by whole rows."""
-
-    def __init__(self, path: Path, kind: type[Row], *, staged: str = "") -> None:
-        self.path = path
-        self._place = path.with_name(path.name + staged)
-        self._texts = [place for place, (cast, _) in enumerate(column_types(kind).values()) if cast is str]
-        self._held = io.StringIO(newline="")
-        self._rows = csv.writer(self._held, lineterminator="\n")
-        # Python 3.11 leaves a lone carriage return unquoted, which its reader then refuses.
-        self._quoted_rows = csv.writer(self._held, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        self._rows.writerow(columns(kind))
-        try:
-            self._file = create_regular(self._place)
-        except OSError as error:
-            raise _refusal(path, "create", error) from error
-
-    def add(self, row: Row) -> None:
-        cells = values(row)
-        needs_quotes = any("\r" in cells[place] for place in self._texts)
-        (self._quoted_rows if needs_quotes else self._rows).writerow(cells)
-        if self._held.tell() >= _HELD_CHARACTERS:
-            self.flush()
-
-    def flush(self) -> None:
-        content = self._held.getvalue().encode("utf-8", "backslashreplace")
-        self._held.seek(0)
-        self._held.truncate()
-        try:
-            _write_all(self._file, content)
-        except OSError as error:
-            raise _refusal(self.path, "write", error) from error
-
-    def put(self) -> None:
-        """Give the table its own name."""
-        with _refusing(self.path, "replace"):
-            _put(self._place, self.path)
-        self._place = self.path
-
-    def close(self) -> None:
-        self._file.close()
-
-
 class RunFolder(Sink):
     """The sink that keeps a run on disk. Make one with `RunFolder.create`.
 
@@ -178,7 +65,7 @@ class RunFolder(Sink):
     def __init__(self, path: Path, made: tuple[Path, ...]) -> None:
         self.path = path
         self._made = made
-        self._tables: dict[type[Row], _Table] = {}
+        self._tables: dict[type[Row], Table] = {}
         self._timeline: TimelineFile | None = None
         self._staged = ""
 
@@ -201,10 +88,10 @@ class RunFolder(Sink):
         folder = cls(*(_claim_free(name, seed) if path is None else _claim(Path(path))))
         try:
             write_whole(folder.path / SCENARIO, scenario_yaml)
-            made = sealed({**provenance, "scenario_sha256": sha256(_encoded(scenario_yaml))})
+            made = sealed({**provenance, "scenario_sha256": sha256(encoded(scenario_yaml))})
             write_whole(folder.path / PROVENANCE, as_json(made))
             for kind, file in FILES.items():
-                folder._tables[kind] = _Table(folder.path / file, kind)
+                folder._tables[kind] = Table(folder.path / file, kind)
             folder._begin_timeline()
             folder.flush()
         except BaseException:
@@ -230,7 +117,7 @@ class RunFolder(Sink):
         folder._remove_staged()
         try:
             for kind, file in FILES.items():
-                folder._tables[kind] = _Table(path / file, kind, staged=_STAGED)
+                folder._tables[kind] = Table(path / file, kind, staged=_STAGED)
             folder._begin_timeline()
         except BaseException:
             folder.close()
@@ -249,16 +136,16 @@ class RunFolder(Sink):
         self.flush()
         for kind, file in OPTIONAL_FILES.items():
             if kind not in self._tables:
-                _remove(self.path / file)
+                remove(self.path / file)
         for table in self._tables.values():
-            table.put()
-        with _refusing(self.path / TIMELINE, "replace"):
-            _put(self.path / (TIMELINE + _STAGED), self.path / TIMELINE)
+            table.put_in_place()
+        with refusing(self.path / TIMELINE, "replace"):
+            put(self.path / (TIMELINE + _STAGED), self.path / TIMELINE)
         self._staged = ""
 
     def _remove_staged(self) -> None:
         for name in (TIMELINE, *FILES.values(), *OPTIONAL_FILES.values()):
-            _remove(self.path / (name + _STAGED))
+            remove(self.path / (name + _STAGED))
 
     def write(self, row: Row) -> None:
         """Append one row; a `RoundRow` also brings everything before it to disk.
@@ -268,13 +155,13 @@ class RunFolder(Sink):
         """
         if type(row) in OPTIONAL_FILES and type(row) not in self._tables:
             path = self.path / OPTIONAL_FILES[type(row)]
-            self._tables[type(row)] = _Table(path, type(row), staged=self._staged)
+            self._tables[type(row)] = Table(path, type(row), staged=self._staged)
         self._tables[type(row)].add(row)
         if self._timeline is not None:
             try:
                 self._timeline.add(row)
             except OSError as error:
-                raise _refusal(self._timeline.path, "write", error) from error
+                raise refusal(self._timeline.path, "write", error) from error
         if isinstance(row, RoundRow):
             self.flush()
 
@@ -296,7 +183,7 @@ class RunFolder(Sink):
         if weights is not None:
             self._write_model(weights)
         mark = f"{summary.get('digest') or ''}\n"
-        with _refusing(self.path / SUMS, "read what it sums up for"):
+        with refusing(self.path / SUMS, "read what it sums up for"):
             sums = sums_of(self.path, mark)
         write_whole(self.path / SUMS, sums)
         write_whole(self.path / COMPLETE, mark)
@@ -307,20 +194,20 @@ class RunFolder(Sink):
         # Copies, because safetensors refuses tensors that share one storage.
         tensors = {name: weights[name].detach().cpu().contiguous().clone() for name in sorted(weights)}
         try:
-            _remove(partial)
+            remove(partial)
             save_file(tensors, partial, metadata={"format": "pt"})
-            _put(partial, path)
+            put(partial, path)
         except (OSError, SafetensorError) as error:
-            _remove(partial)
-            raise _refusal(path, "write", error) from error
+            remove(partial)
+            raise refusal(path, "write", error) from error
 
     def _begin_timeline(self) -> None:
-        with _refusing(self.path / TIMELINE, "create"):
+        with refusing(self.path / TIMELINE, "create"):
             self._timeline = TimelineFile(self.path / (TIMELINE + self._staged))
 
     def _end_timeline(self) -> None:
         if self._timeline is not None:
-            with _refusing(self._timeline.path, "write"):
+            with refusing(self._timeline.path, "write"):
                 self._timeline.close()
 
     def close(self) -> None:
@@ -336,7 +223,7 @@ class RunFolder(Sink):
         """Remove the folder of a run that never began: its own files, and the folders made for it if they are empty."""
         self.close()
         for name in (SCENARIO, PROVENANCE, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values()):
-            _remove(self.path / name)
+            remove(self.path / name)
         _remove_past(self.path)
         _remove_empty(self._made)
 
@@ -367,9 +254,9 @@ def clear_cut_off(path: Path) -> None:
     if (path / COMPLETE).exists():
         raise OutputError(f"{path}: holds a complete run, which is not removed; choose another place with --out")
     for name in (SUMMARY, MODEL, SUMS, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values(), PROVENANCE, SCENARIO):
-        _remove(path / name)
-        _remove(path / f"{name}.partial")
-        _remove(path / f"{name}{_STAGED}")
+        remove(path / name)
+        remove(path / f"{name}.partial")
+        remove(path / f"{name}{_STAGED}")
     _remove_past(path)
     _remove_empty((path,))
 
@@ -395,7 +282,7 @@ def _claim(path: Path) -> tuple[Path, tuple[Path, ...]]:
         raise OutputError(f"{path}: is a file; --out needs a new or empty folder") from None
     except OSError as error:
         _remove_empty(made)
-        raise _refusal(path, "create", error) from error
+        raise refusal(path, "create", error) from error
     if found:
         state = "the complete run" if COMPLETE in found else "an unfinished run" if SCENARIO in found else "other files"
         shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
@@ -413,9 +300,9 @@ def _claim_free(name: str, seed: int) -> tuple[Path, tuple[Path, ...]]:
             path.mkdir()
         except FileExistsError as error:
             if not RUNS.is_dir():
-                raise _refusal(RUNS, "create", error) from error
+                raise refusal(RUNS, "create", error) from error
             continue
         except OSError as error:
-            raise _refusal(path, "create", error) from error
+            raise refusal(path, "create", error) from error
         return path, made
     raise AssertionError("unreachable")

@@ -22,8 +22,12 @@ def sha256(content: bytes) -> str:
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return plain values with their seal; keys become text, as JSON has them."""
-    plain = json.loads(json.dumps({key: value for key, value in content.items() if key != SEAL}, default=str))
+    plain = json.loads(json.dumps({key: value for key, value in content.items() if key != SEAL}, default=_plain))
     return {**plain, SEAL: _seal_of(plain)}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def is_sealed(content: Mapping[str, Any]) -> bool:
