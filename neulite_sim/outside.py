@@ -64,23 +64,69 @@ def read_regular(path: Path | str, *, most_bytes: int = TEXT_BYTES, follows_link
         OSError: as `open_regular`; also where the file grows beyond `most_bytes` while it is read.
     """
     with open_regular(path, most_bytes=most_bytes, follows_links=follows_links) as file:
-        content = file.read(most_bytes + 1)
+        # Python makes room for all that is asked for at once, so no more is asked for than there is.
+        content = file.read(min(os.fstat(file.fileno()).st_size, most_bytes) + 1)
+        while len(content) <= most_bytes and (more := file.read(_CHUNK_BYTES)):
+            content += more
     if len(content) > most_bytes:
         raise OSError(errno.EFBIG, f"holds more than {format_bytes(most_bytes)}, the most that is read", str(path))
     return content
 
 
-def file_sha256(path: Path | str, *, most_bytes: int = TABLE_BYTES) -> str:
+def file_sha256(path: Path | str, *, most_bytes: int = TABLE_BYTES, follows_links: bool = True) -> str:
     """Return the SHA-256 of a regular file's content, in hexadecimal.
 
     Raises:
         OSError: as `open_regular`.
     """
     digest = hashlib.sha256()
-    with open_regular(path, most_bytes=most_bytes) as file:
+    with open_regular(path, most_bytes=most_bytes, follows_links=follows_links) as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def what_stands(path: Path | str) -> str | None:
+    """Return "a file", "a folder", "a symbolic link" or "no regular file" for what has this name; None for nothing.
+
+    Raises:
+        OSError: the name cannot be looked up.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    kinds = ((stat.S_ISREG, "a file"), (stat.S_ISDIR, "a folder"), (stat.S_ISLNK, "a symbolic link"))
+    return next((name for is_kind, name in kinds if is_kind(mode)), "no regular file")
+
+
+def create_regular(path: Path | str) -> BinaryIO:
+    """Return a new file opened for writing bytes, unbuffered; nothing may have its name, not even a dangling link.
+
+    Raises:
+        OSError: something has, or the file cannot be made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    return os.fdopen(descriptor, "r+b", buffering=0)
+
+
+def open_own(path: Path | str) -> BinaryIO:
+    """Return a regular file opened for reading and writing bytes at its end, made where there is none; no link.
+
+    Raises:
+        OSError: it is something else, or cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        file = os.fdopen(descriptor, "r+b")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    file.seek(0, os.SEEK_END)
+    return file
 
 
 def plain_number(text: str) -> float:

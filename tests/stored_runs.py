@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,19 @@ import torch
 from tiny_scenarios import tiny
 
 from neulite_sim.results.folder import RunFolder
+from neulite_sim.results.provenance import provenance
 from neulite_sim.results.rows import FlightRow, RoundRow
+from neulite_sim.results.seals import sealed
 from neulite_sim.results.stored import StoredRun, read_run
 from neulite_sim.results.summary import Identity, Tally
-from neulite_sim.scenario.loading import dump_scenario, scenario_hash
+from neulite_sim.results.writing import as_json
+from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
+
+
+def resealed(path: Path, **changes: Any) -> None:
+    """Change a sealed file of a run folder as somebody who knows the seal would."""
+    path.write_text(as_json(sealed({**json.loads(path.read_text()), **changes})))
 
 
 def round_row(number: int, second: float, accuracy: float | None) -> RoundRow:
@@ -45,7 +54,7 @@ def write_run(
     """Write a run of the tiny scenario with a round and a flight per pair of second and accuracy, and read it back."""
     scenario = tiny(*overrides)
     folder = RunFolder.create(path, name="tiny", seed=scenario.seed, scenario_yaml=dump_scenario(scenario),
-                              provenance={"scenario_hash": scenario_hash(scenario)})  # fmt: skip
+                              provenance=provenance(scenario, []))  # fmt: skip
     tally = Tally([10] * scenario.population.devices, targets=scenario.evaluation.targets)
     with folder:
         for number, (second, accuracy) in enumerate(curve, start=1):

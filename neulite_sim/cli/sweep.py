@@ -180,7 +180,7 @@ def _progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
 def _compare(runs: Sequence[PlannedRun], console: Console, *, as_json: bool) -> None:
     """Print the comparison of the runs that finished."""
     from neulite_sim.reports.comparison import lines_of
-    from neulite_sim.results.folder import COMPLETE
+    from neulite_sim.results.places import COMPLETE
 
     found, problems = read_runs([run.folder for run in runs if (run.folder / COMPLETE).exists()])
     for problem in problems:

@@ -34,7 +34,7 @@ def timeline(
     from neulite_sim.reports.console import print_table
     from neulite_sim.reports.timeline_table import timeline_report, timeline_tables
     from neulite_sim.reports.timeline_window import read_window
-    from neulite_sim.results.folder import COMPLETE, TIMELINE
+    from neulite_sim.results.places import COMPLETE, TIMELINE
     from neulite_sim.results.trace_events import rebuild
 
     if plot is not None:

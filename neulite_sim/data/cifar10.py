@@ -6,9 +6,12 @@ checks the MD5 sum of every one against the published value before it opens it.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from neulite_sim.data.contract import Dataset
 from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load
 from neulite_sim.registry import Component
+from neulite_sim.scenario.inputs import input_folder
 
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
@@ -30,8 +33,8 @@ SOURCE = Source(
 class Cifar10Options(TorchvisionOptions):
     """Options of `cifar10`."""
 
-    root: str = "data"
-    """Folder that holds `cifar-10-batches-py`; relative to where the run is started."""
+    root: Annotated[str, input_folder(FOLDER)] = "data"
+    """Folder that holds `cifar-10-batches-py`; beside the scenario's file or in the current folder."""
     download: bool = False
     """Fetch the files into `root` where they are not there yet (170 MB from cs.toronto.edu)."""
 

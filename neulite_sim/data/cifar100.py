@@ -6,9 +6,12 @@ The files are pickles; torchvision checks the MD5 sum of every one against the p
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from neulite_sim.data.contract import Dataset
 from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load
 from neulite_sim.registry import Component
+from neulite_sim.scenario.inputs import input_folder
 
 MEAN = (0.5071, 0.4865, 0.4409)
 STD = (0.2673, 0.2564, 0.2762)
@@ -30,8 +33,8 @@ SOURCE = Source(
 class Cifar100Options(TorchvisionOptions):
     """Options of `cifar100`."""
 
-    root: str = "data"
-    """Folder that holds `cifar-100-python`; relative to where the run is started."""
+    root: Annotated[str, input_folder(FOLDER)] = "data"
+    """Folder that holds `cifar-100-python`; beside the scenario's file or in the current folder."""
     download: bool = False
     """Fetch the files into `root` where they are not there yet (169 MB from cs.toronto.edu)."""
 

@@ -7,13 +7,14 @@ https://arxiv.org/abs/1810.03505. Three parts of 90000 images each: train, valid
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import Reader, class_files, flattened
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.registry import Component
+from neulite_sim.scenario.inputs import input_folder
 
 MEAN = (0.4789, 0.4723, 0.4305)
 STD = (0.2421, 0.2383, 0.2587)
@@ -29,8 +30,8 @@ ADVICE = (
 class Cinic10Options(ImageDatasetOptions):
     """Options of `cinic10`."""
 
-    root: str = "data/cinic-10"
-    """Folder that holds `train`, `valid` and `test`; relative to where the run is started."""
+    root: Annotated[str, input_folder("train", "valid", "test")] = "data/cinic-10"
+    """Folder that holds `train`, `valid` and `test`; beside the scenario's file or in the current folder."""
     validation: Literal["unused", "train"] = "unused"
     """`train` adds the 90000 images of `valid` to the training part, as the authors propose for a larger one."""
 

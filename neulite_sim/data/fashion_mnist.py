@@ -6,9 +6,12 @@ Algorithms", 2017, https://arxiv.org/abs/1708.07747. The files have the IDX form
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from neulite_sim.data.contract import Dataset
 from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load
 from neulite_sim.registry import Component
+from neulite_sim.scenario.inputs import input_folder
 
 MEAN = (0.2860,)
 STD = (0.3530,)
@@ -31,8 +34,8 @@ SOURCE = Source(
 class FashionMnistOptions(TorchvisionOptions):
     """Options of `fashion-mnist`."""
 
-    root: str = "data"
-    """Folder that holds `FashionMNIST/raw`; relative to where the run is started."""
+    root: Annotated[str, input_folder(FOLDER)] = "data"
+    """Folder that holds `FashionMNIST/raw`; beside the scenario's file or in the current folder."""
     download: bool = False
     """Fetch the files into `root` where they are not there yet (31 MB from the authors' storage)."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from neulite_sim.data.image_files import channel_statistics
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.registry import Component
+from neulite_sim.scenario.inputs import input_folder
 
 NUM_CLASSES = 62
 SIDE = 28
@@ -34,8 +35,8 @@ Numbers = NDArray[np.int64]
 class FemnistOptions(ImageDatasetOptions):
     """Options of `femnist`."""
 
-    root: str = "data/femnist"
-    """Folder that holds `train` and `test` with LEAF's JSON files; relative to where the run is started."""
+    root: Annotated[str, input_folder("train", "test")] = "data/femnist"
+    """Folder of `train` and `test` with LEAF's JSON files; beside the scenario's file or in the current folder."""
 
 
 def build(options: FemnistOptions, seed: int) -> Dataset:

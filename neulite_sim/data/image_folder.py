@@ -6,13 +6,14 @@ Classes are numbered in the order of their folders' names. Mean and deviation ar
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import Reader, channel_statistics, class_files, flattened
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.registry import Component
+from neulite_sim.scenario.inputs import input_folder
 
 ADVICE = "data.root must hold train/CLASS/ and test/CLASS/ with images (.png, .jpg, .jpeg, .bmp), one folder per class"
 
@@ -20,8 +21,8 @@ ADVICE = "data.root must hold train/CLASS/ and test/CLASS/ with images (.png, .j
 class ImageFolderOptions(ImageDatasetOptions):
     """Options of `image-folder`."""
 
-    root: str
-    """Folder that holds `train` and `test`; relative to where the run is started."""
+    root: Annotated[str, input_folder("train", "test")]
+    """Folder that holds `train` and `test`; beside the scenario's file or in the current folder."""
     channels: Literal[1, 3] = 3
     """3 reads images in colour, 1 in shades of grey, whatever the files hold."""
 

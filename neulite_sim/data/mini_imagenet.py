@@ -9,6 +9,7 @@ is the test part. That split is part of the dataset: it is the same in every run
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -17,6 +18,7 @@ from neulite_sim.data.image_files import Reader, class_files, flattened
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.registry import Component
+from neulite_sim.scenario.inputs import input_folder
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -36,7 +38,7 @@ ADVICE = (
 class MiniImagenetOptions(ImageDatasetOptions):
     """Options of `mini-imagenet`."""
 
-    root: str = "data/mini-imagenet"
+    root: Annotated[str, input_folder()] = "data/mini-imagenet"
     """Folder that holds the class folders, or `train`, `val` and `test` with them."""
     image_size: int = Field(84, ge=4)
     """Side of the square images after area resampling; images that are not square are stretched."""

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
+from neulite_sim.scenario.inputs import input_folder
 from neulite_sim.torchvision_compat import torchvision_module
 
 ALLOWED = (RuntimeError, ValueError, AssertionError, OSError, EOFError)
@@ -52,8 +53,8 @@ class Source:
 class TorchvisionOptions(ImageDatasetOptions):
     """Options that every dataset of torchvision has."""
 
-    root: str = "data"
-    """Folder that holds the dataset's own folder; relative to where the run is started."""
+    root: Annotated[str, input_folder()] = "data"
+    """Folder that holds the dataset's own folder; beside the scenario's file or in the current folder."""
     download: bool = False
     """Fetch the files into `root` where they are not there yet."""
 

@@ -12,7 +12,9 @@ from neulite_sim.machine import free_memory_bytes
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.profiling.audit import audited
 from neulite_sim.profiling.profile import profile
+from neulite_sim.results.places import AUDIT
 from neulite_sim.results.rows import Event, RunStarted
+from neulite_sim.results.writing import write_whole
 from neulite_sim.scenario.schema import Training
 from neulite_sim.training.pinning import pinned_torch
 
@@ -83,4 +85,4 @@ class AuditKeeper:
         """Write the file when the run starts; other events are passed over."""
         if isinstance(event, RunStarted) and event.run_dir is not None:
             text = json.dumps({"submodels": list(self._rows)}, indent=2) + "\n"
-            (Path(event.run_dir) / "audit.json").write_text(text, encoding="utf-8")
+            write_whole(Path(event.run_dir) / AUDIT, text)

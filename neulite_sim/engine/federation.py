@@ -251,11 +251,17 @@ class Federation:
             wall_time_s=self._recorder.wall_time_s,
             state=self.state,
             sent={version: state for version, state in sent.items() if version != self.state.version},
+            came_to=self._came_to(),
         )
+
+    def _came_to(self) -> str:
+        """Return the digest of what a replay has to come to: the rows, and what is in the air."""
+        plans = [self._flying[flight].plan for flight in sorted(self._flying)]
+        return self._recorder.came_to(self.state.version, plans, self._looked.proposal if self._looked else None)
 
     def _go_on(self) -> None:
         """Take over the weights of the checkpoint and submit what was in flight then: the replay is over."""
-        saved = self._keeper.restore()
+        saved = self._keeper.restore(self._came_to())
         assert saved.round == self._rounds
         self.state = saved.state
         states = {**saved.sent, saved.state.version: saved.state}

@@ -8,7 +8,7 @@ journal, and the weights from the checkpoint.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,20 @@ from typing import Any
 from torch import Tensor
 
 from neulite_sim.engine.tracking import Learned
-from neulite_sim.errors import DataNotFoundError
+from neulite_sim.errors import DataNotFoundError, SimulationError
 from neulite_sim.results.checkpoint import Found, Saved, read_checkpoint, write_checkpoint
-from neulite_sim.results.folder import CHECKPOINT, JOURNAL
-from neulite_sim.results.journal import ROUNDS, TESTS, UPDATES, Entry, Journal, fingerprint, read_journal
+from neulite_sim.results.journal import (
+    BEGINNING,
+    ROUNDS,
+    STREAMS,
+    TESTS,
+    UPDATES,
+    Entry,
+    Journal,
+    fingerprint,
+    read_journal,
+)
+from neulite_sim.results.places import CHECKPOINT, JOURNAL
 from neulite_sim.training.diagnostics import Diagnostic
 from neulite_sim.training.evaluation import EvaluationResult
 
@@ -85,8 +95,8 @@ class Keeper:
         """Return the test of the model after a round."""
         raise NotImplementedError
 
-    def restore(self) -> Saved:
-        """Return the weights of the checkpoint; the replay is over."""
+    def restore(self, came_to: str) -> Saved:
+        """Return the weights of the checkpoint; the replay, which `came_to` the digest of its end, is over."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -96,25 +106,38 @@ class Keeper:
 class FolderKeeper(Keeper):
     """Keeps journal and checkpoints in a run folder, and replays what it finds there up to `found`.
 
+    Until a replay has succeeded nothing of the folder is changed; then `on_success` is called.
+
     Raises:
         OutputError: the journal cannot be written.
         DataNotFoundError: the journal is not the one of the checkpoint.
     """
 
     def __init__(
-        self, run_dir: Path, *, every_rounds: int, packages: frozenset[str], found: Found | None = None
+        self,
+        run_dir: Path,
+        *,
+        every_rounds: int,
+        packages: frozenset[str],
+        found: Found | None = None,
     ) -> None:
         self._run_dir = run_dir
         self._every_rounds = every_rounds
         self._packages = packages
         self._found = found
         self._is_replaying = found is not None
-        lengths = dict(found.journal) if found else {}
+        self.on_success: Callable[[], None] = lambda: None
         folder = run_dir / JOURNAL
+        marks = {stream: found.journal.get(stream, BEGINNING) for stream in STREAMS} if found else {}
         self._past: dict[str, Generator[Entry, None, None]] = {
-            stream: read_journal(folder, stream, length) for stream, length in lengths.items()
+            stream: read_journal(folder, stream, mark) for stream, mark in marks.items()
         }
-        self._journal = Journal(folder, lengths)
+        self._journal = Journal(folder, marks)
+
+    def begin(self) -> None:
+        """Let go of what was before the run, or behind its checkpoint; what comes now is kept."""
+        self._journal.begin()
+        self.on_success()
 
     @property
     def replays_until(self) -> int:
@@ -166,11 +189,12 @@ class FolderKeeper(Keeper):
 
     def checkpoint(self, saved: Saved) -> None:
         """Write a checkpoint that goes with the journal so far."""
-        write_checkpoint(self._run_dir / CHECKPOINT, saved, self._journal.sync())
+        write_checkpoint(self._run_dir / CHECKPOINT, saved, self._journal.sync(), packages=self._packages)
 
-    def _next(self, stream: str, key: str, number: int) -> Entry:
+    def _next(self, stream: str, key: str, number: int, wanted: str) -> Entry:
+        """Return the next entry, which must be of this number and hold what is `wanted`."""
         entry = next(self._past[stream], None)
-        if entry is None or entry.get(key) != number:
+        if entry is None or entry.get(key) != number or wanted not in entry:
             raise DataNotFoundError(
                 f"{self._run_dir / JOURNAL / stream}.jsonl: the entry of {key} {number} is "
                 f"{json.dumps(entry) if entry else 'missing'}; the journal belongs to another scenario or version, and "
@@ -180,7 +204,7 @@ class FolderKeeper(Keeper):
 
     def learned(self, flight: int) -> Learned:
         """Return the next update of the journal, which must be this flight's."""
-        entry = self._next(UPDATES, "flight", flight)
+        entry = self._next(UPDATES, "flight", flight, "loss")
         return Learned(
             loss=entry["loss"],
             loss_rms=entry["loss_rms"],
@@ -190,21 +214,21 @@ class FolderKeeper(Keeper):
 
     def progress(self, round_number: int) -> Mapping[str, Any]:
         """Return what the next offers depended on."""
-        progress: Mapping[str, Any] = self._next(ROUNDS, "round", round_number)["progress"]
+        progress: Mapping[str, Any] = self._next(ROUNDS, "round", round_number, "progress")["progress"]
         return progress
 
     def wall_time_s(self, round_number: int) -> float:
         """Return the wall time of a round."""
-        return float(self._next(ROUNDS, "round", round_number)["wall_time_s"])
+        return float(self._next(ROUNDS, "round", round_number, "wall_time_s")["wall_time_s"])
 
     def answers(self, round_number: int) -> Sequence[float]:
         """Return the accuracies that the selector asked for."""
-        answers: Sequence[float] = self._next(ROUNDS, "round", round_number)["answers"]
+        answers: Sequence[float] = self._next(ROUNDS, "round", round_number, "answers")["answers"]
         return answers
 
     def test(self, round_number: int) -> EvaluationResult:
         """Return the next test of the journal, which must be this round's."""
-        entry = self._next(TESTS, "round", round_number)
+        entry = self._next(TESTS, "round", round_number, "accuracy")
         return EvaluationResult(
             loss=entry["loss"],
             accuracy=entry["accuracy"],
@@ -212,12 +236,31 @@ class FolderKeeper(Keeper):
             diagnostics=tuple(Diagnostic(**found) for found in entry.get("diagnostics", ())),
         )
 
-    def restore(self) -> Saved:
-        """Return what the checkpoint holds; the replay is over."""
+    def restore(self, came_to: str) -> Saved:
+        """Return what the checkpoint holds; the replay is over.
+
+        Raises:
+            DataNotFoundError: the checkpoint cannot be read, or the journal goes on.
+            SimulationError: the replay came to something else than the run.
+        """
         assert self._found is not None
+        if any(next(entries, None) is not None for entries in self._past.values()):
+            raise DataNotFoundError(
+                f"{self._run_dir / JOURNAL}: holds more than the rounds up to {self._found.round}; the journal belongs "
+                "to another scenario or version, and the run cannot be resumed"
+            )
+        if came_to != self._found.came_to:
+            raise SimulationError(
+                f"{self._run_dir}: playing rounds 1 to {self._found.round} again did not come to what the run had come "
+                "to by then, so it is not gone on with; either its method does not put all that its offers depend on "
+                "into progress and follow (neulite_sim.methods.conformance checks that), or this installation is not "
+                "the one that began it: run its scenario.yaml again"
+            )
+        saved = read_checkpoint(self._found, packages=self._packages)
         self._is_replaying = False
         self._close_past()
-        return read_checkpoint(self._found, packages=self._packages)
+        self.begin()
+        return saved
 
     def _close_past(self) -> None:
         for entries in self._past.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from neulite_sim.errors import OutputError
 from neulite_sim.registry import Choice
 from neulite_sim.results.checkpoint import Found, find_checkpoint
 from neulite_sim.results.contract import Observer
-from neulite_sim.results.folder import CHECKPOINT, SCENARIO, RunFolder
-from neulite_sim.results.provenance import check_resumable
-from neulite_sim.scenario.loading import load_scenario, scenario_hash
+from neulite_sim.results.folder import RunFolder
+from neulite_sim.results.places import CHECKPOINT, SCENARIO, require_own
+from neulite_sim.results.provenance import check_inputs, check_resumable, read_provenance
+from neulite_sim.scenario.loading import load_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.training.pinning import pinned_torch
 
@@ -36,10 +38,11 @@ def find_cut_off(run_dir: Path) -> CutOff:
         DataNotFoundError: its checkpoint cannot be read.
     """
     path = run_dir / SCENARIO
+    require_own(run_dir)
     if not path.is_file():
         raise OutputError(f"{run_dir}: holds no {SCENARIO}, so it is no run folder; name the folder of a run")
     scenario = load_scenario(path)
-    check_resumable(run_dir, scenario_hash=scenario_hash(scenario))
+    check_resumable(run_dir, scenario)
     return CutOff(run_dir=run_dir, scenario=scenario, found=find_checkpoint(run_dir / CHECKPOINT))
 
 
@@ -51,16 +54,21 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
 
     Raises:
         OutputError: the folder cannot be written, or another process is writing it.
-        DataNotFoundError: journal or checkpoint cannot be read.
+        DataNotFoundError: journal or checkpoint cannot be read, or were changed; nothing was changed in the folder.
         BackendUnavailableError: the backend cannot start.
-        SimulationError: the run failed.
+        SimulationError: the run failed, or the replay did not come to what the run had come to.
     """
     scenario = run.scenario if backend is None else run.scenario.model_copy(update={"backend": backend})
     live = assembly.build_backend(scenario)
     try:
         costing = ready(scenario, live)
+        check_inputs(run.run_dir, run.scenario, read_provenance(run.run_dir))
+        # The journal first: its lock keeps others out of the folder.
         keeper = keeper_of(costing, run.run_dir, run.found)
-        with RunFolder.reopen(run.run_dir) as folder:
+        with contextlib.closing(keeper), RunFolder.reopen(run.run_dir) as folder:
+            keeper.on_success = folder.put_in_place
+            if run.found is None:
+                keeper.begin()
             summary = drive(costing, live, folder, observers, run_dir=run.run_dir, keeper=keeper)
         return RunResult(summary=summary, run_dir=run.run_dir)
     finally:

@@ -15,6 +15,7 @@ from neulite_sim.engine.federation import Federation
 from neulite_sim.engine.replay import FolderKeeper, Keeper
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import BackendUnavailableError
+from neulite_sim.methods.state_files import packages_of
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.results.checkpoint import Found
 from neulite_sim.results.contract import Observer, Sink
@@ -23,7 +24,8 @@ from neulite_sim.results.memory import MemorySink, Rows, read_rows
 from neulite_sim.results.provenance import provenance
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, RunStarted, columns
 from neulite_sim.results.summary import Identity, Tally
-from neulite_sim.scenario.loading import dump_scenario, scenario_hash
+from neulite_sim.scenario.inputs import found_from
+from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.training.contract import Backend
@@ -93,6 +95,8 @@ def simulate(
     backend = assembly.build_backend(scenario)
     try:
         costing = ready(scenario, backend)
+        # What a download or a change of folder would otherwise leave to chance.
+        scenario = found_from(scenario, lambda _keys: ("",))
         if out is None and not keeps_folder:
             memory = MemorySink()
             return RunResult(summary=drive(costing, backend, memory, observers), run_dir=None, memory=memory)
@@ -101,11 +105,12 @@ def simulate(
             name=scenario.name,
             seed=scenario.seed,
             scenario_yaml=dump_scenario(scenario),
-            provenance=provenance(scenario_hash(scenario), scenario.seed, command or sys.argv),
+            provenance=provenance(scenario, command or sys.argv),
         )
         with folder:
             try:
                 keeper = keeper_of(costing, folder.path)
+                keeper.begin()
                 summary = drive(costing, backend, folder, observers, run_dir=folder.path, keeper=keeper)
             except BackendUnavailableError:
                 folder.discard()
@@ -128,7 +133,7 @@ def ready(scenario: Scenario, backend: Backend) -> assembly.Costing:
 def keeper_of(costing: assembly.Costing, run_dir: Path, found: Found | None = None) -> FolderKeeper:
     """Return what keeps journal and checkpoints in a run folder, replaying first up to the checkpoint `found`."""
     every_rounds = costing.scenario.checkpoint.every_rounds
-    packages = frozenset({"neulite_sim", type(costing.method).__module__.partition(".")[0]})
+    packages = packages_of(costing.method)
     return FolderKeeper(run_dir, every_rounds=every_rounds, packages=packages, found=found)
 
 

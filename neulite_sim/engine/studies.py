@@ -9,6 +9,7 @@ stop the others, and a method that no device can train is a result
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import subprocess
@@ -24,11 +25,12 @@ import neulite_sim
 from neulite_sim.engine.resuming import find_cut_off
 from neulite_sim.engine.simulation import describe_proxy, identity_of, targets_of
 from neulite_sim.errors import DataNotFoundError, InfeasibleError, NeuliteError, OutputError
-from neulite_sim.results.folder import COMPLETE, PROVENANCE, SCENARIO, RunFolder, clear_cut_off
-from neulite_sim.results.provenance import provenance
-from neulite_sim.results.stored import recorded_hash
+from neulite_sim.outside import create_regular, open_own, what_stands
+from neulite_sim.results.folder import RunFolder, clear_cut_off
+from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, require_own
+from neulite_sim.results.provenance import changed_inputs, is_of, provenance, read_provenance
 from neulite_sim.results.summary import Tally
-from neulite_sim.scenario.loading import dump_scenario, scenario_hash
+from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sweeps import Variant
 
@@ -77,7 +79,9 @@ def plan(variants: Sequence[Variant], *, scenario: str, out: Path) -> tuple[Plan
     """Return the runs of a sweep over a scenario file, in folders of `out`.
 
     Raises:
-        OutputError: a folder is there that holds a run of another scenario, or no run.
+        OutputError: a folder is there that holds a run of another scenario, one that read other files than there
+            are now, or no run.
+        DataNotFoundError: something else stands in the place of a file of a run.
     """
     return tuple(_planned(variant, scenario, out / variant.name) for variant in variants)
 
@@ -94,13 +98,21 @@ def _planned(variant: Variant, scenario: str, folder: Path) -> PlannedRun:
 def _state(folder: Path, scenario: Scenario) -> State:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return "new"
+    require_own(folder)
     if not (folder / SCENARIO).is_file():
         raise OutputError(f"{folder}: holds other files and no run; choose another place with --out, or remove it")
-    if (folder / PROVENANCE).exists() and recorded_hash(folder) != scenario_hash(scenario):
-        raise OutputError(
-            f"{folder}: holds a run of another scenario than this sweep has under that name (compare its {SCENARIO}); "
-            "choose another place with --out, or remove it"
-        )
+    if (folder / PROVENANCE).exists():
+        made = read_provenance(folder)
+        if not is_of(scenario, made):
+            raise OutputError(
+                f"{folder}: holds a run of another scenario than this sweep has under that name (compare its "
+                f"{SCENARIO}); choose another place with --out, or remove it"
+            )
+        if changed := changed_inputs(scenario, made):
+            raise OutputError(
+                f"{folder}: holds a run that read other files than there are now: {changed}; put them back, choose "
+                "another place with --out, or remove it"
+            )
     return "finished" if (folder / COMPLETE).exists() else "cut off"
 
 
@@ -168,15 +180,15 @@ def _claimed(folder: Path) -> Iterator[int]:
     """Hold a sweep's folder; runs inherit the lock, so that one left behind by a killed sweep holds it as well."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        if what_stands(folder) != "a folder":
+            raise OSError(errno.ENOTDIR, "is a link, where a sweep has a folder of its own")
+        file = open_own(folder / "lock")
     except OSError as error:
         wish = "make room or rights there, or choose another place with --out"
         raise OutputError(f"{folder}: cannot be written: {error.strerror}; {wish}") from None
-    try:
-        _lock(lock, folder.parent)
-        yield lock
-    finally:
-        os.close(lock)
+    with file:
+        _lock(file.fileno(), folder.parent)
+        yield file.fileno()
 
 
 def _lock(lock: int, out: Path) -> None:
@@ -202,7 +214,9 @@ def _start(run: PlannedRun, work: Path, lock: int) -> subprocess.Popen[bytes]:
     paths = [str(Path(neulite_sim.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     held = () if sys.platform == "win32" else (lock,)
-    with _log(run, work).open("wb") as log:
+    path = _log(run, work)
+    path.unlink(missing_ok=True)
+    with create_regular(path) as log:
         # A session of its own: Ctrl-C reaches a run once, through `_stop`.
         return subprocess.Popen(
             run.resume_command or run.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -283,7 +297,7 @@ def write_not_applicable(scenario: Scenario, reason: str, *, out: Path, command:
         name=scenario.name,
         seed=scenario.seed,
         scenario_yaml=dump_scenario(scenario),
-        provenance=provenance(scenario_hash(scenario), scenario.seed, command),
+        provenance=provenance(scenario, command),
     )
     with folder:
         folder.finish(summary, None)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -89,6 +92,15 @@ class Recorder:
     def restore(self, wall_time_s: float) -> None:
         """Go on counting from the wall time of a checkpoint."""
         self._started = time.perf_counter() - wall_time_s
+
+    def came_to(self, version: int, plans: Sequence[FlightPlan], proposal: Proposal | None) -> str:
+        """Return the digest of the rows so far, of the version, of flights in the air, and of the latest proposal."""
+        found: list[Any] = [self.digest.rows_hexdigest(), version]
+        found += [(astuple(plan.order), plan.ended_s) for plan in plans]
+        if proposal is not None:
+            denied = [(item.reason, item.submodel, item.devices.tolist()) for item in proposal.denials]
+            found += [proposal.stage, proposal.offers.devices.tolist(), denied]
+        return hashlib.sha256(json.dumps(found, default=str).encode()).hexdigest()
 
     def _write(self, row: Row) -> None:
         self._sink.write(row)

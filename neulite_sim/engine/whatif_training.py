@@ -13,8 +13,9 @@ from neulite_sim.errors import OutputError
 from neulite_sim.population.memory import ExplicitOptions
 from neulite_sim.population.sampling import build_population
 from neulite_sim.registry import Choice, component
-from neulite_sim.results.folder import COMPLETE
+from neulite_sim.results.places import COMPLETE
 from neulite_sim.results.stored import read_run
+from neulite_sim.results.writing import write_whole
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sweeps import Variant
@@ -57,10 +58,10 @@ def planned_runs(entrants: Sequence[Entrant], budgets: Budgets, *, out: Path) ->
             file = folder / f"{name}.yaml"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                file.write_text(dump_scenario(scenario), encoding="utf-8")
             except OSError as error:
                 wish = "choose another place with --out"
                 raise OutputError(f"{file}: cannot write: {error.strerror}; {wish}") from error
+            write_whole(file, dump_scenario(scenario))
             variant = Variant(name=name, overrides=(), scenario=scenario)
             (runs[entrant.variant, value],) = plan([variant], scenario=str(file), out=out)
     return runs

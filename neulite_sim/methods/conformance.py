@@ -9,7 +9,8 @@ In a test of yours, with a model small enough for it:
     check_method(COMPONENT, Blueprint(architecture=lenet, input_shape=(1, 8, 8), num_classes=3))
 
 It builds the method, profiles its submodels, puts them on a fleet of seven devices from one that fits nothing to one
-that fits everything, and goes through a few rounds with made-up updates. Nothing is trained.
+that fits everything, and goes through a few rounds with made-up updates: each state is packed and unpacked as a
+checkpoint has it, and replayed from what the journal keeps of it. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Method, Offers, Proposal, Setting, State, Update
+from neulite_sim.methods.state_files import Packing, packages_of, unpack
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee, load_tensors
 from neulite_sim.population.availability import AlwaysOnline
@@ -34,6 +37,9 @@ from neulite_sim.registry import Component, Options
 from neulite_sim.scenario.schema import Training
 
 NUM_ROUNDS = 4
+NUM_REPLAYED = 8
+"""Rounds after these, of one update each, that are only replayed: what a method forgets may show late."""
+FULL = "full"
 SEED = 1
 _NUM_DEVICES = 7
 _BATCH_SIZE = 4
@@ -71,16 +77,23 @@ def check_method(component: Component, blueprint: Blueprint, options: Options | 
         candidates=np.arange(_NUM_DEVICES),
         trainees={submodel: method.trainee(submodel, blueprint) for submodel in method.submodels},
     )
+    _check_full(bench)
     _check_start(bench)
     state = method.start(blueprint, SEED, ledger)
     _check_tested(bench, state)
     for submodel in method.submodels:
         _check_names(bench, submodel)
         _check_loss(bench, submodel)
+    replayed = state
     for number in range(NUM_ROUNDS):
         for candidates in (bench.candidates, bench.candidates[::2], bench.candidates[:0]):
             _check_offers(bench, method.offers(state, ledger, candidates), candidates)
         state = _check_round(bench, state, number)
+        replayed = _followed(bench, replayed, state, number)
+    for number in range(NUM_ROUNDS, NUM_ROUNDS + NUM_REPLAYED):
+        offers = method.offers(state, ledger, bench.candidates).offers
+        state = method.digest(state, _once([_update(bench, state, offers, number % len(offers))]))
+        replayed = _followed(bench, replayed, state, number)
 
 
 def _ledger(method: Method, blueprint: Blueprint) -> Ledger:
@@ -134,6 +147,20 @@ def _check_start(bench: _Bench) -> None:
     assert not integers, f"start: {integers[:3]} are not floating-point; leave batch counters out (float_tensors)"
     changed = _changed(one.tensors, same.tensors)
     assert not changed, f"start: the same seed gave other values of {changed[:3]}"
+
+
+def _check_full(bench: _Bench) -> None:
+    """Check that what goes by the name of the full model is the full model: it is profiled where the wall stands."""
+    if FULL not in bench.method.submodels:
+        return
+    trainee = bench.trainees[FULL]
+    own = {name: tuple(tensor.shape) for name, tensor in trainee.state_dict().items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in bench.blueprint.build_meta().state_dict().items()}
+    wrong = [f"{name} {own.get(name, 'is missing')}, not {shape}" for name, shape in wanted.items()
+             if own.get(name) != shape]  # fmt: skip
+    assert not wrong, f"{FULL}: is not the model of the blueprint ({wrong[0]}); give the submodel another name"
+    frozen = [name for name, parameter in trainee.named_parameters() if name in wanted and not parameter.requires_grad]
+    assert not frozen, f"{FULL}: {frozen[:3]} are frozen, so it is not the full model; give the submodel another name"
 
 
 def _check_names(bench: _Bench, submodel: str) -> None:
@@ -214,22 +241,47 @@ def _check_round(bench: _Bench, state: State, number: int) -> State:
     assert _changed(before, after.tensors), f"round {number}: the updates of {len(updates)} devices changed nothing"
     again = _changed(after.tensors, method.digest(state, _once(updates)).tensors)
     assert not again, f"round {number}: the same digest gave other values of {again[:3]}"
-    _check_followed(bench, state, after, number)
+    _check_kept(bench, state, after, updates, number)
     _check_tested(bench, after)
     return after
 
 
-def _check_followed(bench: _Bench, state: State, after: State, number: int) -> None:
-    """Check that a replay, which has no updates, comes to the same version and the same offers."""
+def _check_kept(bench: _Bench, state: State, after: State, updates: list[Update], number: int) -> None:
+    """Check that a state that was packed and unpacked makes the same offers, payloads and next state."""
+    method, packages = bench.method, packages_of(bench.method)
+    packing = Packing(packages)
+    try:
+        kept = unpack(json.loads(json.dumps(packing.pack(state, "the state"))), packing.tensors, packages=packages)
+    except SimulationError as error:
+        raise AssertionError(f"round {number}: {error}") from error
+    assert _is_same_proposal(bench, state, kept), f"round {number}: a state read from a checkpoint makes other offers"
+    for submodel in method.submodels:
+        changed = _changed(method.payload(state, submodel), method.payload(kept, submodel))
+        assert not changed, f"round {number}: a state read from a checkpoint sends other {changed[:3]} of {submodel}"
+    changed = _changed(after.tensors, method.digest(kept, _once(updates)).tensors)
+    assert not changed, f"round {number}: a state read from a checkpoint digests to other values of {changed[:3]}"
+
+
+def _followed(bench: _Bench, replayed: State, after: State, number: int) -> State:
+    """Return the next state of a replay, which has no updates: at the same version it makes the same offers."""
     method = bench.method
-    followed = method.follow(state, json.loads(json.dumps(method.progress(after))))
+    followed = method.follow(replayed, json.loads(json.dumps(dict(method.progress(after)))))
     assert followed.version == after.version, f"round {number}: follow went to version {followed.version}"
-    wanted, found = (method.offers(item, bench.ledger, bench.candidates) for item in (after, followed))
-    same = wanted.stage == found.stage and all(
-        np.array_equal(getattr(wanted.offers, name), getattr(found.offers, name))
-        for name in ("devices", "submodel_index", "expected_s")
-    )
+    same = _is_same_proposal(bench, after, followed)
     assert same, f"round {number}: a replay makes other offers; put what they depend on into progress and follow"
+    return followed
+
+
+def _is_same_proposal(bench: _Bench, one: State, other: State) -> bool:
+    wanted, found = (bench.method.offers(item, bench.ledger, bench.candidates) for item in (one, other))
+    return (
+        wanted.stage == found.stage
+        and wanted.offers.submodels == found.offers.submodels
+        and all(
+            np.array_equal(getattr(wanted.offers, name), getattr(found.offers, name))
+            for name in ("devices", "submodel_index", "expected_s")
+        )
+    )
 
 
 def _once(updates: list[Update]) -> Iterator[Update]:

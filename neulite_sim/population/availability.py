@@ -23,6 +23,7 @@ from neulite_sim.population.markov import MarkovSource
 from neulite_sim.population.table import Availability, Flags, Floats, Integers
 from neulite_sim.population.trace import PeriodicSource, Trace, TraceSource, read_trace, rows_for
 from neulite_sim.registry import Component, Options
+from neulite_sim.scenario.inputs import InputFile
 from neulite_sim.units import Seconds, format_seconds
 
 AvailabilityFactory = Callable[[int, int], Availability]
@@ -85,8 +86,8 @@ class DiurnalOptions(Options):
 class TraceOptions(Options):
     """Intervals from a CSV file with the header `device,start_s,end_s`, and `period_s` where devices differ in it."""
 
-    path: str = Field(min_length=1)
-    """The file (`.csv` or `.csv.gz`), relative to the current directory."""
+    path: InputFile
+    """The file (`.csv` or `.csv.gz`), beside the scenario's file or in the current folder."""
     repeat: bool = True
     """Whether the trace starts over when it ends; without it, devices stay offline from then on."""
     span: Seconds | None = None

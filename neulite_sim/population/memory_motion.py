@@ -23,6 +23,7 @@ from neulite_sim.population.memory_trace import TraceMemory, read_memory_trace
 from neulite_sim.population.table import MemoryMotion
 from neulite_sim.population.trace import rows_for
 from neulite_sim.registry import Component, Options
+from neulite_sim.scenario.inputs import InputFile
 from neulite_sim.units import Seconds, format_seconds, parse_seconds
 
 MotionFactory = Callable[[FleetMemory, int], MemoryMotion | None]
@@ -64,8 +65,8 @@ class WalkOptions(Options):
 class TraceOptions(Options):
     """What each device has, from a CSV file with the header `device,t_s,available_bytes` or `device,t_s,share`."""
 
-    path: str = Field(min_length=1)
-    """The file (`.csv` or `.csv.gz`), relative to the current directory."""
+    path: InputFile
+    """The file (`.csv` or `.csv.gz`), beside the scenario's file or in the current folder."""
     repeat_every: Annotated[Seconds, Field(gt=0)] | None = None
     """The trace begins again after so long, such as 24h; without it, its last values hold for ever."""
 

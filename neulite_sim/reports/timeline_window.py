@@ -10,6 +10,7 @@ from pathlib import Path
 from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
 from neulite_sim.results.cells import FILES, scan_rows
 from neulite_sim.results.rows import FlightRow, RoundRow
+from neulite_sim.results.stored import require_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ def read_window(run_dir: Path, *, first: int = 1, count: int = 3) -> Window:
     for key, value in (("--from", first), ("--rounds", count)):
         if value < 1:
             raise ScenarioError([Problem(key=key, message=f"must be at least 1, found {value}")])
+    require_whole(run_dir, FILES[RoundRow], FILES[FlightRow])
     scanned = scan_rows(run_dir / FILES[RoundRow], RoundRow)
     rows = [RoundRow(**row) for row in itertools.islice(scanned, first - 1 + count)]
     if not rows:

@@ -8,6 +8,8 @@ are written with `repr`, as Python's `csv` does by itself, and come back bit for
 from __future__ import annotations
 
 import csv
+import io
+import math
 import operator
 import types
 import typing
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from neulite_sim.errors import DataNotFoundError
+from neulite_sim.outside import TABLE_BYTES, open_regular
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, columns
 
 FILES: Mapping[type[Row], str] = {RoundRow: "rounds.csv", FlightRow: "flights.csv", DenialRow: "denials.csv"}
@@ -85,7 +88,12 @@ def _value(text: str, name: str, *, kind: type[Row], where: str) -> Any:
     if text == "" and optional:
         return None
     try:
-        return cast(text)
+        if cast is not float:
+            return cast(text)
+        number = float(text)
+        if math.isfinite(number):
+            return number
+        raise ValueError
     except ValueError:
         expected = {int: "a whole number", float: "a number"}[cast]
         raise DataNotFoundError(f"{where}: {name} is {text!r}, not {expected}; the file was changed or cut") from None
@@ -101,23 +109,30 @@ def scan_rows(path: Path | str, kind: type[Row]) -> Iterator[dict[str, Any]]:
     """
     path = Path(path)
     try:
-        file = path.open(encoding="utf-8", errors="backslashreplace", newline="\n")
+        opened = open_regular(path, most_bytes=TABLE_BYTES * 64, follows_links=False)
     except OSError as error:
         raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}; name the folder of a run") from None
-    with file:
+    with io.TextIOWrapper(opened, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         records = csv.reader(line for line in file if line.endswith("\n"))
-        header = next(records, [])
-        missing = [name for name in _TYPES[kind] if name not in header]
-        if missing:
-            expected = FILES.get(kind) or OPTIONAL_FILES[kind]
-            raise DataNotFoundError(
-                f"{path}: has no column {', '.join(missing)}; it is no {expected}, or of another version"
-            )
-        places = {name: header.index(name) for name in _TYPES[kind]}
-        for record in records:
-            where = f"{path}:{records.line_num}"
-            if len(record) != len(header):
-                if next(records, None) is None:
-                    return
-                raise DataNotFoundError(f"{where}: has {len(record)} cells, not {len(header)}; the file was changed")
-            yield {name: _value(record[place], name, kind=kind, where=where) for name, place in places.items()}
+        try:
+            yield from _scanned(records, path, kind)
+        except csv.Error as error:
+            raise DataNotFoundError(f"{path}:{records.line_num}: {error}; the file was changed") from None
+
+
+def _scanned(records: Any, path: Path, kind: type[Row]) -> Iterator[dict[str, Any]]:
+    header: list[str] = next(records, [])
+    missing = [name for name in _TYPES[kind] if name not in header]
+    if missing:
+        expected = FILES.get(kind) or OPTIONAL_FILES[kind]
+        raise DataNotFoundError(
+            f"{path}: has no column {', '.join(missing)}; it is no {expected}, or of another version"
+        )
+    places = {name: header.index(name) for name in _TYPES[kind]}
+    for record in records:
+        where = f"{path}:{records.line_num}"
+        if len(record) != len(header):
+            if next(records, None) is None:
+                return
+            raise DataNotFoundError(f"{where}: has {len(record)} cells, not {len(header)}; the file was changed")
+        yield {name: _value(record[place], name, kind=kind, where=where) for name, place in places.items()}

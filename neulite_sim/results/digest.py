@@ -42,11 +42,19 @@ class Digest:
             self._hashes[type(row)] = _begun(type(row))
         self._hashes[type(row)].update(_line(values(row, wall_clock=False)))
 
-    def hexdigest(self, weights: Mapping[str, Tensor]) -> str:
-        """Return the digest of the rows so far and these weights: 64 hexadecimal digits."""
+    def rows_hexdigest(self) -> str:
+        """Return the digest of the rows so far alone: 64 hexadecimal digits."""
+        return self._whole_of_rows().hexdigest()
+
+    def _whole_of_rows(self) -> hashlib._Hash:
         whole = hashlib.sha256()
         for kind, rows in self._hashes.items():
             whole.update(_line([kind.__name__, rows.hexdigest()]))
+        return whole
+
+    def hexdigest(self, weights: Mapping[str, Tensor]) -> str:
+        """Return the digest of the rows so far and these weights: 64 hexadecimal digits."""
+        whole = self._whole_of_rows()
         for name in sorted(weights):
             tensor = weights[name].detach().cpu().contiguous()
             whole.update(_line([name, str(tensor.dtype), list(tensor.shape)]))

@@ -7,13 +7,10 @@ of a row stays in memory. `COMPLETE` is written last; where it is absent, the ru
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import itertools
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,67 +20,30 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from neulite_sim.errors import OutputError
-from neulite_sim.results.cells import FILES, OPTIONAL_FILES, column_types, values
+from neulite_sim.results.cells import FILES, OPTIONAL_FILES
 from neulite_sim.results.contract import Sink
-from neulite_sim.results.rows import RoundRow, Row, columns
+from neulite_sim.results.places import (
+    CHECKPOINT,
+    COMPLETE,
+    JOURNAL,
+    MODEL,
+    PROVENANCE,
+    SCENARIO,
+    SUMMARY,
+    SUMS,
+    TIMELINE,
+    require_own,
+)
+from neulite_sim.results.rows import RoundRow, Row
+from neulite_sim.results.seals import sealed, sha256
+from neulite_sim.results.sums import sums_of
 from neulite_sim.results.trace_events import TimelineFile
+from neulite_sim.results.writing import Table, as_json, encoded, put, refusal, refusing, remove, write_whole
 
-SCENARIO = "scenario.yaml"
-PROVENANCE = "provenance.json"
-SUMMARY = "summary.json"
-MODEL = "model.safetensors"
-COMPLETE = "COMPLETE"
-JOURNAL = "journal"
-CHECKPOINT = "checkpoint"
-TIMELINE = "timeline.json.gz"
 RUNS = Path("runs")
 
-_HELD_CHARACTERS = 1 << 16
-
-
-def _refusal(path: Path, what: str, error: Exception) -> OutputError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return OutputError(
-        f"{path}: cannot {what}: {reason}; make room or rights there, or choose another place with --out"
-    )
-
-
-@contextlib.contextmanager
-def _refusing(path: Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _refusal(path, what, error) from error
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Write a text file so that it is there whole or not at all.
-
-    Raises:
-        OutputError: the file cannot be written; names it and the reason.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
-        partial.replace(path)
-    except OSError as error:
-        _remove(partial)
-        raise _refusal(path, "write", error) from error
-
-
-def as_json(content: Mapping[str, Any]) -> str:
-    """Return a mapping as indented JSON; NumPy scalars become numbers, paths become text."""
-    return (
-        json.dumps(content, indent=2, default=lambda value: value.item() if hasattr(value, "item") else str(value))
-        + "\n"
-    )
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return
+_STAGED = ".replayed"
+"""What the tables of a resumed run are called until its replay has succeeded."""
 
 
 def _remove_empty(folders: tuple[Path, ...]) -> None:
@@ -96,43 +56,6 @@ def _remove_empty(folders: tuple[Path, ...]) -> None:
             return
 
 
-class _Table:
-    """One CSV file that grows at its end by whole rows."""
-
-    def __init__(self, path: Path, kind: type[Row]) -> None:
-        self.path = path
-        self._texts = [place for place, (cast, _) in enumerate(column_types(kind).values()) if cast is str]
-        self._held = io.StringIO(newline="")
-        self._rows = csv.writer(self._held, lineterminator="\n")
-        # Python 3.11 leaves a lone carriage return unquoted, which its reader then refuses.
-        self._quoted_rows = csv.writer(self._held, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        self._rows.writerow(columns(kind))
-        try:
-            self._file = path.open("xb", buffering=0)
-        except OSError as error:
-            raise _refusal(path, "create", error) from error
-
-    def add(self, row: Row) -> None:
-        cells = values(row)
-        needs_quotes = any("\r" in cells[place] for place in self._texts)
-        (self._quoted_rows if needs_quotes else self._rows).writerow(cells)
-        if self._held.tell() >= _HELD_CHARACTERS:
-            self.flush()
-
-    def flush(self) -> None:
-        left = memoryview(self._held.getvalue().encode("utf-8", "backslashreplace"))
-        self._held.seek(0)
-        self._held.truncate()
-        try:
-            while left:
-                left = left[self._file.write(left) :]
-        except OSError as error:
-            raise _refusal(self.path, "write", error) from error
-
-    def close(self) -> None:
-        self._file.close()
-
-
 class RunFolder(Sink):
     """The sink that keeps a run on disk. Make one with `RunFolder.create`.
 
@@ -142,8 +65,9 @@ class RunFolder(Sink):
     def __init__(self, path: Path, made: tuple[Path, ...]) -> None:
         self.path = path
         self._made = made
-        self._tables: dict[type[Row], _Table] = {}
+        self._tables: dict[type[Row], Table] = {}
         self._timeline: TimelineFile | None = None
+        self._staged = ""
 
     @classmethod
     def create(
@@ -164,9 +88,10 @@ class RunFolder(Sink):
         folder = cls(*(_claim_free(name, seed) if path is None else _claim(Path(path))))
         try:
             write_whole(folder.path / SCENARIO, scenario_yaml)
-            write_whole(folder.path / PROVENANCE, as_json(provenance))
+            made = sealed({**provenance, "scenario_sha256": sha256(encoded(scenario_yaml))})
+            write_whole(folder.path / PROVENANCE, as_json(made))
             for kind, file in FILES.items():
-                folder._tables[kind] = _Table(folder.path / file, kind)
+                folder._tables[kind] = Table(folder.path / file, kind)
             folder._begin_timeline()
             folder.flush()
         except BaseException:
@@ -178,20 +103,49 @@ class RunFolder(Sink):
     def reopen(cls, path: Path) -> Self:
         """Return the folder of a run that was cut off, its tables begun anew: a replay writes every row again.
 
+        They are written beside the old ones, which stay until `put_in_place`; without it, they go at the end.
+
         Raises:
             OutputError: the folder is gone, or cannot be written.
+            DataNotFoundError: something else stands in the place of one of its files.
         """
         if not path.is_dir():
             raise OutputError(f"{path}: there is no such folder any more; name the folder of a run")
+        require_own(path)
         folder = cls(path, ())
-        for file in OPTIONAL_FILES.values():
-            _remove(path / file)
-        for kind, file in FILES.items():
-            _remove(path / file)
-            folder._tables[kind] = _Table(path / file, kind)
-        folder._begin_timeline()
-        folder.flush()
+        folder._staged = _STAGED
+        folder._remove_staged()
+        try:
+            for kind, file in FILES.items():
+                folder._tables[kind] = Table(path / file, kind, staged=_STAGED)
+            folder._begin_timeline()
+        except BaseException:
+            folder.close()
+            folder._remove_staged()
+            raise
         return folder
+
+    def put_in_place(self) -> None:
+        """Let the tables written since `reopen` take the place of the old ones: the replay has succeeded.
+
+        Raises:
+            OutputError: a file cannot be replaced.
+        """
+        if not self._staged:
+            return
+        self.flush()
+        for kind, file in OPTIONAL_FILES.items():
+            if kind not in self._tables:
+                remove(self.path / file)
+        for table in self._tables.values():
+            table.put_in_place()
+        with refusing(self.path / TIMELINE, "replace"):
+            put(self.path / (TIMELINE + _STAGED), self.path / TIMELINE)
+        self._staged = ""
+
+    def _remove_staged(self) -> None:
+        for name in (TIMELINE, *FILES.values(), *OPTIONAL_FILES.values()):
+            remove(self.path / (name + _STAGED))
 
     def write(self, row: Row) -> None:
         """Append one row; a `RoundRow` also brings everything before it to disk.
@@ -200,13 +154,14 @@ class RunFolder(Sink):
             OutputError: a file cannot be written any more (a full disk); names it and the reason.
         """
         if type(row) in OPTIONAL_FILES and type(row) not in self._tables:
-            self._tables[type(row)] = _Table(self.path / OPTIONAL_FILES[type(row)], type(row))
+            path = self.path / OPTIONAL_FILES[type(row)]
+            self._tables[type(row)] = Table(path, type(row), staged=self._staged)
         self._tables[type(row)].add(row)
         if self._timeline is not None:
             try:
                 self._timeline.add(row)
             except OSError as error:
-                raise _refusal(self._timeline.path, "write", error) from error
+                raise refusal(self._timeline.path, "write", error) from error
         if isinstance(row, RoundRow):
             self.flush()
 
@@ -216,7 +171,7 @@ class RunFolder(Sink):
             table.flush()
 
     def finish(self, summary: Mapping[str, Any], weights: Mapping[str, Tensor] | None) -> None:
-        """Write the summary, the final global model (None where nothing was trained) and, last, `COMPLETE`.
+        """Write the summary, the final global model (None where nothing was trained), sums and, last, `COMPLETE`.
 
         Raises:
             OutputError: a file cannot be written; names it and the reason.
@@ -227,7 +182,11 @@ class RunFolder(Sink):
         write_whole(self.path / SUMMARY, as_json(summary))
         if weights is not None:
             self._write_model(weights)
-        write_whole(self.path / COMPLETE, f"{summary.get('digest') or ''}\n")
+        mark = f"{summary.get('digest') or ''}\n"
+        with refusing(self.path / SUMS, "read what it sums up for"):
+            sums = sums_of(self.path, mark)
+        write_whole(self.path / SUMS, sums)
+        write_whole(self.path / COMPLETE, mark)
 
     def _write_model(self, weights: Mapping[str, Tensor]) -> None:
         path = self.path / MODEL
@@ -235,19 +194,20 @@ class RunFolder(Sink):
         # Copies, because safetensors refuses tensors that share one storage.
         tensors = {name: weights[name].detach().cpu().contiguous().clone() for name in sorted(weights)}
         try:
+            remove(partial)
             save_file(tensors, partial, metadata={"format": "pt"})
-            partial.replace(path)
+            put(partial, path)
         except (OSError, SafetensorError) as error:
-            _remove(partial)
-            raise _refusal(path, "write", error) from error
+            remove(partial)
+            raise refusal(path, "write", error) from error
 
     def _begin_timeline(self) -> None:
-        with _refusing(self.path / TIMELINE, "create"):
-            self._timeline = TimelineFile(self.path / TIMELINE)
+        with refusing(self.path / TIMELINE, "create"):
+            self._timeline = TimelineFile(self.path / (TIMELINE + self._staged))
 
     def _end_timeline(self) -> None:
         if self._timeline is not None:
-            with _refusing(self._timeline.path, "write"):
+            with refusing(self._timeline.path, "write"):
                 self._timeline.close()
 
     def close(self) -> None:
@@ -263,7 +223,7 @@ class RunFolder(Sink):
         """Remove the folder of a run that never began: its own files, and the folders made for it if they are empty."""
         self.close()
         for name in (SCENARIO, PROVENANCE, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values()):
-            _remove(self.path / name)
+            remove(self.path / name)
         _remove_past(self.path)
         _remove_empty(self._made)
 
@@ -279,6 +239,8 @@ class RunFolder(Sink):
                 self._end_timeline()
         finally:
             self.close()
+            if self._staged:
+                self._remove_staged()
 
 
 def clear_cut_off(path: Path) -> None:
@@ -286,12 +248,15 @@ def clear_cut_off(path: Path) -> None:
 
     Raises:
         OutputError: the folder holds a complete run; it stays.
+        DataNotFoundError: something else stands in the place of one of its files; all stays.
     """
+    require_own(path)
     if (path / COMPLETE).exists():
         raise OutputError(f"{path}: holds a complete run, which is not removed; choose another place with --out")
-    for name in (SUMMARY, MODEL, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values(), PROVENANCE, SCENARIO):
-        _remove(path / name)
-        _remove(path / f"{name}.partial")
+    for name in (SUMMARY, MODEL, SUMS, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values(), PROVENANCE, SCENARIO):
+        remove(path / name)
+        remove(path / f"{name}.partial")
+        remove(path / f"{name}{_STAGED}")
     _remove_past(path)
     _remove_empty((path,))
 
@@ -317,7 +282,7 @@ def _claim(path: Path) -> tuple[Path, tuple[Path, ...]]:
         raise OutputError(f"{path}: is a file; --out needs a new or empty folder") from None
     except OSError as error:
         _remove_empty(made)
-        raise _refusal(path, "create", error) from error
+        raise refusal(path, "create", error) from error
     if found:
         state = "the complete run" if COMPLETE in found else "an unfinished run" if SCENARIO in found else "other files"
         shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
@@ -335,9 +300,9 @@ def _claim_free(name: str, seed: int) -> tuple[Path, tuple[Path, ...]]:
             path.mkdir()
         except FileExistsError as error:
             if not RUNS.is_dir():
-                raise _refusal(RUNS, "create", error) from error
+                raise refusal(RUNS, "create", error) from error
             continue
         except OSError as error:
-            raise _refusal(path, "create", error) from error
+            raise refusal(path, "create", error) from error
         return path, made
     raise AssertionError("unreachable")

@@ -2,6 +2,7 @@
 
 `updates.jsonl` has a line per update that was merged, `rounds.jsonl` one per round, `tests.jsonl` one per test of the
 global model. With it a run can be played again without training; a checkpoint says how far each file then reaches.
+Each line ends in a check of itself and of all lines before it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import hashlib
 import json
 import os
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from torch import Tensor, uint8
 
-from neulite_sim.errors import DataNotFoundError, OutputError
+from neulite_sim.errors import DataNotFoundError, OutputError, SimulationError
+from neulite_sim.outside import TABLE_BYTES, open_own, open_regular
+from neulite_sim.results.seals import Chain
 
 try:
     import fcntl
@@ -29,6 +33,19 @@ STREAMS = (UPDATES, ROUNDS, TESTS)
 Entry = dict[str, Any]
 
 _AS_JSON = json.JSONEncoder(separators=(",", ":"))
+_CHECK = b',"check":"'
+_TAIL_BYTES = len(_CHECK) + 32 + len(b'"}\n')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """How far a file of the journal reaches, in bytes, and the check of its last line up to there."""
+
+    length: int
+    check: str
+
+
+BEGINNING = Mark(length=0, check="")
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
@@ -42,23 +59,23 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 
 class Journal:
-    """Appends to the files of a folder. `lengths` are the bytes of each that hold, as a checkpoint names them.
+    """Appends to the files of a folder, from the `marks` of a checkpoint on; what lies behind them goes at `begin`.
 
     Raises:
         OutputError: a file cannot be written; names it and the reason.
     """
 
-    def __init__(self, folder: Path, lengths: Mapping[str, int] | None = None) -> None:
+    def __init__(self, folder: Path, marks: Mapping[str, Mark] | None = None) -> None:
         self._files: dict[str, BinaryIO] = {}
         self._folder = folder
+        self._marks = {stream: (marks or {}).get(stream, BEGINNING) for stream in STREAMS}
+        self._chains = {stream: Chain(stream, mark.check) for stream, mark in self._marks.items()}
         try:
             folder.mkdir(exist_ok=True)
             for stream in STREAMS:
-                file = (folder / f"{stream}.jsonl").open("ab")
+                file = open_own(folder / f"{stream}.jsonl")
                 self._files[stream] = file
                 _lock(file)
-                file.truncate((lengths or {}).get(stream, 0))
-                file.seek(0, os.SEEK_END)
         except BlockingIOError:
             self.close()
             raise OutputError(f"{folder}: another process is writing this run; wait for it or stop it") from None
@@ -66,22 +83,44 @@ class Journal:
             self.close()
             raise self._refusal(error) from error
 
-    def add(self, stream: str, entry: Entry) -> None:
-        """Append one entry."""
+    def begin(self) -> None:
+        """Cut the files at their marks: what comes now follows these. Until then nothing is changed."""
         try:
-            self._files[stream].write(_AS_JSON.encode(entry).encode() + b"\n")
+            for stream, file in self._files.items():
+                file.truncate(self._marks[stream].length)
+                file.seek(0, os.SEEK_END)
         except OSError as error:
             raise self._refusal(error) from error
 
-    def sync(self) -> dict[str, int]:
-        """Bring everything to the disk and return how long each file is."""
+    def add(self, stream: str, entry: Entry) -> None:
+        """Append one entry, which is not empty.
+
+        Raises:
+            SimulationError: it holds what JSON does not.
+        """
+        try:
+            body = _AS_JSON.encode(entry).encode()
+        except (TypeError, ValueError) as error:
+            raise SimulationError(
+                f"the journal cannot keep an entry of {stream}: {error}; what a method's progress returns are plain "
+                "values: text, numbers, lists and mappings of them"
+            ) from None
+        try:
+            self._files[stream].write(body[:-1] + _CHECK + self._chains[stream].link(body).encode() + b'"}\n')
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def sync(self) -> dict[str, Mark]:
+        """Bring everything to the disk and return how far each file reaches."""
         try:
             for file in self._files.values():
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise self._refusal(error) from error
-        return {stream: file.tell() for stream, file in self._files.items()}
+        return {
+            stream: Mark(length=file.tell(), check=self._chains[stream].last) for stream, file in self._files.items()
+        }
 
     def flush(self) -> None:
         """Hand everything to the operating system: it survives the end of this process."""
@@ -119,33 +158,55 @@ def _lock(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def read_journal(folder: Path, stream: str, length: int) -> Generator[Entry, None, None]:
-    """Return the entries in the first `length` bytes of a file of the journal; the file is checked at once.
+def read_journal(folder: Path, stream: str, mark: Mark) -> Generator[Entry, None, None]:
+    """Return the entries of a file of the journal up to a mark; every line is checked before the first is returned.
 
     The file is open from the first entry to the last; who stops before closes the generator.
 
     Raises:
-        DataNotFoundError: the file is gone, shorter than that, or, while it is read, no journal.
+        DataNotFoundError: the file is gone, shorter than that, or was changed.
     """
     path = folder / f"{stream}.jsonl"
-    try:
-        found = path.stat().st_size
-    except OSError as error:
-        raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}; the run cannot be resumed") from None
-    if found < length:
+    chain = Chain(stream)
+    for body in _bodies(path, mark.length):
+        if body is None or chain.link(body[0]) != body[1]:
+            raise DataNotFoundError(
+                f"{path}: a line is not as it was written; it was changed, and the run cannot be resumed"
+            )
+    if chain.last != mark.check:
         raise DataNotFoundError(
-            f"{path}: has {found} bytes, its checkpoint needs {length}; it was cut, and the run cannot be resumed"
+            f"{path}: is not the journal that its checkpoint goes with; it was changed, and the run cannot be resumed"
         )
-    return _entries(path, length)
+    return _entries(path, mark.length)
 
 
 def _entries(path: Path, length: int) -> Generator[Entry, None, None]:
-    with path.open("rb") as file:
-        while file.tell() < length:
-            try:
-                entry = json.loads(file.readline())
-            except ValueError:
-                raise DataNotFoundError(
-                    f"{path}: a line is no JSON; it was changed, and the run cannot be resumed"
-                ) from None
-            yield entry
+    for body in _bodies(path, length):
+        try:
+            entry = json.loads(body[0]) if body else None
+        except ValueError:
+            entry = None
+        if entry is None:
+            raise DataNotFoundError(f"{path}: a line is no JSON; it was changed, and the run cannot be resumed")
+        yield entry
+
+
+def _bodies(path: Path, length: int) -> Generator[tuple[bytes, str] | None, None, None]:
+    """Yield each line without its check, and the check; None for a line without one."""
+    try:
+        file = open_regular(path, most_bytes=TABLE_BYTES, follows_links=False)
+    except OSError as error:
+        raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}; the run cannot be resumed") from None
+    with file:
+        found = os.fstat(file.fileno()).st_size
+        if found < length:
+            raise DataNotFoundError(
+                f"{path}: has {found} bytes, its checkpoint needs {length}; it was cut, and the run cannot be resumed"
+            )
+        at = 0
+        while at < length:
+            line = file.readline(length - at)
+            at += len(line)
+            head, tail = line[:-_TAIL_BYTES], line[-_TAIL_BYTES:]
+            is_whole = tail.startswith(_CHECK) and tail.endswith(b'"}\n')
+            yield (head + b"}", tail[len(_CHECK) : -3].decode("ascii", "replace")) if is_whole else None

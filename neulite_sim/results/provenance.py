@@ -1,4 +1,4 @@
-"""Where a run comes from: versions, machine, seed, scenario and command."""
+"""Where a run comes from: versions, machine, seed, scenario, the files that it read, and command."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from neulite_sim import __version__
 from neulite_sim.errors import OutputError
+from neulite_sim.outside import TEXT_BYTES, read_regular
+from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, require_own
+from neulite_sim.results.seals import SEAL, is_sealed
+from neulite_sim.scenario.inputs import Record, differences, input_records, without_places
+from neulite_sim.scenario.loading import scenario_hash
+from neulite_sim.scenario.schema import Scenario
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BITS_OF = ("torch", "numpy")
 """Libraries of which another version may give other last bits."""
 LIBRARIES = ("torch", "numpy", "ray", "simpy", "pydantic")
@@ -42,12 +48,16 @@ def git_commit(checkout: Path) -> str | None:
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
-def provenance(scenario_hash: str, seed: int, command: Sequence[str]) -> dict[str, Any]:
-    """Return what `provenance.json` holds. `command` is the command line, program first; it may be empty."""
+def provenance(scenario: Scenario, command: Sequence[str]) -> dict[str, Any]:
+    """Return what `provenance.json` holds. `command` is the command line, program first; it may be empty.
+
+    The files that the scenario reads are hashed as they are now.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
-        "scenario_hash": scenario_hash,
-        "seed": seed,
+        "scenario_hash": scenario_hash(scenario),
+        "scenario_hash_without_places": scenario_hash(without_places(scenario)),
+        "seed": scenario.seed,
         "command": shlex.join(command),
         "started_at_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "neulite_sim": __version__,
@@ -57,23 +67,58 @@ def provenance(scenario_hash: str, seed: int, command: Sequence[str]) -> dict[st
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),
         "libraries": {name: installed_version(name) for name in LIBRARIES},
+        "inputs": input_records(scenario),
     }
 
 
-def check_resumable(run_dir: Path, *, scenario_hash: str) -> None:
+def read_provenance(run_dir: Path) -> dict[str, Any]:
+    """Return what `provenance.json` of a run folder holds, as it was written.
+
+    Raises:
+        OutputError: it cannot be read, was changed, or is of an older version, which wrote no checksums.
+    """
+    path = run_dir / PROVENANCE
+    try:
+        made = json.loads(read_regular(path, most_bytes=TEXT_BYTES, follows_links=False))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        raise OutputError(f"{path}: cannot be read: {reason}; name the folder of a run") from None
+    if not isinstance(made, dict):
+        raise OutputError(f"{path}: cannot be read: it is no JSON object; name the folder of a run")
+    if SEAL not in made and made.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        raise OutputError(
+            f"{run_dir}: was made by an older version of neulite-sim ({made.get('neulite_sim')}), which kept no "
+            "checksums, so that nothing shows whether it was changed; run its scenario.yaml again"
+        )
+    if not is_sealed(made):
+        raise OutputError(f"{path}: is not as it was written; it was changed, so run its scenario.yaml again")
+    return made
+
+
+def is_of(scenario: Scenario, made: Mapping[str, Any]) -> bool:
+    """Return whether a run with this provenance is one of a scenario; where its files lie does not count."""
+    if made.get("scenario_hash") == scenario_hash(scenario):
+        return True
+    return made.get("scenario_hash_without_places") == scenario_hash(without_places(scenario))
+
+
+def changed_inputs(scenario: Scenario, made: Mapping[str, Any]) -> str:
+    """Return in words which files are not what a run with this provenance read; empty where all are."""
+    recorded: Mapping[str, Record] = made.get("inputs") or {}
+    return "; ".join(differences(recorded, input_records(scenario)))
+
+
+def check_resumable(run_dir: Path, scenario: Scenario) -> None:
     """Refuse to go on with a run that is complete, or whose bits this installation could not repeat.
 
     Raises:
         OutputError: says which, and what to do.
+        DataNotFoundError: something else stands in the place of one of its files.
     """
-    if (run_dir / "COMPLETE").exists():
+    require_own(run_dir)
+    if (run_dir / COMPLETE).exists():
         raise OutputError(f"{run_dir}: the run is complete; nothing is left to resume")
-    path = run_dir / "provenance.json"
-    try:
-        made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
-        raise OutputError(f"{path}: cannot be read: {reason}; name the folder of a run") from None
+    made = read_provenance(run_dir)
     libraries = made.get("libraries") or {}
     found = {"schema version": made.get("schema_version"), "neulite-sim": made.get("neulite_sim")}
     own: dict[str, Any] = {"schema version": SCHEMA_VERSION, "neulite-sim": __version__}
@@ -85,7 +130,19 @@ def check_resumable(run_dir: Path, *, scenario_hash: str) -> None:
             f"{run_dir}: was made with {', '.join(differing)}, whose bits this installation cannot repeat; resume it "
             "with those versions, or run its scenario.yaml again"
         )
-    if made.get("scenario_hash") != scenario_hash:
+    if not is_of(scenario, made):
+        raise OutputError(f"{run_dir / SCENARIO}: was changed since the run began; undo that, or run it as a new one")
+    check_inputs(run_dir, scenario, made)
+
+
+def check_inputs(run_dir: Path, scenario: Scenario, made: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run where a file that it read has changed since.
+
+    Raises:
+        OutputError: names the file.
+    """
+    if changed := changed_inputs(scenario, made):
         raise OutputError(
-            f"{run_dir / 'scenario.yaml'}: was changed since the run began; undo that, or run it as a new one"
+            f"{run_dir}: what the run read has changed since it began: {changed}; put it back, or run its "
+            "scenario.yaml as a new one"
         )

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from neulite_sim.errors import DataNotFoundError
+from neulite_sim.outside import TEXT_BYTES, read_regular
 from neulite_sim.results.cells import FILES, OPTIONAL_FILES, scan_rows
-from neulite_sim.results.folder import COMPLETE, PROVENANCE, SCENARIO, SUMMARY
+from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, SUMMARY, SUMS, require_own
 from neulite_sim.results.rows import DiagnosticRow, FlightRow, RoundRow
+from neulite_sim.results.seals import SEAL, is_sealed, sha256
 from neulite_sim.results.summary import Identity, Tally
+from neulite_sim.results.sums import check_sums
 from neulite_sim.scenario.loading import read_yaml
 
 _UNKNOWN_WITHOUT_SUMMARY = ("participation_rate", "data_share", "proxy", "wall_time_s", "digest")
@@ -59,7 +62,11 @@ class StoredRun:
             DataNotFoundError: diagnostics.csv is damaged.
         """
         path = self.path / OPTIONAL_FILES[DiagnosticRow]
-        return list(scan_rows(path, DiagnosticRow)) if path.exists() else []
+        if not path.exists():
+            return []
+        if self.is_complete:
+            check_sums(self.path, path.name)
+        return list(scan_rows(path, DiagnosticRow))
 
 
 def find_runs(path: Path) -> list[Path]:
@@ -85,19 +92,46 @@ def read_run(path: Path) -> StoredRun:
     Raises:
         DataNotFoundError: a file of the folder is missing or damaged.
     """
-    scenario = _scenario(path / SCENARIO)
+    require_whole(path, SCENARIO, SUMMARY, FILES[RoundRow])
     is_complete = (path / COMPLETE).exists()
+    scenario = _scenario(path / SCENARIO)
     summary = _summary(path / SUMMARY) if is_complete else _summary_of_rows(path, scenario)
     return StoredRun(path=path, summary=summary, scenario=scenario, is_complete=is_complete)
 
 
-def recorded_hash(path: Path) -> str | None:
-    """Return the hash of the scenario of which a folder holds a run; None where its provenance does not tell."""
+def require_whole(path: Path, *names: str) -> None:
+    """Check files of a run folder before they are read: those of a complete run against its sums.
+
+    Of a run that was cut off, or still goes on, the scenario is checked alone: rows are still to come. Runs of older
+    versions, which kept no sums, pass.
+
+    Raises:
+        DataNotFoundError: a file is gone or was changed, or something else stands in the place of one.
+    """
+    require_own(path)
+    is_complete = (path / COMPLETE).exists()
+    if is_complete and (path / SUMS).exists():
+        check_sums(path, COMPLETE, PROVENANCE, *names)
+        return
+    made = _provenance(path / PROVENANCE)
+    if is_complete and SEAL in made:
+        raise _damaged(path / SUMS, "is gone")
+    wanted = made.get("scenario_sha256")
+    if wanted is not None and wanted != sha256(_text(path / SCENARIO).encode()):
+        raise _damaged(path / SCENARIO, "is not as it was written")
+
+
+def _provenance(path: Path) -> Mapping[str, Any]:
+    """Return what the provenance holds; nothing where there is none."""
+    if not path.exists():
+        return {}
     try:
-        found = json.loads(_text(path / PROVENANCE))["scenario_hash"]
-    except (DataNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    return str(found)
+        made = json.loads(_text(path))
+    except (ValueError, RecursionError):
+        made = None
+    if not isinstance(made, dict) or (SEAL in made and not is_sealed(made)):
+        raise _damaged(path, "is not as it was written")
+    return made
 
 
 def _damaged(path: Path, why: str) -> DataNotFoundError:
@@ -106,7 +140,7 @@ def _damaged(path: Path, why: str) -> DataNotFoundError:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_regular(path, most_bytes=TEXT_BYTES, follows_links=False).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _damaged(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.scenario.files import text_of, why_no_file
+from neulite_sim.scenario.inputs import found_from
 from neulite_sim.scenario.problems import booleans_for_numbers, explain, located, shown
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.tree import Keys, Node, Place, as_node, assign, overlay
@@ -48,16 +49,18 @@ def load_scenario(
 ) -> Scenario:
     """Return the scenario in a YAML file, with what it `extends` and each `key=value` of `overrides` applied.
 
-    `extends` is relative to the file that says it. Every other path in a scenario (`data.root`, for example) stays
-    as written and is relative to the working directory of the run. `seed` replaces the scenario's own. `checks` are
-    called, once all fields are right, with the scenario, for what the schema cannot know; they raise ScenarioError
-    with keys, to which file and line are added here.
+    `extends` is relative to the file that says it. Every other path (`data.root`, for example) is looked up beside
+    the file that says it, then in the current folder; one of `overrides` in the current folder first. What is found
+    stands in the scenario with its whole path, what is not stays as written. `seed` replaces the scenario's own.
+    `checks` are called, once all fields are right, with the scenario, for what the schema cannot know; they raise
+    ScenarioError with keys, to which file and line are added here.
 
     Raises:
         ScenarioError: with every problem found, each with its file, line and dotted key.
     """
     problems: list[Problem] = []
-    return _resolve(_with_bases(os.fspath(path), (), problems), overrides, seed, checks, problems)
+    file = os.fspath(path)
+    return _resolve(_with_bases(file, (), problems), overrides, seed, checks, problems, file=file)
 
 
 def parse_scenario(
@@ -69,8 +72,8 @@ def parse_scenario(
 ) -> Scenario:
     """Return the scenario in a mapping of plain values, as `load_scenario` does for a file.
 
-    `extends` is relative to the working directory. `parse_scenario(scenario.dump(), ["method.kind=fedavg"])` is a
-    variation of a scenario.
+    `extends` and paths are relative to the working directory.
+    `parse_scenario(scenario.dump(), ["method.kind=fedavg"])` is a variation of a scenario.
 
     Raises:
         ScenarioError: with every problem found, each with its dotted key.
@@ -93,7 +96,13 @@ def scenario_hash(scenario: Scenario) -> str:
 
 
 def _resolve(
-    tree: Node | None, overrides: Sequence[str], seed: int | None, checks: Sequence[Check], problems: list[Problem]
+    tree: Node | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    checks: Sequence[Check],
+    problems: list[Problem],
+    *,
+    file: str | None = None,
 ) -> Scenario:
     settings = [setting for text in overrides if (setting := _setting(text, problems)) is not None]
     if tree is None:
@@ -108,6 +117,8 @@ def _resolve(
     scenario = _validated(tree, problems)
     if scenario is None or problems:
         raise ScenarioError(_in_order(problems, tree))
+    if file is not None:
+        scenario = _with_found_paths(scenario, tree, file)
     for check in checks:
         try:
             check(scenario)
@@ -117,6 +128,16 @@ def _resolve(
     if problems:
         raise ScenarioError(_in_order(problems, tree))
     return scenario
+
+
+def _with_found_paths(scenario: Scenario, tree: Node, file: str) -> Scenario:
+    def folders_of(keys: Keys) -> tuple[str, ...]:
+        said_by = tree.nearest(keys).place.file
+        if said_by is None or said_by.startswith("-"):
+            return "", os.path.dirname(file)
+        return os.path.dirname(said_by), ""
+
+    return found_from(scenario, folders_of)
 
 
 def _validated(tree: Node, problems: list[Problem]) -> Scenario | None:

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, mod
 
 from neulite_sim.registry import BareKind, Choice, ComponentField, Options, refusal, refuse_inert
 from neulite_sim.scenario.churn import Churn
+from neulite_sim.scenario.inputs import InputFile
 from neulite_sim.units import BitsPerSecond, Bytes, Seconds
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -147,8 +148,8 @@ class Training(Options):
 class RateTrace(Options):
     """A rate of a link that follows a trace, one trace of a file per device."""
 
-    trace: str = Field(min_length=1)
-    """File with the header `trace,t_s,bits_per_second`, relative to the current directory."""
+    trace: InputFile
+    """File with the header `trace,t_s,bits_per_second`, beside the scenario's file or in the current folder."""
     scale: float = Field(default=1.0, gt=0, le=1000)
     """What the rates of the file are multiplied by: 0.3 for an uplink that follows a downlink, for example."""
     repeat: bool = True
@@ -181,7 +182,7 @@ class Link(Options):
 class Individuals(Options):
     """A table of real devices: each device of a group is one of its rows."""
 
-    path: str = Field(min_length=1)
+    path: InputFile
     """File with the column `model` and any of `memory_bytes`, `speed_factor`, rates and `weight`."""
 
 
@@ -207,7 +208,7 @@ class PopulationSection(Options):
     """Number of devices."""
     groups: tuple[Group, ...] = Field(min_length=1)
     """Which hardware the fleet is made of."""
-    hardware: str | None = Field(default=None, min_length=1)
+    hardware: InputFile | None = None
     """File (TOML) with hardware of your own, as `neulite-sim calibrate` prints it, that groups name by its names."""
     available_memory: Annotated[Choice, ComponentField("available_memory")]
     """Memory that training may use on each device."""

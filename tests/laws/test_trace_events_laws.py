@@ -12,8 +12,8 @@ from trace_rules import read
 
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.results.cells import column_types
-from neulite_sim.results.folder import TIMELINE
 from neulite_sim.results.memory import read_rows
+from neulite_sim.results.places import TIMELINE
 from neulite_sim.results.rows import FlightRow, RoundRow
 from neulite_sim.results.trace_events import (
     DEVICES_PID,

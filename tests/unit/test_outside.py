@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neulite_sim.outside import file_sha256, open_regular, plain_number, read_regular
+from neulite_sim.outside import (
+    create_regular,
+    file_sha256,
+    open_own,
+    open_regular,
+    plain_number,
+    read_regular,
+    what_stands,
+)
 
 
 def test_a_regular_file_is_read_whole(tmp_path):
@@ -86,3 +94,42 @@ def test_what_python_prints_is_read_back(value):
 def test_what_is_no_decimal_number_is_refused(text):
     with pytest.raises(ValueError, match="is not a finite decimal number"):
         plain_number(text)
+
+
+def kinds(folder):
+    """Make one thing of every kind in a folder, by what it is called."""
+    (folder / "file").write_text("content")
+    (folder / "folder").mkdir()
+    (folder / "link").symlink_to(folder / "file")
+    (folder / "dangling").symlink_to(folder / "nowhere")
+    os.mkfifo(folder / "pipe")
+    return {"file": "a file", "folder": "a folder", "link": "a symbolic link", "dangling": "a symbolic link",
+            "pipe": "no regular file", "nothing": None, "file/below": None}  # fmt: skip
+
+
+def test_what_stands_in_a_place_is_told_without_following_links(tmp_path):
+    for name, what in kinds(tmp_path).items():
+        assert what_stands(tmp_path / name) == what
+
+
+@pytest.mark.parametrize("name", ["file", "folder", "link", "dangling", "pipe"])
+def test_a_new_file_takes_nobodys_place(tmp_path, name):
+    kinds(tmp_path)
+    with pytest.raises(FileExistsError):
+        create_regular(tmp_path / name)
+    assert (tmp_path / "file").read_text() == "content"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_an_own_file_is_opened_at_its_end_or_made_and_nothing_else_is(tmp_path):
+    kinds(tmp_path)
+    with open_own(tmp_path / "file") as file, open_own(tmp_path / "new") as new:
+        assert (file.tell(), new.tell()) == (7, 0)
+    for name in ("folder", "link", "dangling", "pipe"):
+        with pytest.raises(OSError, match=r"Is a directory|symbolic links|is not a regular file"):
+            open_own(tmp_path / name)
+
+
+def test_a_generous_limit_takes_no_memory(tmp_path):
+    (tmp_path / "small").write_bytes(b"abc")
+    assert read_regular(tmp_path / "small", most_bytes=10**15) == b"abc"

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from opened_files import opened_below
 from test_data_cifar10 import root as cifar10_root
 from test_data_femnist import root as femnist_root
 from test_data_image_folder import cinic_root, mini_root
@@ -13,7 +14,8 @@ from test_data_torchvision_dataset import fashion_root
 
 from neulite_sim.data import digits
 from neulite_sim.data.conformance import check_dataset
-from neulite_sim.registry import component, names
+from neulite_sim.registry import Choice, component, names
+from neulite_sim.scenario.inputs import input_records
 
 # Fixtures of the datasets' own tests: pytest finds them here by these names.
 __all__ = [
@@ -49,6 +51,18 @@ def test_every_registered_dataset_keeps_the_contract(kind, request):
     written = FIXTURES.get(kind)
     options = {} if written is None else {"root": str(request.getfixturevalue(written)), "image_size": 4}
     check_dataset(found.build(found.options(**options), 0))
+
+
+@pytest.mark.parametrize("kind", sorted(FIXTURES))
+def test_all_that_a_dataset_reads_is_hashed_into_the_provenance(kind, request):
+    root = request.getfixturevalue(FIXTURES[kind])
+    found = component("data", kind)
+    options = found.options(root=str(root), image_size=4)
+    with opened_below(root) as opened:
+        found.build(options, 0)
+    assert opened
+    (record,) = input_records(Choice(kind, options)).values()
+    assert opened <= set(record["parts"])
 
 
 BROKEN = {

@@ -20,7 +20,7 @@ import neulite_sim
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.engine.studies import EndedRun, PlannedRun, default_jobs, plan, run_all, write_not_applicable
 from neulite_sim.errors import OutputError
-from neulite_sim.results.folder import COMPLETE
+from neulite_sim.results.places import COMPLETE
 from neulite_sim.results.rows import RoundRow
 from neulite_sim.results.stored import read_run
 from neulite_sim.scenario.sweeps import Variant

@@ -1,6 +1,8 @@
 """Every registered method keeps the contract, and the check finds what breaks it."""
 
 from dataclasses import replace
+from fractions import Fraction
+from typing import ClassVar
 
 import pytest
 import torch
@@ -120,9 +122,70 @@ class Moody(FedAvg):
         return super().start(blueprint, int(torch.randint(1000, ())), ledger)
 
 
+class LateDrift(FedAvg):
+    """Its stage changes with the seventh digest, which no journal tells."""
+
+    def offers(self, state, ledger, candidates):
+        stage = "late" if (state.extra or 0) > 6 else "early"
+        return replace(super().offers(state, ledger, candidates), stage=stage)
+
+    def digest(self, state, updates):
+        return replace(super().digest(state, updates), extra=(state.extra or 0) + 1)
+
+
+class Foreign(FedAvg):
+    """Keeps a value of another package in its state."""
+
+    def start(self, blueprint, seed, ledger):
+        return replace(super().start(blueprint, seed, ledger), extra={"since": Fraction(1, 3)})
+
+
+class Lossy(FedAvg):
+    """Its state comes back as another value: the table of classes is not part of it."""
+
+    seen: ClassVar[dict] = {}
+
+    def start(self, blueprint, seed, ledger):
+        state = super().start(blueprint, seed, ledger)
+        self.seen[id(state.tensors)] = True
+        return state
+
+    def payload(self, state, submodel):
+        known = id(state.tensors) in self.seen or state.version > 0
+        return {name: tensor + (not known) for name, tensor in state.tensors.items()}
+
+
+class Partial(FedAvg):
+    """Calls a model with a frozen block the full one."""
+
+    def trainee(self, submodel, blueprint):
+        trainee = super().trainee(submodel, blueprint)
+        for parameter in trainee.blocks[0].parameters():
+            parameter.requires_grad_(False)
+        return trainee
+
+
+class Narrow(FedAvg):
+    """Calls a thinner model the full one."""
+
+    def trainee(self, submodel, blueprint):
+        return super().trainee(submodel, blueprint.at_width(0.1))
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
+        (LateDrift, "round 6: a replay makes other offers; put what they depend on into progress and follow"),
+        (
+            Foreign,
+            r"round 0: the state.extra\['since'\] is fractions.Fraction, which a checkpoint cannot keep; a state",
+        ),
+        (Lossy, r"round 0: a state read from a checkpoint sends other \['blocks.0.conv.weight'.* of full"),
+        (Partial, r"full: \['blocks.0.conv.weight', .* are frozen, so it is not the full model; give the submodel"),
+        (
+            Narrow,
+            r"full: is not the model of the blueprint \(blocks.0.conv.weight \(\d+, .*, not \(\d+, .*\); give the",
+        ),
         (Forgetful, r"candidates \[0, 1, 2, 3, 4, 5, 6\] must each get one offer or one denial; offered \[2,"),
         (Generous, "device 0 is offered full, which does not fit"),
         (Wordless, r"devices \[0, 1\] are denied without a reason"),

@@ -1,5 +1,7 @@
 import contextlib
+import hashlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -12,10 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from neulite_sim.errors import OutputError
+from neulite_sim.errors import DataNotFoundError, OutputError
 from neulite_sim.results.folder import RunFolder, clear_cut_off
 from neulite_sim.results.memory import read_rows
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
+from neulite_sim.results.seals import is_sealed
 
 
 def create(path, **changes):
@@ -38,7 +41,10 @@ def test_new_folder_holds_scenario_provenance_and_empty_tables(tmp_path):
     with create(tmp_path / "a" / "b") as folder:
         assert folder.path == tmp_path / "a" / "b"
         assert (folder.path / "scenario.yaml").read_text() == "name: job\n"
-        assert json.loads((folder.path / "provenance.json").read_text()) == {"seed": 7}
+        made = json.loads((folder.path / "provenance.json").read_text())
+        assert made["seed"] == 7
+        assert made["scenario_sha256"] == hashlib.sha256(b"name: job\n").hexdigest()
+        assert is_sealed(made)
         assert (folder.path / "denials.csv").read_text() == ",".join(columns(DenialRow)) + "\n"
         assert not (folder.path / "COMPLETE").exists()
 
@@ -266,7 +272,8 @@ def test_diagnostics_go_with_the_other_tables(tmp_path, make_row):
         folder.write(make_row(DiagnosticRow))
         folder.discard() if name == "discarded" else folder.close()
     clear_cut_off(tmp_path / "cleared")
-    RunFolder.reopen(tmp_path / "reopened").close()
+    with RunFolder.reopen(tmp_path / "reopened") as again:
+        again.put_in_place()
     assert [path.name for path in tmp_path.iterdir()] == ["reopened"]
     assert not (tmp_path / "reopened" / "diagnostics.csv").exists()
 
@@ -277,3 +284,81 @@ def test_a_complete_run_is_not_cleared(tmp_path):
     with pytest.raises(OutputError, match=r": holds a complete run, which is not removed; choose another place with "):
         clear_cut_off(tmp_path)
     assert (tmp_path / "summary.json").exists()
+
+
+def content_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def cut_off(tmp_path, make_row):
+    with create(tmp_path / "run") as folder:
+        folder.write(make_row(DiagnosticRow))
+        folder.write(make_row(RoundRow, round=1))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("error", [OutputError("full"), KeyboardInterrupt(), None])
+def test_a_replay_that_does_not_succeed_leaves_every_byte(cut_off, make_row, error):
+    before = content_of(cut_off)
+    with contextlib.suppress(OutputError, KeyboardInterrupt), RunFolder.reopen(cut_off) as folder:
+        for kind in (FlightRow, DiagnosticRow, RoundRow):
+            folder.write(make_row(kind))
+        if error is not None:
+            raise error
+    assert content_of(cut_off) == before
+
+
+def test_a_replay_that_was_killed_is_cleared_away_by_the_next(cut_off, make_row):
+    before = content_of(cut_off)
+    (cut_off / "rounds.csv.replayed").write_text("half a row")
+    (cut_off / "diagnostics.csv.replayed").write_text("half a row")
+    with RunFolder.reopen(cut_off):
+        pass
+    assert content_of(cut_off) == before
+
+
+def test_a_replay_that_succeeds_replaces_the_tables_and_goes_on_in_them(cut_off, make_row):
+    with RunFolder.reopen(cut_off) as folder:
+        folder.write(make_row(RoundRow, round=5))
+        folder.put_in_place()
+        folder.write(make_row(RoundRow, round=6))
+    assert [row["round"] for row in read_rows(cut_off / "rounds.csv", RoundRow)] == [5, 6]
+    assert {path.name for path in cut_off.iterdir()} == {
+        "scenario.yaml", "provenance.json", "rounds.csv", "flights.csv", "denials.csv", "timeline.json.gz"}  # fmt: skip
+
+
+PLACES = ("rounds.csv", "diagnostics.csv", "timeline.json.gz", "summary.json", "COMPLETE", "journal", "checkpoint")
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda path, target: path.symlink_to(target), "a symbolic link"),
+        (lambda path, target: path.symlink_to(target / "nowhere"), "a symbolic link"),
+        (lambda path, target: os.mkfifo(path), "no regular file"),
+        (lambda path, target: path.touch() if path.name in ("journal", "checkpoint") else path.mkdir(), "a f"),
+    ],
+    ids=["link", "dangling link", "pipe", "other kind"],
+)
+def test_what_stands_in_the_place_of_a_file_is_refused_and_left(cut_off, tmp_path, name, make, what):
+    (tmp_path / "precious").mkdir()
+    (cut_off / name).unlink(missing_ok=True)
+    make(cut_off / name, tmp_path / "precious")
+    for use in (RunFolder.reopen, clear_cut_off):
+        with pytest.raises(
+            DataNotFoundError, match=rf"{name}: is {what}.*, where a run has a \w+ of its own; nothing was"
+        ):
+            use(cut_off)
+    assert os.path.lexists(cut_off / name)
+    assert not list((tmp_path / "precious").iterdir())
+
+
+def test_a_link_that_comes_while_a_run_goes_on_is_not_written_through(tmp_path):
+    with create(tmp_path / "run") as folder:
+        (tmp_path / "precious").write_text("keep me")
+        (tmp_path / "run" / "summary.json").symlink_to(tmp_path / "precious")
+        with pytest.raises(OutputError, match=r"summary.json: cannot write: a symbolic link is in its place"):
+            folder.finish({"digest": "ab"}, None)
+    assert (tmp_path / "precious").read_text() == "keep me"

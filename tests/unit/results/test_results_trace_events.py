@@ -7,7 +7,8 @@ from trace_rules import read
 
 from neulite_sim.errors import DataNotFoundError, OutputError
 from neulite_sim.results.cells import FILES
-from neulite_sim.results.folder import TIMELINE, RunFolder, clear_cut_off
+from neulite_sim.results.folder import RunFolder, clear_cut_off
+from neulite_sim.results.places import TIMELINE
 from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow
 from neulite_sim.results.trace_events import (
     DEVICES_PID,

@@ -1,0 +1,61 @@
+"""What belongs to a run folder, and that each of it is a file or a folder of its own.
+
+No link is followed out of a run folder: what another place holds is neither believed nor written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from neulite_sim.errors import DataNotFoundError
+from neulite_sim.outside import what_stands
+from neulite_sim.results.cells import FILES, OPTIONAL_FILES
+
+SCENARIO = "scenario.yaml"
+PROVENANCE = "provenance.json"
+SUMMARY = "summary.json"
+MODEL = "model.safetensors"
+COMPLETE = "COMPLETE"
+SUMS = "SHA256SUMS"
+JOURNAL = "journal"
+CHECKPOINT = "checkpoint"
+TIMELINE = "timeline.json.gz"
+AUDIT = "audit.json"
+TABLES = (*FILES.values(), *OPTIONAL_FILES.values())
+OWN_FILES = (SCENARIO, PROVENANCE, SUMMARY, MODEL, COMPLETE, SUMS, TIMELINE, AUDIT, *TABLES)
+OWN_FOLDERS = (JOURNAL, CHECKPOINT)
+
+
+def require_own(run_dir: Path) -> None:
+    """Refuse a run folder in which something else stands in the place of a file or a folder.
+
+    Raises:
+        DataNotFoundError: names the first such place, and what stands there.
+    """
+    for path, wanted in _places(run_dir):
+        try:
+            found = what_stands(path)
+        except OSError as error:
+            raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}; name the folder of a run") from None
+        if found not in (None, wanted):
+            raise DataNotFoundError(
+                f"{path}: is {found}, where a run has {wanted} of its own; nothing was read or written there: put "
+                f"{wanted} back, or remove it"
+            )
+
+
+def _places(run_dir: Path) -> Iterator[tuple[Path, str]]:
+    for name in OWN_FILES:
+        yield run_dir / name, "a file"
+    for name in OWN_FOLDERS:
+        yield run_dir / name, "a folder"
+        if what_stands(run_dir / name) != "a folder":
+            continue
+        for path in sorted((run_dir / name).iterdir()):
+            if name == JOURNAL and path.suffix == ".jsonl":
+                yield path, "a file"
+            if name == CHECKPOINT and path.name.startswith("round-"):
+                yield path, "a folder"
+                if what_stands(path) == "a folder":
+                    yield from ((inside, "a file") for inside in sorted(path.iterdir()))
