@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import Field
 
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
-from neulite_sim.data.image_files import Reader, class_files, flattened
+from neulite_sim.data.image_files import NAMED, Sentences, class_files, flattened, is_hidden, listed
+from neulite_sim.data.pictures import Reader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.registry import Component
@@ -26,8 +27,8 @@ NUM_CLASSES = 100
 TEST_DIVISOR = 6
 PARTS = ("train", "val", "test")
 ADVICE = (
-    "data.root must hold one folder of images (.png, .jpg, .jpeg, .bmp) per class, either directly or below train, val "
-    "and test as the few-shot split has them (both are put together again); the images are a part of ImageNet "
+    f"data.root must hold one folder of images ({NAMED}) per class, either directly or below "
+    "train, val and test as the few-shot split has them (both are put together again); the images are a part of ImageNet "
     "(https://image-net.org) and the lists of Ravi and Larochelle name them (https://github.com/twitter-research/"
     "meta-learning-lstm)"
 )
@@ -50,7 +51,8 @@ def build(options: MiniImagenetOptions, seed: int) -> Dataset:
         ScenarioError: more samples are asked for than there are.
     """
     root = Path(options.root).expanduser().absolute()
-    files = _files(root)
+    sentences = Sentences("mini-imagenet")
+    files = _files(root, sentences)
     classes = sorted(files)
     scarce = [name for name in classes if len(files[name]) < TEST_DIVISOR]
     if len(classes) != NUM_CLASSES or scarce:
@@ -63,27 +65,34 @@ def build(options: MiniImagenetOptions, seed: int) -> Dataset:
     train_files, train_labels = flattened({name: files[name][: cuts[name]] for name in classes}, classes)
     test_files, test_labels = flattened({name: files[name][cuts[name] :] for name in classes}, classes)
     reader = Reader("mini-imagenet", channels=3, side=options.image_size)
+    train_images, test_images = reader.read(train_files), reader.read(test_files)
+    reader.tell(sentences)
     native = Dataset(
         name="mini-imagenet",
-        train_images=reader.read(train_files),
+        train_images=train_images,
         train_labels=train_labels,
-        test_images=reader.read(test_files),
+        test_images=test_images,
         test_labels=test_labels,
         num_classes=NUM_CLASSES,
         mean=MEAN,
         std=STD,
         pixel_scale=255.0,
+        left_out=tuple(sentences.told),
     )
     return prepared(native, options, seed)
 
 
-def _files(root: Path) -> dict[str, list[Path]]:
-    parts = [root / part for part in PARTS if (root / part).is_dir()] or [root]
+def _files(root: Path, sentences: Sentences) -> dict[str, list[Path]]:
+    parts = [root / part for part in PARTS if (root / part).is_dir()]
+    if parts:
+        others = [place.name for place in sorted(root.iterdir()) if place.name not in PARTS]
+        if others := [name for name in others if not is_hidden(name)]:
+            sentences.say(f"{root} holds more than train, val and test, which is not looked at: {listed(others)}")
     together: dict[str, list[Path]] = {}
-    for folder in parts:
-        for name, files in class_files("mini-imagenet", folder, ADVICE).items():
+    for folder in parts or [root]:
+        for name, files in class_files("mini-imagenet", folder, ADVICE, sentences).items():
             together.setdefault(name, []).extend(files)
-    return {name: sorted(files, key=lambda file: file.name) for name, files in together.items()}
+    return {name: sorted(files, key=lambda file: file.name) for name, files in together.items() if files}
 
 
 COMPONENT = Component(
