@@ -26,6 +26,8 @@ ADVICE = (
     "airplane to truck; it comes from https://datashare.ed.ac.uk/handle/10283/3192 (688 MB)"
 )
 
+Files = dict[str, list[Path]]
+
 
 class Cinic10Options(ImageDatasetOptions):
     """Options of `cinic10`."""
@@ -43,14 +45,10 @@ def build(options: Cinic10Options, seed: int) -> Dataset:
         DataNotFoundError: a part or a class is missing, or a file is no image.
         ScenarioError: images differ in size, or more samples are asked for than there are.
     """
-    root = Path(options.root).expanduser().absolute()
     sentences = Sentences("cinic10")
-    train = _part(root / "train", sentences)
-    if options.validation == "train":
-        valid = _part(root / "valid", sentences)
-        train = {name: [*train[name], *valid[name]] for name in CLASSES}
+    train, test = _parts(options, sentences)
     train_files, train_labels = flattened(train, CLASSES)
-    test_files, test_labels = flattened(_part(root / "test", sentences), CLASSES)
+    test_files, test_labels = flattened(test, CLASSES)
     reader = Reader("cinic10", channels=3, side=options.image_size)
     train_images, test_images = reader.read(train_files), reader.read(test_files)
     reader.tell(sentences)
@@ -69,7 +67,24 @@ def build(options: Cinic10Options, seed: int) -> Dataset:
     return prepared(native, options, seed)
 
 
-def _part(folder: Path, sentences: Sentences) -> dict[str, list[Path]]:
+def _parts(options: Cinic10Options, sentences: Sentences) -> tuple[Files, Files]:
+    """Return the files of the training and of the test part by class."""
+    root = Path(options.root).expanduser().absolute()
+    train = _part(root / "train", sentences)
+    if options.validation == "train":
+        valid = _part(root / "valid", sentences)
+        train = {name: [*train[name], *valid[name]] for name in CLASSES}
+    return train, _part(root / "test", sentences)
+
+
+def survey(options: Cinic10Options) -> tuple[str, ...]:
+    """Return what the names of the files show. Raises what `build` raises of them."""
+    sentences = Sentences("cinic10")
+    _parts(options, sentences)
+    return tuple(sentences.told)
+
+
+def _part(folder: Path, sentences: Sentences) -> Files:
     found = class_files("cinic10", folder, ADVICE, sentences)
     missing = [name for name in CLASSES if not found.get(name)]
     if missing:
@@ -85,4 +100,5 @@ COMPONENT = Component(
     source="Darlow et al., 2018, https://arxiv.org/abs/1810.03505",
     options=Cinic10Options,
     build=build,
+    survey=survey,
 )

@@ -33,6 +33,7 @@ ADVICE = f"data.root must hold train/CLASS/ and test/CLASS/ with images ({NAMED}
 
 
 PARTS = ("train", "test")
+Files = Mapping[str, Sequence[Path]]
 
 
 class ImageFolderOptions(ImageDatasetOptions):
@@ -52,18 +53,8 @@ def build(options: ImageFolderOptions, seed: int) -> Dataset:
             there is only one.
         ScenarioError: images differ in size without `image_size`, or more samples are asked for than there are.
     """
-    root = Path(options.root).expanduser().absolute()
     sentences = Sentences(KIND)
-    train = class_files(KIND, root / "train", ADVICE, sentences)
-    test = class_files(KIND, root / "test", ADVICE, sentences)
-    _require_same(root, train, test)
-    classes = [name for name, files in train.items() if files]
-    require_classes(KIND, root / "train", classes)
-    if len(classes) < len(train):
-        sentences.say(f"classes are numbered without the empty ones: {listed(classes)} are 0 to {len(classes) - 1}")
-    others = [place.name for place in sorted(root.iterdir()) if place.name not in PARTS and not is_hidden(place.name)]
-    if others:
-        sentences.say(f"{root} holds more than train and test, which is not looked at: {listed(others)}")
+    train, test, classes = _found(options, sentences)
     reader = Reader(KIND, channels=options.channels, side=options.image_size)
     train_files, train_labels = flattened(train, classes)
     test_files, test_labels = flattened(test, classes)
@@ -85,7 +76,30 @@ def build(options: ImageFolderOptions, seed: int) -> Dataset:
     return prepared(native, options, seed)
 
 
-def _require_same(root: Path, train: Mapping[str, Sequence[Path]], test: Mapping[str, Sequence[Path]]) -> None:
+def _found(options: ImageFolderOptions, sentences: Sentences) -> tuple[Files, Files, list[str]]:
+    """Return the image files of both parts by class, and the classes; what is left out is told to `sentences`."""
+    root = Path(options.root).expanduser().absolute()
+    train = class_files(KIND, root / "train", ADVICE, sentences)
+    test = class_files(KIND, root / "test", ADVICE, sentences)
+    _require_same(root, train, test)
+    classes = [name for name, files in train.items() if files]
+    require_classes(KIND, root / "train", classes)
+    if len(classes) < len(train):
+        sentences.say(f"classes are numbered without the empty ones: {listed(classes)} are 0 to {len(classes) - 1}")
+    others = [place.name for place in sorted(root.iterdir()) if place.name not in PARTS and not is_hidden(place.name)]
+    if others:
+        sentences.say(f"{root} holds more than train and test, which is not looked at: {listed(others)}")
+    return train, test, classes
+
+
+def survey(options: ImageFolderOptions) -> tuple[str, ...]:
+    """Return what the names of the files show. Raises what `build` raises of them."""
+    sentences = Sentences(KIND)
+    _found(options, sentences)
+    return tuple(sentences.told)
+
+
+def _require_same(root: Path, train: Files, test: Files) -> None:
     """Refuse parts whose classes differ: a class that is never tested, or one that nobody can learn."""
     parts = {"train": train, "test": test}
     for part, other in (("test", "train"), ("train", "test")):
@@ -104,4 +118,5 @@ COMPONENT = Component(
     source="this project; the folder layout is that of torchvision's ImageFolder",
     options=ImageFolderOptions,
     build=build,
+    survey=survey,
 )

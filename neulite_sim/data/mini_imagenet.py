@@ -27,8 +27,8 @@ NUM_CLASSES = 100
 TEST_DIVISOR = 6
 PARTS = ("train", "val", "test")
 ADVICE = (
-    f"data.root must hold one folder of images ({NAMED}) per class, either directly or below "
-    "train, val and test as the few-shot split has them (both are put together again); the images are a part of ImageNet "
+    f"data.root must hold one folder of images ({NAMED}) per class, either directly or below train, val and test as "
+    "the few-shot split has them (both are put together again); the images are a part of ImageNet "
     "(https://image-net.org) and the lists of Ravi and Larochelle name them (https://github.com/twitter-research/"
     "meta-learning-lstm)"
 )
@@ -50,17 +50,9 @@ def build(options: MiniImagenetOptions, seed: int) -> Dataset:
         DataNotFoundError: a folder is missing, there are not 100 classes of six images or more, or a file is no image.
         ScenarioError: more samples are asked for than there are.
     """
-    root = Path(options.root).expanduser().absolute()
     sentences = Sentences("mini-imagenet")
-    files = _files(root, sentences)
+    files = _files(options, sentences)
     classes = sorted(files)
-    scarce = [name for name in classes if len(files[name]) < TEST_DIVISOR]
-    if len(classes) != NUM_CLASSES or scarce:
-        wrong = f"only {len(files[scarce[0]])} images of {scarce[0]}" if scarce else f"{len(classes)} classes"
-        raise DataNotFoundError(
-            f"mini-imagenet: {root} has {wrong}; it must have {NUM_CLASSES} classes of at least {TEST_DIVISOR} images "
-            f"(600 in the published set); {ADVICE}"
-        )
     cuts = {name: len(files[name]) - len(files[name]) // TEST_DIVISOR for name in classes}
     train_files, train_labels = flattened({name: files[name][: cuts[name]] for name in classes}, classes)
     test_files, test_labels = flattened({name: files[name][cuts[name] :] for name in classes}, classes)
@@ -82,7 +74,8 @@ def build(options: MiniImagenetOptions, seed: int) -> Dataset:
     return prepared(native, options, seed)
 
 
-def _files(root: Path, sentences: Sentences) -> dict[str, list[Path]]:
+def _files(options: MiniImagenetOptions, sentences: Sentences) -> dict[str, list[Path]]:
+    root = Path(options.root).expanduser().absolute()
     parts = [root / part for part in PARTS if (root / part).is_dir()]
     if parts:
         others = [place.name for place in sorted(root.iterdir()) if place.name not in PARTS]
@@ -90,9 +83,25 @@ def _files(root: Path, sentences: Sentences) -> dict[str, list[Path]]:
             sentences.say(f"{root} holds more than train, val and test, which is not looked at: {listed(others)}")
     together: dict[str, list[Path]] = {}
     for folder in parts or [root]:
-        for name, files in class_files("mini-imagenet", folder, ADVICE, sentences).items():
-            together.setdefault(name, []).extend(files)
-    return {name: sorted(files, key=lambda file: file.name) for name, files in together.items() if files}
+        for name, found in class_files("mini-imagenet", folder, ADVICE, sentences).items():
+            together.setdefault(name, []).extend(found)
+    files = {name: sorted(found, key=lambda file: file.name) for name, found in together.items() if found}
+    classes = sorted(files)
+    scarce = [name for name in classes if len(files[name]) < TEST_DIVISOR]
+    if len(classes) != NUM_CLASSES or scarce:
+        wrong = f"only {len(files[scarce[0]])} images of {scarce[0]}" if scarce else f"{len(classes)} classes"
+        raise DataNotFoundError(
+            f"mini-imagenet: {root} has {wrong}; it must have {NUM_CLASSES} classes of at least {TEST_DIVISOR} images "
+            f"(600 in the published set); {ADVICE}"
+        )
+    return files
+
+
+def survey(options: MiniImagenetOptions) -> tuple[str, ...]:
+    """Return what the names of the files show. Raises what `build` raises of them."""
+    sentences = Sentences("mini-imagenet")
+    _files(options, sentences)
+    return tuple(sentences.told)
 
 
 COMPONENT = Component(
@@ -101,4 +110,5 @@ COMPONENT = Component(
     source="Vinyals et al., NeurIPS 2016, https://arxiv.org/abs/1606.04080",
     options=MiniImagenetOptions,
     build=build,
+    survey=survey,
 )

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -162,14 +163,15 @@ class Reader:
         """Return how many bits the grey levels of a picture have, where they have more than 8."""
         if "transparency" in picture.info:
             raise self._unreadable(file, "16-bit grey with a transparent level is not read")
-        tags = getattr(picture, "tag_v2", {})
+        tags: Mapping[int, Any] = getattr(picture, "tag_v2", {})
         if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
             raise self._unreadable(file, "16-bit grey in which 0 is white is not read")
-        return int(tags.get(_TIFF_BITS, (16,))[0])
+        bits: tuple[int, ...] = tags.get(_TIFF_BITS, (16,))
+        return int(bits[0])
 
     def _over_white(self, picture: Image.Image) -> Image.Image:
         layers = picture.convert("RGBA")
-        if layers.getextrema()[3] == (255, 255):
+        if layers.getchannel("A").getextrema() == (255, 255):
             return picture.convert(self._mode) if picture.mode in _PLAIN else layers.convert("RGB").convert(self._mode)
         self._treated[TRANSPARENT] += 1
         return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB").convert(self._mode)

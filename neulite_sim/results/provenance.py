@@ -42,8 +42,13 @@ def git_commit(checkout: Path) -> str | None:
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
-def provenance(scenario_hash: str, seed: int, command: Sequence[str]) -> dict[str, Any]:
-    """Return what `provenance.json` holds. `command` is the command line, program first; it may be empty."""
+def provenance(
+    scenario_hash: str, seed: int, command: Sequence[str], *, left_out: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what `provenance.json` holds. `command` is the command line, program first; it may be empty.
+
+    `left_out` says what of its scenario and files the run leaves out, or takes otherwise than it stands there.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "scenario_hash": scenario_hash,
@@ -56,6 +61,7 @@ def provenance(scenario_hash: str, seed: int, command: Sequence[str]) -> dict[st
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),
+        "left_out": list(left_out),
         "libraries": {name: installed_version(name) for name in LIBRARIES},
     }
 

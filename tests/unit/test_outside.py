@@ -80,7 +80,9 @@ def test_what_python_prints_is_read_back(value):
     assert plain_number(f" {value!r}\t") == value
 
 
-@pytest.mark.parametrize("text", ["1_000", "nan", "inf", "1e999", "", " ", "0x10", "1\0", "\u0661", "1 2", "1\n", "--1"])
+@pytest.mark.parametrize(
+    "text", ["1_000", "nan", "inf", "1e999", "", " ", "0x10", "1\0", "\u0661", "1 2", "1\n", "--1"]
+)
 def test_what_is_no_decimal_number_is_refused(text):
     with pytest.raises(ValueError, match="is not a finite decimal number"):
         plain_number(text)

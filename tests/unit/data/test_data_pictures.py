@@ -123,7 +123,9 @@ def test_other_modes_are_refused_by_name(tmp_path):
     lab = Image.new("LAB", (8, 6))
     with pytest.raises(DataNotFoundError, match="its mode LAB is not read"):
         read(tmp_path, saved(lab, "TIFF"))
-    clear = png(1, 1, bits=16, kind=0, rows=[b"\0\0"], extra=b"\0\0\0\2tRNS\0\0" + struct.pack(">I", zlib.crc32(b"tRNS\0\0")))
+    clear = png(
+        1, 1, bits=16, kind=0, rows=[b"\0\0"], extra=b"\0\0\0\2tRNS\0\0" + struct.pack(">I", zlib.crc32(b"tRNS\0\0"))
+    )
     with pytest.raises(DataNotFoundError, match="16-bit grey with a transparent level is not read"):
         read(tmp_path, clear)
 
