@@ -7,7 +7,9 @@ fill the memory. Numbers are what people write as numbers, not all that Python t
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
+import io
 import json
 import math
 import os
@@ -24,6 +26,9 @@ TEXT_BYTES = 64 * 10**6
 
 TABLE_BYTES = 4 * 10**9
 """The most that is read of a table of traces or of a dataset's file."""
+
+_MOST_UNPACKED = 200
+"""How many times its size a packed file may become: tables of numbers become ten times, hardly ever fifty."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NUMBER_CHARACTERS = re.compile(r"[0-9.eE+-]*", re.ASCII)
@@ -71,6 +76,58 @@ def read_regular(path: Path | str, *, most_bytes: int = TEXT_BYTES, follows_link
     if len(content) > most_bytes:
         raise OSError(errno.EFBIG, f"holds more than {format_bytes(most_bytes)}, the most that is read", str(path))
     return content
+
+
+class _Limited(io.RawIOBase):
+    """Reads another file up to so many bytes; one more is an error."""
+
+    def __init__(self, file: BinaryIO | gzip.GzipFile, path: Path | str, most_bytes: int) -> None:
+        self._file, self._path, self._most_bytes, self._left = file, path, most_bytes, most_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._file.read(len(buffer))
+        self._left -= len(content)
+        if self._left < 0:
+            raise OSError(
+                errno.EFBIG, f"holds more than {format_bytes(self._most_bytes)} once unpacked, the most that is read"
+            )
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def open_unpacked(path: Path | str, *, most_bytes: int = TABLE_BYTES) -> BinaryIO:
+    """Return a regular file opened for reading bytes, unpacked where its name ends in `.gz`.
+
+    A packed file may hold up to 200 times its size, and 64 MB however small it is.
+
+    Raises:
+        OSError: as `open_regular`. Reading may raise `OSError`, `EOFError` or `zlib.error` for what is not whole.
+    """
+    packed = open_regular(path, most_bytes=most_bytes)
+    if not os.fspath(path).endswith(".gz"):
+        return packed
+    size = os.fstat(packed.fileno()).st_size
+    limit = min(most_bytes, max(TEXT_BYTES, _MOST_UNPACKED * size))
+    return io.BufferedReader(_Limited(_Unpacked(packed), path, limit), _CHUNK_BYTES)
+
+
+class _Unpacked(gzip.GzipFile):
+    """A packed file that closes the one it was made from."""
+
+    def __init__(self, packed: BinaryIO) -> None:
+        super().__init__(fileobj=packed, mode="rb")
+        self._packed = packed
+
+    def close(self) -> None:
+        super().close()
+        self._packed.close()
 
 
 def file_sha256(path: Path | str, *, most_bytes: int = TABLE_BYTES) -> str:
