@@ -268,8 +268,8 @@ def _wrong_times(found: _Lines, path: Path) -> list[Problem]:
     for at in np.flatnonzero((start_s >= 0) & (end_s >= 0) & (end_s <= start_s)):
         message = f"end_s {end_s[at]:.13g} is not after start_s {start_s[at]:.13g}; an interval has a length above 0"
         problems.append(problem(KIND, path, int(found.lines[at]), message))
-    is_lost = (start_s >= 0) & (end_s > start_s) & (end_s <= LAST_S) & (on_grid(end_s) <= on_grid(start_s))
-    for at in np.flatnonzero(is_lost):
+    right = np.flatnonzero((start_s >= 0) & (end_s > start_s) & (end_s <= LAST_S))
+    for at in right[on_grid(end_s[right]) <= on_grid(start_s[right])]:
         message = f"the interval {found.texts[0][at]} to {found.texts[1][at]} {TOO_SHORT}"
         problems.append(problem(KIND, path, int(found.lines[at]), message))
     return problems
@@ -307,4 +307,4 @@ def _periods(found: _Lines, path: Path, problems: list[Problem]) -> Floats:
             f"end_s {found.end_s[at]:.13g} lies after period_s {given[at]:.13g}; an interval ends within the period"
         )
         problems.append(problem(KIND, path, int(found.lines[at]), message))
-    return on_grid(of_label)
+    return on_grid(np.minimum(of_label, LAST_S))

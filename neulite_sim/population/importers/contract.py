@@ -77,14 +77,14 @@ def read_bytes(path: Path) -> bytes:
 def read_csv(path: Path, *, blank: bool = False) -> list[tuple[int, list[str]]]:
     """Return the lines of a CSV file that are not empty, each with its number in the file, cells stripped.
 
-    With `blank`, a file without a comma in its first line is split at spaces and tabs.
+    With `blank`, a file without a comma is split at spaces and tabs.
 
     Raises:
         DataNotFoundError: as `read_text`.
         ScenarioError: it is not CSV.
     """
     text = read_text(path)
-    if blank and "," not in text.partition("\n")[0]:
+    if blank and "," not in text:
         return [(line, row.split()) for line, row in enumerate(text.split("\n"), start=1) if row.strip()]
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:

@@ -154,7 +154,7 @@ def _set(machine: _Machine, items: list[Any]) -> None:
 
 
 def _is_key(value: Any) -> bool:
-    """Return whether a value may be a key. A key is hashed: one of tuples in tuples, each twice, would take for ever."""
+    """Return whether a value may be a key: one of tuples in tuples, each twice, would take for ever to hash."""
     return _SCALARS.issuperset(map(type, value)) if type(value) is tuple else type(value) in _SCALARS
 
 
