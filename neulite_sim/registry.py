@@ -90,6 +90,8 @@ class Component:
     options: type[Options]
     build: Callable[..., Any]
     takes_argument: bool = False
+    survey: Callable[..., tuple[str, ...]] | None = None
+    """For datasets of files below `options.root`: what their names show before any is read, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

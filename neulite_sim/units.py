@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -53,6 +53,11 @@ def parse_seconds(value: object) -> float:
         ValueError: not a duration, or an unknown unit.
     """
     return _parse(value, SECONDS, "duration", "90s, 15min or 48h")
+
+
+def seconds_or(word: str) -> Callable[[object], object]:
+    """Return a reader of a duration that may also be one word, such as `first` or `round`."""
+    return lambda value: value if value == word else parse_seconds(value)
 
 
 def parse_bits_per_second(value: object) -> float:

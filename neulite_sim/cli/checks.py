@@ -15,6 +15,29 @@ def check_fleet(scenario: Scenario) -> None:
         ScenarioError: an unknown device, a list of memory of another length, or a trace that is wrong.
         DataNotFoundError: a trace is not where the scenario says.
     """
-    from neulite_sim.population.sampling import build_population
+    fleet_notes(scenario)
 
-    build_population(scenario.population, scenario.seed)
+
+def fleet_notes(scenario: Scenario) -> tuple[str, ...]:
+    """Return what a scenario and its fleet leave out or change, a sentence each. Raises what `check_fleet` raises."""
+    from neulite_sim.population.sampling import build_population
+    from neulite_sim.scenario.remarks import remarks
+
+    return (*remarks(scenario), *build_population(scenario.population, scenario.seed).notes)
+
+
+def data_notes(scenario: Scenario) -> tuple[str, ...]:
+    """Return what the names of a dataset's files show, none of them read; nothing where the data is not here.
+
+    Raises:
+        DataNotFoundError: the files are there, and no dataset of this kind.
+    """
+    from pathlib import Path
+
+    from neulite_sim.registry import component
+
+    survey, options = component("data", scenario.data.kind).survey, scenario.data.options
+    if survey is None or not Path(options.root).expanduser().is_dir():
+        return ()
+    notes: tuple[str, ...] = survey(options)
+    return notes

@@ -34,14 +34,15 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Turn a foreign trace into the project's own format, and say what is in it."""
+    from neulite_sim.outside import printable
     from neulite_sim.population.importers.running import import_trace
 
     report = import_trace(format_name, files, settings=_settings(settings or []), out=out)
     if as_json:
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        typer.echo(printable(json.dumps(report, indent=2, ensure_ascii=False)))
     else:
         for line in _told(report):
-            typer.echo(line)
+            typer.echo(printable(line))
 
 
 def formats(

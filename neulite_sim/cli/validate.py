@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neulite_sim.cli.checks import check_fleet
+from neulite_sim.cli.checks import data_notes, fleet_notes
 from neulite_sim.cli.failures import message_of
 from neulite_sim.cli.options import AsJson, Overrides
 from neulite_sim.errors import NeuliteError, Problem, ScenarioError
@@ -38,30 +38,44 @@ def validate(
         raise typer.Exit(ScenarioError.exit_code)
 
 
-def _checked(path: str, overrides: list[str]) -> Scenario | ScenarioError:
+def _checked(path: str, overrides: list[str]) -> _Sound | ScenarioError:
+    from neulite_sim.outside import printable
     from neulite_sim.scenario.loading import load_scenario
 
+    notes: list[str] = []
     try:
-        return load_scenario(path, overrides, checks=[check_fleet])
+        scenario = load_scenario(path, overrides, checks=[lambda drawn: notes.extend(fleet_notes(drawn))])
+        notes.extend(data_notes(scenario))
+        return _Sound(scenario, [printable(note) for note in notes])
     except ScenarioError as error:
         return error
     except NeuliteError as error:
         return ScenarioError([Problem(key="", message=str(error), file=path)])
 
 
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """A scenario that can be run, and what it leaves out or takes otherwise than written."""
+
+    scenario: Scenario
+    notes: list[str]
+
+
 def _facts(scenario: Scenario) -> dict[str, Any]:
     return {"name": scenario.name, "method": scenario.method.kind, "devices": scenario.population.devices}
 
 
-def _as_json(path: str, result: Scenario | ScenarioError) -> dict[str, Any]:
+def _as_json(path: str, result: _Sound | ScenarioError) -> dict[str, Any]:
     if isinstance(result, ScenarioError):
         return {"path": path, "ok": False, "problems": [asdict(problem) for problem in result.problems]}
-    return {"path": path, "ok": True, **_facts(result)}
+    return {"path": path, "ok": True, **_facts(result.scenario), "notes": result.notes}
 
 
-def _print(path: str, result: Scenario | ScenarioError) -> None:
+def _print(path: str, result: _Sound | ScenarioError) -> None:
     if isinstance(result, ScenarioError):
         typer.echo(message_of(result), err=True)
     else:
-        name, method, devices = _facts(result).values()
+        name, method, devices = _facts(result.scenario).values()
         typer.echo(f"ok  {path}  ({name}, {method}, {devices} device{'s' if devices != 1 else ''})")
+        for note in result.notes:
+            typer.echo(f"    ! {note}")

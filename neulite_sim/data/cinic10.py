@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
-from neulite_sim.data.image_files import Reader, class_files, flattened
+from neulite_sim.data.image_files import Sentences, class_files, flattened, listed
+from neulite_sim.data.pictures import Reader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.registry import Component
@@ -25,6 +26,8 @@ ADVICE = (
     "data.root must be the unpacked CINIC-10.tar.gz with train, valid and test, each with one folder of PNG files for "
     "airplane to truck; it comes from https://datashare.ed.ac.uk/handle/10283/3192 (688 MB)"
 )
+
+Files = dict[str, list[Path]]
 
 
 class Cinic10Options(ImageDatasetOptions):
@@ -43,33 +46,52 @@ def build(options: Cinic10Options, seed: int) -> Dataset:
         DataNotFoundError: a part or a class is missing, or a file is no image.
         ScenarioError: images differ in size, or more samples are asked for than there are.
     """
-    root = Path(options.root).expanduser().absolute()
-    train = _part(root / "train")
-    if options.validation == "train":
-        valid = _part(root / "valid")
-        train = {name: [*train[name], *valid[name]] for name in CLASSES}
+    sentences = Sentences("cinic10")
+    train, test = _parts(options, sentences)
     train_files, train_labels = flattened(train, CLASSES)
-    test_files, test_labels = flattened(_part(root / "test"), CLASSES)
+    test_files, test_labels = flattened(test, CLASSES)
     reader = Reader("cinic10", channels=3, side=options.image_size)
+    train_images, test_images = reader.read(train_files), reader.read(test_files)
+    reader.tell(sentences)
     native = Dataset(
         name="cinic10",
-        train_images=reader.read(train_files),
+        train_images=train_images,
         train_labels=train_labels,
-        test_images=reader.read(test_files),
+        test_images=test_images,
         test_labels=test_labels,
         num_classes=len(CLASSES),
         mean=MEAN,
         std=STD,
         pixel_scale=255.0,
+        left_out=tuple(sentences.told),
     )
     return prepared(native, options, seed)
 
 
-def _part(folder: Path) -> dict[str, list[Path]]:
-    found = class_files("cinic10", folder, ADVICE)
-    missing = [name for name in CLASSES if name not in found]
+def _parts(options: Cinic10Options, sentences: Sentences) -> tuple[Files, Files]:
+    """Return the files of the training and of the test part by class."""
+    root = Path(options.root).expanduser().absolute()
+    train = _part(root / "train", sentences)
+    if options.validation == "train":
+        valid = _part(root / "valid", sentences)
+        train = {name: [*train[name], *valid[name]] for name in CLASSES}
+    return train, _part(root / "test", sentences)
+
+
+def survey(options: Cinic10Options) -> tuple[str, ...]:
+    """Return what the names of the files show. Raises what `build` raises of them."""
+    sentences = Sentences("cinic10")
+    _parts(options, sentences)
+    return tuple(sentences.told)
+
+
+def _part(folder: Path, sentences: Sentences) -> Files:
+    found = class_files("cinic10", folder, ADVICE, sentences)
+    missing = [name for name in CLASSES if not found.get(name)]
     if missing:
         raise DataNotFoundError(f"cinic10: {folder} has no images of {', '.join(missing)}; {ADVICE}")
+    if strange := [name for name in found if name not in CLASSES]:
+        sentences.say(f"{folder} has folders that are no class, which are not looked at: {listed(strange)}")
     return found
 
 
@@ -79,4 +101,5 @@ COMPONENT = Component(
     source="Darlow et al., 2018, https://arxiv.org/abs/1810.03505",
     options=Cinic10Options,
     build=build,
+    survey=survey,
 )

@@ -56,6 +56,8 @@ class Dataset:
     pixel_scale: float = 1.0
     augmentation: Literal["none", "crop-flip"] = "none"
     groups: NDArray[np.int64] | None = None
+    left_out: tuple[str, ...] = ()
+    """What of its files was left out or taken otherwise than it stands there, a sentence each."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -74,6 +76,8 @@ class Partition:
 
     samples: NDArray[np.int64]
     offsets: NDArray[np.int64]
+    left_out: tuple[str, ...] = ()
+    """Which samples belong to nobody, a sentence each."""
 
     @property
     def num_devices(self) -> int:

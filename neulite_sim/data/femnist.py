@@ -4,11 +4,15 @@ S. Caldas et al., "LEAF: A Benchmark for Federated Settings", 2018, https://arxi
 `preprocess.sh` writes `train/*.json` and `test/*.json`, each an object with `users`, `num_samples` and `user_data`,
 in which every user has `x` (rows of 784 values, 0 ink to 1 paper) and `y` (0 to 61: digits, capitals, small letters).
 Which writers and images there are depends on how it was called, so mean and deviation are measured, not published.
+
+LEAF's files say what they hold twice (`users` beside the keys of `user_data`, `num_samples` beside the lists), and a
+label or pixel is a JSON number. What contradicts itself or is anything else is refused with its file, writer and place.
 """
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
-from neulite_sim.data.image_files import channel_statistics
+from neulite_sim.data.image_files import Sentences, channel_statistics, is_hidden, listed
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
+from neulite_sim.outside import TABLE_BYTES, plain_json, printable, read_regular
 from neulite_sim.registry import Component
 from neulite_sim.scenario.inputs import input_folder
 
@@ -28,6 +33,9 @@ ADVICE = (
     "data.root must hold train and test with the JSON files that LEAF writes (data/femnist/data of "
     "https://github.com/TalwalkarLab/leaf after ./preprocess.sh -s niid --sf 1.0 -k 0 -t sample)"
 )
+GREY_LEVELS = 255
+_ON_A_LEVEL = 0.05
+"""How far from a whole grey level a pixel may lie: files with four decimals are up to 0.013 away."""
 Pixels = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
 
@@ -49,8 +57,9 @@ def build(options: FemnistOptions, seed: int) -> Dataset:
         ScenarioError: more samples are asked for than there are.
     """
     root = Path(options.root).expanduser().absolute()
-    train_images, train_labels, writers = _part(root / "train")
-    test_images, test_labels, _ = _part(root / "test")
+    sentences = Sentences("femnist")
+    train_images, train_labels, writers = _part(root / "train", sentences)
+    test_images, test_labels, _ = _part(root / "test", sentences)
     mean, std = channel_statistics(train_images)
     native = Dataset(
         name="femnist",
@@ -63,57 +72,124 @@ def build(options: FemnistOptions, seed: int) -> Dataset:
         std=std,
         pixel_scale=255.0,
         groups=writers,
+        left_out=tuple(sentences.told),
     )
     return prepared(native, options, seed)
 
 
-def _part(folder: Path) -> tuple[Pixels, Numbers, Numbers]:
+def _part(folder: Path, sentences: Sentences) -> tuple[Pixels, Numbers, Numbers]:
     """Return images, labels and writers of one part, by name of the writer."""
-    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [place for place in places if place.suffix == ".json" and not is_hidden(place.name)]
     if not files:
         lack = f"{folder} has no .json file" if folder.is_dir() else f"there is no folder {folder}"
         raise DataNotFoundError(f"femnist: {lack}; {ADVICE}")
+    if others := [place.name for place in places if place not in files and not is_hidden(place.name)]:
+        sentences.say(f"{folder} holds more than .json files, which is not looked at: {listed(others)}")
     by_writer: dict[str, list[tuple[Pixels, Numbers]]] = {}
+    num_empty = num_between = 0
     for file in files:
-        for writer, images, labels in _users(file):
-            by_writer.setdefault(writer, []).append((images, labels))
+        for writer, images, labels, between in _users(file):
+            num_empty += not len(labels)
+            num_between += between
+            if len(labels):
+                by_writer.setdefault(writer, []).append((images, labels))
     ordered = [piece for writer in sorted(by_writer) for piece in by_writer[writer]]
     if not ordered:
         raise DataNotFoundError(f"femnist: the files in {folder} hold no image; {ADVICE}")
     counts = [sum(len(labels) for _, labels in by_writer[writer]) for writer in sorted(by_writer)]
+    if num_empty:
+        sentences.say(f"{num_empty} of {num_empty + len(counts)} writers in {folder} have no image and are left out")
+    if num_between:
+        sentences.say(f"{num_between} of {sum(counts)} images in {folder} have pixels between grey levels, now rounded")
     images = np.concatenate([images for images, _ in ordered])
     labels = np.concatenate([labels for _, labels in ordered])
     return images, labels, np.repeat(np.arange(len(counts)), counts)
 
 
-def _users(file: Path) -> list[tuple[str, Pixels, Numbers]]:
-    """Return the users of one file that have images."""
+def _users(file: Path) -> Iterator[tuple[str, Pixels, Numbers, int]]:
+    """Yield the users of one file with their images and labels, and how many images are not of whole grey levels."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        by_name = content["user_data"]
-        data = {user: by_name[user] for user in content["users"]}
-        return [(user, *_samples(file, user, data[user])) for user in data if len(data[user]["y"])]
-    except (ValueError, KeyError, TypeError) as failure:
-        reason = f"no {failure}" if isinstance(failure, KeyError) else str(failure)
-        raise DataNotFoundError(f"femnist: {file} is not a file of LEAF's format: {reason}; {ADVICE}") from failure
+        content = plain_json(read_regular(file, most_bytes=TABLE_BYTES))
+        pieces = [(user, *_lists(by_name), count) for user, by_name, count in _entries(content)]
+    except OSError as failure:
+        raise DataNotFoundError(f"femnist: {file} cannot be read ({failure.strerror or failure}); {ADVICE}") from None
+    except ValueError as failure:
+        reason = printable(str(failure))
+        raise DataNotFoundError(f"femnist: {file} is not a file of LEAF's format: {reason}; {ADVICE}") from None
+    for user, rows, labels, count in pieces:
+        writer = f"{file} of writer {printable(user)}"
+        if count not in (None, len(labels)):
+            raise _damaged(writer, f"num_samples {count!r:.40} for {len(labels)} labels")
+        yield user, *_samples(writer, rows, labels)
 
 
-def _samples(file: Path, user: str, data: Any) -> tuple[Pixels, Numbers]:
-    values, labels = np.asarray(data["x"], np.float64), np.asarray(data["y"], np.int64)
-    if values.shape != (len(labels), SIDE * SIDE):
-        shape = "x".join(map(str, values.shape))
-        raise DataNotFoundError(
-            f"femnist: {file} has pixels of shape {shape} for the {len(labels)} labels of writer {user}; "
-            f"{len(labels)}x{SIDE * SIDE} is needed, so the file is damaged or not FEMNIST's"
-        )
-    if labels.min() < 0 or labels.max() >= NUM_CLASSES or values.min() < 0 or values.max() > 1:
-        raise DataNotFoundError(
-            f"femnist: {file} has labels from {labels.min()} to {labels.max()} and pixels from {values.min():g} to "
-            f"{values.max():g} for writer {user}; labels are 0 to {NUM_CLASSES - 1} and pixels 0 to 1, so the file is "
-            "damaged or not FEMNIST's"
-        )
+def _entries(content: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the users, what `user_data` holds of each, and their number of samples where the file gives it."""
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds no object with users and user_data but {_name_of(content)}")
+    users, by_name = _member(content, "users", list), _member(content, "user_data", dict)
+    counts = _member(content, "num_samples", list) if "num_samples" in content else [None] * len(users)
+    if not all(isinstance(user, str) for user in users) or len(set(users)) < len(users):
+        raise ValueError("users must be names, each once")
+    if len(counts) != len(users):
+        raise ValueError(f"num_samples has {len(counts)} numbers for {len(users)} users")
+    if unknown := sorted(by_name.keys() ^ set(users)):
+        raise ValueError(f"users and user_data differ in {len(unknown)} names, the first: {unknown[0]!r}")
+    return ((user, by_name[user], count) for user, count in zip(users, counts, strict=True))
+
+
+def _lists(by_name: Any) -> tuple[list[Any], list[Any]]:
+    if not isinstance(by_name, dict):
+        raise ValueError(f"a user has no x and y but {_name_of(by_name)}")
+    return _member(by_name, "x", list), _member(by_name, "y", list)
+
+
+def _member(content: Mapping[str, Any], key: str, kind: type) -> Any:
+    if key not in content:
+        raise ValueError(f"no {key!r}")
+    if not isinstance(content[key], kind):
+        raise ValueError(f"{key} must be {_NAMES[kind]}, found {_name_of(content[key])}")
+    return content[key]
+
+
+_NAMES = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+
+
+def _name_of(value: Any) -> str:
+    return _NAMES.get(type(value), "a number")
+
+
+def _samples(writer: str, rows: Sequence[Any], labels: Sequence[Any]) -> tuple[Pixels, Numbers, int]:
+    """Return images and labels of one writer, and how many images have pixels between grey levels."""
+    for place, label in enumerate(labels):
+        if type(label) is not int or not 0 <= label < NUM_CLASSES:
+            raise _damaged(writer, f"label {label!r:.40} of image {place}; labels are whole, 0 to {NUM_CLASSES - 1}")
+    is_whole = all(isinstance(row, list) for row in rows)
+    widths = {len(row) for row in rows} if is_whole else set()
+    if not is_whole or len(rows) != len(labels) or not widths <= {SIDE * SIDE}:
+        shape = f"{len(rows)}x{' or '.join(map(str, sorted(widths))) or '?'}"
+        wish = f"{len(labels)}x{SIDE * SIDE} is needed"
+        raise _damaged(writer, f"pixels of shape {shape} for {len(labels)} labels; {wish}")
+    for place, row in enumerate(rows):
+        if not {int, float}.issuperset(map(type, row)) or not 0 <= min(row) <= max(row) <= 1 or math.isnan(sum(row)):
+            raise _wrong_pixel(writer, place, row)
+    values = np.array(rows, np.float64).reshape(-1, SIDE * SIDE) * GREY_LEVELS
     # LEAF's values are whole grey levels divided by 255: bytes hold them without loss.
-    return np.rint(values * 255).astype(np.uint8).reshape(-1, 1, SIDE, SIDE), labels
+    levels = np.rint(values)
+    num_between = int(np.count_nonzero((np.abs(values - levels) > _ON_A_LEVEL).any(axis=1)))
+    return levels.astype(np.uint8).reshape(-1, 1, SIDE, SIDE), np.array(labels, np.int64), num_between
+
+
+def _wrong_pixel(writer: str, image: int, row: Sequence[Any]) -> DataNotFoundError:
+    place, value = next(
+        (place, value) for place, value in enumerate(row) if type(value) not in (int, float) or not 0 <= value <= 1
+    )
+    return _damaged(writer, f"pixel {place} of image {image} {value!r:.40}; pixels are numbers from 0 to 1")
+
+
+def _damaged(writer: str, what: str) -> DataNotFoundError:
+    return DataNotFoundError(f"femnist: {writer} has {what}, so the file is damaged or not FEMNIST's")
 
 
 COMPONENT = Component(

@@ -1,21 +1,40 @@
 """Any labelled images in folders: `root/train/CLASS/*.png` and `root/test/CLASS/*.png`.
 
-Classes are numbered in the order of their folders' names. Mean and deviation are measured over the training images.
+Classes are those of which `train` has an image, numbered in the order of their folders' names. Mean and deviation are
+measured over the training images. `neulite_sim.data.image_files` says what counts as an image, `pictures` how it is
+read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
-from neulite_sim.data.image_files import Reader, channel_statistics, class_files, flattened
+from neulite_sim.data.image_files import (
+    NAMED,
+    Sentences,
+    channel_statistics,
+    class_files,
+    flattened,
+    is_hidden,
+    listed,
+    require_classes,
+)
+from neulite_sim.data.pictures import Reader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
+from neulite_sim.outside import printable
 from neulite_sim.registry import Component
 from neulite_sim.scenario.inputs import input_folder
 
-ADVICE = "data.root must hold train/CLASS/ and test/CLASS/ with images (.png, .jpg, .jpeg, .bmp), one folder per class"
+KIND = "image-folder"
+ADVICE = f"data.root must hold train/CLASS/ and test/CLASS/ with images ({NAMED}), one folder per class"
+
+
+PARTS = ("train", "test")
+Files = Mapping[str, Sequence[Path]]
 
 
 class ImageFolderOptions(ImageDatasetOptions):
@@ -31,26 +50,20 @@ def build(options: ImageFolderOptions, seed: int) -> Dataset:
     """Return the images as uint8; `seed` acts only on subsets.
 
     Raises:
-        DataNotFoundError: a folder is missing or empty, a file is no image, or only the test part has a class.
+        DataNotFoundError: a folder is missing or empty, a file is no image, train and test have other classes, or
+            there is only one.
         ScenarioError: images differ in size without `image_size`, or more samples are asked for than there are.
     """
-    root = Path(options.root).expanduser().absolute()
-    train = class_files("image-folder", root / "train", ADVICE)
-    test = class_files("image-folder", root / "test", ADVICE)
-    unknown = sorted(test.keys() - train.keys())
-    if unknown:
-        raise DataNotFoundError(
-            f"image-folder: {root / 'test'} has classes that {root / 'train'} has no images of: {', '.join(unknown)}; "
-            "remove them or add training images"
-        )
-    classes = sorted(train)
-    reader = Reader("image-folder", channels=options.channels, side=options.image_size)
+    sentences = Sentences(KIND)
+    train, test, classes = _found(options, sentences)
+    reader = Reader(KIND, channels=options.channels, side=options.image_size)
     train_files, train_labels = flattened(train, classes)
     test_files, test_labels = flattened(test, classes)
     train_images, test_images = reader.read(train_files), reader.read(test_files)
+    reader.tell(sentences)
     mean, std = channel_statistics(train_images)
     native = Dataset(
-        name="image-folder",
+        name=KIND,
         train_images=train_images,
         train_labels=train_labels,
         test_images=test_images,
@@ -59,14 +72,52 @@ def build(options: ImageFolderOptions, seed: int) -> Dataset:
         mean=mean,
         std=std,
         pixel_scale=255.0,
+        left_out=tuple(sentences.told),
     )
     return prepared(native, options, seed)
 
 
+def _found(options: ImageFolderOptions, sentences: Sentences) -> tuple[Files, Files, list[str]]:
+    """Return the image files of both parts by class, and the classes; what is left out is told to `sentences`."""
+    root = Path(options.root).expanduser().absolute()
+    train = class_files(KIND, root / "train", ADVICE, sentences)
+    test = class_files(KIND, root / "test", ADVICE, sentences)
+    _require_same(root, train, test)
+    classes = [name for name, files in train.items() if files]
+    require_classes(KIND, root / "train", classes)
+    if len(classes) < len(train):
+        sentences.say(f"classes are numbered without the empty ones: {listed(classes)} are 0 to {len(classes) - 1}")
+    others = [place.name for place in sorted(root.iterdir()) if place.name not in PARTS and not is_hidden(place.name)]
+    if others:
+        sentences.say(f"{root} holds more than train and test, which is not looked at: {listed(others)}")
+    return train, test, classes
+
+
+def survey(options: ImageFolderOptions) -> tuple[str, ...]:
+    """Return what the names of the files show. Raises what `build` raises of them."""
+    sentences = Sentences(KIND)
+    _found(options, sentences)
+    return tuple(sentences.told)
+
+
+def _require_same(root: Path, train: Files, test: Files) -> None:
+    """Refuse parts whose classes differ: a class that is never tested, or one that nobody can learn."""
+    parts = {"train": train, "test": test}
+    for part, other in (("test", "train"), ("train", "test")):
+        unknown = [name for name, files in parts[part].items() if name not in parts[other]]
+        unknown += [name for name, files in test.items() if files and train.get(name) == [] and part == "test"]
+        if unknown:
+            raise DataNotFoundError(
+                f"{KIND}: {root / part} has classes that {root / other} has no images of: "
+                f"{printable(', '.join(unknown))}; remove them or add images to {other}"
+            )
+
+
 COMPONENT = Component(
-    kind="image-folder",
+    kind=KIND,
     summary="your own images: root/train/CLASS/*.png and root/test/CLASS/*.png",
     source="this project; the folder layout is that of torchvision's ImageFolder",
     options=ImageFolderOptions,
     build=build,
+    survey=survey,
 )

@@ -14,7 +14,8 @@ from typing import Annotated
 from pydantic import Field
 
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
-from neulite_sim.data.image_files import Reader, class_files, flattened
+from neulite_sim.data.image_files import NAMED, Sentences, class_files, flattened, is_hidden, listed
+from neulite_sim.data.pictures import Reader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.registry import Component
@@ -28,8 +29,8 @@ NUM_CLASSES = 100
 TEST_DIVISOR = 6
 PARTS = ("train", "val", "test")
 ADVICE = (
-    "data.root must hold one folder of images (.png, .jpg, .jpeg, .bmp) per class, either directly or below train, val "
-    "and test as the few-shot split has them (both are put together again); the images are a part of ImageNet "
+    f"data.root must hold one folder of images ({NAMED}) per class, either directly or below train, val and test as "
+    "the few-shot split has them (both are put together again); the images are a part of ImageNet "
     "(https://image-net.org) and the lists of Ravi and Larochelle name them (https://github.com/twitter-research/"
     "meta-learning-lstm)"
 )
@@ -51,8 +52,42 @@ def build(options: MiniImagenetOptions, seed: int) -> Dataset:
         DataNotFoundError: a folder is missing, there are not 100 classes of six images or more, or a file is no image.
         ScenarioError: more samples are asked for than there are.
     """
+    sentences = Sentences("mini-imagenet")
+    files = _files(options, sentences)
+    classes = sorted(files)
+    cuts = {name: len(files[name]) - len(files[name]) // TEST_DIVISOR for name in classes}
+    train_files, train_labels = flattened({name: files[name][: cuts[name]] for name in classes}, classes)
+    test_files, test_labels = flattened({name: files[name][cuts[name] :] for name in classes}, classes)
+    reader = Reader("mini-imagenet", channels=3, side=options.image_size)
+    train_images, test_images = reader.read(train_files), reader.read(test_files)
+    reader.tell(sentences)
+    native = Dataset(
+        name="mini-imagenet",
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        num_classes=NUM_CLASSES,
+        mean=MEAN,
+        std=STD,
+        pixel_scale=255.0,
+        left_out=tuple(sentences.told),
+    )
+    return prepared(native, options, seed)
+
+
+def _files(options: MiniImagenetOptions, sentences: Sentences) -> dict[str, list[Path]]:
     root = Path(options.root).expanduser().absolute()
-    files = _files(root)
+    parts = [root / part for part in PARTS if (root / part).is_dir()]
+    if parts:
+        others = [place.name for place in sorted(root.iterdir()) if place.name not in PARTS]
+        if others := [name for name in others if not is_hidden(name)]:
+            sentences.say(f"{root} holds more than train, val and test, which is not looked at: {listed(others)}")
+    together: dict[str, list[Path]] = {}
+    for folder in parts or [root]:
+        for name, found in class_files("mini-imagenet", folder, ADVICE, sentences).items():
+            together.setdefault(name, []).extend(found)
+    files = {name: sorted(found, key=lambda file: file.name) for name, found in together.items() if found}
     classes = sorted(files)
     scarce = [name for name in classes if len(files[name]) < TEST_DIVISOR]
     if len(classes) != NUM_CLASSES or scarce:
@@ -61,31 +96,14 @@ def build(options: MiniImagenetOptions, seed: int) -> Dataset:
             f"mini-imagenet: {root} has {wrong}; it must have {NUM_CLASSES} classes of at least {TEST_DIVISOR} images "
             f"(600 in the published set); {ADVICE}"
         )
-    cuts = {name: len(files[name]) - len(files[name]) // TEST_DIVISOR for name in classes}
-    train_files, train_labels = flattened({name: files[name][: cuts[name]] for name in classes}, classes)
-    test_files, test_labels = flattened({name: files[name][cuts[name] :] for name in classes}, classes)
-    reader = Reader("mini-imagenet", channels=3, side=options.image_size)
-    native = Dataset(
-        name="mini-imagenet",
-        train_images=reader.read(train_files),
-        train_labels=train_labels,
-        test_images=reader.read(test_files),
-        test_labels=test_labels,
-        num_classes=NUM_CLASSES,
-        mean=MEAN,
-        std=STD,
-        pixel_scale=255.0,
-    )
-    return prepared(native, options, seed)
+    return files
 
 
-def _files(root: Path) -> dict[str, list[Path]]:
-    parts = [root / part for part in PARTS if (root / part).is_dir()] or [root]
-    together: dict[str, list[Path]] = {}
-    for folder in parts:
-        for name, files in class_files("mini-imagenet", folder, ADVICE).items():
-            together.setdefault(name, []).extend(files)
-    return {name: sorted(files, key=lambda file: file.name) for name, files in together.items()}
+def survey(options: MiniImagenetOptions) -> tuple[str, ...]:
+    """Return what the names of the files show. Raises what `build` raises of them."""
+    sentences = Sentences("mini-imagenet")
+    _files(options, sentences)
+    return tuple(sentences.told)
 
 
 COMPONENT = Component(
@@ -94,4 +112,5 @@ COMPONENT = Component(
     source="Vinyals et al., NeurIPS 2016, https://arxiv.org/abs/1606.04080",
     options=MiniImagenetOptions,
     build=build,
+    survey=survey,
 )

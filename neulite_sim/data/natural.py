@@ -45,7 +45,12 @@ def deal_natural(
     # Whatever is left goes to one owner more, which is cut off.
     dealt = partition_by_owner(device_of_group[np.searchsorted(present, groups)], num_devices + 1)
     offsets = dealt.offsets[:-1]
-    return Partition(samples=dealt.samples[: offsets[-1]], offsets=offsets)
+    num_left = len(present) - num_devices
+    left_out = (
+        f"partition natural: {num_left:,} of {len(present):,} owners of samples are no device of this fleet, and "
+        f"{len(labels) - offsets[-1]:,} of {len(labels):,} training samples belong to nobody",
+    )
+    return Partition(samples=dealt.samples[: offsets[-1]], offsets=offsets, left_out=left_out if num_left else ())
 
 
 def _build(_options: NaturalOptions) -> Deal:

@@ -75,18 +75,38 @@ def load(source: Source, options: TorchvisionOptions, seed: int) -> Dataset:
     except ALLOWED as failure:
         wrong = _damage(source, datasets, root) or f"{root / source.folder} cannot be read: {failure}"
         raise DataNotFoundError(f"{source.kind}: {wrong}; {source.advice}") from None
+    (train_images, train_labels), (test_images, test_labels) = (_checked(source, root, part) for part in (train, test))
+    if train_images.shape[1:] != test_images.shape[1:]:
+        shapes = " and ".join("x".join(map(str, images.shape[1:])) for images in (train_images, test_images))
+        raise _damaged(source, root, f"its training and test images differ in size: {shapes}")
     native = Dataset(
         name=source.kind,
-        train_images=_channels_first(train),
-        train_labels=np.asarray(train.targets, np.int64),
-        test_images=_channels_first(test),
-        test_labels=np.asarray(test.targets, np.int64),
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
         num_classes=source.num_classes,
         mean=source.mean,
         std=source.std,
         pixel_scale=255.0,
     )
     return prepared(native, options, seed)
+
+
+def _checked(source: Source, root: Path, part: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return images and labels of one part; of the MNIST family nothing but their header was compared so far."""
+    images, labels = _channels_first(part), np.asarray(part.targets, np.int64)
+    if not len(images) or len(labels) != len(images):
+        raise _damaged(source, root, f"it holds {len(images)} images and {len(labels)} labels in one part")
+    wrong = np.flatnonzero((labels < 0) | (labels >= source.num_classes))
+    if len(wrong):
+        what = f"label {labels[wrong[0]]} of image {wrong[0]}; labels are 0 to {source.num_classes - 1}"
+        raise _damaged(source, root, f"it holds {what}")
+    return images, labels
+
+
+def _damaged(source: Source, root: Path, why: str) -> DataNotFoundError:
+    return DataNotFoundError(f"{source.kind}: {root / source.folder} is damaged: {why}; {source.advice}")
 
 
 def _channels_first(part: Any) -> NDArray[np.uint8]:

@@ -18,12 +18,14 @@ from neulite_sim.errors import InfeasibleError, Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel, Trainee
+from neulite_sim.outside import printable
 from neulite_sim.population.churn import with_churn
 from neulite_sim.population.sampling import build_population
 from neulite_sim.population.table import Integers, Population
 from neulite_sim.profiling.ledger import Ledger, Shrinking, halvings, merges_last_batch
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.registry import Choice, component
+from neulite_sim.scenario.remarks import remarks
 from neulite_sim.scenario.schema import Scenario, Training
 from neulite_sim.seeding import stream
 from neulite_sim.selection.contract import Selector, SelectorSetting
@@ -53,6 +55,12 @@ class Parts:
     dataset: Dataset
     partition: Partition
     population: Population
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What of scenario and files is left out, or taken otherwise than it stands there: a sentence each."""
+        found = (*remarks(self.scenario), *self.dataset.left_out, *self.partition.left_out, *self.population.notes)
+        return tuple(map(printable, found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

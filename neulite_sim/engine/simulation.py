@@ -105,7 +105,7 @@ def simulate(
             name=scenario.name,
             seed=scenario.seed,
             scenario_yaml=dump_scenario(scenario),
-            provenance=provenance(scenario, command or sys.argv),
+            provenance=provenance(scenario, command or sys.argv, left_out=costing.left_out),
         )
         with folder:
             try:
@@ -154,7 +154,7 @@ def drive(
     keeper = keeper or Keeper()
     for observer in observers:
         observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
-    for message in (*costing.population.notes, *_skipped(costing), *_crowded(costing)):
+    for message in (*costing.left_out, *_skipped(costing), *_crowded(costing)):
         recorder.notice(message)
     federation = Federation(costing, assembly.build_selector(scenario), backend, recorder, keeper)
     try:
@@ -162,6 +162,8 @@ def drive(
         with _kept_from_the_collector():
             ended_s = run_protocol(protocol, federation, until_s=scenario.stop.virtual_time, rates=rates)
         federation.cut(ended_s)
+        if message := tally.nothing_learned():
+            recorder.notice(message)
     except BaseException:
         federation.abandon()
         raise

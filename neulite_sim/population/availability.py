@@ -10,26 +10,33 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.population.chunked import ChunkedAvailability
 from neulite_sim.population.diurnal import DAY_S, DiurnalSource, Window
-from neulite_sim.population.intervals import nearest_tick
+from neulite_sim.population.intervals import LAST_S, Intervals, nearest_tick
 from neulite_sim.population.markov import MarkovSource
+from neulite_sim.population.periodic import PeriodicAvailability
 from neulite_sim.population.table import Availability, Flags, Floats, Integers
-from neulite_sim.population.trace import PeriodicSource, Trace, TraceSource, read_trace, rows_for
+from neulite_sim.population.trace import PeriodicSource, Trace, TraceSource, read_trace, rows_for, unused_labels
 from neulite_sim.registry import Component, Options
 from neulite_sim.scenario.inputs import InputFile
-from neulite_sim.units import Seconds, format_seconds
+from neulite_sim.units import Seconds, format_seconds, seconds_or
 
 AvailabilityFactory = Callable[[int, int], Availability]
 
+KEY = "population.availability"
+YEAR_S = 366 * DAY_S
+
 # Below a millisecond, durations would come near the grid of times (2**-20 s).
 MeanDuration = Annotated[Seconds, Field(ge=0.001)]
+OriginOption = Annotated[
+    Literal["first"] | Annotated[float, Field(ge=0, le=LAST_S)], BeforeValidator(seconds_or("first"))
+]
 WithinDay = Annotated[Seconds, Field(le=DAY_S)]
 
 
@@ -90,8 +97,11 @@ class TraceOptions(Options):
     """The file (`.csv` or `.csv.gz`), beside the scenario's file or in the current folder."""
     repeat: bool = True
     """Whether the trace starts over when it ends; without it, devices stay offline from then on."""
-    span: Seconds | None = None
+    span: Annotated[Seconds, Field(le=LAST_S)] | None = None
     """Length of one repetition; where not given, each device's `period_s`, or else the last end in the file."""
+    origin: OriginOption = 0.0
+    """Time of the file that becomes virtual time 0: seconds, or `first` for the earliest in it, where its times are
+    Unix time stamps for example. No time of the file may lie before it."""
 
 
 def _build_always(_options: AlwaysOptions) -> AvailabilityFactory:
@@ -128,12 +138,47 @@ def _build_diurnal(options: DiurnalOptions) -> AvailabilityFactory:
 def _build_trace(options: TraceOptions) -> AvailabilityFactory:
     def factory(num_devices: int, seed: int) -> Availability:
         path = Path(options.path).expanduser()
-        trace = read_trace(path)
+        trace = read_trace(path, options.origin)
         source = _trace_source(trace, options, path)
         rows = rows_for(num_devices, num_labels=len(trace.labels), seed=seed)
-        return ChunkedAvailability(source, num_devices=num_devices, row_of_device=rows)
+        notes = _trace_notes(trace, rows, path)
+        if isinstance(source, PeriodicSource) and source.intervals_per_chunk > _most_in_a_chunk(trace.intervals):
+            return PeriodicAvailability(
+                trace.intervals,
+                period_s=source.period_s,
+                is_repeated=options.repeat,
+                row_of_device=rows,
+                notes=notes,
+            )
+        return ChunkedAvailability(source, num_devices=num_devices, row_of_device=rows, notes=notes)
 
     return factory
+
+
+def _most_in_a_chunk(intervals: Intervals) -> int:
+    """Return how many intervals a chunk may hold: eight times those of the file, some megabytes in any case."""
+    return max(2**18, 8 * len(intervals.start_s))
+
+
+def _trace_notes(trace: Trace, rows: Integers, path: Path) -> tuple[str, ...]:
+    """Return what a user should know of a trace: labels that serve nobody, and devices that come online very late."""
+    notes = [*unused_labels(KEY, path, num_labels=len(trace.labels), num_devices=len(rows))]
+    first_s = trace.intervals.first_start_s()[rows]
+    earliest_s = float(first_s.min(initial=math.inf))
+    late = np.count_nonzero(np.isfinite(first_s) & (first_s >= YEAR_S))
+    if earliest_s == math.inf:
+        notes.append(f"{KEY}: none of the devices that {path} gives this fleet is ever online")
+    elif earliest_s >= DAY_S:
+        notes.append(
+            f"{KEY}: nobody is online before virtual day {earliest_s // DAY_S:,.0f}, the first time in {path} being "
+            f"{earliest_s:.16g} s; set {KEY}.origin to first, or to the time that is virtual time 0"
+        )
+    elif late:
+        notes.append(
+            f"{KEY}: {late} of {len(rows)} devices are not online before virtual day "
+            f"{first_s[first_s >= YEAR_S].min() // DAY_S:,.0f} in {path}"
+        )
+    return tuple(notes)
 
 
 def _trace_source(trace: Trace, options: TraceOptions, path: Path) -> TraceSource | PeriodicSource:

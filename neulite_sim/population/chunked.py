@@ -40,10 +40,19 @@ class ChunkSource(Protocol):
 class ChunkedAvailability:
     """The lookups of `table.Availability` over a source of chunks.
 
-    Device d is row d of the source, or `row_of_device[d]` where several devices share a row.
+    Device d is row d of the source, or `row_of_device[d]` where several devices share a row. `notes` say what a user
+    should know of the source.
     """
 
-    def __init__(self, source: ChunkSource, *, num_devices: int, row_of_device: Integers | None = None) -> None:
+    def __init__(
+        self,
+        source: ChunkSource,
+        *,
+        num_devices: int,
+        row_of_device: Integers | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.notes = notes
         self._source = source
         self._num_devices = num_devices
         self._row_of_device = row_of_device

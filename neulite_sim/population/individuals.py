@@ -10,7 +10,6 @@ group's device: 2 computes in half the time. A row is drawn with a probability i
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from neulite_sim.errors import ScenarioError
+from neulite_sim.outside import plain_numbers
 from neulite_sim.population.table import Floats, Integers
 from neulite_sim.population.trace_files import Table, TraceKind, first_problems, problem, read_table
 
@@ -31,8 +31,14 @@ KIND = TraceKind(
     key="path",
     form=f"a CSV file with the columns {LABEL} and any of {', '.join((*QUANTITIES, WEIGHT))}",
 )
-# One exbibyte, as everywhere: far above any device, and safely inside int64.
-_MOST_MEMORY = 2.0**60
+# The least and the most that a number may be. One exbibyte is far above any device, and inside int64.
+_LIMITS = {
+    "memory_bytes": (1.0, 2.0**60),
+    "speed_factor": (1e-9, 1e9),
+    "downlink_bits_per_second": (1.0, 1e18),
+    "uplink_bits_per_second": (1.0, 1e18),
+    WEIGHT: (0.0, 1e15),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +76,12 @@ def read_individuals(path: Path, key: str = KIND.key) -> Individuals:
     for place, name in enumerate(table.header):
         if name == LABEL:
             continue
-        least = 0.0 if name == WEIGHT else math.nextafter(0.0, 1.0)
-        most = _MOST_MEMORY if name == "memory_bytes" else math.inf
-        columns[name] = np.array([_number(cells[place]) for _, cells in whole])
-        for at in np.flatnonzero(~((columns[name] >= least) & (columns[name] <= most) & np.isfinite(columns[name]))):
+        least, most = _LIMITS[name]
+        columns[name] = np.array(plain_numbers([cells[place] for _, cells in whole]))
+        for at in np.flatnonzero(~((columns[name] >= least) & (columns[name] <= most))):
             line, cells = whole[at]
-            wish = "0 or more" if name == WEIGHT else "above 0"
-            wish += f" and at most {most:.3g}" if math.isfinite(most) else ""
-            problems.append(problem(kind, path, line, f"{name} {cells[place]!r} is not a number {wish}"))
+            wish = f"is not a number from {least:g} to {most:.3g}"
+            problems.append(problem(kind, path, line, f"{name} {cells[place]!r} {wish}"))
     if problems:
         raise ScenarioError(first_problems(problems, kind, path))
     weight = columns.pop(WEIGHT, np.ones(len(whole)))
@@ -101,10 +105,3 @@ def _check_header(table: Table, path: Path, kind: TraceKind) -> None:
     if ("downlink_bits_per_second" in header) != ("uplink_bits_per_second" in header):
         message = "has one of downlink_bits_per_second and uplink_bits_per_second; write both or none"
         raise ScenarioError([problem(kind, path, table.header_line, message)])
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

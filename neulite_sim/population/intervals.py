@@ -19,6 +19,12 @@ TICKS_PER_SECOND = 2.0**20
 _SECONDS_PER_TICK = 1.0 / TICKS_PER_SECOND
 
 
+LAST_S = 2.0**33
+"""Times beyond are not read from files: there the grid is no longer exact. As Unix time it is the year 2242."""
+TOO_LATE = "lies beyond 2^33 s (272 years), the last that is read; times are in seconds, not milliseconds"
+TOO_SHORT = "is shorter than a tick of the clock (2^-20 s, about a microsecond)"
+
+
 def on_grid(seconds: Floats) -> Floats:
     """Return the nearest times on the grid."""
     ticks = seconds * TICKS_PER_SECOND
@@ -61,6 +67,13 @@ class Intervals:
     def num_bytes(self) -> int:
         """Bytes held by the three arrays."""
         return self.offsets.nbytes + self.start_s.nbytes + self.end_s.nbytes
+
+    def first_start_s(self) -> Floats:
+        """Return per row when its first interval starts, `inf` where it has none."""
+        found = np.full(self.num_rows, np.inf)
+        filled = np.flatnonzero(np.diff(self.offsets))
+        found[filled] = self.start_s[self.offsets[filled]]
+        return found
 
     def last_started(self, rows: Integers, at_s: float | Floats) -> Integers:
         """Return per row the index of the last interval with `start_s <= at_s`; `offsets[row] - 1` where none has."""

@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.population.intervals import nearest_tick
+from neulite_sim.population.availability import OriginOption
+from neulite_sim.population.intervals import LAST_S, nearest_tick
 from neulite_sim.population.memory import varies
 from neulite_sim.population.memory_steps import FleetMemory, Redraws, RoundMemory, SteppedMemory, StepSource, Walk
 from neulite_sim.population.memory_trace import TraceMemory, read_memory_trace
@@ -24,16 +25,12 @@ from neulite_sim.population.table import MemoryMotion
 from neulite_sim.population.trace import rows_for
 from neulite_sim.registry import Component, Options
 from neulite_sim.scenario.inputs import InputFile
-from neulite_sim.units import Seconds, format_seconds, parse_seconds
+from neulite_sim.units import Seconds, format_seconds, seconds_or
 
 MotionFactory = Callable[[FleetMemory, int], MemoryMotion | None]
 
 KEY = "population.memory_motion"
 StepLength = Annotated[Seconds, Field(ge=1)]
-
-
-def _seconds_or_round(given: object) -> object:
-    return given if given == "round" else parse_seconds(given)
 
 
 class ConstantOptions(Options):
@@ -43,7 +40,7 @@ class ConstantOptions(Options):
 class RedrawnOptions(Options):
     """Each device's memory is drawn anew, again and again, at moments of its own."""
 
-    every: Annotated[Literal["round"] | Annotated[float, Field(ge=1)], BeforeValidator(_seconds_or_round)] = 600.0
+    every: Annotated[Literal["round"] | Annotated[float, Field(ge=1)], BeforeValidator(seconds_or("round"))] = 600.0
     """How long a draw holds, such as 10min; or `round` for one draw per round, which holds until a flight ends."""
     spread: float | None = Field(default=None, gt=0, le=3)
     """Draw around each device's nominal memory instead, times exp(spread z), z near normal; by default each draw comes
@@ -67,8 +64,11 @@ class TraceOptions(Options):
 
     path: InputFile
     """The file (`.csv` or `.csv.gz`), beside the scenario's file or in the current folder."""
-    repeat_every: Annotated[Seconds, Field(gt=0)] | None = None
+    repeat_every: Annotated[Seconds, Field(gt=0, le=LAST_S)] | None = None
     """The trace begins again after so long, such as 24h; without it, its last values hold for ever."""
+    origin: OriginOption = 0.0
+    """Time of the file that becomes virtual time 0: seconds, or `first` for the earliest in it, where its times are
+    Unix time stamps for example. No time of the file may lie before it."""
 
 
 def _build_constant(_options: ConstantOptions) -> MotionFactory:
@@ -113,7 +113,8 @@ def _build_walk(options: WalkOptions) -> MotionFactory:
 
 def _build_trace(options: TraceOptions) -> MotionFactory:
     def factory(memory: FleetMemory, seed: int) -> MemoryMotion:
-        trace = read_memory_trace(Path(options.path).expanduser())
+        path = Path(options.path).expanduser()
+        trace = read_memory_trace(path, options.origin)
         repeat_s = math.inf if options.repeat_every is None else nearest_tick(options.repeat_every)
         if repeat_s <= trace.last_s:
             message = (
@@ -122,7 +123,7 @@ def _build_trace(options: TraceOptions) -> MotionFactory:
             )
             raise ScenarioError([Problem(key=f"{KEY}.repeat_every", message=message)])
         rows = rows_for(memory.num_devices, num_labels=len(trace.labels), seed=seed)
-        return TraceMemory(trace, memory, rows=rows, repeat_s=repeat_s)
+        return TraceMemory(trace, memory, rows=rows, repeat_s=repeat_s, path=path)
 
     return factory
 

@@ -11,7 +11,6 @@ A value holds until the next line of its device; before the first line, the firs
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.population.intervals import Intervals, on_grid
+from neulite_sim.outside import plain_numbers
+from neulite_sim.population.diurnal import DAY_S
+from neulite_sim.population.intervals import LAST_S, TOO_LATE, Intervals, on_grid
 from neulite_sim.population.memory_steps import FleetMemory
 from neulite_sim.population.table import Floats, Integers
+from neulite_sim.population.trace import Origin, origin_of, unused_labels
 from neulite_sim.population.trace_files import Table, TraceKind, first_problems, problem, read_table
 
 BYTES, SHARE = "available_bytes", "share"
@@ -54,8 +56,8 @@ class MemoryFile:
         return float(self.time_s.max())
 
 
-def read_memory_trace(path: Path) -> MemoryFile:
-    """Return the trace in a CSV file, or in a gzipped one (`.gz`).
+def read_memory_trace(path: Path, origin: Origin = 0.0) -> MemoryFile:
+    """Return the trace in a CSV file, or in a gzipped one (`.gz`), its times counted from `origin`.
 
     Raises:
         DataNotFoundError: there is no such file, or it cannot be read.
@@ -68,47 +70,48 @@ def read_memory_trace(path: Path) -> MemoryFile:
         raise ScenarioError([problem(KIND, path, table.header_line, message)])
     if not table.rows:
         raise ScenarioError([problem(KIND, path, table.header_line, f"holds no value; expected {KIND.form}")])
-    return _parsed(table, path)
+    return _parsed(table, path, origin)
 
 
-def _parsed(table: Table, path: Path) -> MemoryFile:
+def _parsed(table: Table, path: Path, origin: Origin) -> MemoryFile:
     problems: list[Problem] = []
-    number_of: dict[str, int] = {}
-    entries: list[tuple[int, float, int, float]] = []
+    width = len(table.header)
+    whole = [(line, cells) for line, cells in table.rows if len(cells) == width and cells[0]]
     for line, cells in table.rows:
-        if len(cells) != len(table.header) or not cells[0]:
+        if len(cells) != width or not cells[0]:
             problems.append(problem(KIND, path, line, f"{','.join(cells)!r} is not {','.join(table.header)}"))
-            continue
-        wrong = [(name, cell) for name, cell in zip(table.header[1:], cells[1:], strict=True) if _number(cell) is None]
-        problems += [problem(KIND, path, line, f"{name} {cell!r} is not a number from 0 up") for name, cell in wrong]
-        if not wrong:
-            row = number_of.setdefault(cells[0], len(number_of))
-            entries.append((row, float(cells[1]), line, float(cells[2])))
-    entries.sort()
-    for before, after in itertools.pairwise(entries):
-        if before[:2] == after[:2]:
-            label = list(number_of)[after[0]]
-            message = f"device {label!r} has a second value at {after[1]:g} s, after line {before[2]}; write one"
-            problems.append(problem(KIND, path, after[2], message))
+    lines = np.array([line for line, _ in whole], np.int64)
+    columns = []
+    for place, (name, most) in enumerate(zip(table.header[1:], (LAST_S, _MOST), strict=True), start=1):
+        texts = [cells[place] for _, cells in whole]
+        numbers = np.array(plain_numbers(texts))
+        columns.append(numbers)
+        above = TOO_LATE if most == LAST_S else f"is above {most:.3g}, the most that is read"
+        wrongs = {"is not a number from 0 up": ~(numbers >= 0), above: numbers > most}
+        problems += [problem(KIND, path, int(lines[at]), f"{name} {texts[at]!r} {why}")
+                     for why, is_so in wrongs.items() for at in np.flatnonzero(is_so)]  # fmt: skip
+    given_s, values = columns
+    number_of: dict[str, int] = {}
+    rows = np.array([number_of.setdefault(cells[0], len(number_of)) for _, cells in whole], np.int64)
+    labels = tuple(number_of)
+    given_s = np.where(given_s <= LAST_S, given_s, math.nan)
+    time_s = on_grid(given_s - origin_of(origin, given_s, lines, kind=KIND, path=path))
+    order = np.lexsort((lines, time_s, rows))
+    rows, time_s = rows[order], time_s[order]
+    for at in np.flatnonzero((rows[1:] == rows[:-1]) & (time_s[1:] == time_s[:-1])) + 1:
+        before, after = order[at - 1], order[at]
+        when = f"at {given_s[after]:.16g} s" if given_s[after] == given_s[before] else "within a tick of the clock"
+        message = f"device {labels[rows[at]]!r} has a second value {when}, after line {lines[before]}; write one"
+        problems.append(problem(KIND, path, int(lines[after]), message))
     if problems:
         raise ScenarioError(first_problems(problems, KIND, path))
-    rows = np.array([entry[0] for entry in entries], np.int64)
     return MemoryFile(
-        labels=tuple(number_of),
+        labels=labels,
         is_share=table.header[2] == SHARE,
-        offsets=np.searchsorted(rows, np.arange(len(number_of) + 1)),
-        time_s=on_grid(np.array([entry[1] for entry in entries])),
-        values=np.array([entry[3] for entry in entries]),
+        offsets=np.searchsorted(rows, np.arange(len(labels) + 1)),
+        time_s=time_s,
+        values=values[order],
     )
-
-
-def _number(text: str) -> float | None:
-    """Return a finite number from 0 up, None for anything else."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if 0 <= number < math.inf else None
 
 
 class TraceMemory:
@@ -117,13 +120,33 @@ class TraceMemory:
     The trace begins again every `repeat_s`, a time on the grid after all of its own; `inf` for once.
     """
 
-    def __init__(self, trace: MemoryFile, memory: FleetMemory, *, rows: Integers, repeat_s: float) -> None:
+    def __init__(
+        self, trace: MemoryFile, memory: FleetMemory, *, rows: Integers, repeat_s: float, path: Path | None = None
+    ) -> None:
         self._trace = trace
         self._starts = Intervals(offsets=trace.offsets, start_s=trace.time_s, end_s=trace.time_s)
         self._rows = rows
         self._repeat_s = repeat_s
         self._nominal_bytes, self._cap_bytes = memory.nominal_bytes, memory.cap_bytes
         self._changes_s = np.unique(np.append(trace.time_s, 0.0))
+        self.notes = self._notes(path or Path("the trace"))
+
+    def _notes(self, path: Path) -> tuple[str, ...]:
+        """Return what a user should know of the trace: lines that serve nobody, capped values, late beginnings."""
+        trace, rows = self._trace, self._rows
+        key = KIND.key.removesuffix(".path")
+        notes = [*unused_labels(key, path, num_labels=len(trace.labels), num_devices=len(rows))]
+        most = np.maximum.reduceat(trace.values, trace.offsets[:-1])[rows]
+        is_above = np.rint(most * self._nominal_bytes if trace.is_share else most) > self._cap_bytes
+        if count := int(np.count_nonzero(is_above)):
+            notes.append(f"{key}: {path} gives {count} of {len(rows)} devices more than their usable memory, capped")
+        begin_s = float(trace.time_s[trace.offsets[rows]].min())
+        if begin_s >= DAY_S:
+            notes.append(
+                f"{key}: nobody's memory moves before virtual day {begin_s // DAY_S:,.0f}, the first time in {path} "
+                f"being {begin_s:.16g} s; set {key}.origin to first, or to the time that is virtual time 0"
+            )
+        return tuple(notes)
 
     def available_bytes(self, at_s: float, round_number: int) -> Integers:
         """Return the available memory of every device at virtual time `at_s`; the round does not matter.

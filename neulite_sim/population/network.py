@@ -17,7 +17,7 @@ import numpy as np
 from neulite_sim.population.table import DeviceClass, Floats, Integers
 from neulite_sim.population.throughput import RateColumns, Steps, ThroughputTraces
 from neulite_sim.population.throughput_files import read_throughput
-from neulite_sim.population.trace import rows_for
+from neulite_sim.population.trace import rows_for, unused_labels
 from neulite_sim.scenario.schema import Link, RateTrace
 from neulite_sim.seeding import stream
 
@@ -32,6 +32,8 @@ class LinkColumns:
     uplink_bits_per_second: Floats
     latency_s: Floats
     throughput: ThroughputTraces | None = None
+    notes: tuple[str, ...] = ()
+    """What a user should know of the traces that links follow."""
 
 
 def group_link(device: DeviceClass, *, population: Link | None, group: Link | None) -> Link:
@@ -72,6 +74,7 @@ def link_columns(
         uplink_bits_per_second=up.bits_per_second,
         latency_s=np.array([link.latency for link in links])[group_of_device],
         throughput=throughput,
+        notes=tuple(files.notes),
     )
 
 
@@ -89,6 +92,7 @@ class _Files:
 
     def __init__(self, num_devices: int, seed: int) -> None:
         self.traces: list[Steps] = []
+        self.notes: list[str] = []
         self._num_devices = num_devices
         self._seed = seed
         self._files: dict[Path, _File] = {}
@@ -98,9 +102,11 @@ class _Files:
         if path not in self._files:
             number, first = len(self._files), len(self.traces)
             self.traces += read_throughput(path, key).traces
+            num_labels = len(self.traces) - first
+            self.notes += unused_labels(key, path, num_labels=num_labels, num_devices=self._num_devices)
             rows = rows_for(
                 self._num_devices,
-                num_labels=len(self.traces) - first,
+                num_labels=num_labels,
                 seed=self._seed,
                 purpose="throughput-assignment",
                 keys=(number,),

@@ -70,7 +70,13 @@ def build_population(section: PopulationSection, seed: int) -> Population:
     factory: AvailabilityFactory = component("availability", section.availability.kind).build(
         section.availability.options
     )
-    motion: MotionFactory = component("memory_motion", section.memory_motion.kind).build(section.memory_motion.options)
+    availability = factory(section.devices, seed)
+    motion_factory: MotionFactory = component("memory_motion", section.memory_motion.kind).build(
+        section.memory_motion.options
+    )
+    motion = motion_factory(memory, seed)
+    # A trace has something to say, a formula has not.
+    traced = (note for source in (availability, motion) for note in getattr(source, "notes", ()))
     return Population(
         classes=classes,
         class_index=np.array(class_of_group, np.int16)[group_of_device],
@@ -79,11 +85,11 @@ def build_population(section: PopulationSection, seed: int) -> Population:
         uplink_bits_per_second=links.uplink_bits_per_second,
         latency_s=links.latency_s,
         speed_jitter=section.speed_jitter,
-        availability=factory(section.devices, seed),
+        availability=availability,
         throughput=links.throughput,
         speed_factor=individuals.get("speed_factor"),
-        memory_motion=motion(memory, seed),
-        notes=_empty_groups(section, counts) + memory_notes,
+        memory_motion=motion,
+        notes=(*_empty_groups(section, counts), *memory_notes, *links.notes, *traced),
     )
 
 

@@ -12,16 +12,20 @@ several traces may be mixed.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.outside import number_or_nan
+from neulite_sim.population.intervals import LAST_S, TICKS_PER_SECOND, TOO_LATE, TOO_SHORT
 from neulite_sim.population.throughput import Steps, steps
 from neulite_sim.population.trace_files import TraceKind, first_problems, problem, read_table
 
+MOST_BITS_PER_SECOND = 1e18
+LEAST_BITS_PER_SECOND = 1.0
+"""What a trace must carry on average; with less, a transfer would outlast any clock."""
 HEADER = ("trace", "t_s", "bits_per_second")
 KIND = TraceKind(
     name="throughput",
@@ -85,15 +89,21 @@ class _Open:
     def take(self, line: int, at: str, rate: str) -> str:
         """Add one line; return what is wrong with it, or nothing."""
         previous, self.line = self.line, line
-        at_s, bits_per_second = _number(at), _number(rate) if rate else 0.0
-        if not 0 <= at_s < math.inf:
+        at_s, bits_per_second = number_or_nan(at), number_or_nan(rate) if rate else 0.0
+        if not at_s >= 0:
             return f"t_s {at!r} is not a number of seconds from 0 up"
-        if not 0 <= bits_per_second < math.inf:
+        if at_s > LAST_S:
+            return f"t_s {at!r} {TOO_LATE}"
+        if not bits_per_second >= 0:
             return f"bits_per_second {rate!r} is not a rate of 0 or more"
+        if bits_per_second > MOST_BITS_PER_SECOND:
+            return f"bits_per_second {rate!r} is above {MOST_BITS_PER_SECOND:.0e}, the most that is read"
         if self._is_ended:
             return f"follows the end of its trace, line {previous}; only a trace's last line has no rate"
         if self.at_s and at_s <= self.at_s[-1]:
-            return f"t_s {at_s:g} is not after {self.at_s[-1]:g} of line {previous}; the times of a trace ascend"
+            return f"t_s {at_s:.13g} is not after {self.at_s[-1]:.13g} of line {previous}; the times of a trace ascend"
+        if self.at_s and at_s - self.at_s[-1] < 1 / TICKS_PER_SECOND:
+            return f"the time from {self.at_s[-1]:.16g} s on line {previous} to {at_s:.16g} s {TOO_SHORT}"
         self.at_s.append(at_s)
         if rate:
             self.rates.append(bits_per_second)
@@ -107,11 +117,10 @@ class _Open:
             return f"trace {label!r} has no end; add a last line {label},T, with the time T and no rate"
         if not any(self.rates):
             return f"trace {label!r} carries nothing: it has no rate above 0; leave it out"
+        mean = float(np.diff(self.at_s) @ self.rates) / (self.at_s[-1] - self.at_s[0])
+        if mean < LEAST_BITS_PER_SECOND:
+            return (
+                f"trace {label!r} carries {mean:.3g} bits per second on average; at least {LEAST_BITS_PER_SECOND:g} is "
+                "needed"
+            )
         return ""
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

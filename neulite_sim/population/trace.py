@@ -9,18 +9,21 @@
 `device` is any label, times are seconds of virtual time, an interval is half-open. Lines may stand in any order; one
 without times names a device that is never online. Intervals of a device that touch are joined; ones that overlap, are
 empty or run backwards are refused with their line. With `period_s` every device starts over after a period of its own.
+Times may begin anywhere, as Unix time stamps do: `origin` is the one that becomes virtual time 0.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.population.intervals import TICKS_PER_SECOND, Intervals, merged, on_grid
+from neulite_sim.outside import plain_numbers
+from neulite_sim.population.intervals import LAST_S, TICKS_PER_SECOND, TOO_LATE, TOO_SHORT, Intervals, merged, on_grid
 from neulite_sim.population.table import Floats, Integers
 from neulite_sim.population.trace_files import Table, TraceKind, first_problems, problem, read_table
 from neulite_sim.seeding import stream
@@ -28,6 +31,7 @@ from neulite_sim.seeding import stream
 HEADER = ("device", "start_s", "end_s")
 PERIOD = "period_s"
 _SHORTEST_PERIOD_S = 1.0
+Origin = float | Literal["first"]
 KIND = TraceKind(
     name="availability",
     noun="availability trace",
@@ -74,11 +78,18 @@ class PeriodicSource:
 
     def __init__(self, intervals: Intervals, *, period_s: Floats, is_repeated: bool) -> None:
         self.length_s = float(period_s.max())
+        self.period_s = period_s
         self._intervals = intervals
         self._is_repeated = is_repeated
         self._row_of_interval = np.repeat(np.arange(intervals.num_rows), np.diff(intervals.offsets))
         # Whole ticks: which repetitions a chunk meets is then exact however far out it lies.
         self._period_ticks = np.rint(period_s * TICKS_PER_SECOND).astype(np.int64)
+
+    @property
+    def intervals_per_chunk(self) -> float:
+        """About how many intervals a chunk holds; a short period beside a long one makes many."""
+        counts = np.diff(self._intervals.offsets)
+        return float((counts * (self.length_s / self.period_s)).sum()) if self._is_repeated else float(counts.sum())
 
     def chunk(self, index: int) -> Intervals:
         """Return when each label is online in chunk `index`, in seconds since its start, cut to its length."""
@@ -123,8 +134,16 @@ def rows_for(
     return rng.permutation(rng.permutation(num_labels)[np.arange(num_devices) % num_labels])
 
 
-def read_trace(path: Path) -> Trace:
-    """Return the trace in a CSV file, or in a gzipped one (`.gz`).
+def unused_labels(key: str, path: Path, *, num_labels: int, num_devices: int) -> tuple[str, ...]:
+    """Return in a sentence that a file describes more devices than the fleet has; nothing where it does not."""
+    if num_labels <= num_devices:
+        return ()
+    left = num_labels - num_devices
+    return (f"{key}: {left:,} of the {num_labels:,} that {path} describes are left out, the fleet has {num_devices:,}",)
+
+
+def read_trace(path: Path, origin: Origin = 0.0) -> Trace:
+    """Return the trace in a CSV file, or in a gzipped one (`.gz`), its times counted from `origin`.
 
     Raises:
         DataNotFoundError: there is no such file, or it cannot be read.
@@ -137,7 +156,7 @@ def read_trace(path: Path) -> Trace:
         message = f"the header is {found!r}; write {','.join(HEADER)}"
         raise ScenarioError([problem(KIND, path, table.header_line, message)])
     problems: list[Problem] = []
-    lines = _lines(table, path, problems)
+    lines = _counted_from(origin, _lines(table, path, problems), path)
     order, by_row = _right_lines(lines, path, problems)
     period_s = _periods(lines, path, problems) if has_periods else None
     if problems:
@@ -186,8 +205,8 @@ def _lines(table: Table, path: Path, problems: list[Problem]) -> _Lines:
         rows=rows,
         lines=np.array([line for line, _ in whole], np.int64),
         texts=texts,
-        start_s=_seconds(texts[0]),
-        end_s=_seconds(texts[1]),
+        start_s=np.array(plain_numbers(texts[0])),
+        end_s=np.array(plain_numbers(texts[1])),
         is_empty=np.array([not (start or end) for start, end in zip(*texts, strict=True)], np.bool_),
         periods=[cells[3] for _, cells in whole] if width > len(HEADER) else [],
     )
@@ -204,19 +223,35 @@ def _right_lines(found: _Lines, path: Path, problems: list[Problem]) -> tuple[In
     return order, by_row
 
 
-def _seconds(texts: list[str]) -> Floats:
-    """Return the numbers, NaN for what is none."""
-    try:
-        return np.array(texts, dtype=np.str_).astype(np.float64)
-    except ValueError:
-        return np.array([_second(text) for text in texts])
+def _counted_from(origin: Origin, found: _Lines, path: Path) -> _Lines:
+    """Return the lines with their times counted from the origin; all are at or after it.
+
+    Raises:
+        ScenarioError: some are not.
+    """
+    origin_s = origin_of(origin, found.start_s, found.lines, kind=KIND, path=path)
+    return replace(found, start_s=found.start_s - origin_s, end_s=found.end_s - origin_s)
 
 
-def _second(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+def origin_of(origin: Origin, times_s: Floats, lines: Integers, *, kind: TraceKind, path: Path) -> float:
+    """Return the time of a file that becomes virtual time 0; times that are no numbers are NaN.
+
+    Raises:
+        ScenarioError: some of `times_s` lie before it.
+    """
+    known = np.flatnonzero((times_s >= 0) & (times_s <= LAST_S))
+    if not len(known) or origin == 0:
+        return 0.0
+    first = known[np.argmin(times_s[known])]
+    if origin == "first":
+        return float(times_s[first])
+    if origin > times_s[first]:
+        message = (
+            f"{origin:.16g} s is after the earliest time of {path}, {times_s[first]:.16g} s on line {lines[first]}; "
+            "use at most that, or first"
+        )
+        raise ScenarioError([Problem(key=kind.key.removesuffix("path") + "origin", message=message)])
+    return origin
 
 
 def _wrong_times(found: _Lines, path: Path) -> list[Problem]:
@@ -225,9 +260,17 @@ def _wrong_times(found: _Lines, path: Path) -> list[Problem]:
         for at in np.flatnonzero((~np.isfinite(seconds) | (seconds < 0)) & ~found.is_empty):
             message = f"{column} {text[at]!r} is not a number of seconds from 0 up"
             problems.append(problem(KIND, path, int(found.lines[at]), message))
+        problems += [
+            problem(KIND, path, int(found.lines[at]), f"{column} {text[at]!r} {TOO_LATE}")
+            for at in np.flatnonzero(seconds > LAST_S)
+        ]
     start_s, end_s = found.start_s, found.end_s
     for at in np.flatnonzero((start_s >= 0) & (end_s >= 0) & (end_s <= start_s)):
-        message = f"end_s {end_s[at]:g} is not after start_s {start_s[at]:g}; an interval has a length above 0"
+        message = f"end_s {end_s[at]:.13g} is not after start_s {start_s[at]:.13g}; an interval has a length above 0"
+        problems.append(problem(KIND, path, int(found.lines[at]), message))
+    right = np.flatnonzero((start_s >= 0) & (end_s > start_s) & (end_s <= LAST_S))
+    for at in right[on_grid(end_s[right]) <= on_grid(start_s[right])]:
+        message = f"the interval {found.texts[0][at]} to {found.texts[1][at]} {TOO_SHORT}"
         problems.append(problem(KIND, path, int(found.lines[at]), message))
     return problems
 
@@ -236,7 +279,7 @@ def _overlaps(table: _Sorted, *, labels: tuple[str, ...], path: Path) -> list[Pr
     same = table.rows[1:] == table.rows[:-1]
     problems: list[Problem] = []
     for at in np.flatnonzero(same & (table.start_s[1:] < table.end_s[:-1])):
-        before, after = (f"{table.start_s[i]:g} to {table.end_s[i]:g}" for i in (at, at + 1))
+        before, after = (f"{table.start_s[i]:.13g} to {table.end_s[i]:.13g}" for i in (at, at + 1))
         message = f"device {labels[table.rows[at]]!r}: {after} overlaps {before} of line {table.lines[at]}; join them"
         problems.append(problem(KIND, path, int(table.lines[at + 1]), message))
     return problems
@@ -244,18 +287,24 @@ def _overlaps(table: _Sorted, *, labels: tuple[str, ...], path: Path) -> list[Pr
 
 def _periods(found: _Lines, path: Path, problems: list[Problem]) -> Floats:
     """Return the period of each label on the grid; every line of a label must give the same, not before its end."""
-    given = _seconds(found.periods)
+    given = np.array(plain_numbers(found.periods))
     of_label = np.full(len(found.labels), math.nan)
     # Assigned backwards, so that the first line of a label has the last word.
     of_label[found.rows[::-1]] = given[::-1]
     for at in np.flatnonzero(~(np.isfinite(given) & (given >= _SHORTEST_PERIOD_S))):
         message = f"period_s {found.periods[at]!r} is not a number of seconds from {_SHORTEST_PERIOD_S:g} up"
         problems.append(problem(KIND, path, int(found.lines[at]), message))
+    problems += [
+        problem(KIND, path, int(found.lines[at]), f"period_s {found.periods[at]!r} {TOO_LATE}")
+        for at in np.flatnonzero(given > LAST_S)
+    ]
     for at in np.flatnonzero((given > 0) & (given != of_label[found.rows]) & (of_label[found.rows] > 0)):
         label, first = found.labels[found.rows[at]], of_label[found.rows[at]]
         message = f"period_s {given[at]:g} of device {label!r} is {first:g} on an earlier line; write one for all"
         problems.append(problem(KIND, path, int(found.lines[at]), message))
     for at in np.flatnonzero((given > 0) & (found.end_s > given)):
-        message = f"end_s {found.end_s[at]:g} lies after period_s {given[at]:g}; an interval ends within the period"
+        message = (
+            f"end_s {found.end_s[at]:.13g} lies after period_s {given[at]:.13g}; an interval ends within the period"
+        )
         problems.append(problem(KIND, path, int(found.lines[at]), message))
-    return on_grid(of_label)
+    return on_grid(np.minimum(of_label, LAST_S))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import gzip
 import io
 import itertools
@@ -24,8 +25,11 @@ from pathlib import Path
 from typing import TextIO
 
 from neulite_sim.errors import DataNotFoundError, OutputError, Problem, ScenarioError
+from neulite_sim.outside import open_unpacked
 
 VERSION = 1
+MOST_BYTES = 10**9
+"""The most that a table may hold, unpacked: its lines are held in memory, ten times as large."""
 _MARK = re.compile(r"#\s*neulite-sim trace (?P<version>\S+) kind=(?P<kind>\S+)\s*")
 _MAX_PROBLEMS = 20
 
@@ -58,7 +62,7 @@ def read_table(path: Path, kind: TraceKind) -> Table:
 
     Raises:
         DataNotFoundError: there is no such file, or it is not text.
-        ScenarioError: its first comment names another version or kind.
+        ScenarioError: its first comment names another version or kind, or it is not CSV.
     """
     with _read_errors(path, kind), _opened(path) as file:
         return _table(file, str(path), kind)
@@ -104,13 +108,15 @@ def write_table(
 
 @contextlib.contextmanager
 def _packed(raw: io.BufferedWriter, path: Path) -> Iterator[TextIO]:
+    # A name may hold characters of no encoding, from a pickle or from JSON; they are written as escapes.
+    form = functools.partial(io.TextIOWrapper, encoding="utf-8", errors="backslashreplace", newline="")
     if path.suffix != ".gz":
-        with io.TextIOWrapper(raw, encoding="utf-8", newline="") as text:
+        with form(raw) as text:
             yield text
         return
     with (
         gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed,
-        io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
+        form(packed) as text,
     ):
         yield text
 
@@ -120,18 +126,16 @@ def _read_errors(path: Path, kind: TraceKind) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataNotFoundError(f"there is no {kind.noun} at {path.resolve()}; {kind.key} names {kind.form}") from None
-    except (UnicodeDecodeError, csv.Error, EOFError, zlib.error) as unreadable:
-        raise DataNotFoundError(f"{path.resolve()} is not text ({unreadable}); {kind.key} names {kind.form}") from None
+        raise DataNotFoundError(f"there is no {kind.noun} at {path.absolute()}; {kind.key} names {kind.form}") from None
+    except (UnicodeDecodeError, EOFError, zlib.error) as unreadable:
+        raise DataNotFoundError(f"{path.absolute()} is not text ({unreadable}); {kind.key} names {kind.form}") from None
     except OSError as failure:
         why = failure.strerror or failure
-        raise DataNotFoundError(f"{path.resolve()} cannot be read ({why}); {kind.key} names {kind.form}") from None
+        raise DataNotFoundError(f"{path.absolute()} cannot be read ({why}); {kind.key} names {kind.form}") from None
 
 
 def _opened(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(open_unpacked(path, most_bytes=MOST_BYTES), encoding="utf-8-sig", newline="")
 
 
 def _table(file: Iterable[str], name: str, kind: TraceKind) -> Table:
@@ -144,9 +148,13 @@ def _table(file: Iterable[str], name: str, kind: TraceKind) -> Table:
         num_comments += 1
         if num_comments == 1:
             _check_mark(line, name, kind)
-    reader = csv.reader(itertools.chain([first], lines))
-    header = tuple(cell.strip() for cell in next(reader, []))
-    rows = [(num_comments + reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+    reader = csv.reader(itertools.chain([first], lines), strict=True)
+    try:
+        header = tuple(cell.strip() for cell in next(reader, []))
+        rows = [(num_comments + reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+    except csv.Error as wrong:
+        message = f"is not a line of CSV ({wrong}); {kind.key} names {kind.form}"
+        raise ScenarioError([problem(kind, name, num_comments + reader.line_num, message)]) from None
     return Table(header=header, header_line=num_comments + 1, rows=rows)
 
 

@@ -91,7 +91,9 @@ def _accuracy(summary: Mapping[str, Any]) -> str:
     if summary.get("final_accuracy") is None:
         return "not measured"
     shown = [f"{number(summary[f'{which}_accuracy'], 4)} {which}" for which in ("final", "tail", "best")]
-    return ", ".join(shown) + (" (of the proxy)" if summary.get("proxy") else "")
+    whose = [*(["the proxy"] if summary.get("proxy") else []),
+             *(["the model as it began: nothing arrived"] if summary.get("flights_arrived") == 0 else [])]  # fmt: skip
+    return ", ".join(shown) + (f" (of {', '.join(whose)})" if whose else "")
 
 
 def _times(times_s: Mapping[str, float | None]) -> str:

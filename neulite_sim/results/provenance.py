@@ -48,10 +48,11 @@ def git_commit(checkout: Path) -> str | None:
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
-def provenance(scenario: Scenario, command: Sequence[str]) -> dict[str, Any]:
+def provenance(scenario: Scenario, command: Sequence[str], *, left_out: Sequence[str] = ()) -> dict[str, Any]:
     """Return what `provenance.json` holds. `command` is the command line, program first; it may be empty.
 
-    The files that the scenario reads are hashed as they are now.
+    The files that the scenario reads are hashed as they are now. `left_out` says what of its scenario and files the
+    run leaves out, or takes otherwise than it stands there.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -66,6 +67,7 @@ def provenance(scenario: Scenario, command: Sequence[str]) -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),
+        "left_out": list(left_out),
         "libraries": {name: installed_version(name) for name in LIBRARIES},
         "inputs": input_records(scenario),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from neulite_sim.results.rows import FlightRow, RoundRow, Row
 
 TAIL_EVALUATIONS = 3
+_MOST_REASONS = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,7 @@ class Tally:
         self._bytes_up = 0
         self._arrived = 0
         self._dropped = 0
+        self._reasons: Counter[str] = Counter()
 
     def add(self, row: Row) -> None:
         """Take in one row."""
@@ -81,6 +83,20 @@ class Tally:
             self._took_part[row.device] = True
         else:
             self._dropped += 1
+            self._reasons[row.reason] += 1
+
+    def nothing_learned(self) -> str:
+        """Return in a sentence that no flight ever arrived, and why; an empty string where one did."""
+        if self._arrived:
+            return ""
+        if not self._dropped:
+            return "nothing was learned: no flight ever left"
+        *first, last = (f"{count} {reason}" for reason, count in self._reasons.most_common(_MOST_REASONS))
+        reasons = f"{', '.join(first)} and {last}" if first else last
+        more = len(self._reasons) - _MOST_REASONS
+        others = f", {more} other reasons" if more > 0 else ""
+        flights = f"none of {self._dropped} flights" if self._dropped > 1 else "not even the one flight"
+        return f"nothing was learned: {flights} arrived ({reasons}{others})"
 
     @property
     def data_share(self) -> float:

@@ -203,7 +203,7 @@ def test_validate_answers_in_json() -> None:
     found = ran("validate", "good.yaml", "bad.yaml", "--json")
     assert (found.exit_code, found.stderr) == (2, "")
     assert json.loads(found.stdout)["scenarios"] == [
-        {"path": "good.yaml", "ok": True, "name": "small", "method": "fedavg", "devices": 3},
+        {"path": "good.yaml", "ok": True, "name": "small", "method": "fedavg", "devices": 3, "notes": []},
         {
             "path": "bad.yaml",
             "ok": False,

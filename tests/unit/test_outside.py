@@ -1,6 +1,9 @@
 """Only regular files are read, and only so much of them; only numbers are numbers."""
 
+import gzip
 import hashlib
+import json
+import math
 import os
 import socket
 
@@ -13,7 +16,11 @@ from neulite_sim.outside import (
     file_sha256,
     open_own,
     open_regular,
+    open_unpacked,
+    plain_json,
     plain_number,
+    plain_numbers,
+    printable,
     read_regular,
     what_stands,
 )
@@ -133,3 +140,76 @@ def test_an_own_file_is_opened_at_its_end_or_made_and_nothing_else_is(tmp_path):
 def test_a_generous_limit_takes_no_memory(tmp_path):
     (tmp_path / "small").write_bytes(b"abc")
     assert read_regular(tmp_path / "small", most_bytes=10**15) == b"abc"
+
+
+@given(st.lists(st.one_of(st.text(alphabet="0123456789.eE+-_ naif\x00", max_size=6), st.floats().map(repr))))
+def test_many_cells_are_read_as_each_by_itself(cells):
+    def one(cell):
+        try:
+            return plain_number(cell)
+        except ValueError:
+            return math.nan
+
+    assert list(map(repr, plain_numbers(cells))) == [repr(one(cell)) for cell in cells]
+
+
+def test_a_packed_file_is_unpacked_and_closed(tmp_path):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"abc" * 1000))
+    with open_unpacked(tmp_path / "a.gz") as file:
+        assert file.read() == b"abc" * 1000
+    (tmp_path / "a").write_bytes(b"abc")
+    with open_unpacked(tmp_path / "a") as file:
+        assert file.read() == b"abc"
+
+
+def test_a_packed_file_may_not_unpack_beyond_the_limit(tmp_path):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(os.urandom(3000)))
+    with open_unpacked(tmp_path / "a.gz", most_bytes=5000) as file:
+        assert len(file.read()) == 3000
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"a" * 6000))
+    with (
+        open_unpacked(tmp_path / "a.gz", most_bytes=5000) as file,
+        pytest.raises(OSError, match="holds more than 5 kB once unpacked, the most that is read"),
+    ):
+        file.read()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "b": 2, "a": 3}', "the key 'a' stands twice in an object; one of them would be dropped"),
+        ("[NaN]", "NaN is not a number"),
+        ("[-Infinity]", "-Infinity is not a number"),
+        ("[" * 5000, "it is nested too deeply"),
+        ("9" * 5000, "integer string conversion"),
+        (b'"\xff"', r"it is not text in UTF-8 \(byte 0xff at 1\)"),
+        ("[1", "Expecting ',' delimiter"),
+    ],
+)
+def test_json_that_would_be_read_otherwise_than_it_stands_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        plain_json(text)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(json_values)
+def test_other_json_is_read_as_it_stands(value):
+    assert plain_json(json.dumps(value)) == value
+    assert plain_json(json.dumps(value).encode()) == value
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=[])))
+def test_any_text_becomes_one_that_can_be_written(text):
+    assert printable(text).encode()
+    assert printable(printable(text)) == printable(text)
+
+
+def test_what_can_be_written_stays_as_it_is():
+    assert printable("ü€\n\x00") == "ü€\n\x00"
+    assert printable("a\udcff") == r"a\udcff"

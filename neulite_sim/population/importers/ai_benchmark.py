@@ -7,17 +7,23 @@ independent draws would lose.
 
 from __future__ import annotations
 
-import csv
+import math
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
 
 from neulite_sim.errors import close_matches
-from neulite_sim.population.importers.contract import Imported, Reader, counted, number, only, read_text, refused
+from neulite_sim.outside import number_or_nan
+from neulite_sim.population.importers.contract import Imported, Reader, counted, only, read_csv, refused
 from neulite_sim.registry import Component, Options
+from neulite_sim.units import BYTES
+
+MOST = 2.0**60
+MISSING = ("", "-", "n/a", "na")
+"""What stands in a table where nothing is known."""
 
 
 class BenchmarkOptions(Options):
@@ -26,7 +32,7 @@ class BenchmarkOptions(Options):
     speed: str = Field(default="CPU_F_AI_Score", min_length=1)
     """Column with the speed, higher is faster; the CPU's score in 32-bit floats, in which training computes."""
     memory: str = Field(default="ram_bytes", min_length=1)
-    """Column with the installed memory, in bytes."""
+    """Column with the installed memory: in bytes, or in the unit that its name ends in, such as ram_gb."""
     reference: str | None = None
     """Model whose speed is `speed_factor` 1; the median of the table where it is not given."""
 
@@ -34,7 +40,7 @@ class BenchmarkOptions(Options):
 def _read(options: BenchmarkOptions, paths: Sequence[Path]) -> Imported:
     path = only(paths, "a table of phones")
     phones = _phones(path, options)
-    right = [(model, memory, speed) for model, memory, speed in phones if 0 < memory < 2**60 and 0 < speed < np.inf]
+    right = [(model, memory, speed) for model, memory, speed in phones if memory > 0 and speed > 0]
     if not right:
         raise refused(path, f"none of its {counted(len(phones), 'phone')} has memory and speed above 0")
     reference = _reference(path, right, options.reference)
@@ -54,17 +60,45 @@ def _read(options: BenchmarkOptions, paths: Sequence[Path]) -> Imported:
 
 
 def _phones(path: Path, options: BenchmarkOptions) -> list[tuple[str, float, float]]:
-    reader = csv.DictReader(read_text(path).splitlines())
-    try:
-        header, lines = reader.fieldnames or [], list(reader)
-    except csv.Error as error:
-        raise refused(path, f"is not a CSV table ({error})", reader.line_num) from None
-    for column in ("model", options.memory, options.speed):
-        if column not in header:
+    """Return model, memory in bytes and speed of each line; NaN where it gives none."""
+    (line, header), *rows = read_csv(path) or [(1, [])]
+    columns = ("model", options.memory, options.speed)
+    for column in columns:
+        if header.count(column) != 1:
             near = close_matches(column, header)
-            raise refused(path, f"has no column {column!r}{near} (columns: {', '.join(header)[:300] or 'none'})", 1)
-    return [(line["model"] or "", number(line[options.memory] or ""), number(line[options.speed] or ""))
-            for line in lines]  # fmt: skip
+            names = ", ".join(header)[:300] or "none"
+            how = "no" if column not in header else "more than one"
+            raise refused(path, f"has {how} column {column!r}{near} (columns: {names})", line)
+    model, memory, speed = (header.index(column) for column in columns)
+    factor = _bytes_per_unit(options.memory)
+    phones = []
+    for number, cells in rows:
+        if len(cells) != len(header):
+            raise refused(path, f"has {len(cells)} columns where the header has {len(header)}", number)
+        values = [_number(path, header[place], cells[place], number) for place in (memory, speed)]
+        phones.append((cells[model], values[0] * factor, values[1]))
+    return phones
+
+
+def _number(path: Path, column: str, cell: str, line: int) -> float:
+    """Return a number, NaN where the table has none.
+
+    Raises:
+        ScenarioError: the cell holds something else.
+    """
+    found = number_or_nan(cell)
+    if cell.lower() in MISSING:
+        return math.nan
+    if not 0 <= found < MOST:
+        wish = f"is not a number from 0 to {MOST:.3g}; leave it empty where it is not known"
+        raise refused(path, f"{column} {cell[:40]!r} {wish}", line)
+    return found
+
+
+def _bytes_per_unit(column: str) -> float:
+    """Return how many bytes the unit is that a column's name ends in; bytes where it has none."""
+    unit = re.split(r"[^A-Za-z]+", column.strip(" )]"))[-1]
+    return float({name.lower(): size for name, size in BYTES.items()}.get(unit.lower(), 1))
 
 
 def _reference(path: Path, phones: Sequence[tuple[str, float, float]], model: str | None) -> float:

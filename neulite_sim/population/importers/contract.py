@@ -6,18 +6,22 @@ returns a `Reader`. `traces import` writes what the reader returns and reads it 
 
 from __future__ import annotations
 
-import gzip
+import csv
+import io
 import math
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
+from neulite_sim.outside import open_unpacked, printable
 
 Row = Sequence[object]
 Interval = tuple[float, float]
+MOST_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +64,33 @@ def read_bytes(path: Path) -> bytes:
         DataNotFoundError: there is no such file, or it cannot be read.
     """
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path, "rb") as file:
-                return file.read()
-        return path.read_bytes()
+        with open_unpacked(path) as file:
+            return file.read()
     except FileNotFoundError:
-        raise DataNotFoundError(f"there is no file at {path.resolve()}") from None
+        raise DataNotFoundError(f"there is no file at {path.absolute()}") from None
     except (EOFError, zlib.error) as broken:
-        raise DataNotFoundError(f"{path.resolve()} is not a whole gzip file ({broken})") from None
+        raise DataNotFoundError(f"{path.absolute()} is not a whole gzip file ({broken})") from None
     except OSError as failure:
-        raise DataNotFoundError(f"{path.resolve()} cannot be read ({failure.strerror or failure})") from None
+        raise DataNotFoundError(f"{path.absolute()} cannot be read ({failure.strerror or failure})") from None
+
+
+def read_csv(path: Path, *, blank: bool = False) -> list[tuple[int, list[str]]]:
+    """Return the lines of a CSV file that are not empty, each with its number in the file, cells stripped.
+
+    With `blank`, a file without a comma is split at spaces and tabs.
+
+    Raises:
+        DataNotFoundError: as `read_text`.
+        ScenarioError: it is not CSV.
+    """
+    text = read_text(path)
+    if blank and "," not in text:
+        return [(line, row.split()) for line, row in enumerate(text.split("\n"), start=1) if row.strip()]
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+    except csv.Error as error:
+        raise refused(path, f"is not a CSV table ({error})", reader.line_num) from None
 
 
 def read_text(path: Path) -> str:
@@ -82,7 +103,7 @@ def read_text(path: Path) -> str:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         byte, place = error.object[error.start], error.start
-        raise DataNotFoundError(f"{path.resolve()} is not UTF-8 text (byte {byte:#04x} at position {place})") from None
+        raise DataNotFoundError(f"{path.absolute()} is not UTF-8 text (byte {byte:#04x} at position {place})") from None
 
 
 def is_number(value: object, *, above: float = -math.inf) -> bool:
@@ -93,12 +114,31 @@ def is_number(value: object, *, above: float = -math.inf) -> bool:
     return abs(value) < 1e300 and value > above
 
 
-def number(text: str) -> float:
-    """Return the number that a text holds, NaN where it holds none."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+def label_of(path: Path, name: object, line: int | None = None) -> str:
+    """Return what the own table calls a device or trace: a name as text that any file takes, without blanks around it.
+
+    Raises:
+        ScenarioError: it is neither a text nor a whole number, is empty, or longer than 200 characters.
+    """
+    if isinstance(name, bool) or not isinstance(name, str | int):
+        raise refused(path, f"a name must be a text or a whole number, found a {type(name).__name__}", line)
+    # A whole number of any length would take Python for ever to write.
+    text = printable(name).strip() if isinstance(name, str) else f"{name:d}" if abs(name) < 10**200 else "9" * 201
+    if not text or len(text) > MOST_CHARACTERS:
+        what = "is empty" if not text else f"{text[:20]!r}... has more than {MOST_CHARACTERS} characters"
+        raise refused(path, f"a name {what}; a device or a trace needs a short one", line)
+    return text
+
+
+def distinct(path: Path, labels: Iterable[str]) -> None:
+    """Refuse a file in which two devices would have one name in the own table.
+
+    Raises:
+        ScenarioError: the first such name.
+    """
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        raise refused(path, f"has two entries called {twice[0]!r}; rename one")
 
 
 def joined(intervals: Iterable[Interval]) -> list[Interval]:

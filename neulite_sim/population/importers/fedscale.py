@@ -20,15 +20,20 @@ from neulite_sim.population.importers.contract import (
     Row,
     availability_rows,
     counted,
+    distinct,
     is_number,
+    label_of,
     only,
     read_bytes,
     refused,
 )
 from neulite_sim.population.importers.plain_pickle import PickleRefusedError, plain_values
 from neulite_sim.registry import Component, Options
+from neulite_sim.scenario.problems import shown
 
 _SHORTEST_PERIOD_S = 1
+MOST_WINDOWS = 20_000_000
+"""A pickle may name one list a thousand times, so that its size says little about what it holds."""
 
 
 class CapacityOptions(Options):
@@ -42,7 +47,7 @@ class AvailabilityOptions(Options):
     """Nothing to set."""
 
 
-def _clients(path: Path) -> Mapping[Any, Any]:
+def _clients(path: Path) -> Mapping[str, Any]:
     try:
         found = plain_values(read_bytes(path))
     except PickleRefusedError as refusal:
@@ -50,12 +55,14 @@ def _clients(path: Path) -> Mapping[Any, Any]:
     if not isinstance(found, dict) or not found:
         what = "an empty dict" if found == {} else f"a {type(found).__name__}"
         raise refused(path, f"holds {what}; FedScale's files hold a dict with an entry per client")
-    return found
+    labels = [label_of(path, client) for client in found]
+    distinct(path, labels)
+    return dict(zip(labels, found.values(), strict=True))
 
 
 def _read_capacity(options: CapacityOptions, paths: Sequence[Path]) -> Imported:
     path = only(paths, "a FedScale file")
-    clients = {str(client): _capacity(path, client, entry) for client, entry in _clients(path).items()}
+    clients = {client: _capacity(path, client, entry) for client, entry in _clients(path).items()}
     right = {client: pair for client, pair in clients.items() if all(is_number(value, above=0) for value in pair)}
     if not right:
         raise refused(path, f"none of its {counted(len(clients), 'client')} has two numbers above 0")
@@ -78,24 +85,27 @@ def _read_capacity(options: CapacityOptions, paths: Sequence[Path]) -> Imported:
     )
 
 
-def _capacity(path: Path, client: object, entry: object) -> tuple[Any, Any]:
+def _capacity(path: Path, client: str, entry: object) -> tuple[Any, Any]:
     """Return milliseconds per sample and kilobits per second; Oort's older files hold them as a list."""
     if isinstance(entry, dict) and {"computation", "communication"} <= entry.keys():
         return entry["computation"], entry["communication"]
     if isinstance(entry, list | tuple) and len(entry) == 2:
         return entry[0], entry[1]
-    raise refused(path, f"client {client!r} has no computation and communication")
+    raise refused(path, f"client {client} has no computation and communication")
 
 
 def _read_availability(_options: AvailabilityOptions, paths: Sequence[Path]) -> Imported:
     path = only(paths, "a FedScale file")
     rows: list[Row] = []
     clients = _clients(path)
-    num_empty = num_never = 0
+    num_empty = num_never = num_windows = 0
     for client, entry in clients.items():
         windows, period_s, empty = _windows(path, client, entry)
         num_empty += empty
-        lines = availability_rows(str(client), windows, period_s)
+        num_windows += len(windows)
+        if num_windows > MOST_WINDOWS:
+            raise refused(path, f"holds more than {MOST_WINDOWS:,} windows, the most that are read")
+        lines = availability_rows(client, windows, period_s)
         num_never += lines[0][1] == ""
         rows += lines
     notes = ["windows are half-open here: a client is offline at the second at which FedScale has it leave"]
@@ -108,25 +118,25 @@ def _read_availability(_options: AvailabilityOptions, paths: Sequence[Path]) -> 
     return Imported(kind="availability", header=header, rows=rows, notes=tuple(notes), facts=facts)
 
 
-def _windows(path: Path, client: object, entry: object) -> tuple[list[Interval], float, int]:
+def _windows(path: Path, client: str, entry: object) -> tuple[list[Interval], float, int]:
     """Return the windows of a client, its period in seconds, and how many windows have no length."""
     if not isinstance(entry, dict) or not {"active", "inactive", "finish_time"} <= entry.keys():
-        raise refused(path, f"client {client!r} has no active, inactive and finish_time")
+        raise refused(path, f"client {client} has no active, inactive and finish_time")
     active, inactive, finish_s = entry["active"], entry["inactive"], entry["finish_time"]
     if not is_number(finish_s, above=0) or finish_s < _SHORTEST_PERIOD_S:
-        raise refused(path, f"client {client!r}: finish_time {finish_s!r} is not a number of seconds from 1 up")
+        raise refused(path, f"client {client}: finish_time {shown(finish_s)} is not a number of seconds from 1 up")
     lists = (active, inactive)
     if not all(isinstance(times, list | tuple) and all(map(is_number, times)) for times in lists):
-        raise refused(path, f"client {client!r}: active and inactive must be lists of numbers")
+        raise refused(path, f"client {client}: active and inactive must be lists of numbers")
     # A client that is still active when the trace ends has no last `inactive`.
     ends = [*inactive, finish_s] if len(active) == len(inactive) + 1 else list(inactive)
     if len(active) != len(ends):
-        raise refused(path, f"client {client!r}: {len(active)} times active but {len(inactive)} times inactive")
+        raise refused(path, f"client {client}: {len(active)} times active but {len(inactive)} times inactive")
     windows: list[Interval] = []
     num_empty = 0
     for start_s, end_s in zip(active, ends, strict=True):
         if not 0 <= start_s <= end_s:
-            raise refused(path, f"client {client!r}: active at {start_s!r} until {end_s!r} runs backwards")
+            raise refused(path, f"client {client}: active at {shown(start_s)} until {shown(end_s)} runs backwards")
         num_empty += start_s == end_s
         windows.append((start_s, min(end_s, finish_s)))
     return windows, finish_s, num_empty

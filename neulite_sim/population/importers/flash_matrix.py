@@ -6,13 +6,13 @@ a phone that was not yet part of the study is not a phone that was offline.
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from neulite_sim.errors import Problem, ScenarioError
@@ -22,8 +22,9 @@ from neulite_sim.population.importers.contract import (
     Row,
     availability_rows,
     counted,
+    label_of,
     only,
-    read_text,
+    read_csv,
     refused,
 )
 from neulite_sim.registry import Component, Options
@@ -88,11 +89,9 @@ def _matrix(path: Path) -> dict[str, str]:
     """Return the slots of each device, equally many."""
     found: dict[str, str] = {}
     problems: list[Problem] = []
-    reader = csv.reader(read_text(path).splitlines())
-    try:
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
-    except csv.Error as error:
-        raise refused(path, f"is not a CSV table ({error})", reader.line_num) from None
+    rows = read_csv(path)
+    if rows and not set(rows[0][1][-1]) - set("01-"):
+        raise refused(path, f"has no header but {','.join(rows[0][1])[:40]!r}; write device,slots above", rows[0][0])
     num_slots = len(rows[1][1][-1]) if len(rows) > 1 else 0
     for line, cells in rows[1:]:
         slots = cells[-1]
@@ -103,10 +102,10 @@ def _matrix(path: Path) -> dict[str, str]:
             wrong = f"has slots {' '.join(strange[:5])!r}; a slot is 1 (online), 0 (offline) or - (unknown)"
         elif len(slots) != num_slots or not slots:
             wrong = f"has {len(slots)} slots, the first device has {num_slots}; all must have the same number"
-        elif cells[0] in found:
+        elif (label := label_of(path, cells[0], line)) in found:
             wrong = f"is device {cells[0]!r} again; write each device once"
         else:
-            found[cells[0]] = slots
+            found[label] = slots
             continue
         problems.append(Problem(key="", message=wrong, file=str(path), line=line))
     if problems:
@@ -126,17 +125,28 @@ def _filled(slots: str, unknown: str, per_day: int) -> str | None:
         return None
     if unknown != "same-time":
         return slots.replace("-", "1" if unknown == "online" else "0")
-    filled = [_same_time(slots, place, per_day) for place in range(len(slots))]
-    return None if None in filled else "".join(filter(None, filled))
+    return _same_time(slots, per_day)
 
 
-def _same_time(slots: str, place: int, per_day: int) -> str | None:
-    """Return the state at the same time of the nearest day that is known, earlier before later."""
-    for days in range(len(slots) // per_day + 1):
-        for other in (place - days * per_day, place + days * per_day):
-            if 0 <= other < len(slots) and slots[other] != "-":
-                return slots[other]
-    return None
+def _same_time(slots: str, per_day: int) -> str | None:
+    """Return the slots, each unknown one as at the same time of the nearest known day, earlier before later.
+
+    None where a time of day is never known.
+    """
+    filled = list(slots)
+    for first in range(min(per_day, len(slots))):
+        column = slots[first::per_day]
+        if "-" not in column:
+            continue
+        known = np.flatnonzero(np.frombuffer(column.encode("ascii"), np.uint8) != ord("-"))
+        if not len(known):
+            return None
+        days = np.arange(len(column))
+        after = np.searchsorted(known, days)
+        earlier, later = known[np.maximum(after - 1, 0)], known[np.minimum(after, len(known) - 1)]
+        nearest = np.where(np.abs(days - earlier) <= np.abs(later - days), earlier, later)
+        filled[first::per_day] = [column[day] for day in nearest]
+    return "".join(filled)
 
 
 def _runs(slots: str, slot_s: float) -> list[tuple[float, float]]:

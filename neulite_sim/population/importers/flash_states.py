@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from neulite_sim.errors import close_matches
+from neulite_sim.outside import plain_json
 from neulite_sim.population.importers.contract import (
     Imported,
     Interval,
@@ -23,6 +24,8 @@ from neulite_sim.population.importers.contract import (
     Row,
     availability_rows,
     counted,
+    distinct,
+    label_of,
     only,
     read_text,
     refused,
@@ -115,14 +118,16 @@ def _read(options: StatesOptions, paths: Sequence[Path]) -> Imported:
 
 def _devices(path: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(read_text(path))
+        found = plain_json(read_text(path))
     except json.JSONDecodeError as error:
         raise refused(path, f"is not JSON: {error.msg} at column {error.colno}", error.lineno) from None
-    except (RecursionError, ValueError):
-        raise refused(path, "is not JSON of this format: nested too deeply, or a number too long") from None
+    except ValueError as why:
+        raise refused(path, f"is not JSON of this format: {why}") from None
     if not isinstance(found, dict) or not found:
         raise refused(path, "holds no object with an entry per device, as FLASH's state traces do")
-    return found
+    labels = [label_of(path, device) for device in found]
+    distinct(path, labels)
+    return dict(zip(labels, found.values(), strict=True))
 
 
 def _events(entry: object) -> Iterator[tuple[datetime, str, bool]]:

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from neulite_sim.population.importers.contract import Imported, Reader, Row, counted, read_text, refused
+from neulite_sim.population.importers.contract import Imported, Reader, Row, counted, label_of, read_text, refused
+from neulite_sim.population.intervals import LAST_S
 from neulite_sim.population.table import Floats, Integers
 from neulite_sim.registry import Component, Options
 
 PACKET_BITS = 1500 * 8
-_MOST_MS = 10**12
+_MOST_MS = 1000 * int(LAST_S)
 HEADER = ("trace", "t_s", "bits_per_second")
 
 
@@ -39,8 +40,9 @@ def _read(options: MahimahiOptions, paths: Sequence[Path]) -> Imported:
         at_ms = _packets(path)
         num_packets += len(at_ms)
         starts_ms, rates = _rates(at_ms, options.bin_ms)
-        rows += [(path.name, ms / 1000, float(rate)) for ms, rate in zip(starts_ms.tolist(), rates, strict=True)]
-        rows.append((path.name, int(at_ms[-1]) / 1000, ""))
+        label = label_of(path, path.name)
+        rows += [(label, ms / 1000, float(rate)) for ms, rate in zip(starts_ms.tolist(), rates, strict=True)]
+        rows.append((label, int(at_ms[-1]) / 1000, ""))
     notes = [f"{counted(num_packets, 'packet')} of 1500 bytes, as rates over {options.bin_ms} ms"]
     facts = {"packets": num_packets}
     return Imported(kind="throughput", header=HEADER, rows=rows, notes=tuple(notes), facts=facts)
@@ -53,8 +55,8 @@ def _packets(path: Path) -> Integers:
         word = text.strip()
         if not word:
             continue
-        if not (word.isascii() and word.isdecimal()) or len(word) > 12:
-            wish = f"a whole number of milliseconds below {_MOST_MS:.0e}"
+        if not (word.isascii() and word.isdecimal()) or len(word) > 13 or int(word) > _MOST_MS:
+            wish = f"a whole number of milliseconds up to {_MOST_MS:.3e}"
             raise refused(path, f"{word[:40]!r} is not {wish}", line)
         ms = int(word)
         if found and ms < found[-1]:

@@ -19,6 +19,7 @@ _STOP = ord(".")
 _INT32, _FLOAT64 = struct.Struct("<i"), struct.Struct(">d")
 _INSTRUCTIONS = {found.code: found for found in pickletools.opcodes}
 _MARK = object()
+_SCALARS = {str, int, float, bool, type(None)}
 
 _BROKEN = (IndexError, KeyError, TypeError, ValueError, struct.error, SyntaxError, RecursionError)
 
@@ -147,13 +148,20 @@ def _append(machine: _Machine, items: list[Any]) -> None:
 
 def _set(machine: _Machine, items: list[Any]) -> None:
     target = machine.stack[-1]
-    if type(target) is not dict or len(items) % 2 or _MARK in items[::2]:
+    if type(target) is not dict or len(items) % 2 or not all(map(_is_key, items[::2])):
         raise TypeError
     target.update(zip(items[::2], items[1::2], strict=True))
 
 
+def _is_key(value: Any) -> bool:
+    """Return whether a value may be a key: one of tuples in tuples, each twice, would take for ever to hash."""
+    return _SCALARS.issuperset(map(type, value)) if type(value) is tuple else type(value) in _SCALARS
+
+
 def _dict(machine: _Machine) -> dict[Any, Any]:
     items = machine.since_mark()
+    if not all(map(_is_key, items[::2])):
+        raise TypeError
     return dict(zip(items[::2], items[1::2], strict=True))
 
 

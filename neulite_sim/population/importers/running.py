@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def import_trace(
         OutputError: the table exists already, or cannot be written.
     """
     found = component(TRACE_FORMAT, format_name)
+    summary: dict[str, Any] = {}
     reader: Reader = found.build(_options(found, settings or {}))
     imported = reader(paths)
     target = out or Path(f"{paths[0].name.split('.')[0] or 'trace'}.{imported.kind}.csv")
@@ -50,11 +52,19 @@ def import_trace(
     )
     try:
         summary = SUMMARIES[imported.kind](target)
-    except Exception:
-        target.unlink()
-        raise
+    except ScenarioError as wrong:
+        raise ScenarioError(_of_source(problem, paths[0]) for problem in wrong.problems) from None
+    finally:
+        if not summary:
+            target.unlink()
     return {"out": str(target), "format": format_name, "kind": imported.kind, **summary,
             **imported.facts, "notes": list(imported.notes)}  # fmt: skip
+
+
+def _of_source(problem: Problem, path: Path) -> Problem:
+    """Return a problem of the table that was written as one of the file that it was made from."""
+    message = f"gives a table that is wrong at its line {problem.line}: {problem.message}"
+    return replace(problem, message=message, file=str(path), line=None)
 
 
 def _options(found: Component, settings: Mapping[str, Any]) -> Options:

@@ -6,7 +6,7 @@ et al., SIGCOMM 2018) are shared in these forms. Neither says when the last rate
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +15,27 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from neulite_sim.population.importers.contract import Imported, Reader, Row, counted, number, read_text, refused
+from neulite_sim.outside import number_or_nan
+from neulite_sim.population.importers.contract import Imported, Reader, Row, counted, label_of, read_csv, refused
+from neulite_sim.population.intervals import LAST_S, TICKS_PER_SECOND, TOO_LATE, TOO_SHORT
 from neulite_sim.registry import Component, Options
 from neulite_sim.units import BITS_PER_SECOND, Seconds
 
 HEADER = ("trace", "t_s", "bits_per_second")
-# What the last column may be called, and its unit.
-_UNITS = {unit.lower(): factor for unit, factor in BITS_PER_SECOND.items()} | {"bits_per_second": 1.0}
+# What the last column may be called, and its unit. Case matters: b is a bit and B is a byte, eight of them. What is
+# written in small letters throughout (mbps) is bits, as in the files that others share.
+_POWERS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
+_BITS = ("bps", "bit/s", "bits/s", "b/s", "bitps", "bits_per_second")
+_BYTES = ("Bps", "B/s", "byte/s", "bytes/s", "Byte/s", "Bytes/s", "bytes_per_second")
+RATE_UNITS = {
+    **{power + name: scale for power, scale in _POWERS.items() for name in _BITS},
+    **{power + name: 8 * scale for power, scale in _POWERS.items() for name in _BYTES},
+    "mbps": 1e6,
+    "gbps": 1e9,
+}
+_TIMES = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "milliseconds": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0}
+_OTHER_TIMES = {"msec", "millis", "usec", "microseconds", "ns", "nanoseconds", "minutes", "minute", "hours", "hour",
+                "hr", "d", "day", "days"}  # fmt: skip
 
 
 class ThroughputOptions(Options):
@@ -33,6 +47,11 @@ class ThroughputOptions(Options):
     """Whether a rate holds from its line until the next, or was measured since the line before."""
     last: Annotated[Seconds, Field(gt=0)] | None = None
     """How long the last rate of a trace holds; as long as its median line where it is not given."""
+
+
+def _is_name(cell: str) -> bool:
+    """Return whether a cell begins as a word does, and is no number."""
+    return cell[:1].isalpha() and cell.lower() not in ("nan", "inf", "infinity", "true", "false")
 
 
 @dataclass(slots=True)
@@ -90,53 +109,60 @@ def _made(label: str, lines: _Lines, options: ThroughputOptions) -> list[tuple[s
 
 def _traces(path: Path, options: ThroughputOptions) -> dict[str, _Lines]:
     """Return the traces of one file, times ascending, rates in bits per second."""
-    rows = _rows(path)
+    rows = read_csv(path, blank=True)
     if not rows:
         raise refused(path, "is empty; expected lines of trace,t_s,mbps or of a time and a rate")
     width = len(rows[0][1])
     if width not in (2, 3):
         raise refused(path, f"has {width} columns; expected trace,t_s,mbps or a time and a rate", rows[0][0])
-    has_header = not np.isfinite(number(rows[0][1][-1]))
-    factor = _factor(path, rows[0][1][-1] if has_header else None, options)
+    # A header is a line without any number: a damaged first line of numbers is none.
+    first = rows[0][1]
+    has_header = all(_is_name(cell) for cell in first[-2:])
+    factor = _factor(path, first[-1] if has_header else None, options)
+    seconds = _seconds_per_unit(path, first[-2]) if has_header else 1.0
     found: dict[str, _Lines] = {}
     for line, cells in rows[1 if has_header else 0 :]:
         if len(cells) != width:
             raise refused(path, f"has {len(cells)} columns where the first line has {width}", line)
-        label = cells[0] if width == 3 else path.name
-        at_s, rate = number(cells[-2]), number(cells[-1])
-        if not 0 <= at_s < 1e12:
+        label = label_of(path, cells[0] if width == 3 else path.name, line)
+        at_s, rate = number_or_nan(cells[-2]) * seconds, number_or_nan(cells[-1])
+        if not at_s >= 0:
             raise refused(path, f"time {cells[-2]!r} is not a number of seconds from 0 up", line)
+        if at_s > LAST_S:
+            raise refused(path, f"time {cells[-2]!r} {TOO_LATE}", line)
         if not 0 <= rate * factor < 1e18:
             raise refused(path, f"rate {cells[-1]!r} is not a number from 0 up", line)
         lines = found.setdefault(label, _Lines())
         if lines.at_s and at_s <= lines.at_s[-1]:
-            raise refused(path, f"time {at_s:g} of {label!r} is not after {lines.at_s[-1]:g}; times ascend", line)
+            raise refused(path, f"time {at_s:.13g} of {label!r} is not after {lines.at_s[-1]:.13g}; times ascend", line)
+        if lines.at_s and at_s - lines.at_s[-1] < 1 / TICKS_PER_SECOND:
+            raise refused(path, f"the time to {cells[-2]!r} {TOO_SHORT}", line)
         lines.at_s.append(at_s)
         lines.rates.append(rate * factor)
     return found
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Return the lines that are not empty: split at commas, or at spaces and tabs where there is no comma."""
-    lines = read_text(path).splitlines()
-    if not any("," in line for line in lines[:1]):
-        return [(line, text.split()) for line, text in enumerate(lines, start=1) if text.strip()]
-    reader = csv.reader(lines)
-    try:
-        return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
-    except csv.Error as error:
-        raise refused(path, f"is not a CSV table ({error})", reader.line_num) from None
-
-
 def _factor(path: Path, name: str | None, options: ThroughputOptions) -> float:
+    """Return how many bits per second a rate of 1 is: as the option says, else the header, else Mbps."""
     if options.unit is not None:
         return BITS_PER_SECOND[options.unit]
     if name is None:
         return BITS_PER_SECOND["Mbps"]
-    if name.lower() not in _UNITS:
+    if name not in RATE_UNITS:
         units = ", ".join(unit for unit in BITS_PER_SECOND if unit[0] != "K")
-        raise refused(path, f"its last column {name[:40]!r} names no unit; set unit to one of {units}", 1)
-    return _UNITS[name.lower()]
+        wish = f"set unit to one of {units}, or spell it as Mbps (bits) or MB/s (bytes)"
+        raise refused(path, f"its last column {name[:40]!r} names no unit; {wish}", 1)
+    return RATE_UNITS[name]
+
+
+def _seconds_per_unit(path: Path, name: str) -> float:
+    """Return how long a time of 1 is, by the unit that the name of its column ends in; seconds where it has none."""
+    unit = re.split(r"[^A-Za-z]+", name.strip(" )]"))[-1]
+    if unit in _TIMES:
+        return _TIMES[unit]
+    if unit.lower() in _OTHER_TIMES:
+        raise refused(path, f"its time column {name[:40]!r} is in {unit}; write seconds, as t_s", 1)
+    return 1.0
 
 
 def _build(options: ThroughputOptions) -> Reader:

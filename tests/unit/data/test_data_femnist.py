@@ -1,6 +1,7 @@
 """`femnist` and partition `natural`: files as LEAF writes them, small."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -84,8 +85,8 @@ def test_missing_files_are_named_with_where_they_come_from(root, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [("{", "Expecting property name"), ("[]", "list indices"), ('{"users": []}', "no 'user_data'"),
-     ('{"users": ["a"], "user_data": {}}', "no 'a'"), ('{"users": ["a"], "user_data": {"a": {"x": []}}}', "no 'y'")],
+    [("{", "Expecting property name"), ("[]", "no object with users and user_data but a list"), ('{"users": []}', "no 'user_data'"),
+     ('{"users": ["a"], "user_data": {}}', "differ in 1 names, the first: 'a'"), ('{"users": ["a"], "user_data": {"a": {"x": []}}}', "no 'y'")],
 )  # fmt: skip
 def test_files_of_another_format_are_named(root, content, reason):
     (root / "train" / "all_data_1.json").write_text(content)
@@ -96,15 +97,99 @@ def test_files_of_another_format_are_named(root, content, reason):
 def test_images_of_another_size_are_refused_with_the_shapes(root):
     content = {"users": ["a"], "num_samples": [2], "user_data": {"a": {"x": [[0.0] * 9] * 2, "y": [1, 2]}}}
     (root / "train" / "all_data_1.json").write_text(json.dumps(content))
-    with pytest.raises(DataNotFoundError, match="pixels of shape 2x9 for the 2 labels of writer a; 2x784 is needed"):
+    with pytest.raises(DataNotFoundError, match="of writer a has pixels of shape 2x9 for 2 labels; 2x784 is needed"):
         load(root)
 
 
-@pytest.mark.parametrize(("grey", "label", "found"), [(10, 62, "labels from 62 to 62"), (510, 1, "from 2 to 2 for")])
+@pytest.mark.parametrize(("grey", "label", "found"), [(10, 62, "label 62 of image 0; labels are whole, 0 to 61"), (510, 1, "pixel 0 of image 0 2.0; pixels are numbers from 0 to 1")],
+)  # fmt: skip
 def test_labels_and_pixels_out_of_range_are_refused(root, grey, label, found):
     leaf(root / "train" / "all_data_1.json", {"f03": [(grey, label)]})
-    with pytest.raises(DataNotFoundError, match=rf"{found}.* labels are 0 to 61 and pixels 0 to 1"):
+    with pytest.raises(DataNotFoundError, match=rf"all_data_1.json of writer f03 has {found}"):
         load(root)
+
+
+def _set(user, *path, value):
+    """Return a change of a file's content: what stands at `path` below a user becomes `value`."""
+
+    def change(content):
+        place = content["user_data"][user]
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    return change
+
+
+NAN, INF = float("nan"), float("inf")
+DAMAGES = {
+    "label 3.7 of image 1": _set("f02", "y", 1, value=3.7),
+    "label '3' of image 0": _set("f02", "y", 0, value="3"),
+    "label True of image 0": _set("f02", "y", 0, value=True),
+    "label 3.0 of image 0": _set("f02", "y", 0, value=3.0),
+    "label None of image 0": _set("f02", "y", 0, value=None),
+    "label -1 of image 0": _set("f02", "y", 0, value=-1),
+    "label 1" + 39 * "0" + " of image 0": _set("f02", "y", 0, value=10**50),
+    "NaN is not a number": _set("f02", "x", 1, 3, value=NAN),
+    "-Infinity is not a number": _set("f02", "x", 0, 0, value=-INF),
+    "pixel 5 of image 1 1.01;": _set("f02", "x", 1, 5, value=1.01),
+    "pixel 783 of image 0 -1e-09;": _set("f02", "x", 0, 783, value=-1e-9),
+    "pixel 7 of image 0 True;": _set("f02", "x", 0, 7, value=True),
+    "pixel 7 of image 0 '0.5';": _set("f02", "x", 0, 7, value="0.5"),
+    r"pixel 7 of image 0 \[0.5\];": _set("f02", "x", 0, 7, value=[0.5]),
+    r"pixels of shape 2x3 or 784 for 2 labels": _set("f02", "x", 0, value=[0.0] * 3),
+    r"pixels of shape 2x\? for 2 labels": _set("f02", "x", 0, value=0.5),
+    "num_samples 2 for 1 labels": _set("f02", "y", value=[1]),
+    "y must be a list, found a text": _set("f02", "y", value="12"),
+    "x must be a list, found an object": _set("f02", "x", value={}),
+    "num_samples 2.5 for 2 labels": lambda content: content["num_samples"].__setitem__(0, 2.5),
+    "num_samples has 4 numbers for 3 users": lambda content: content["num_samples"].append(1),
+    "users must be names, each once": lambda content: content["users"].__setitem__(0, "f01"),
+    "users and user_data differ in 1 names, the first: 'g'": lambda content: content["user_data"].update(g={}),
+    "a user has no x and y but a list": lambda content: content["user_data"].update(f02=[]),
+    "users must be a list, found null": lambda content: content.update(users=None),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_no_label_or_pixel_is_refused_with_file_writer_and_place(root, damage):
+    file = root / "train" / "all_data_0.json"
+    content = json.loads(file.read_text())
+    DAMAGES[damage](content)
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataNotFoundError, match=rf"^femnist: \S*all_data_0\.json .*{damage}"):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("[" * 5000 + "]" * 5000, "nested too deeply"), ('{"users": [], "users": []}', "'users' stands twice"),
+     ('{"user_data": {"a": ' + "9" * 5000 + "}}", "integer string conversion"), ('{"users": ["\\ud800"]}', "no 'user_data'"),
+     ('{"users": [], "user_data": {"\\ud800": 0}}', r"differ in 1 names, the first: '\\+ud800'")],
+)  # fmt: skip
+def test_texts_that_json_readers_stumble_over_are_refused_in_words(root, text, reason):
+    (root / "train" / "all_data_1.json").write_text(text)
+    with pytest.raises(DataNotFoundError, match=rf"all_data_1.json is not a file of LEAF's format: .*{reason}"):
+        load(root)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused(root):
+    os.mkfifo(root / "test" / "all_data_7.json")
+    with pytest.raises(DataNotFoundError, match=r"all_data_7.json cannot be read \(is not a regular file\)"):
+        load(root)
+
+
+def test_what_is_left_out_is_said(root):
+    (root / "train" / "readme.txt").write_text("")
+    (root / "train" / ".DS_Store").write_text("")
+    content = {"users": ["z"], "num_samples": [1], "user_data": {"z": {"x": [[0.5] * 784], "y": [1]}}}
+    (root / "train" / "z.json").write_text(json.dumps(content))
+    train = root / "train"
+    assert load(root).left_out == (
+        f"femnist: {train} holds more than .json files, which is not looked at: readme.txt",
+        f"femnist: 1 of 5 writers in {train} have no image and are left out",
+        f"femnist: 1 of 7 images in {train} have pixels between grey levels, now rounded",
+    )
 
 
 GROUPS = np.array([7, 3, 3, 9, 7, 3, 5])
@@ -117,6 +202,7 @@ def deal(num_devices, seed=0, groups=GROUPS):
 
 def test_each_device_is_one_group():
     dealt = deal(4)
+    assert dealt.left_out == ()
     assert sorted(dealt.of(device).tolist() for device in range(4)) == [[0, 4], [1, 2, 5], [3], [6]]
 
 
@@ -124,6 +210,10 @@ def test_each_device_is_one_group():
 def test_with_fewer_devices_a_seeded_choice_of_groups_takes_part(seed):
     dealt = deal(2, seed)
     assert dealt.num_devices == 2
+    assert dealt.left_out == (
+        f"partition natural: 2 of 4 owners of samples are no device of this fleet, and {7 - len(dealt.samples)} of 7 "
+        "training samples belong to nobody",
+    )
     assert len(dealt.samples) == dealt.offsets[-1] == dealt.sizes.sum()
     owned = [set(GROUPS[dealt.of(device)]) for device in range(2)]
     assert all(len(groups) == 1 for groups in owned)

@@ -142,3 +142,17 @@ def test_a_failed_download_names_address_and_folder(tmp_path, monkeypatch):
     with pytest.raises(DataNotFoundError, match=r"http://fashion-mnist\.s3.* no route to host"):
         load(fashion_mnist, tmp_path / "new", download=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("train-labels-idx1-ubyte", np.r_[np.zeros(19), 10], "label 10 of image 19; labels are 0 to 9; data.root must"),
+        ("train-labels-idx1-ubyte", np.zeros(7), "it holds 20 images and 7 labels in one part"),
+        ("t10k-images-idx3-ubyte", np.zeros((10, 28, 27)), "its training and test images differ in size: 1x28x28 and "),
+    ],
+)
+def test_files_that_do_not_go_together_are_refused(fashion_root, name, array, message):
+    (fashion_root / fashion_mnist.FOLDER / name).write_bytes(idx(array))
+    with pytest.raises(DataNotFoundError, match=f"fashion-mnist: .*raw is damaged: .*{message}"):
+        load(fashion_mnist, fashion_root)
