@@ -18,6 +18,13 @@ BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**1
 SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BITS_PER_SECOND = {"bps": 1.0, "kbps": 1e3, "Kbps": 1e3, "Mbps": 1e6, "Gbps": 1e9}
 
+MOST_BYTES = 10**15
+"""A petabyte: far above any device, and safely inside 64 bits."""
+MOST_SECONDS = 100 * 365.25 * 86400
+"""A hundred years: below 2**33 s, where moments on the clock's grid of 2**-20 s are exact."""
+LEAST_BITS_PER_SECOND, MOST_BITS_PER_SECOND = 1.0, 1e12
+"""From what deep-space probes have to a terabit per second."""
+
 _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -86,14 +93,18 @@ def format_seconds(seconds: float) -> str:
     return f"{days}d {hours:02d}h"
 
 
-def _json(units: Mapping[str, float], least: str, example: str) -> WithJsonSchema:
+def _json(units: Mapping[str, float], example: str) -> WithJsonSchema:
     pattern = rf"^\s*[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?\s*({'|'.join(units)})?\s*$"
-    either = [{"type": "number", least: 0}, {"type": "string", "pattern": pattern}]
+    either = [{"type": "number"}, {"type": "string", "pattern": pattern}]
     return WithJsonSchema({"anyOf": either, "examples": [example]})
 
 
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0), _json(BYTES, "minimum", "512MB")]
-Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0), _json(SECONDS, "minimum", "90s")]
+# The bounds stand after what the JSON Schema says, so that they appear in it, as do those that a field adds.
+Bytes = Annotated[int, BeforeValidator(parse_bytes), _json(BYTES, "512MB"), Field(ge=0, le=MOST_BYTES)]
+Seconds = Annotated[float, BeforeValidator(parse_seconds), _json(SECONDS, "90s"), Field(ge=0, le=MOST_SECONDS)]
 BitsPerSecond = Annotated[
-    float, BeforeValidator(parse_bits_per_second), Field(gt=0), _json(BITS_PER_SECOND, "exclusiveMinimum", "20Mbps")
+    float,
+    BeforeValidator(parse_bits_per_second),
+    _json(BITS_PER_SECOND, "20Mbps"),
+    Field(ge=LEAST_BITS_PER_SECOND, le=MOST_BITS_PER_SECOND),
 ]

@@ -6,6 +6,7 @@ checks the MD5 sum of every one against the published value before it opens it.
 
 from __future__ import annotations
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset
 from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load
 from neulite_sim.registry import Component
@@ -30,7 +31,7 @@ SOURCE = Source(
 class Cifar10Options(TorchvisionOptions):
     """Options of `cifar10`."""
 
-    root: str = "data"
+    root: PathText = "data"
     """Folder that holds `cifar-10-batches-py`; relative to where the run is started."""
     download: bool = False
     """Fetch the files into `root` where they are not there yet (170 MB from cs.toronto.edu)."""

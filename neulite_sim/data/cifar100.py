@@ -6,6 +6,7 @@ The files are pickles; torchvision checks the MD5 sum of every one against the p
 
 from __future__ import annotations
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset
 from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load
 from neulite_sim.registry import Component
@@ -30,7 +31,7 @@ SOURCE = Source(
 class Cifar100Options(TorchvisionOptions):
     """Options of `cifar100`."""
 
-    root: str = "data"
+    root: PathText = "data"
     """Folder that holds `cifar-100-python`; relative to where the run is started."""
     download: bool = False
     """Fetch the files into `root` where they are not there yet (169 MB from cs.toronto.edu)."""

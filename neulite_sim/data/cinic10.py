@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import Reader, class_files, flattened
 from neulite_sim.data.preparation import prepared
@@ -29,7 +30,7 @@ ADVICE = (
 class Cinic10Options(ImageDatasetOptions):
     """Options of `cinic10`."""
 
-    root: str = "data/cinic-10"
+    root: PathText = "data/cinic-10"
     """Folder that holds `train`, `valid` and `test`; relative to where the run is started."""
     validation: Literal["unused", "train"] = "unused"
     """`train` adds the 90000 images of `valid` to the training part, as the authors propose for a larger one."""

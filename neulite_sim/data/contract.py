@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from neulite_sim.bounds import ResampledSide, SampleCount
 from neulite_sim.registry import Choice, ComponentField, Options
 
 
@@ -26,11 +27,11 @@ class DatasetOptions(Options):
 class ImageDatasetOptions(DatasetOptions):
     """Options that every image dataset has."""
 
-    image_size: int | None = Field(None, ge=4)
+    image_size: ResampledSide | None = None
     """Side of the square images after area resampling; the dataset's own size where it is not given."""
-    train_samples: int | None = Field(None, ge=1)
+    train_samples: SampleCount | None = None
     """A seeded subset of this many training samples; all where it is not given."""
-    test_samples: int | None = Field(None, ge=1)
+    test_samples: SampleCount | None = None
     """A seeded subset of this many test samples; all where it is not given."""
     augmentation: Literal["none", "crop-flip"] = "none"
     """`crop-flip`: padding of an eighth of the side with random crop, and horizontal flip, on training batches."""

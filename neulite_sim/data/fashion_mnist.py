@@ -6,6 +6,7 @@ Algorithms", 2017, https://arxiv.org/abs/1708.07747. The files have the IDX form
 
 from __future__ import annotations
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset
 from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load
 from neulite_sim.registry import Component
@@ -31,7 +32,7 @@ SOURCE = Source(
 class FashionMnistOptions(TorchvisionOptions):
     """Options of `fashion-mnist`."""
 
-    root: str = "data"
+    root: PathText = "data"
     """Folder that holds `FashionMNIST/raw`; relative to where the run is started."""
     download: bool = False
     """Fetch the files into `root` where they are not there yet (31 MB from the authors' storage)."""

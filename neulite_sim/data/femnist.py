@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import channel_statistics
 from neulite_sim.data.preparation import prepared
@@ -34,7 +35,7 @@ Numbers = NDArray[np.int64]
 class FemnistOptions(ImageDatasetOptions):
     """Options of `femnist`."""
 
-    root: str = "data/femnist"
+    root: PathText = "data/femnist"
     """Folder that holds `train` and `test` with LEAF's JSON files; relative to where the run is started."""
 
 

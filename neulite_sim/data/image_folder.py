@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import Reader, channel_statistics, class_files, flattened
 from neulite_sim.data.preparation import prepared
@@ -20,7 +21,7 @@ ADVICE = "data.root must hold train/CLASS/ and test/CLASS/ with images (.png, .j
 class ImageFolderOptions(ImageDatasetOptions):
     """Options of `image-folder`."""
 
-    root: str
+    root: PathText
     """Folder that holds `train` and `test`; relative to where the run is started."""
     channels: Literal[1, 3] = 3
     """3 reads images in colour, 1 in shades of grey, whatever the files hold."""

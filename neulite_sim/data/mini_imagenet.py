@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
-
+from neulite_sim.bounds import PathText, ResampledSide
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import Reader, class_files, flattened
 from neulite_sim.data.preparation import prepared
@@ -36,9 +35,9 @@ ADVICE = (
 class MiniImagenetOptions(ImageDatasetOptions):
     """Options of `mini-imagenet`."""
 
-    root: str = "data/mini-imagenet"
+    root: PathText = "data/mini-imagenet"
     """Folder that holds the class folders, or `train`, `val` and `test` with them."""
-    image_size: int = Field(84, ge=4)
+    image_size: ResampledSide = 84
     """Side of the square images after area resampling; images that are not square are stretched."""
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from neulite_sim.bounds import MOST_SAMPLES, SampleCount
 from neulite_sim.data.contract import Partition
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.registry import Component, Options
@@ -41,16 +42,16 @@ class IidOptions(Options):
 class DirichletOptions(Options):
     """Options of `dirichlet`."""
 
-    alpha: float = Field(0.5, gt=0)
+    alpha: float = Field(0.5, ge=1e-6, le=1e6)
     """Concentration: small values give devices few classes, large ones approach equal shares."""
-    min_samples: int = Field(0, ge=0)
+    min_samples: int = Field(0, ge=0, le=MOST_SAMPLES)
     """Shares are drawn anew until every device owns this many samples."""
 
 
 class ShardsOptions(Options):
     """Options of `shards`."""
 
-    shards_per_device: int = Field(2, ge=1)
+    shards_per_device: SampleCount = 2
     """How many runs of consecutive labels a device owns."""
 
 

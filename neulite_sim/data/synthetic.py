@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from neulite_sim.bounds import ChannelCount, ClassCount, SampleCount, Side
 from neulite_sim.data.contract import Dataset, DatasetOptions
 from neulite_sim.registry import Component
 from neulite_sim.seeding import stream
@@ -32,15 +32,15 @@ _CHUNK_VALUES = 2**18
 class SyntheticOptions(DatasetOptions):
     """Options of `synthetic`."""
 
-    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (3, 32, 32)
+    shape: tuple[ChannelCount, Side, Side] = (3, 32, 32)
     """Channels, height and width of an image."""
-    classes: int = Field(10, ge=2)
+    classes: ClassCount = 10
     """Number of classes."""
-    samples: int = Field(5000, ge=1)
+    samples: SampleCount = 5000
     """Number of training samples, spread evenly over the classes."""
-    test_samples: int = Field(1000, ge=1)
+    test_samples: SampleCount = 1000
     """Number of test samples, spread evenly over the classes."""
-    noise: float = Field(1.0, ge=0)
+    noise: float = Field(1.0, ge=0, le=1000)
     """Standard deviation of the noise, where the prototypes have one."""
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
@@ -52,7 +53,7 @@ class Source:
 class TorchvisionOptions(ImageDatasetOptions):
     """Options that every dataset of torchvision has."""
 
-    root: str = "data"
+    root: PathText = "data"
     """Folder that holds the dataset's own folder; relative to where the run is started."""
     download: bool = False
     """Fetch the files into `root` where they are not there yet."""

@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from neulite_sim.bounds import Duration, PathText
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.population.chunked import ChunkedAvailability
 from neulite_sim.population.diurnal import DAY_S, DiurnalSource, Window
@@ -28,7 +29,6 @@ from neulite_sim.units import Seconds, format_seconds
 AvailabilityFactory = Callable[[int, int], Availability]
 
 # Below a millisecond, durations would come near the grid of times (2**-20 s).
-MeanDuration = Annotated[Seconds, Field(ge=0.001)]
 WithinDay = Annotated[Seconds, Field(le=DAY_S)]
 
 
@@ -59,9 +59,9 @@ class AlwaysOptions(Options):
 class MarkovOptions(Options):
     """Exponential times online and offline; devices are independent and start in the stationary state."""
 
-    mean_on: MeanDuration
+    mean_on: Duration
     """Mean time online, for example 2h."""
-    mean_off: MeanDuration
+    mean_off: Duration
     """Mean time offline, for example 4h."""
 
 
@@ -85,7 +85,7 @@ class DiurnalOptions(Options):
 class TraceOptions(Options):
     """Intervals from a CSV file with the header `device,start_s,end_s`, and `period_s` where devices differ in it."""
 
-    path: str = Field(min_length=1)
+    path: PathText
     """The file (`.csv` or `.csv.gz`), relative to the current directory."""
     repeat: bool = True
     """Whether the trace starts over when it ends; without it, devices stay offline from then on."""

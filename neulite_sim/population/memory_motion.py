@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
+from neulite_sim.bounds import Duration, PathText
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.population.intervals import nearest_tick
 from neulite_sim.population.memory import varies
@@ -23,12 +24,13 @@ from neulite_sim.population.memory_trace import TraceMemory, read_memory_trace
 from neulite_sim.population.table import MemoryMotion
 from neulite_sim.population.trace import rows_for
 from neulite_sim.registry import Component, Options
-from neulite_sim.units import Seconds, format_seconds, parse_seconds
+from neulite_sim.units import MOST_SECONDS, Seconds, format_seconds, parse_seconds
 
 MotionFactory = Callable[[FleetMemory, int], MemoryMotion | None]
 
 KEY = "population.memory_motion"
 StepLength = Annotated[Seconds, Field(ge=1)]
+_Seconds = Annotated[float, Field(ge=1, le=MOST_SECONDS)]
 
 
 def _seconds_or_round(given: object) -> object:
@@ -42,9 +44,11 @@ class ConstantOptions(Options):
 class RedrawnOptions(Options):
     """Each device's memory is drawn anew, again and again, at moments of its own."""
 
-    every: Annotated[Literal["round"] | Annotated[float, Field(ge=1)], BeforeValidator(_seconds_or_round)] = 600.0
+    every: Annotated[
+        Literal["round"] | Annotated[float, Field(ge=1, le=MOST_SECONDS)], BeforeValidator(_seconds_or_round)
+    ] = 600.0
     """How long a draw holds, such as 10min; or `round` for one draw per round, which holds until a flight ends."""
-    spread: float | None = Field(default=None, gt=0, le=3)
+    spread: float | None = Field(default=None, ge=1e-6, le=3)
     """Draw around each device's nominal memory instead, times exp(spread z), z near normal; by default each draw comes
     from `available_memory`, the first one being the nominal memory."""
 
@@ -52,7 +56,7 @@ class RedrawnOptions(Options):
 class WalkOptions(Options):
     """A random walk of the logarithm of available memory, drawn back to the nominal memory."""
 
-    step: float = Field(gt=0, le=1)
+    step: float = Field(ge=1e-6, le=1)
     """Standard deviation of one step of the logarithm; 0.1 is about a tenth."""
     every: StepLength = 60.0
     """How long a step takes, such as 1min."""
@@ -64,9 +68,9 @@ class WalkOptions(Options):
 class TraceOptions(Options):
     """What each device has, from a CSV file with the header `device,t_s,available_bytes` or `device,t_s,share`."""
 
-    path: str = Field(min_length=1)
+    path: PathText
     """The file (`.csv` or `.csv.gz`), relative to the current directory."""
-    repeat_every: Annotated[Seconds, Field(gt=0)] | None = None
+    repeat_every: Duration | None = None
     """The trace begins again after so long, such as 24h; without it, its last values hold for ever."""
 
 

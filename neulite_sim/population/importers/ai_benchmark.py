@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
+from neulite_sim.bounds import Name
 from neulite_sim.errors import close_matches
 from neulite_sim.population.importers.contract import Imported, Reader, counted, number, only, read_text, refused
 from neulite_sim.registry import Component, Options
@@ -23,11 +23,11 @@ from neulite_sim.registry import Component, Options
 class BenchmarkOptions(Options):
     """Which columns of the table are taken."""
 
-    speed: str = Field(default="CPU_F_AI_Score", min_length=1)
+    speed: Name = "CPU_F_AI_Score"
     """Column with the speed, higher is faster; the CPU's score in 32-bit floats, in which training computes."""
-    memory: str = Field(default="ram_bytes", min_length=1)
+    memory: Name = "ram_bytes"
     """Column with the installed memory, in bytes."""
-    reference: str | None = None
+    reference: Name | None = None
     """Model whose speed is `speed_factor` 1; the median of the table where it is not given."""
 
 
