@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from neulite_sim.engine.assembly import Costing, build_trainee
+from neulite_sim.machine import free_memory_bytes
 from neulite_sim.models.contract import Blueprint
-from neulite_sim.profiling.audit import audited, free_memory_bytes
+from neulite_sim.profiling.audit import audited
 from neulite_sim.profiling.profile import profile
 from neulite_sim.results.rows import Event, RunStarted
 from neulite_sim.scenario.schema import Training

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -20,9 +19,9 @@ import numpy as np
 import torch
 
 from neulite_sim.errors import BackendUnavailableError
+from neulite_sim.machine import free_memory_bytes, installed_memory_bytes
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel
-from neulite_sim.profiling.audit import free_memory_bytes
 from neulite_sim.profiling.fitting import Constants, Machine, Measurement, Quality, fit, left_out, quality
 from neulite_sim.profiling.profile import profile, ready
 from neulite_sim.registry import component
@@ -215,14 +214,9 @@ def memory_of(device: torch.device) -> tuple[int, int]:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return total, free
-    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = free_memory_bytes() or installed
-    # A container may have less than its machine.
-    limit, used = (_text(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
-    if limit.isdecimal() and int(limit) < installed:
-        installed = int(limit)
-        available = min(available, installed - int(used or 0))
-    return installed, max(1, min(available, installed))
+    installed = installed_memory_bytes()
+    available = free_memory_bytes()
+    return installed, max(1, min(installed if available is None else available, installed))
 
 
 def _text(path: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -83,17 +82,3 @@ def audited(
     )
     tracked = audit(build, input_shape=input_shape, batch_size=batch_size, training=training)
     return Audit(tracked=tracked, cuda_allocated_bytes=measured)
-
-
-def free_memory_bytes() -> int | None:
-    """Return the memory of this machine that a process could still take; None where the system does not say."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            fields = dict(line.split(":") for line in lines)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None

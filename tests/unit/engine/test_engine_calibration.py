@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,15 +103,10 @@ def test_quick_measures_a_part_with_every_kind_of_operator() -> None:
 
 
 def test_memory_is_that_of_the_machine_or_of_its_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    files: dict[str, str] = {}
-    monkeypatch.setattr(calibration, "_text", lambda path: files.get(path, ""))
-    monkeypatch.setattr(calibration, "free_memory_bytes", lambda: installed // 2)
-    assert memory_of(CPU) == (installed, installed // 2)
-    files |= {"/sys/fs/cgroup/memory.max": "1000000\n", "/sys/fs/cgroup/memory.current": "400000\n"}
-    assert memory_of(CPU) == (1_000_000, 600_000)
-    files["/sys/fs/cgroup/memory.max"] = "max\n"
-    assert memory_of(CPU)[0] == installed
+    monkeypatch.setattr(calibration, "installed_memory_bytes", lambda: 1_000_000)
+    for free, available in ((600_000, 600_000), (None, 1_000_000), (0, 1), (2_000_000, 1_000_000)):
+        monkeypatch.setattr(calibration, "free_memory_bytes", lambda free=free: free)
+        assert memory_of(CPU) == (1_000_000, available)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -1,7 +1,5 @@
 """Predicted and tracked peaks of every architecture and method submodel, small; the slow one is in verification/."""
 
-import builtins
-
 import pytest
 import torch
 from thin_models import blueprint, method
@@ -11,7 +9,7 @@ from neulite_sim.models import step as step_module
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel
 from neulite_sim.profiling import audit as audit_module
-from neulite_sim.profiling.audit import audit, audited, cuda_peak_bytes, free_memory_bytes
+from neulite_sim.profiling.audit import audit, audited, cuda_peak_bytes
 from neulite_sim.profiling.profile import profile
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Training
@@ -94,16 +92,3 @@ def test_a_cuda_allocator_holds_the_tensors_and_little_more():
     build = lambda: FullModel(blueprint("resnet18", (3, 32, 32)))  # noqa: E731
     predicted = profile("full", build, **how).peak_memory_bytes
     assert 0.97 * predicted < cuda_peak_bytes(build, **how) < 1.6 * predicted
-
-
-def test_free_memory_is_read_from_the_system_or_unknown(monkeypatch):
-    assert free_memory_bytes() > 10**6
-
-    def unreadable(*_, **__):
-        raise OSError("no such file")
-
-    monkeypatch.setattr(builtins, "open", unreadable)
-    monkeypatch.setattr(audit_module.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_AVPHYS_PAGES": 10}.__getitem__)
-    assert free_memory_bytes() == 40960
-    monkeypatch.setattr(audit_module.os, "sysconf", unreadable)
-    assert free_memory_bytes() is None
