@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic_core import core_schema
 
 BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
          "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
@@ -93,18 +95,34 @@ def format_seconds(seconds: float) -> str:
     return f"{days}d {hours:02d}h"
 
 
-def _json(units: Mapping[str, float], example: str) -> WithJsonSchema:
-    pattern = rf"^\s*[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?\s*({'|'.join(units)})?\s*$"
-    either = [{"type": "number"}, {"type": "string", "pattern": pattern}]
-    return WithJsonSchema({"anyOf": either, "examples": [example]})
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
 
-# The bounds stand after what the JSON Schema says, so that they appear in it, as do those that a field adds.
-Bytes = Annotated[int, BeforeValidator(parse_bytes), _json(BYTES, "512MB"), Field(ge=0, le=MOST_BYTES)]
-Seconds = Annotated[float, BeforeValidator(parse_seconds), _json(SECONDS, "90s"), Field(ge=0, le=MOST_SECONDS)]
+@dataclass(frozen=True)
+class Quantity:
+    """Says in the JSON Schema that a number may also be a text with a unit; the bounds are those of the number."""
+
+    units: tuple[str, ...]
+    example: str
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        # Pydantic calls the bounds of a value that is parsed first by their Python names.
+        found = handler(schema)
+        bounds = {_BOUNDS[key]: found[key] for key in _BOUNDS if key in found}
+        pattern = rf"^\s*[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?\s*({'|'.join(self.units)})?\s*$"
+        either = [{"type": "number", **bounds}, {"type": "string", "pattern": pattern}]
+        return {"anyOf": either, "examples": [self.example]}
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0, le=MOST_BYTES), Quantity(tuple(BYTES), "512MB")]
+Seconds = Annotated[
+    float, BeforeValidator(parse_seconds), Field(ge=0, le=MOST_SECONDS), Quantity(tuple(SECONDS), "90s")
+]
 BitsPerSecond = Annotated[
     float,
     BeforeValidator(parse_bits_per_second),
-    _json(BITS_PER_SECOND, "20Mbps"),
     Field(ge=LEAST_BITS_PER_SECOND, le=MOST_BITS_PER_SECOND),
+    Quantity(tuple(BITS_PER_SECOND), "20Mbps"),
 ]

@@ -117,7 +117,10 @@ def _allowed(described: Mapping[str, Any], definitions: Mapping[str, Any]) -> st
     if "$ref" in described:
         return _allowed(definitions[described["$ref"].rsplit("/", 1)[-1]], definitions)
     if "examples" in described:
-        return f"such as {described['examples'][0]}"
+        number: Mapping[str, Any] = next(
+            (part for part in described.get("anyOf", ()) if part.get("type") == "number"), {}
+        )
+        return f"such as {described['examples'][0]}{_range(number)}"
     if "enum" in described or "const" in described:
         return " | ".join(_text(value) for value in described.get("enum", [described.get("const")]))
     alternatives = described.get("oneOf") or described.get("anyOf")

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, mod
 from neulite_sim.bounds import (
     MOST_BATCH,
     MOST_ITEMS,
+    MOST_PATH,
     BatchSize,
     ChannelCount,
     ClassCount,
@@ -483,7 +484,11 @@ def scenario_json_schema() -> dict[str, Any]:
         UnknownComponentError: an installed component cannot be loaded.
     """
     schema = Scenario.model_json_schema()
-    extends = {"type": "string", "description": "Scenario file to start from, relative to this file."}
+    extends = {
+        "type": "string",
+        "maxLength": MOST_PATH,
+        "description": "Scenario file to start from, relative to this file.",
+    }
     required = schema.pop("required")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

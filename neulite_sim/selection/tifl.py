@@ -68,16 +68,16 @@ class TiflOptions(SelectorOptions):
         if self.probabilities and len(self.probabilities) != self.tiers:
             message = f"has {len(self.probabilities)} values for {self.tiers} tiers; give one per tier"
             raise refusal(message, "probabilities", given=self.probabilities)
-        if self.probabilities and (min(self.probabilities) < 0 or not math.isclose(sum(self.probabilities), 1)):
-            message = f"must be at least 0 and sum to 1, found the sum {sum(self.probabilities):g}"
+        if self.probabilities and not math.isclose(sum(self.probabilities), 1):
+            message = f"must sum to 1, found the sum {sum(self.probabilities):g}"
             raise refusal(message, "probabilities", given=self.probabilities)
         if self.credits and len(self.credits) != self.tiers:
             message = f"has {len(self.credits)} values for {self.tiers} tiers; give one per tier"
             raise refusal(message, "credits", given=self.credits)
         if self.credits and self.policy != "adaptive":
             raise refusal(f"act only with policy adaptive, found {self.policy}", "credits", given=self.credits)
-        if self.credits and (min(self.credits) < 0 or not any(self.credits)):
-            raise refusal("must be at least 0, and above 0 for some tier", "credits", given=self.credits)
+        if self.credits and not any(self.credits):
+            raise refusal("must be above 0 for some tier", "credits", given=self.credits)
         if self.policy != "adaptive":
             refuse_inert(self, dict.fromkeys(("interval", "waits_for_stall", "test_devices"), "policy adaptive"))
         return self

@@ -15,7 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from neulite_sim import bounds, registry
 from neulite_sim.population.catalogue import _Catalogue
-from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import scenario_json_schema
 
 LEAST, MOST = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}
