@@ -86,10 +86,10 @@ def _entries(wanted: str | None) -> Iterator[Entry]:
 def _entry(field: str, name: str) -> Entry:
     from neulite_sim import registry
 
-    try:
-        found = registry.load(field, name)
-    except UnknownComponentError as error:
-        return Entry(field=field, kind=name, summary="", source="", options=(), error=str(error))
+    sound, broken = registry.whole(field, name)
+    if name in broken:
+        return Entry(field=field, kind=name, summary="", source="", options=(), error=broken[name])
+    found = sound[name]
     schema = found.options.model_json_schema()
     kind = f"{name}:NAME" if found.takes_argument else name
     options = tuple(_options(schema, schema.get("$defs", {}), inside=""))

@@ -15,7 +15,7 @@ from neulite_sim.results.cells import FILES, OPTIONAL_FILES, scan_rows
 from neulite_sim.results.folder import COMPLETE, PROVENANCE, SCENARIO, SUMMARY
 from neulite_sim.results.rows import DiagnosticRow, FlightRow, RoundRow
 from neulite_sim.results.summary import Identity, Tally
-from neulite_sim.scenario.loading import read_yaml
+from neulite_sim.scenario.yaml_text import read_yaml
 
 _UNKNOWN_WITHOUT_SUMMARY = ("participation_rate", "data_share", "proxy", "wall_time_s", "digest")
 _WISH = "name a folder that `neulite-sim run` wrote"

@@ -476,12 +476,9 @@ class Scenario(Options):
 
 
 def scenario_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a scenario file, options of every installed component included.
+    """Return the JSON Schema of a scenario file, options of every installed component that can be loaded included.
 
     A file that `extends` another may leave out top-level keys; everything else is checked as in a complete file.
-
-    Raises:
-        UnknownComponentError: an installed component cannot be loaded.
     """
     schema = Scenario.model_json_schema()
     extends = {
