@@ -24,7 +24,7 @@ def message_of(error: NeuliteError) -> str:
 
 
 # What Typer raises to end a command by itself; its base has moved between versions.
-_ENDINGS = (
+_ENDINGS: tuple[type[BaseException], ...] = (
     typer.Exit,
     typer.Abort,
     *(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"),

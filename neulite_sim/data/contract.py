@@ -15,6 +15,7 @@ from pydantic import Field
 
 from neulite_sim.bounds import ResampledSide, SampleCount
 from neulite_sim.registry import Choice, ComponentField, Options
+from neulite_sim.room import require_room
 
 
 class DatasetOptions(Options):
@@ -35,6 +36,21 @@ class ImageDatasetOptions(DatasetOptions):
     """A seeded subset of this many test samples; all where it is not given."""
     augmentation: Literal["none", "crop-flip"] = "none"
     """`crop-flip`: padding of an eighth of the side with random crop, and horizontal flip, on training batches."""
+
+    def require_room(self) -> None:
+        """Refuse images that this machine does not hold, where their number and size are given.
+
+        Raises:
+            ScenarioError: with the bytes needed and those that are free.
+        """
+        images = (self.train_samples or 0) + (self.test_samples or 0)
+        side = self.image_size or 0
+        require_room(
+            images * side**2,
+            f"{images} images of {side} x {side}",
+            key="data.image_size",
+            advice="lower it, data.train_samples or proxy.image_size",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

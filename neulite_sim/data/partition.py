@@ -18,6 +18,7 @@ from neulite_sim.bounds import MOST_SAMPLES, SampleCount
 from neulite_sim.data.contract import Partition
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.registry import Component, Options
+from neulite_sim.room import require_room
 
 Labels = NDArray[np.int64]
 Groups = NDArray[np.int64]
@@ -142,6 +143,12 @@ def deal_shards(
     The pathological non-IID split of McMahan et al., AISTATS 2017, section 3. Shard sizes differ by at most one.
     """
     num_shards = num_devices * shards_per_device
+    require_room(
+        16 * num_shards,
+        f"{shards_per_device} shards for each of {num_devices} devices",
+        key="data.partition.shards_per_device",
+        advice="lower it",
+    )
     shuffled = rng.permutation(len(labels))
     by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]
     owner_of_shard = rng.permutation(num_shards) // shards_per_device
