@@ -37,7 +37,8 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
-        return f"{where}{self.key}: {self.message}" if self.key else f"{where}{self.message}"
+        key = self.key if self.key.isprintable() else self.key.encode("unicode_escape").decode()
+        return f"{where}{key}: {self.message}" if key else f"{where}{self.message}"
 
 
 class ScenarioError(NeuliteError):
@@ -80,7 +81,12 @@ class BackendLostError(SimulationError):
     """What the backend runs on went away in the middle of the run, which can be resumed."""
 
 
+_LONGEST_NAME = 200
+
+
 def close_matches(name: str, choices: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the choices near `name`, or an empty string."""
+    if len(name) > _LONGEST_NAME:
+        return ""
     near = difflib.get_close_matches(name, list(choices), n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(choice) for choice in near)}?" if near else ""

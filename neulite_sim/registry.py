@@ -6,8 +6,10 @@ group `neulite_sim.<field>s` names a `Component` value. Nothing is imported befo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -141,10 +143,15 @@ def load(group_field: str, name: str) -> Component:
             f"{name!r} is not a known {group_field}{close_matches(name, points)} ({choices(group_field)})"
         )
     try:
-        loaded = point.load()
-    except (ImportError, AttributeError) as error:
+        # What a package prints while it is imported would stand in the middle of a command's own output.
+        with contextlib.redirect_stdout(sys.stderr):
+            loaded = point.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        what = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
         raise UnknownComponentError(
-            f"{group_field} {name!r} cannot be loaded from {point.value}: {error}; install what is missing, "
+            f"{group_field} {name!r} cannot be loaded from {point.value}: {what}; install or mend what is missing, "
             f"or name another {group_field} ({choices(group_field)})"
         ) from error
     if not isinstance(loaded, Component):
@@ -152,7 +159,32 @@ def load(group_field: str, name: str) -> Component:
             f"{group_field} {name!r}: {point.value} is a {type(loaded).__name__}; "
             f"its package must name a neulite_sim.registry.Component there"
         )
+    if not (isinstance(loaded.options, type) and issubclass(loaded.options, Options)):
+        raise UnknownComponentError(
+            f"{group_field} {name!r}: the options of {point.value} are {loaded.options!r}; "
+            f"they must be a subclass of neulite_sim.registry.Options"
+        )
     return loaded
+
+
+def whole(group_field: str, *only: str) -> tuple[dict[str, Component], dict[str, str]]:
+    """Return what is registered for a field (or `only` these) and can be described, and why the others cannot, by name.
+
+    A package that is broken takes nothing else with it.
+    """
+    sound: dict[str, Component] = {}
+    broken: dict[str, str] = {}
+    for name in only or names(group_field):
+        try:
+            found = load(group_field, name)
+            found.options.model_json_schema()
+        except UnknownComponentError as error:
+            broken[name] = str(error)
+        except Exception as error:
+            broken[name] = f"{group_field} {name!r}: its options cannot be described ({type(error).__name__}: {error})"
+        else:
+            sound[name] = found
+    return sound, broken
 
 
 def component(group_field: str, kind: str) -> Component:
@@ -210,7 +242,7 @@ class ComponentField:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        found = {name: load(self.group_field, name) for name in names(self.group_field)}
+        found, _ = whole(self.group_field)
         variants = [_variant(name, item, handler) for name, item in found.items()]
         bare = [name for name, item in found.items() if not (item.takes_argument or _required(item))]
         return {"oneOf": [*variants, *([{"type": "string", "enum": bare}] if bare else [])]}

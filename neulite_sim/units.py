@@ -9,14 +9,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic_core import core_schema
 
 BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
          "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
 SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BITS_PER_SECOND = {"bps": 1.0, "kbps": 1e3, "Kbps": 1e3, "Mbps": 1e6, "Gbps": 1e9}
+
+MOST_BYTES = 10**15
+"""A petabyte: far above any device, and safely inside 64 bits."""
+MOST_SECONDS = 100 * 365.25 * 86400
+"""A hundred years: below 2**33 s, where moments on the clock's grid of 2**-20 s are exact."""
+LEAST_BITS_PER_SECOND, MOST_BITS_PER_SECOND = 1.0, 1e12
+"""From what deep-space probes have to a terabit per second."""
 
 _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
 
@@ -91,14 +100,34 @@ def format_seconds(seconds: float) -> str:
     return f"{days}d {hours:02d}h"
 
 
-def _json(units: Mapping[str, float], least: str, example: str) -> WithJsonSchema:
-    pattern = rf"^\s*[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?\s*({'|'.join(units)})?\s*$"
-    either = [{"type": "number", least: 0}, {"type": "string", "pattern": pattern}]
-    return WithJsonSchema({"anyOf": either, "examples": [example]})
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
 
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0), _json(BYTES, "minimum", "512MB")]
-Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0), _json(SECONDS, "minimum", "90s")]
+@dataclass(frozen=True)
+class Quantity:
+    """Says in the JSON Schema that a number may also be a text with a unit; the bounds are those of the number."""
+
+    units: tuple[str, ...]
+    example: str
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        # Pydantic calls the bounds of a value that is parsed first by their Python names.
+        found = handler(schema)
+        bounds = {_BOUNDS[key]: found[key] for key in _BOUNDS if key in found}
+        pattern = rf"^\s*[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?\s*({'|'.join(self.units)})?\s*$"
+        either = [{"type": "number", **bounds}, {"type": "string", "pattern": pattern}]
+        return {"anyOf": either, "examples": [self.example]}
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0, le=MOST_BYTES), Quantity(tuple(BYTES), "512MB")]
+Seconds = Annotated[
+    float, BeforeValidator(parse_seconds), Field(ge=0, le=MOST_SECONDS), Quantity(tuple(SECONDS), "90s")
+]
 BitsPerSecond = Annotated[
-    float, BeforeValidator(parse_bits_per_second), Field(gt=0), _json(BITS_PER_SECOND, "exclusiveMinimum", "20Mbps")
+    float,
+    BeforeValidator(parse_bits_per_second),
+    Field(ge=LEAST_BITS_PER_SECOND, le=MOST_BITS_PER_SECOND),
+    Quantity(tuple(BITS_PER_SECOND), "20Mbps"),
 ]

@@ -6,6 +6,8 @@ that `neulite-sim --help` answers at once.
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -52,7 +54,7 @@ class _Answering(TyperGroup):
     """Turns this package's exceptions into messages and exit codes, in the one place all commands pass through."""
 
     def invoke(self, ctx: Any) -> Any:
-        with answered(), interruptible():
+        with answered(debug=bool(ctx.params.get("debug"))), interruptible():
             return super().invoke(ctx)
 
 
@@ -65,6 +67,9 @@ def _print_version(is_asked: bool) -> None:
 def _root(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error that has no message of its own.")
     ] = False,
 ) -> None:
     """Simulate federated learning on devices that run out of memory.
@@ -93,4 +98,8 @@ for _word, (_about, _members) in COMMAND_GROUPS.items():
 
 def main() -> None:
     """Run the command line; ends the process with the command's exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may hold bytes that are no text in any encoding.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="neulite-sim")

@@ -9,12 +9,15 @@ if TYPE_CHECKING:
 
 
 def check_fleet(scenario: Scenario) -> None:
-    """Refuse what only drawing the fleet shows; given to `load_scenario` as one of its `checks`.
+    """Refuse what only drawing the fleet shows, and data beyond this machine's memory: a check for `load_scenario`.
 
     Raises:
         ScenarioError: an unknown device, a list of memory of another length, or a trace that is wrong.
         DataNotFoundError: a trace is not where the scenario says.
     """
+    from neulite_sim.engine.capacity import check_data
+
+    check_data(scenario)
     fleet_notes(scenario)
 
 

@@ -86,10 +86,10 @@ def _entries(wanted: str | None) -> Iterator[Entry]:
 def _entry(field: str, name: str) -> Entry:
     from neulite_sim import registry
 
-    try:
-        found = registry.load(field, name)
-    except UnknownComponentError as error:
-        return Entry(field=field, kind=name, summary="", source="", options=(), error=str(error))
+    sound, broken = registry.whole(field, name)
+    if name in broken:
+        return Entry(field=field, kind=name, summary="", source="", options=(), error=broken[name])
+    found = sound[name]
     schema = found.options.model_json_schema()
     kind = f"{name}:NAME" if found.takes_argument else name
     options = tuple(_options(schema, schema.get("$defs", {}), inside=""))
@@ -117,7 +117,10 @@ def _allowed(described: Mapping[str, Any], definitions: Mapping[str, Any]) -> st
     if "$ref" in described:
         return _allowed(definitions[described["$ref"].rsplit("/", 1)[-1]], definitions)
     if "examples" in described:
-        return f"such as {described['examples'][0]}"
+        number: Mapping[str, Any] = next(
+            (part for part in described.get("anyOf", ()) if part.get("type") == "number"), {}
+        )
+        return f"such as {described['examples'][0]}{_range(number)}"
     if "enum" in described or "const" in described:
         return " | ".join(_text(value) for value in described.get("enum", [described.get("const")]))
     alternatives = described.get("oneOf") or described.get("anyOf")

@@ -72,7 +72,7 @@ def resumable(run_dir: str | None = None) -> Iterator[Whereabouts]:
 
 
 def _how_to_go_on(run_dir: str | None) -> str:
-    from neulite_sim.results.folder import COMPLETE
+    from neulite_sim.results.places import COMPLETE
 
     if run_dir is None:
         return "interrupted before the run began"

@@ -9,6 +9,10 @@ import typer
 
 def schema() -> None:
     """Print the JSON Schema of a scenario, for editors."""
+    from neulite_sim import registry
     from neulite_sim.scenario.schema import scenario_json_schema
 
+    for field in registry.GROUPS:
+        for reason in registry.whole(field)[1].values():
+            typer.echo(f"notice: left out: {reason}", err=True)
     typer.echo(json.dumps(scenario_json_schema(), indent=2, ensure_ascii=False))

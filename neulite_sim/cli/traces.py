@@ -70,7 +70,7 @@ def formats(
 
 
 def _settings(texts: list[str]) -> dict[str, Any]:
-    from neulite_sim.scenario.loading import read_yaml
+    from neulite_sim.scenario.yaml_text import read_yaml
 
     settings: dict[str, Any] = {}
     problems: list[Problem] = []

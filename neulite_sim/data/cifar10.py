@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset
 from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load
 from neulite_sim.registry import Component
@@ -33,7 +34,7 @@ SOURCE = Source(
 class Cifar10Options(TorchvisionOptions):
     """Options of `cifar10`."""
 
-    root: Annotated[str, input_folder(FOLDER)] = "data"
+    root: Annotated[PathText, input_folder(FOLDER)] = "data"
     """Folder that holds `cifar-10-batches-py`; beside the scenario's file or in the current folder."""
     download: bool = False
     """Fetch the files into `root` where they are not there yet (170 MB from cs.toronto.edu)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset
 from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load
 from neulite_sim.registry import Component
@@ -33,7 +34,7 @@ SOURCE = Source(
 class Cifar100Options(TorchvisionOptions):
     """Options of `cifar100`."""
 
-    root: Annotated[str, input_folder(FOLDER)] = "data"
+    root: Annotated[PathText, input_folder(FOLDER)] = "data"
     """Folder that holds `cifar-100-python`; beside the scenario's file or in the current folder."""
     download: bool = False
     """Fetch the files into `root` where they are not there yet (169 MB from cs.toronto.edu)."""

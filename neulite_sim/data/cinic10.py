@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import Sentences, class_files, flattened, listed
 from neulite_sim.data.pictures import Reader
@@ -33,7 +34,7 @@ Files = dict[str, list[Path]]
 class Cinic10Options(ImageDatasetOptions):
     """Options of `cinic10`."""
 
-    root: Annotated[str, input_folder("train", "valid", "test")] = "data/cinic-10"
+    root: Annotated[PathText, input_folder("train", "valid", "test")] = "data/cinic-10"
     """Folder that holds `train`, `valid` and `test`; beside the scenario's file or in the current folder."""
     validation: Literal["unused", "train"] = "unused"
     """`train` adds the 90000 images of `valid` to the training part, as the authors propose for a larger one."""

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from neulite_sim.bounds import ResampledSide, SampleCount
 from neulite_sim.registry import Choice, ComponentField, Options
+from neulite_sim.room import require_room
 
 
 class DatasetOptions(Options):
@@ -26,14 +28,29 @@ class DatasetOptions(Options):
 class ImageDatasetOptions(DatasetOptions):
     """Options that every image dataset has."""
 
-    image_size: int | None = Field(None, ge=4)
+    image_size: ResampledSide | None = None
     """Side of the square images after area resampling; the dataset's own size where it is not given."""
-    train_samples: int | None = Field(None, ge=1)
+    train_samples: SampleCount | None = None
     """A seeded subset of this many training samples; all where it is not given."""
-    test_samples: int | None = Field(None, ge=1)
+    test_samples: SampleCount | None = None
     """A seeded subset of this many test samples; all where it is not given."""
     augmentation: Literal["none", "crop-flip"] = "none"
     """`crop-flip`: padding of an eighth of the side with random crop, and horizontal flip, on training batches."""
+
+    def require_room(self) -> None:
+        """Refuse images that this machine does not hold, where their number and size are given.
+
+        Raises:
+            ScenarioError: with the bytes needed and those that are free.
+        """
+        images = (self.train_samples or 0) + (self.test_samples or 0)
+        side = self.image_size or 0
+        require_room(
+            images * side**2,
+            f"{images} images of {side} x {side}",
+            key="data.image_size",
+            advice="lower it, data.train_samples or proxy.image_size",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import Sentences, channel_statistics, is_hidden, listed
 from neulite_sim.data.preparation import prepared
@@ -43,7 +44,7 @@ Numbers = NDArray[np.int64]
 class FemnistOptions(ImageDatasetOptions):
     """Options of `femnist`."""
 
-    root: Annotated[str, input_folder("train", "test")] = "data/femnist"
+    root: Annotated[PathText, input_folder("train", "test")] = "data/femnist"
     """Folder of `train` and `test` with LEAF's JSON files; beside the scenario's file or in the current folder."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import (
     NAMED,
@@ -40,7 +41,7 @@ Files = Mapping[str, Sequence[Path]]
 class ImageFolderOptions(ImageDatasetOptions):
     """Options of `image-folder`."""
 
-    root: Annotated[str, input_folder("train", "test")]
+    root: Annotated[PathText, input_folder("train", "test")]
     """Folder that holds `train` and `test`; beside the scenario's file or in the current folder."""
     channels: Literal[1, 3] = 3
     """3 reads images in colour, 1 in shades of grey, whatever the files hold."""

@@ -11,8 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
-
+from neulite_sim.bounds import PathText, ResampledSide
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import NAMED, Sentences, class_files, flattened, is_hidden, listed
 from neulite_sim.data.pictures import Reader
@@ -39,9 +38,9 @@ ADVICE = (
 class MiniImagenetOptions(ImageDatasetOptions):
     """Options of `mini-imagenet`."""
 
-    root: Annotated[str, input_folder()] = "data/mini-imagenet"
+    root: Annotated[PathText, input_folder()] = "data/mini-imagenet"
     """Folder that holds the class folders, or `train`, `val` and `test` with them."""
-    image_size: int = Field(84, ge=4)
+    image_size: ResampledSide = 84
     """Side of the square images after area resampling; images that are not square are stretched."""
 
 

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from neulite_sim.bounds import MOST_SAMPLES, SampleCount
 from neulite_sim.data.contract import Partition
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.registry import Component, Options
+from neulite_sim.room import require_room
 
 Labels = NDArray[np.int64]
 Groups = NDArray[np.int64]
@@ -41,16 +43,16 @@ class IidOptions(Options):
 class DirichletOptions(Options):
     """Options of `dirichlet`."""
 
-    alpha: float = Field(0.5, gt=0)
+    alpha: float = Field(0.5, ge=1e-6, le=1e6)
     """Concentration: small values give devices few classes, large ones approach equal shares."""
-    min_samples: int = Field(0, ge=0)
+    min_samples: int = Field(0, ge=0, le=MOST_SAMPLES)
     """Shares are drawn anew until every device owns this many samples."""
 
 
 class ShardsOptions(Options):
     """Options of `shards`."""
 
-    shards_per_device: int = Field(2, ge=1)
+    shards_per_device: SampleCount = 2
     """How many runs of consecutive labels a device owns."""
 
 
@@ -141,6 +143,12 @@ def deal_shards(
     The pathological non-IID split of McMahan et al., AISTATS 2017, section 3. Shard sizes differ by at most one.
     """
     num_shards = num_devices * shards_per_device
+    require_room(
+        16 * num_shards,
+        f"{shards_per_device} shards for each of {num_devices} devices",
+        key="data.partition.shards_per_device",
+        advice="lower it",
+    )
     shuffled = rng.permutation(len(labels))
     by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]
     owner_of_shard = rng.permutation(num_shards) // shards_per_device

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.resampling import resample
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.room import require_room
 from neulite_sim.seeding import stream
 
 
@@ -30,6 +31,8 @@ def prepared(native: Dataset, options: ImageDatasetOptions, seed: int) -> Datase
     train = _chosen(available["train"], options.train_samples, seed, "train-samples")
     test = _chosen(available["test"], options.test_samples, seed, "test-samples")
     size = options.image_size
+    if size:
+        _require_room(native, size, (wanted["train"] or available["train"]) + (wanted["test"] or available["test"]))
     train_images, test_images = native.train_images[train], native.test_images[test]
     return replace(
         native,
@@ -39,6 +42,16 @@ def prepared(native: Dataset, options: ImageDatasetOptions, seed: int) -> Datase
         test_labels=native.test_labels[test],
         augmentation=options.augmentation,
         groups=None if native.groups is None else native.groups[train],
+    )
+
+
+def _require_room(native: Dataset, size: int, images: int) -> None:
+    channels = native.input_shape[0]
+    require_room(
+        images * channels * size**2 * native.train_images.itemsize,
+        f"{images} images of {native.name}, {size} x {size} pixels each",
+        key="data.image_size",
+        advice="lower it, data.train_samples or proxy.image_size",
     )
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from neulite_sim.bounds import ChannelCount, ClassCount, SampleCount, Side
 from neulite_sim.data.contract import Dataset, DatasetOptions
 from neulite_sim.registry import Component
+from neulite_sim.room import require_room
 from neulite_sim.seeding import stream
 
 GRID = 4
@@ -25,6 +26,9 @@ GRID = 4
 PIXEL_MEAN, PIXEL_STD = 128.0, 40.0
 """Where uint8 pixels lie; values beyond 3.2 standard deviations are clipped."""
 
+_PROTOTYPE_BYTES = 28
+"""Of a pixel of a prototype, at its peak: three times in double precision, once in single."""
+
 _CHUNK_VALUES = 2**18
 """Values worked on at once, as many as a processor's cache holds; the result does not depend on it."""
 
@@ -32,20 +36,35 @@ _CHUNK_VALUES = 2**18
 class SyntheticOptions(DatasetOptions):
     """Options of `synthetic`."""
 
-    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (3, 32, 32)
+    shape: tuple[ChannelCount, Side, Side] = (3, 32, 32)
     """Channels, height and width of an image."""
-    classes: int = Field(10, ge=2)
+    classes: ClassCount = 10
     """Number of classes."""
-    samples: int = Field(5000, ge=1)
+    samples: SampleCount = 5000
     """Number of training samples, spread evenly over the classes."""
-    test_samples: int = Field(1000, ge=1)
+    test_samples: SampleCount = 1000
     """Number of test samples, spread evenly over the classes."""
-    noise: float = Field(1.0, ge=0)
+    noise: float = Field(1.0, ge=0, le=1000)
     """Standard deviation of the noise, where the prototypes have one."""
+
+    def require_room(self) -> None:
+        """Refuse images that this machine does not hold.
+
+        Raises:
+            ScenarioError: with the bytes needed and those that are free.
+        """
+        pixels = math.prod(self.shape)
+        require_room(
+            pixels * (self.samples + self.test_samples + _PROTOTYPE_BYTES * self.classes),
+            f"{self.samples + self.test_samples} synthetic images of {self.classes} classes, {pixels} pixels each",
+            key="data",
+            advice="lower data.samples, data.classes or data.shape",
+        )
 
 
 def build(options: SyntheticOptions, seed: int) -> Dataset:
     """Return uint8 images made from `seed`; the training samples do not depend on the number of test samples."""
+    options.require_room()
     prototypes = _prototypes(options, seed)
     parts = [_samples(prototypes, num_samples, options.noise, stream(seed, purpose)) for num_samples, purpose in
              ((options.samples, "synthetic-train"), (options.test_samples, "synthetic-test"))]  # fmt: skip

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
@@ -53,7 +54,7 @@ class Source:
 class TorchvisionOptions(ImageDatasetOptions):
     """Options that every dataset of torchvision has."""
 
-    root: Annotated[str, input_folder()] = "data"
+    root: Annotated[PathText, input_folder()] = "data"
     """Folder that holds the dataset's own folder; beside the scenario's file or in the current folder."""
     download: bool = False
     """Fetch the files into `root` where they are not there yet."""

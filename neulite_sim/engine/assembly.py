@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from neulite_sim.data.contract import Dataset, Partition
+from neulite_sim.engine.capacity import check_costs, check_data, check_training
 from neulite_sim.errors import InfeasibleError, Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import Blueprint
@@ -82,6 +83,7 @@ def prepare(scenario: Scenario) -> Parts:
         ScenarioError: a component refuses its options on this data or fleet.
         DataNotFoundError: a dataset or trace is missing.
     """
+    check_data(scenario)
     studied_shape, dataset = _datasets(scenario)
     charged, trained = _blueprints(scenario, studied_shape, dataset)
     population = with_churn(build_population(scenario.population, scenario.seed), scenario.churn, scenario.seed)
@@ -90,6 +92,7 @@ def prepare(scenario: Scenario) -> Parts:
     _check_models(scenario, method, charged, trained)
     _check_protocol(scenario, method)
     _check_server(scenario, population)
+    check_costs(scenario.population.devices, len(method.submodels))
     return Parts(
         scenario=scenario,
         charged=charged,
@@ -391,8 +394,10 @@ def require_somebody(costing: Costing) -> None:
 def require_training(parts: Parts, backend: Backend) -> None:
     """Refuse a run without training of a method whose offers depend on trained weights, or of what looks at these.
 
+    Also one with training that this machine's memory does not hold.
+
     Raises:
-        ScenarioError: with the option because of which they do.
+        ScenarioError: with the option because of which they do, or with the bytes needed and those that are free.
     """
     if not backend.trains and parts.scenario.evaluation.diagnostics:
         message = (
@@ -400,6 +405,14 @@ def require_training(parts: Parts, backend: Backend) -> None:
             "it, or use backend inprocess or ray"
         )
         raise ScenarioError([Problem(key="evaluation.diagnostics", message=message)])
+    if backend.trains:
+        check_training(
+            parts.scenario,
+            parts.trained,
+            parts.trained_training,
+            most_samples=int(parts.partition.sizes.max()),
+            test_samples=len(parts.dataset.test_labels),
+        )
     if backend.trains or not parts.method.decides_by_weights:
         return
     message = (

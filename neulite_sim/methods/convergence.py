@@ -19,21 +19,22 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from neulite_sim.bounds import RoundCount, Weight
 from neulite_sim.registry import Options
 
 
 class Convergence(Options):
     """When a block of the sequential schedule is frozen and the next one begins."""
 
-    window: int = Field(6, ge=1)
+    window: int = Field(6, ge=1, le=1000)
     """H: number of updates that one effective movement looks at."""
-    evaluations: int = Field(15, ge=2)
+    evaluations: int = Field(15, ge=2, le=1000)
     """Number of latest EM values the line is fitted to, and of evaluations in a row that must be flat."""
-    slope_threshold: float = Field(0.01, gt=0)
+    slope_threshold: Weight = 0.01
     """Largest magnitude of the slope, per round, that counts as flat."""
-    max_rounds: int = Field(400, ge=1)
+    max_rounds: RoundCount = 400
     """A block is frozen after this many rounds at the latest."""
-    scalars: int = Field(10_000, ge=1)
+    scalars: int = Field(10_000, ge=1, le=10**8)
     """At most this many of the block's weights, chosen once, are followed."""
 
 

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
+from neulite_sim.bounds import Coefficient, RoundsOrNone
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
 from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
 from neulite_sim.methods.depth import (
@@ -51,9 +52,9 @@ class DepthFLOptions(Options):
     """False: a depth has only its last classifier, and the deepest one is tested alone (InclusiveFL)."""
     distillation: bool = True
     """Whether the classifiers of a device learn from each other."""
-    ramp_rounds: int = Field(300, ge=0)
+    ramp_rounds: RoundsOrNone = 300
     """R: the weight of distillation rises as exp(-5 (1 - min(r, R) / R)^2) over the first R rounds; 0: it is 1."""
-    feddyn_alpha: float = Field(0.0, ge=0)
+    feddyn_alpha: Coefficient = 0.0
     """FedDyn's alpha (0.1 in the paper); 0 is off. A device then holds two more copies of its weights."""
     ensemble: Literal["trained", "all"] = "trained"
     """Test the classifiers up to the deepest that was ever trained, or all, as the reference code does."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pydantic import Field
 from torch import Tensor
 
+from neulite_sim.bounds import Coefficient
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
 from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
 from neulite_sim.methods.offering import offer_one
@@ -35,7 +35,7 @@ class FedAvgOptions(Options):
     """False: devices train whatever their memory, the unconstrained reference of the memory wall."""
     weighting: Weighting = "samples"
     """`samples` weighs an update by the device's samples, `uniform` weighs all alike."""
-    proximal_mu: float = Field(0.0, ge=0)
+    proximal_mu: Coefficient = 0.0
     """Weight mu of FedProx's proximal term. Above zero, a device holds one more copy of the weights."""
 
 

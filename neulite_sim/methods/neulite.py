@@ -18,6 +18,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from neulite_sim.bounds import SignedWeight
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
 from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
 from neulite_sim.methods.convergence import Convergence, Movement
@@ -47,15 +48,15 @@ class NeuLiteOptions(Options):
     """`cyclic`: one stage per round, in turn. `sequential`: a block is trained until it has converged, then frozen."""
     convergence: Convergence = Field({}, validate_default=True)
     """When the sequential schedule moves on."""
-    lambda_x: tuple[float, float] = (0.5, 0.05)
+    lambda_x: tuple[SignedWeight, SignedWeight] = (0.5, 0.05)
     """Weight of nHSIC(X; Z) in the first and in the last stage, linear between; the paper asks for a falling one."""
-    lambda_y: tuple[float, float] = (0.05, 0.5)
+    lambda_y: tuple[SignedWeight, SignedWeight] = (0.05, 0.5)
     """Weight of nHSIC(Y; Z) in the first and in the last stage, linear between; the paper asks for a rising one."""
     nhsic: Form = "ratio"
     """`ratio` as the official code, `nocco` as the paper's wording."""
-    sigma: float = Field(5.0, gt=0)
+    sigma: float = Field(5.0, ge=1e-6, le=1e6)
     """Width of the Gaussian kernels."""
-    epsilon: float = Field(1e-5, gt=0)
+    epsilon: float = Field(1e-5, ge=1e-30, le=1e6)
     """Ridge of `nocco`."""
     z_source: ZSource = "block"
     """Z is the output of block t (paper) or the last map of the output module (official code)."""

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from neulite_sim.bounds import MOST_ITEMS, RoundsOrNone
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
 from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
@@ -41,9 +42,9 @@ WARMUP = "-warmup"
 class ProgFedOptions(Options):
     """Options of `progfed`."""
 
-    growth_rounds: tuple[int, ...] = ()
+    growth_rounds: tuple[RoundsOrNone, ...] = Field((), max_length=MOST_ITEMS)
     """After how many rounds the network grows, once per block but the last; empty: every T / (2 S) rounds."""
-    warmup_rounds: int = Field(0, ge=0)
+    warmup_rounds: RoundsOrNone = 0
     """Rounds after each growth, counted within the stage, in which only the newest block and the head train."""
     weighting: Weighting = "samples"
     """`samples` weighs an update by the device's samples, `uniform` as the reference code does."""

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
+from neulite_sim.bounds import Share
 from neulite_sim.methods.width import classifier_path
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee
@@ -23,17 +24,22 @@ FULL = "full"
 LEVELS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 """The five levels of HeteroFL, a to e."""
 
+MOST_RATES = 64
+"""Each rate is a submodel that is profiled."""
+
 
 def _checked(rates: tuple[float, ...]) -> tuple[float, ...]:
     given = f"[{', '.join(f'{rate:g}' for rate in rates)}]"
     if not rates or rates[0] != 1:
         raise ValueError(f"rates is {given}, but the first must be 1, the full model; put 1 in front")
-    if rates[-1] <= 0 or any(after >= before for before, after in pairwise(rates)):
+    if any(after >= before for before, after in pairwise(rates)):
         raise ValueError(f"rates is {given}, but rates must fall and stay above 0; for example [1, 0.5, 0.25]")
+    if len(names_of(rates)) < len(rates):
+        raise ValueError(f"rates is {given}, but two of them agree in six digits; remove one of them")
     return rates
 
 
-Rates = Annotated[tuple[float, ...], AfterValidator(_checked)]
+Rates = Annotated[tuple[Share, ...], Field(max_length=MOST_RATES), AfterValidator(_checked)]
 """Widths relative to the full model, largest first, beginning with 1."""
 
 

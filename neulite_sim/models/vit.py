@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from neulite_sim.bounds import Side
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.contract import BlockModel, scaled
 from neulite_sim.models.initialisation import initialise
@@ -38,15 +39,15 @@ class VitOptions(Options):
 
     preset: Literal["cifar", "mini-imagenet"] = "cifar"
     """Gives `patch`, `dim` and `heads` unless they are given: 4, 192, 3 (`cifar`) or 12, 384, 6 (`mini-imagenet`)."""
-    patch: int | None = Field(None, ge=1)
+    patch: Side | None = None
     """Side of a patch in pixels; must divide the image's sides."""
-    dim: int | None = Field(None, ge=1)
+    dim: int | None = Field(None, ge=1, le=2**16)
     """Channels of a token at full width; must be a multiple of `heads`."""
-    heads: int | None = Field(None, ge=1)
+    heads: int | None = Field(None, ge=1, le=1024)
     """Attention heads."""
-    depth: int = Field(12, ge=NUM_BLOCKS, multiple_of=NUM_BLOCKS)
+    depth: int = Field(12, ge=NUM_BLOCKS, le=192, multiple_of=NUM_BLOCKS)
     """Encoders in all, shared out evenly over three blocks."""
-    mlp_ratio: float = Field(4.0, gt=0)
+    mlp_ratio: float = Field(4.0, ge=0.01, le=100)
     """Hidden units of an encoder's MLP per channel of a token."""
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
+from neulite_sim.bounds import Duration
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.population.chunked import ChunkedAvailability
 from neulite_sim.population.diurnal import DAY_S, DiurnalSource, Window
@@ -33,7 +34,6 @@ KEY = "population.availability"
 YEAR_S = 366 * DAY_S
 
 # Below a millisecond, durations would come near the grid of times (2**-20 s).
-MeanDuration = Annotated[Seconds, Field(ge=0.001)]
 OriginOption = Annotated[
     Literal["first"] | Annotated[float, Field(ge=0, le=LAST_S)], BeforeValidator(seconds_or("first"))
 ]
@@ -67,9 +67,9 @@ class AlwaysOptions(Options):
 class MarkovOptions(Options):
     """Exponential times online and offline; devices are independent and start in the stationary state."""
 
-    mean_on: MeanDuration
+    mean_on: Duration
     """Mean time online, for example 2h."""
-    mean_off: MeanDuration
+    mean_off: Duration
     """Mean time offline, for example 4h."""
 
 

@@ -16,9 +16,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from neulite_sim.bounds import MOST_NAME, Name, Share
 from neulite_sim.errors import UnknownComponentError, close_matches
 from neulite_sim.population.table import DeviceClass
 from neulite_sim.registry import Options
+from neulite_sim.units import LEAST_BITS_PER_SECOND, MOST_BITS_PER_SECOND, MOST_BYTES
 
 Status = Literal["confirmed", "derived", "general", "measured", "nominal", "assumed"]
 
@@ -44,33 +46,40 @@ class CatalogueEntry:
     facts: Mapping[str, Fact]
 
 
+# From the overhead of an operator, microseconds, to the operations of a cluster, exaflops.
+LEAST_FACT, MOST_FACT = 1e-9, 1e21
+
 _MAY_BE_MISSING = ("convolution_efficiency", "bandwidth_efficiency", "grouped_bandwidth_efficiency")
 
 
 class _Origin(Options):
     status: Status
-    source: str = Field(min_length=10)
+    source: str = Field(min_length=10, max_length=2000)
 
 
 class _Count(_Origin):
-    value: int = Field(gt=0)
+    value: int = Field(ge=1, le=MOST_BYTES)
 
 
 class _Number(_Origin):
-    value: float = Field(gt=0)
+    value: float = Field(ge=LEAST_FACT, le=MOST_FACT)
+
+
+class _Rate(_Origin):
+    value: float = Field(ge=LEAST_BITS_PER_SECOND, le=MOST_BITS_PER_SECOND)
 
 
 class _Fraction(_Origin):
-    value: float = Field(gt=0, le=1)
+    value: float = Field(ge=1e-6, le=1)
 
 
 class _ShareOfInstalled(_Origin):
-    share_of_installed: float = Field(gt=0, le=1)
+    share_of_installed: Share
 
 
 class _Device(Options):
     family: Literal["jetson", "raspberry-pi", "phone", "computer"]
-    compute_unit: str
+    compute_unit: Name
     installed_memory_bytes: _Count
     usable_memory_bytes: _Count | _ShareOfInstalled
     peak_flops_per_second: _Number
@@ -81,8 +90,8 @@ class _Device(Options):
     bandwidth_efficiency: _Number | None = None
     grouped_bandwidth_efficiency: _Number | None = None
     operator_overhead_s: _Number
-    downlink_bits_per_second: _Number
-    uplink_bits_per_second: _Number
+    downlink_bits_per_second: _Rate
+    uplink_bits_per_second: _Rate
 
     @model_validator(mode="after")
     def _usable_is_part_of_installed(self) -> Self:
@@ -100,14 +109,14 @@ class _Device(Options):
                 share = number.share_of_installed
                 value = round(share * self.installed_memory_bytes.value)
                 found[key] = Fact(value=value, status=number.status, source=f"{share:g}: {number.source}")
-            elif isinstance(number, _Count | _Number | _Fraction):
+            elif isinstance(number, _Count | _Number | _Rate | _Fraction):
                 found[key] = Fact(value=number.value, status=number.status, source=number.source)
         return found
 
 
 class _Catalogue(Options):
     schema_version: Literal[1]
-    devices: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")], _Device]
+    devices: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=MOST_NAME)], _Device]
 
 
 def _entry(name: str, device: _Device) -> CatalogueEntry:

@@ -14,6 +14,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from neulite_sim.bounds import MOST_DEVICES, MOST_ITEMS, WeightOrNone
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.population.table import Flags, Integers
 from neulite_sim.registry import Choice, Component, Options, component
@@ -21,9 +22,7 @@ from neulite_sim.units import Bytes, format_bytes
 
 MemorySampler = Callable[[int, Integers, np.random.Generator], Integers]
 
-# One exbibyte: far above any device, and safely inside int64.
-Memory = Annotated[Bytes, Field(le=2**60)]
-PositiveMemory = Annotated[Memory, Field(gt=0)]
+PositiveMemory = Annotated[Bytes, Field(ge=1)]
 
 _SMALLEST_MASS = 0.01
 
@@ -31,9 +30,9 @@ _SMALLEST_MASS = 0.01
 class UniformOptions(Options):
     """Every whole number of bytes from `low` to `high` is equally likely."""
 
-    low: Memory
+    low: Bytes
     """Smallest available memory, for example 100MB."""
-    high: Memory
+    high: Bytes
     """Largest available memory, itself included."""
 
     @model_validator(mode="after")
@@ -50,7 +49,7 @@ class LognormalOptions(Options):
     """Half of the devices have less, before cutting."""
     sigma: float = Field(ge=0, le=5)
     """Standard deviation of the natural logarithm; 0.5 puts two thirds within a factor of 1.65 of the median."""
-    low: Memory | None = None
+    low: Bytes | None = None
     """Draws below are drawn again; none by default."""
     high: PositiveMemory | None = None
     """Draws above are drawn again; none by default."""
@@ -82,9 +81,9 @@ class LognormalOptions(Options):
 class ChoiceOptions(Options):
     """One of a few sizes."""
 
-    values: tuple[Memory, ...] = Field(min_length=1)
+    values: tuple[Bytes, ...] = Field(min_length=1, max_length=MOST_ITEMS)
     """The sizes, for example [256MB, 512MB, 1GB]."""
-    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    weights: Annotated[tuple[WeightOrNone, ...], Field(max_length=MOST_ITEMS)] | None = None
     """How likely each is, relative to the others; equally by default."""
 
     @model_validator(mode="after")
@@ -101,7 +100,7 @@ class ChoiceOptions(Options):
 class ExplicitOptions(Options):
     """The memory of every device, written out."""
 
-    values: tuple[Memory, ...] = Field(min_length=1)
+    values: tuple[Bytes, ...] = Field(min_length=1, max_length=MOST_DEVICES)
     """One size per device, in device order; in a group, one per device of the group."""
 
 

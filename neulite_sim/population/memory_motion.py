@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
+from neulite_sim.bounds import Duration
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.population.availability import OriginOption
 from neulite_sim.population.intervals import LAST_S, nearest_tick
@@ -25,12 +26,13 @@ from neulite_sim.population.table import MemoryMotion
 from neulite_sim.population.trace import rows_for
 from neulite_sim.registry import Component, Options
 from neulite_sim.scenario.inputs import InputFile
-from neulite_sim.units import Seconds, format_seconds, seconds_or
+from neulite_sim.units import MOST_SECONDS, Seconds, format_seconds, seconds_or
 
 MotionFactory = Callable[[FleetMemory, int], MemoryMotion | None]
 
 KEY = "population.memory_motion"
 StepLength = Annotated[Seconds, Field(ge=1)]
+_Seconds = Annotated[float, Field(ge=1, le=MOST_SECONDS)]
 
 
 class ConstantOptions(Options):
@@ -40,9 +42,11 @@ class ConstantOptions(Options):
 class RedrawnOptions(Options):
     """Each device's memory is drawn anew, again and again, at moments of its own."""
 
-    every: Annotated[Literal["round"] | Annotated[float, Field(ge=1)], BeforeValidator(seconds_or("round"))] = 600.0
+    every: Annotated[
+        Literal["round"] | Annotated[float, Field(ge=1, le=MOST_SECONDS)], BeforeValidator(seconds_or("round"))
+    ] = 600.0
     """How long a draw holds, such as 10min; or `round` for one draw per round, which holds until a flight ends."""
-    spread: float | None = Field(default=None, gt=0, le=3)
+    spread: float | None = Field(default=None, ge=1e-6, le=3)
     """Draw around each device's nominal memory instead, times exp(spread z), z near normal; by default each draw comes
     from `available_memory`, the first one being the nominal memory."""
 
@@ -50,7 +54,7 @@ class RedrawnOptions(Options):
 class WalkOptions(Options):
     """A random walk of the logarithm of available memory, drawn back to the nominal memory."""
 
-    step: float = Field(gt=0, le=1)
+    step: float = Field(ge=1e-6, le=1)
     """Standard deviation of one step of the logarithm; 0.1 is about a tenth."""
     every: StepLength = 60.0
     """How long a step takes, such as 1min."""
@@ -64,7 +68,7 @@ class TraceOptions(Options):
 
     path: InputFile
     """The file (`.csv` or `.csv.gz`), beside the scenario's file or in the current folder."""
-    repeat_every: Annotated[Seconds, Field(gt=0, le=LAST_S)] | None = None
+    repeat_every: Annotated[Duration, Field(le=LAST_S)] | None = None
     """The trace begins again after so long, such as 24h; without it, its last values hold for ever."""
     origin: OriginOption = 0.0
     """Time of the file that becomes virtual time 0: seconds, or `first` for the earliest in it, where its times are

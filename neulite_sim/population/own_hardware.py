@@ -14,10 +14,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
+from neulite_sim.outside import read_regular
 from neulite_sim.population.catalogue import load_catalogue, parse_catalogue
 from neulite_sim.population.table import DeviceClass
 
 KEY = "population.hardware"
+MOST_BYTES = 10**6
+MOST_PROBLEMS = 100
 _FORM = "it is a TOML file as `neulite-sim calibrate` prints it"
 
 
@@ -29,7 +32,7 @@ def read_hardware(path: Path) -> Mapping[str, DeviceClass]:
         ScenarioError: not such a file, no device in it, or a name of the catalogue; the problems name keys and lines.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, most_bytes=MOST_BYTES).decode("utf-8")
     except OSError as failure:
         raise DataNotFoundError(f"{KEY}: {path} cannot be read ({failure.strerror}); {_FORM}") from None
     except UnicodeDecodeError:
@@ -37,13 +40,18 @@ def read_hardware(path: Path) -> Mapping[str, DeviceClass]:
     try:
         entries = parse_catalogue(text)
     except ValidationError as wrong:
+        found = wrong.errors(include_url=False)[:MOST_PROBLEMS]
         raise ScenarioError(
-            [_problem(".".join(map(str, found["loc"])), found["msg"], path, text) for found in wrong.errors()]
+            [_problem(".".join(map(str, each["loc"])), each["msg"], path, text) for each in found]
         ) from None
     except tomllib.TOMLDecodeError as wrong:
         at = re.search(r"at line (\d+)", str(wrong))
         place = int(at[1]) if at else None
         raise ScenarioError([Problem(key="", message=f"not valid TOML: {wrong}", file=str(path), line=place)]) from None
+    except (ValueError, RecursionError) as wrong:
+        # A number of thousands of digits, or lists nested thousands deep.
+        reason = "nested too deeply" if isinstance(wrong, RecursionError) else "a number has too many digits"
+        raise ScenarioError([Problem(key="", message=f"not valid as hardware: {reason}", file=str(path))]) from None
     taken = [
         _problem(f"devices.{name}", "is in the catalogue already; give it another name", path, text)
         for name in entries

@@ -27,8 +27,12 @@ from neulite_sim.population.own_hardware import KEY as HARDWARE_KEY
 from neulite_sim.population.own_hardware import read_hardware
 from neulite_sim.population.table import DeviceClass, Floats, Integers, Population
 from neulite_sim.registry import Choice, component
+from neulite_sim.room import require_room
 from neulite_sim.scenario.schema import PopulationSection
 from neulite_sim.seeding import stream
+
+DEVICE_BYTES = 250
+"""What a device takes in the columns of the fleet, its costs and what the protocols know of it; measured."""
 
 
 def apportion(total: int, shares: Sequence[float]) -> tuple[int, ...]:
@@ -56,6 +60,12 @@ def build_population(section: PopulationSection, seed: int) -> Population:
         DataNotFoundError: a trace, or a table of devices, is not where the scenario says.
     """
     group_classes = _classes_of(section)
+    require_room(
+        DEVICE_BYTES * section.devices,
+        f"the table of {section.devices} devices",
+        key="population.devices",
+        advice="lower it",
+    )
     counts = apportion(section.devices, [group.share for group in section.groups])
     ordered = np.repeat(np.arange(len(counts)), counts)
     group_of_device = stream(seed, "population-groups").permutation(ordered)

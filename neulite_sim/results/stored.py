@@ -18,7 +18,7 @@ from neulite_sim.results.rows import DiagnosticRow, FlightRow, RoundRow
 from neulite_sim.results.seals import SEAL, is_sealed, sha256
 from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.results.sums import check_sums
-from neulite_sim.scenario.loading import read_yaml
+from neulite_sim.scenario.yaml_text import read_yaml
 
 _UNKNOWN_WITHOUT_SUMMARY = ("participation_rate", "data_share", "proxy", "wall_time_s", "digest")
 _WISH = "name a folder that `neulite-sim run` wrote"

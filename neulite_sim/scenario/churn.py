@@ -6,14 +6,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from neulite_sim.bounds import DeviceCount, Duration
 from neulite_sim.registry import Options, refusal
 from neulite_sim.units import Seconds
 
 DAY_S = 86400.0
 
-# Below a millisecond, durations would come near the grid of times (2**-20 s).
-Duration = Annotated[Seconds, Field(ge=0.001)]
-Watts = Annotated[float, Field(gt=0, le=1000)]
+Watts = Annotated[float, Field(ge=1e-6, le=1000)]
 
 
 class Outages(Options):
@@ -23,14 +22,14 @@ class Outages(Options):
     """Mean time from the end of an outage to the start of the group's next, such as 12h; exponential."""
     mean_length: Duration
     """Mean length of an outage, such as 10min; exponential."""
-    groups: Literal["device-class"] | Annotated[int, Field(ge=1)] = "device-class"
+    groups: Literal["device-class"] | DeviceCount = "device-class"
     """Who fails together: all devices of one class, or so many groups of equal size drawn from the seed."""
 
 
 class Battery(Options):
     """The battery of every device: it is plugged in once a day, and work ends when it is empty."""
 
-    capacity_watt_hours: float = Field(gt=0, le=10_000)
+    capacity_watt_hours: float = Field(ge=1e-6, le=10_000)
     """Energy of a full battery; 15 is a large phone."""
     idle_watts: Watts
     """Power of a device that does not train."""
@@ -90,7 +89,7 @@ class Churn(Options):
     """What going offline does to a flight: `abort` drops it at once, with `pause` it waits and goes on later."""
     failures_per_hour: float = Field(default=0.0, ge=0, le=3600)
     """Hazard of a flight from its dispatch on, pauses included: 1 - exp(-rate) of flights of an hour fail; 0: none."""
-    timeout: Annotated[Seconds, Field(gt=0)] | None = None
+    timeout: Duration | None = None
     """How long after its dispatch the server gives up on a flight; it waits for ever without it."""
     outages: Outages | None = None
     """Times at which whole groups of devices are offline; none without it."""

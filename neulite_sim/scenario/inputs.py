@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from neulite_sim.bounds import PathText
 from neulite_sim.outside import TABLE_BYTES, file_sha256
 from neulite_sim.registry import Choice
 from neulite_sim.scenario.tree import Keys
@@ -40,14 +41,14 @@ class Reads:
     below: tuple[str, ...] = ()
 
 
-InputFile = Annotated[str, Field(min_length=1), Reads()]
+InputFile = Annotated[PathText, Reads()]
 """The path of a file that a component reads."""
 
 
 def input_folder(*below: str) -> Reads:
     """Return the mark of an option that names a folder, and of what is read in it.
 
-    `root: Annotated[str, input_folder("train", "test")]` reads all below these two; without names, all of the folder.
+    `root: Annotated[PathText, input_folder("train", "test")]` reads all below these two; without names, all of the folder.
     """
     return Reads(is_folder=True, below=below)
 

@@ -1,8 +1,4 @@
-"""Scenarios from YAML and back: `extends`, `--set`, and every problem at once with its file, line and key.
-
-Files are read as YAML 1.2 (core schema, https://yaml.org/spec/1.2.2/#103-core-schema) rather than the 1.1 that
-PyYAML follows by itself: `5e-4` is a number, `no` and `12:30` are text.
-"""
+"""Scenarios from YAML and back: `extends`, `--set`, and every problem at once with its file, line and key."""
 
 from __future__ import annotations
 
@@ -17,27 +13,20 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from neulite_sim.bounds import MOST_PATH
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.scenario.files import text_of, why_no_file
 from neulite_sim.scenario.inputs import found_from
 from neulite_sim.scenario.problems import booleans_for_numbers, explain, located, shown
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.tree import Keys, Node, Place, as_node, assign, overlay
+from neulite_sim.scenario.yaml_text import CORE_SCHEMA, TAG, read_yaml
 
 Check = Callable[[Scenario], object]
 
 SET_OPTION = "--set"
 SEED_OPTION = "--seed"
-
-_TAG = "tag:yaml.org,2002:"
-_CORE_SCHEMA = (
-    ("null", r"~|null|Null|NULL|"),
-    ("bool", r"true|True|TRUE|false|False|FALSE"),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
-    ("merge", r"<<"),
-)
-_ALIAS_ALLOWANCE = 10_000
+_MOST_BASES = 50
 
 
 def load_scenario(
@@ -214,6 +203,13 @@ def _extended(tree: Node, chain: tuple[str, ...], problems: list[Problem]) -> No
         wish = "must be the path of another scenario, relative to this file"
         problems.append(located(("extends",), f"{wish}, found {shown(base.plain())}", tree))
         return None
+    if not base.content or "\0" in base.content or len(base.content) > MOST_PATH:
+        wish = f"no file can have this name; it needs 1 to {MOST_PATH} characters without NUL bytes"
+        problems.append(located(("extends",), f"{wish}, found {shown(base.content)}", tree))
+        return None
+    if len(chain) > _MOST_BASES:
+        problems.append(located(("extends",), f"is the {len(chain)}th in a chain of files; lay a few together", tree))
+        return None
     path = os.path.normpath(os.path.join(os.path.dirname(chain[-1]) if chain else "", base.content))
     if os.path.realpath(path) in map(os.path.realpath, chain):
         problems.append(located(("extends",), f"leads back to itself: {' -> '.join((*chain, path))}", tree))
@@ -223,107 +219,6 @@ def _extended(tree: Node, chain: tuple[str, ...], problems: list[Problem]) -> No
         return None
     inherited = _with_bases(path, chain, problems)
     return None if inherited is None else overlay(inherited, own)
-
-
-def read_yaml(text: str, file: str, *, with_lines: bool = True) -> tuple[Node | None, list[Problem]]:
-    """Return the values of a YAML text with their places, and what is wrong with it; no values where it is not YAML."""
-    try:
-        root = _Loader(text).get_single_node()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        context = f"{error.context}, " if error.context and error.problem else ""
-        advice = "; indent with spaces, not with tabs" if "'\\t'" in str(error.problem) else ""
-        message = f"not valid YAML at column {column}: {context}{error.problem or error.context}{advice}"
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        message = f"not valid YAML: character {error.character:#06x} is not allowed"
-    except RecursionError:
-        line, message = 1, "not valid as a scenario: nested too deeply"
-    else:
-        builder = _Builder(file, with_lines=with_lines, max_values=len(text) + _ALIAS_ALLOWANCE)
-        return (builder.build(root, (), Place(file)) if root else Node(None, Place(file))), builder.problems
-    return None, [Problem(key="", message=message, file=file, line=line if with_lines else None)]
-
-
-class _Builder:
-    """Turns PyYAML's nodes into ours: plain values only, each key once, no value inside itself."""
-
-    def __init__(self, file: str, *, with_lines: bool, max_values: int) -> None:
-        self.problems: list[Problem] = []
-        self._file = file
-        self._with_lines = with_lines
-        self._values_left = max_values
-        self._open: set[int] = set()
-
-    def place(self, node: yaml.Node) -> Place:
-        return Place(self._file, node.start_mark.line + 1 if self._with_lines else None)
-
-    def build(self, node: yaml.Node, path: Keys, place: Place) -> Node:
-        """Return the value of one node of PyYAML, `place` being where its key or item stands."""
-        self._values_left -= 1
-        if id(node) in self._open or self._values_left < 0:
-            why = "is part of itself" if id(node) in self._open else "is repeated by aliases beyond any use"
-            if self._values_left >= -1:
-                self._report(path, place, f"{why}; write the values out")
-            return Node(None, place)
-        self._open.add(id(node))
-        try:
-            if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
-                return Node(self._mapping(node, path), place)
-            if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
-                return Node(
-                    [self.build(item, (*path, at), self.place(item)) for at, item in enumerate(node.value)], place
-                )
-            return Node(self._scalar(node), place)
-        except ValueError as error:
-            self._report(path, place, str(error))
-            return Node(None, place)
-        finally:
-            self._open.remove(id(node))
-
-    def _mapping(self, node: yaml.MappingNode, path: Keys) -> dict[str, Node]:
-        merged: dict[str, Node] = {}
-        content: dict[str, Node] = {}
-        for key_node, value_node in node.value:
-            key, place = str(key_node.value), self.place(key_node)
-            if key_node.tag == _TAG + "merge":
-                found = self.build(value_node, (*path, key), place)
-                for base in reversed(found.content if isinstance(found.content, list) else [found]):
-                    merged |= base.content if isinstance(base.content, dict) else {}
-            elif not isinstance(key_node, yaml.ScalarNode):
-                self._report(path, place, "a key must be text, not a list or a mapping")
-            elif key in content:
-                first = f", first on line {content[key].place.line}" if self._with_lines else ""
-                self._report((*path, key), place, f"is given twice{first}; remove one")
-            else:
-                content[key] = self.build(value_node, (*path, key), place)
-        return merged | content
-
-    def _scalar(self, node: yaml.Node) -> str | int | float | bool | None:
-        tag, text = node.tag.removeprefix(_TAG), str(node.value)
-        if not isinstance(node, yaml.ScalarNode) or tag not in {"str", "null", "bool", "int", "float", "merge"}:
-            name = node.tag.replace(_TAG, "!!")
-            raise ValueError(f"the tag {name} is not allowed; a scenario holds plain values")
-        if tag == "null":
-            return None
-        if tag == "bool":
-            return text.lower() == "true"
-        try:
-            if tag == "int":
-                return int(text, 0 if text[:2] in {"0o", "0x"} else 10)
-            if tag == "float":
-                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        except ValueError:
-            raise ValueError(f"{shown(text)} is not a number, or has too many digits") from None
-        return text
-
-    def _report(self, path: Keys, place: Place, message: str) -> None:
-        self.problems.append(Problem(key=".".join(map(str, path)), message=message, file=place.file, line=place.line))
-
-
-class _Loader(yaml.SafeLoader):
-    """Knows the scalars of YAML 1.2 only."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -338,11 +233,9 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     # Only double quotes escape the line breaks of Unicode, which PyYAML would otherwise fold into spaces.
-    return dumper.represent_scalar(_TAG + "str", text, style=None if text.isprintable() else '"')
+    return dumper.represent_scalar(TAG + "str", text, style=None if text.isprintable() else '"')
 
 
 _Dumper.add_representer(str, _text)
-_Loader.yaml_implicit_resolvers = {}
-for _name, _pattern in _CORE_SCHEMA:
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), None)
-    _Dumper.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), None)
+for _name, _pattern in CORE_SCHEMA:
+    _Dumper.add_implicit_resolver(TAG + _name, re.compile(rf"(?:{_pattern})\Z"), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ _MUST_BE: Mapping[str, str] = {
     "invalid_key": "text",
     "component_type": "a mapping with a kind, or a bare kind",
 }
+MOST_PROBLEMS = 100
+"""So many problems are told at most; who has more made one mistake many times."""
+
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -64,13 +68,18 @@ def explain(error: ValidationError, tree: Node) -> list[Problem]:
     """
     given = tree.plain()
     found: dict[Keys, list[_Finding]] = {}
-    for details in error.errors(include_url=False):
+    every = error.errors(include_url=False)
+    for details in every[:MOST_PROBLEMS]:
         # Pydantic counts only the items that are right; a list of wrong ones is not short.
         if details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]:
             continue
         finding = _finding(details, given)
         found.setdefault(finding.path, []).append(finding)
-    return [located(path, _sentence(findings, value_at(given, path)), tree) for path, findings in found.items()]
+    problems = [located(path, _sentence(findings, value_at(given, path)), tree) for path, findings in found.items()]
+    if len(every) > MOST_PROBLEMS:
+        more = f"{len(every) - MOST_PROBLEMS} more problems are not listed; mend these first"
+        problems.append(Problem(key="", message=more, file=tree.place.file))
+    return problems
 
 
 def booleans_for_numbers(tree: Node) -> list[Problem]:
@@ -78,7 +87,7 @@ def booleans_for_numbers(tree: Node) -> list[Problem]:
     given = tree.plain()
     return [
         located(path, f"must be a number, found {shown(value)}", tree)
-        for path, value in _booleans(given, ())
+        for path, value in itertools.islice(_booleans(given, ()), MOST_PROBLEMS)
         if not {int, float}.isdisjoint(leaves := _leaves_at(path, given)) and bool not in leaves
     ]
 
@@ -179,7 +188,8 @@ def shown(value: Any) -> str:
         return f"a list of {len(value)}" if value else "an empty list"
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    text = repr(value)
+    # Python does not write out an integer of thousands of digits.
+    text = repr(value) if not isinstance(value, int) or value.bit_length() < 1000 else f"{value:#x}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -6,143 +6,68 @@ for what is really trained; without either, charged and trained are the same thi
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from neulite_sim.bounds import (
+    MOST_BATCH,
+    MOST_ITEMS,
+    MOST_PATH,
+    BatchSize,
+    ChannelCount,
+    ClassCount,
+    DeviceCount,
+    Duration,
+    EpochCount,
+    Factor,
+    Name,
+    ResampledSide,
+    RoundCount,
+    SampleCount,
+    Seed,
+    Share,
+    Side,
+    Weight,
+)
 from neulite_sim.registry import BareKind, Choice, ComponentField, Options, refusal, refuse_inert
-from neulite_sim.scenario.churn import Churn
+from neulite_sim.scenario.churn import DAY_S, Churn
 from neulite_sim.scenario.inputs import InputFile
+from neulite_sim.scenario.local_training import Adam, Constant, Cosine, Precision, Sgd, ShrinkBatch, Step, Training
 from neulite_sim.units import BitsPerSecond, Bytes, Seconds
 
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Precision = Literal["fp32", "bf16", "fp16"]
+# What other modules find here, wherever it is written.
+__all__ = [
+    "Adam",
+    "CachingAllocator",
+    "Checkpoint",
+    "Constant",
+    "Cosine",
+    "Evaluation",
+    "Group",
+    "Individuals",
+    "Link",
+    "NAME_PATTERN",
+    "NoAllocator",
+    "PopulationSection",
+    "Precision",
+    "Proxy",
+    "Rate",
+    "RateTrace",
+    "Scenario",
+    "ServerLink",
+    "Sgd",
+    "ShrinkBatch",
+    "Step",
+    "Stop",
+    "Training",
+    "Workload",
+    "scenario_json_schema",
+]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-
-class Sgd(Options):
-    """Stochastic gradient descent; `momentum` stands in `training`."""
-
-    kind: Literal["sgd"] = "sgd"
-
-
-class Adam(Options):
-    """Adam (Kingma and Ba, 2015)."""
-
-    kind: Literal["adam"] = "adam"
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    """Decay of the running mean of gradients."""
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    """Decay of the running mean of squared gradients."""
-    epsilon: float = Field(default=1e-8, gt=0)
-    """Added to the denominator of a step."""
-
-
-class Constant(Options):
-    """The same learning rate in every round."""
-
-    kind: Literal["constant"] = "constant"
-
-
-class Step(Options):
-    """The learning rate is multiplied by `factor` at each of the `milestones` (round numbers)."""
-
-    kind: Literal["step"] = "step"
-    milestones: tuple[Count, ...] = Field(min_length=1)
-    """Rounds, rising, from which on the learning rate is smaller."""
-    factor: float = Field(default=0.1, gt=0, le=1)
-    """What the learning rate is multiplied by at each milestone."""
-
-    @field_validator("milestones")
-    @classmethod
-    def _rising(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
-        for earlier, later in itertools.pairwise(milestones):
-            if later <= earlier:
-                raise ValueError(f"{later} follows {earlier}; write each round once, in rising order")
-        return milestones
-
-
-class Cosine(Options):
-    """The learning rate falls along half a cosine from its start to `final` over `rounds` rounds."""
-
-    kind: Literal["cosine"] = "cosine"
-    final: float = Field(default=0.0, ge=0)
-    """Learning rate at the end of the fall and after it."""
-    rounds: Count | None = None
-    """Length of the fall; `stop.rounds` where it is not given."""
-
-
-class ShrinkBatch(Options):
-    """A device whose memory does not hold the peak of a whole batch trains with a smaller one, in more steps."""
-
-    minimum: Count
-    """Smallest batch: the charged batch size is halved, as often as needed, down to this and not below."""
-
-
-class Training(Options):
-    """Local training on one device."""
-
-    epochs: Count = 5
-    """Passes over a device's own samples in each participation."""
-    batch_size: Count = 64
-    """Samples per optimizer step."""
-    learning_rate: float = Field(default=0.01, gt=0)
-    """Learning rate of the first round."""
-    learning_rate_schedule: Annotated[Constant | Step | Cosine, Field(discriminator="kind"), BareKind()] = Constant()
-    """How the learning rate changes from round to round: constant, step or cosine."""
-    optimizer: Annotated[Sgd | Adam, Field(discriminator="kind"), BareKind()] = Sgd()
-    """What turns gradients into steps: sgd or adam."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Momentum of sgd; 0 with adam, which has `beta1` instead."""
-    weight_decay: float = Field(default=5e-4, ge=0)
-    """L2 penalty added to gradients."""
-    clip_norm: float | None = Field(default=None, gt=0)
-    """Largest L2 norm of a step's gradient; no limit where it is not given."""
-    precision: Precision = "fp32"
-    """Numbers of forward pass and loss. bf16 and fp16 halve most activations, but keep a second, half-size copy of
-    the weights; the weights that are trained and sent stay fp32. fp16 scales the loss and skips steps that overflow."""
-    micro_batch_size: Count | None = None
-    """Samples per forward and backward pass: a step adds up the gradients of its micro-batches. Less activation
-    memory for more operators; BatchNorm and nHSIC see a micro-batch. The whole batch where it is not given."""
-    checkpointing: bool = False
-    """Keep only the input of each block and compute its activations again in the backward pass: less memory for about
-    a third more work. Does not change what is learned."""
-    shrink_batch: ShrinkBatch | None = None
-    """Let a device halve its batch until the peak fits its memory; every device trains whole batches without it."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _adam_starts_without_momentum(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping) or "momentum" in given:
-            return given
-        optimizer = given.get("optimizer")
-        kind = optimizer.get("kind") if isinstance(optimizer, Mapping) else getattr(optimizer, "kind", optimizer)
-        return {**given, "momentum": 0.0} if kind == "adam" else given
-
-    @model_validator(mode="after")
-    def _micro_batches_are_parts_of_a_batch(self) -> Self:
-        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
-            raise refusal(
-                f"is {self.micro_batch_size}, above batch_size {self.batch_size}; use 1 to {self.batch_size}",
-                "micro_batch_size",
-                given=self.micro_batch_size,
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _momentum_belongs_to_sgd(self) -> Self:
-        if isinstance(self.optimizer, Adam) and self.momentum > 0:
-            raise refusal(
-                f"acts only with optimizer sgd, found {self.momentum:g} with adam; remove it, or set optimizer.beta1",
-                "momentum",
-                given=self.momentum,
-            )
-        return self
 
 
 class RateTrace(Options):
@@ -150,7 +75,7 @@ class RateTrace(Options):
 
     trace: InputFile
     """File with the header `trace,t_s,bits_per_second`, beside the scenario's file or in the current folder."""
-    scale: float = Field(default=1.0, gt=0, le=1000)
+    scale: Factor = 1.0
     """What the rates of the file are multiplied by: 0.3 for an uplink that follows a downlink, for example."""
     repeat: bool = True
     """Whether a trace starts over when it ends; without it, the link carries nothing from then on."""
@@ -175,7 +100,7 @@ class Link(Options):
     """Rate towards the device, such as 20Mbps, or {trace: FILE} for one that changes over time."""
     uplink: Rate
     """Rate from the device, such as 5Mbps, or {trace: FILE}; what names the same file follows the same trace."""
-    latency: Seconds = 0.02
+    latency: Annotated[Seconds, Field(le=DAY_S)] = 0.02
     """Delay of each transfer before its first byte, such as 20ms."""
 
 
@@ -189,9 +114,9 @@ class Individuals(Options):
 class Group(Options):
     """A share of the fleet that is one kind of hardware."""
 
-    device: str
+    device: Name
     """Name of a device of the hardware catalogue, or of the file that population.hardware names."""
-    share: float = Field(gt=0)
+    share: Weight
     """Weight of this group; the shares of all groups are scaled to add up to one."""
     available_memory: Annotated[Choice, ComponentField("available_memory")] | None = None
     """Where it differs from the population's."""
@@ -204,9 +129,9 @@ class Group(Options):
 class PopulationSection(Options):
     """The fleet."""
 
-    devices: Count
+    devices: DeviceCount
     """Number of devices."""
-    groups: tuple[Group, ...] = Field(min_length=1)
+    groups: tuple[Group, ...] = Field(min_length=1, max_length=MOST_ITEMS)
     """Which hardware the fleet is made of."""
     hardware: InputFile | None = None
     """File (TOML) with hardware of your own, as `neulite-sim calibrate` prints it, that groups name by its names."""
@@ -225,20 +150,20 @@ class PopulationSection(Options):
 class Evaluation(Options):
     """When and how the global model is tested."""
 
-    every_rounds: Count = 1
+    every_rounds: RoundCount = 1
     """The model is tested after each so many rounds, and after the last."""
-    batch_size: Count = 256
+    batch_size: BatchSize = 256
     """Test samples per forward pass."""
     batch_norm: Literal["running", "recalibrated"] = "running"
     """`recalibrated` rebuilds BatchNorm statistics from training samples before each test."""
-    recalibration_samples: int = Field(default=512, ge=2)
+    recalibration_samples: int = Field(default=512, ge=2, le=MOST_BATCH)
     """Number of training samples that `recalibrated` uses."""
-    diagnostics: tuple[Literal["nhsic_plane"], ...] = ()
+    diagnostics: Annotated[tuple[Literal["nhsic_plane"], ...], Field(max_length=MOST_ITEMS)] = ()
     """What each test measures beside loss and accuracy, into diagnostics.csv. `nhsic_plane`: nHSIC(X; Z) and
     nHSIC(Y; Z) of every block, at the price of one more forward pass of `diagnostic_samples` images, all at once."""
     diagnostic_samples: int = Field(default=256, ge=3, le=4096)
     """Number of training samples for diagnostics, the same at every test; all where there are fewer."""
-    targets: tuple[Share, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
+    targets: Annotated[tuple[Share, ...], Field(max_length=MOST_ITEMS)] = (0.5, 0.6, 0.7, 0.8, 0.9)
     """Accuracies whose first virtual time is reported."""
 
     @model_validator(mode="after")
@@ -266,11 +191,11 @@ class Evaluation(Options):
 class Stop(Options):
     """The run ends at the first of these."""
 
-    rounds: Count
+    rounds: RoundCount
     """Number of rounds after which the run ends at the latest."""
     target_accuracy: Share | None = None
     """Test accuracy at which the run ends."""
-    virtual_time: Annotated[Seconds, Field(gt=0)] | None = None
+    virtual_time: Duration | None = None
     """Virtual time at which the run ends, such as 48h."""
 
 
@@ -287,7 +212,7 @@ class CachingAllocator(Options):
     """
 
     kind: Literal["caching"] = "caching"
-    round_bytes: Count = 512
+    round_bytes: Annotated[int, Field(ge=1, le=2**40)] = 512
     """Each block takes a multiple of as many bytes."""
     context: Bytes = 0
     """What the framework holds beside tensors, such as 300MB for a CUDA context."""
@@ -298,19 +223,19 @@ class Workload(Options):
 
     model: Annotated[Choice, ComponentField("model")] | None = None
     """Architecture that devices are charged for."""
-    input_shape: tuple[Count, Count, Count] | None = None
+    input_shape: tuple[ChannelCount, Side, Side] | None = None
     """Channels, height and width of an input."""
-    classes: int | None = Field(default=None, ge=2)
+    classes: ClassCount | None = None
     """Number of classes."""
-    samples_per_device: Count | None = None
+    samples_per_device: SampleCount | None = None
     """Number of samples of each device."""
-    batch_size: Count | None = None
+    batch_size: BatchSize | None = None
     """Samples per optimizer step."""
-    epochs: Count | None = None
+    epochs: EpochCount | None = None
     """Passes over a device's own samples in each participation."""
     precision: Precision | None = None
     """Numbers of forward pass and loss: fp32, bf16 or fp16."""
-    micro_batch_size: Count | None = None
+    micro_batch_size: BatchSize | None = None
     """Samples per forward and backward pass; the batch size for whole batches."""
     checkpointing: bool | None = None
     """Whether only the input of each block is kept for the backward pass."""
@@ -321,15 +246,15 @@ class Proxy(Options):
 
     width: Share | None = None
     """Share of the channels of each layer that is really trained."""
-    image_size: int | None = Field(default=None, ge=4)
+    image_size: ResampledSide | None = None
     """Side of the images that are really trained on."""
-    batch_size: Count | None = None
+    batch_size: BatchSize | None = None
     """Samples per optimizer step."""
-    epochs: Count | None = None
+    epochs: EpochCount | None = None
     """Passes over a device's own samples in each participation."""
     precision: Precision | None = None
     """Numbers of forward pass and loss: fp32, bf16 or fp16."""
-    micro_batch_size: Count | None = None
+    micro_batch_size: BatchSize | None = None
     """Samples per forward and backward pass; the batch size for whole batches."""
     checkpointing: bool | None = None
     """Whether only the input of each block is kept for the backward pass."""
@@ -338,16 +263,16 @@ class Proxy(Options):
 class ServerLink(Options):
     """The server's own link, which all transfers share fairly; no bottleneck where it is not given."""
 
-    downlink: Annotated[BitsPerSecond, Field(gt=0)] | None = None
+    downlink: BitsPerSecond | None = None
     """Rate at which all devices together download, such as 100Mbps; no limit without it."""
-    uplink: Annotated[BitsPerSecond, Field(gt=0)] | None = None
+    uplink: BitsPerSecond | None = None
     """Rate at which all devices together upload; no limit without it."""
 
 
 class Checkpoint(Options):
     """How often a run keeps what `neulite-sim resume` needs beside the journal: the weights."""
 
-    every_rounds: Count = 10
+    every_rounds: RoundCount = 10
     """A checkpoint is written after each so many rounds; a run that is killed loses what came after the last."""
 
 
@@ -358,7 +283,7 @@ class Scenario(Options):
 
     name: str = Field(max_length=100, json_schema_extra={"pattern": NAME_PATTERN})
     """Names the run and its folder: letters, digits, '.', '_' and '-'."""
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: Seed = 0
     """Root of everything random; equal seeds give equal runs."""
     data: Annotated[Choice, ComponentField("data")]
     """Dataset, and how its samples are dealt to devices."""
@@ -453,15 +378,16 @@ class Scenario(Options):
 
 
 def scenario_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a scenario file, options of every installed component included.
+    """Return the JSON Schema of a scenario file, options of every installed component that can be loaded included.
 
     A file that `extends` another may leave out top-level keys; everything else is checked as in a complete file.
-
-    Raises:
-        UnknownComponentError: an installed component cannot be loaded.
     """
     schema = Scenario.model_json_schema()
-    extends = {"type": "string", "description": "Scenario file to start from, relative to this file."}
+    extends = {
+        "type": "string",
+        "maxLength": MOST_PATH,
+        "description": "Scenario file to start from, relative to this file.",
+    }
     required = schema.pop("required")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

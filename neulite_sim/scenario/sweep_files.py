@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from neulite_sim.bounds import MOST_SEED
 from neulite_sim.errors import Problem, ScenarioError, close_matches
 from neulite_sim.scenario.files import text_of
-from neulite_sim.scenario.loading import SET_OPTION, read_yaml
+from neulite_sim.scenario.loading import SET_OPTION
 from neulite_sim.scenario.problems import located, shown
 from neulite_sim.scenario.sweeps import Axis, Setting, Sweep, axis_of, setting_of
 from neulite_sim.scenario.tree import Node, Place
+from neulite_sim.scenario.yaml_text import read_yaml
 
 SWEEP_KEYS = ("scenario", "grid", "seeds", "set")
 GRID_OPTION = "--grid"
-MOST_SEED = 2**63 - 1
+MOST_RUNS = 10_000
+"""Combinations times seeds of a sweep."""
 
 _TELLING = {"scenario", "grid", "seeds"}
 
@@ -50,6 +54,12 @@ def load_sweep(
                                     file=place.file, line=place.line))  # fmt: skip
     number = _seeds(content.get("seeds"), path, problems) if seeds is None else seeds
     scenario = path if tree is None else _scenario_path(content.get("scenario"), path, problems)
+    runs = math.prod(len(axis.settings) for axis in axes.values()) * (
+        number if isinstance(number, int) else len(number)
+    )
+    if runs > MOST_RUNS:
+        message = f"comes to {runs} runs; a sweep has at most {MOST_RUNS}, so vary fewer keys at once or split it"
+        problems.append(Problem(key="grid" if axes else "seeds", message=message, file=path))
     if problems:
         raise ScenarioError(problems)
     name = None if tree is None else os.path.splitext(os.path.basename(path))[0]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
+from neulite_sim.bounds import DeviceCount
 from neulite_sim.methods.contract import Offers
 from neulite_sim.population.table import Integers
 from neulite_sim.registry import Options
@@ -23,7 +23,7 @@ from neulite_sim.registry import Options
 class SelectorOptions(Options):
     """Options that every selector has."""
 
-    devices_per_round: int = Field(10, ge=1)
+    devices_per_round: DeviceCount = 10
     """How many devices train in a round; fewer where fewer can."""
 
 

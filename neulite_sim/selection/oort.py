@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from neulite_sim.bounds import DeviceCount, RoundCount, Share
 from neulite_sim.methods.contract import Offers
 from neulite_sim.registry import Component, refusal, refuse_inert
 from neulite_sim.selection.contract import Feedback, Selector, SelectorOptions, SelectorSetting
@@ -42,15 +43,15 @@ class OortOptions(SelectorOptions):
 
     exploration: float = Field(0.9, ge=0, le=1)
     """Share of devices explored, before the first decay (paper 0.9)."""
-    exploration_decay: float = Field(0.98, gt=0, le=1)
+    exploration_decay: Share = 0.98
     """Factor on that share per selection (paper 0.98)."""
     exploration_floor: float = Field(0.2, ge=0, le=1)
     """Least share explored (paper 0.2, FedScale 0.3)."""
-    speed_penalty: float = Field(2.0, ge=0)
+    speed_penalty: float = Field(2.0, ge=0, le=1000)
     """Exponent alpha on T/t for a device slower than preferred (paper 2); 0 ignores speed."""
     preferred_percentile: float = Field(30.0, gt=0, le=100)
     """Percentile of durations that is preferred at first (FedScale 30, Oort's code 10); 100 sets no limit."""
-    pacer_rounds: int = Field(20, ge=1)
+    pacer_rounds: RoundCount = 20
     """Length of the windows whose utilities the pacer compares (both codes 20)."""
     pacer_step: float = Field(5.0, ge=0, le=100)
     """Percentile points that the pacer adds or takes; 0 switches it off (both codes 5)."""
@@ -58,11 +59,11 @@ class OortOptions(SelectorOptions):
     """Quantile at which utilities are clipped (paper 0.95, FedScale 0.9, Oort's code 0.98)."""
     cut_off: float = Field(0.95, ge=0, le=1)
     """Share of the last exploited rank's score that still enters the draw (paper 0.95, Oort's code 0.7)."""
-    exploration_window: int = Field(5, ge=1)
+    exploration_window: DeviceCount = 5
     """Fastest unexplored devices that enter the draw, as a multiple of those needed (both codes 5)."""
-    over_commit: float = Field(1.0, ge=1)
+    over_commit: float = Field(1.0, ge=1, le=1000)
     """Devices asked per device wanted (paper 1.3). `synchronous` waits for all: it then only replaces drop-outs."""
-    blacklist_after: int | None = Field(None, ge=1)
+    blacklist_after: RoundCount | None = None
     """Devices chosen more often than this are left out; none where it is not given (both codes: off)."""
     blacklist_share: float = Field(0.3, ge=0, le=1)
     """Largest share of the offers that the blacklist may leave out (both codes 0.3)."""

@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from neulite_sim.bounds import MOST_TIERS, DeviceCount, Duration, RoundCount, RoundsOrNone, ShareOrNone, TierCount
 from neulite_sim.methods.contract import Offers
 from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component, refusal, refuse_inert
 from neulite_sim.selection.contract import Feedback, Selector, SelectorOptions, SelectorSetting
 from neulite_sim.selection.latency_tiers import SpeedProfile, Tiering
-from neulite_sim.units import Seconds
 
 Floats = NDArray[np.float64]
 Policy = Literal["adaptive", "uniform", "random", "fast", "slow", "explicit"]
@@ -40,23 +40,23 @@ RANDOM_POLICY = (0.7, 0.1, 0.1, 0.05, 0.05)
 class TiflOptions(SelectorOptions):
     """Options of `tifl`."""
 
-    tiers: int = Field(5, ge=1)
+    tiers: TierCount = 5
     """Number of tiers (paper 5)."""
     policy: Policy = "adaptive"
     """`adaptive`, or one of the paper's static policies: `random` needs 5 tiers; `explicit` takes `probabilities`."""
-    probabilities: tuple[float, ...] = ()
+    probabilities: tuple[ShareOrNone, ...] = Field((), max_length=MOST_TIERS)
     """Probability of each tier from fast to slow, with policy `explicit` only."""
-    interval: int = Field(10, ge=1)
+    interval: RoundCount = 10
     """Rounds between two tests of the tiers, I (easyFL 10)."""
     waits_for_stall: bool = True
     """Whether probabilities change only if the current tier stalled (paper); false: at every test (most codes)."""
-    credits: tuple[int, ...] = ()
+    credits: tuple[RoundsOrNone, ...] = Field((), max_length=MOST_TIERS)
     """Credits of each tier from fast to slow, with `adaptive`; `stop.rounds` / tiers, rounded up, where not given."""
-    test_devices: int = Field(100, ge=1)
+    test_devices: DeviceCount = 100
     """Most members of a tier on whose data the tier is tested, spread evenly over its members."""
-    profiling_rounds: int = Field(0, ge=0)
+    profiling_rounds: RoundsOrNone = 0
     """Rounds at the start in which every device trains and is timed; 0 takes the offers' expected seconds."""
-    time_out: Seconds | None = Field(None, gt=0)
+    time_out: Duration | None = None
     """Seconds after which profiling gives a device up; one that never was in time is left out."""
 
     @model_validator(mode="after")
@@ -68,16 +68,16 @@ class TiflOptions(SelectorOptions):
         if self.probabilities and len(self.probabilities) != self.tiers:
             message = f"has {len(self.probabilities)} values for {self.tiers} tiers; give one per tier"
             raise refusal(message, "probabilities", given=self.probabilities)
-        if self.probabilities and (min(self.probabilities) < 0 or not math.isclose(sum(self.probabilities), 1)):
-            message = f"must be at least 0 and sum to 1, found the sum {sum(self.probabilities):g}"
+        if self.probabilities and not math.isclose(sum(self.probabilities), 1):
+            message = f"must sum to 1, found the sum {sum(self.probabilities):g}"
             raise refusal(message, "probabilities", given=self.probabilities)
         if self.credits and len(self.credits) != self.tiers:
             message = f"has {len(self.credits)} values for {self.tiers} tiers; give one per tier"
             raise refusal(message, "credits", given=self.credits)
         if self.credits and self.policy != "adaptive":
             raise refusal(f"act only with policy adaptive, found {self.policy}", "credits", given=self.credits)
-        if self.credits and (min(self.credits) < 0 or not any(self.credits)):
-            raise refusal("must be at least 0, and above 0 for some tier", "credits", given=self.credits)
+        if self.credits and not any(self.credits):
+            raise refusal("must be above 0 for some tier", "credits", given=self.credits)
         if self.policy != "adaptive":
             refuse_inert(self, dict.fromkeys(("interval", "waits_for_stall", "test_devices"), "policy adaptive"))
         return self

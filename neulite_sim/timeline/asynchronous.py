@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 import simpy
 from pydantic import Field
 
+from neulite_sim.bounds import MOST_ROUNDS, DeviceCount, Factor, LearningRate, RoundsOrNone
 from neulite_sim.errors import SimulationError
 from neulite_sim.registry import BareKind, Component, Options
 from neulite_sim.timeline.clock import AFTER_ALL, Clock, Moment
@@ -46,7 +47,7 @@ class PolynomialStaleness(Options):
     """s = (staleness + 1) ** -a (FedAsync, section 5.2); with a = 0.5 also FedBuff's 1 / sqrt(1 + staleness)."""
 
     kind: Literal["polynomial"] = "polynomial"
-    a: float = Field(0.5, gt=0)
+    a: Factor = 0.5
     """How fast the weight falls."""
 
     def factor(self, staleness: int) -> float:
@@ -58,9 +59,9 @@ class HingeStaleness(Options):
     """s = 1 up to a staleness of b, then 1 / (a (staleness - b) + 1) (FedAsync, section 5.2)."""
 
     kind: Literal["hinge"] = "hinge"
-    a: float = Field(10.0, gt=0)
+    a: Factor = 10.0
     """How fast the weight falls beyond b."""
-    b: float = Field(4.0, ge=0)
+    b: float = Field(4.0, ge=0, le=MOST_ROUNDS)
     """The staleness up to which nothing is lost."""
 
     def factor(self, staleness: int) -> float:
@@ -76,11 +77,11 @@ StalenessFunction = Annotated[
 class AsynchronousOptions(Options):
     """What both asynchronous protocols have."""
 
-    concurrency: int | None = Field(None, ge=1)
+    concurrency: DeviceCount | None = None
     """Devices in flight at a time; `selection.devices_per_round` where it is not given."""
     staleness: StalenessFunction = PolynomialStaleness(a=0.5)
     """How the weight of an update falls with its staleness: constant, polynomial or hinge."""
-    maximum_staleness: int | None = Field(None, ge=0)
+    maximum_staleness: RoundsOrNone | None = None
     """Updates of a higher staleness are discarded; none by default."""
     other_stage: Literal["merge", "discard"] = "merge"
     """What becomes of an update of a stage that the method has left: merged into its own block, or discarded."""
@@ -96,9 +97,9 @@ class FedAsyncOptions(AsynchronousOptions):
 class FedBuffOptions(AsynchronousOptions):
     """Options of `fedbuff`."""
 
-    buffer_size: int = Field(10, ge=1)
+    buffer_size: DeviceCount = 10
     """K: updates per aggregation."""
-    server_rate: float = Field(1.0, gt=0)
+    server_rate: LearningRate = 1.0
     """eta: how far the model moves along the mean update."""
     normalise: bool = False
     """Divide by the sum of the staleness weights in place of K."""

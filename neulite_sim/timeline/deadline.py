@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Generator, Sequence, Set
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import simpy
 from pydantic import Field, model_validator
 
+from neulite_sim.bounds import DeviceCount, Duration
 from neulite_sim.registry import Component, Options
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.contract import Ending, Landings, Server, come_about, in_order
@@ -31,11 +32,11 @@ class DeadlineOptions(Options):
 
     over_selection: float = Field(1.3, ge=1, le=10)
     """How many times K devices are asked, rounded up."""
-    minimum_wait: Annotated[Seconds, Field(ge=0)] = 0.0
+    minimum_wait: Seconds = 0.0
     """The round stays open for so long, and whoever arrives by then is kept, even beyond K."""
-    maximum_wait: Annotated[Seconds, Field(gt=0)] | None = None
+    maximum_wait: Duration | None = None
     """The deadline, counted from the dispatch; none by default."""
-    minimum_updates: int = Field(1, ge=1)
+    minimum_updates: DeviceCount = 1
     """With fewer updates at the deadline the round is extended or aborted, as `too_few` says."""
     too_few: Literal["extend", "abort"] = "extend"
     """`extend`: wait until `minimum_updates` have arrived, or nobody is left. `abort`: merge nothing."""

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from pydantic import Field
 from torch import Tensor
 
+from neulite_sim.bounds import ThreadCount
 from neulite_sim.data.contract import Dataset, Partition
 from neulite_sim.methods.contract import LocalTask, Method, Update
 from neulite_sim.models.contract import Blueprint
@@ -27,7 +27,7 @@ Payload = Mapping[str, Tensor]
 class WorkerOptions(Options):
     """Options of backends that really train."""
 
-    threads_per_worker: int = Field(1, ge=1)
+    threads_per_worker: ThreadCount = 1
     """Threads that PyTorch uses in a worker. Part of the result: other thread counts give other last bits."""
 
 

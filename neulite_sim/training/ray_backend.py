@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from neulite_sim.bounds import Name, ThreadCount
 from neulite_sim.errors import BackendUnavailableError, NeuliteError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.population.table import Integers
@@ -40,13 +41,13 @@ Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 class RayOptions(WorkerOptions):
     """Options of `ray`."""
 
-    workers: int | None = Field(None, ge=1)
+    workers: ThreadCount | None = None
     """Number of actors; as many as the machine's processors hold where it is not given."""
-    address: str | None = None
+    address: Name | None = None
     """Address of a running Ray cluster; a local one is started where it is not given."""
     dashboard: bool = False
     """Start Ray's dashboard beside a local cluster."""
-    gpus_per_worker: float = Field(0.0, ge=0)
+    gpus_per_worker: float = Field(0.0, ge=0, le=64)
     """Share of a GPU that each actor gets; above zero the actors compute on it."""
 
 

@@ -17,7 +17,10 @@ from neulite_sim.scenario.loading import dump_scenario, load_scenario, parse_sce
 pytestmark = pytest.mark.usefixtures("fakes")
 
 positive = st.floats(min_value=1e-12, max_value=1e12)
-counts = st.integers(min_value=1, max_value=10**9)
+counts = st.integers(min_value=1, max_value=10**4)
+durations = st.floats(min_value=0.001, max_value=1e9)
+learning_rates = st.floats(min_value=1e-12, max_value=1000)
+bits_per_second = st.floats(min_value=1, max_value=1e12)
 shares = st.floats(min_value=0, max_value=1, exclude_min=True)
 momenta = st.floats(min_value=0, max_value=1, exclude_max=True)
 # Everything UTF-8 can hold; what looks like a number, a boolean or YAML's own signs must survive too.
@@ -25,7 +28,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
     ["no", "1e3", "0o7", "-.inf", "~", "<<", "=", "null", "12:30", "- a", "a: b", "# c", "'", "\n x", "\u2028", "\x85"]
 )
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
-devices = st.fixed_dictionaries({"device": texts, "share": positive})
+# What something is called is not empty and holds no NUL byte.
+called = texts.map(lambda text: text.replace("\0", "")[:200]).filter(bool)
+devices = st.fixed_dictionaries({"device": called, "share": positive})
 memory = st.one_of(
     st.fixed_dictionaries({"kind": st.just("uniform"), "low": counts, "high": counts}),
     st.fixed_dictionaries({"kind": st.just("explicit"), "values": st.lists(counts, min_size=1, max_size=3)}),
@@ -54,7 +59,7 @@ scenarios = st.fixed_dictionaries(
         "model": st.sampled_from(["resnet18", "torchvision:alexnet"]),
         "training": st.builds(
             lambda rest, optimizer: {**rest, **optimizer},
-            st.fixed_dictionaries({}, optional={"epochs": counts, "learning_rate": positive}),
+            st.fixed_dictionaries({}, optional={"epochs": counts, "learning_rate": learning_rates}),
             optimizers,
         ),
         "population": st.fixed_dictionaries(
@@ -62,13 +67,17 @@ scenarios = st.fixed_dictionaries(
         ),
         "method": methods,
         "stop": st.fixed_dictionaries(
-            {"rounds": counts}, optional={"target_accuracy": shares, "virtual_time": positive}
+            {"rounds": counts}, optional={"target_accuracy": shares, "virtual_time": durations}
         ),
     }
 )
-rates = positive | st.fixed_dictionaries(
+rates = bits_per_second | st.fixed_dictionaries(
     {"trace": names},
-    optional={"scale": shares, "repeat": st.booleans(), "start": st.sampled_from(["random", "beginning"])},
+    optional={
+        "scale": st.floats(min_value=1e-6, max_value=1),
+        "repeat": st.booleans(),
+        "start": st.sampled_from(["random", "beginning"]),
+    },
 )
 
 # Dotted keys and the values that `--set` may give them.
@@ -77,9 +86,9 @@ changes: Mapping[str, st.SearchStrategy[Any]] = {
     "seed": st.integers(min_value=0, max_value=2**63 - 1),
     "data.root": texts,
     "data.partition": st.fixed_dictionaries({"kind": st.just("dirichlet"), "alpha": positive}),
-    "training.weight_decay": positive,
+    "training.weight_decay": learning_rates,
     "population.groups.0.share": positive,
-    "population.groups.0.link": st.fixed_dictionaries({"downlink": positive, "uplink": positive}),
+    "population.groups.0.link": st.fixed_dictionaries({"downlink": bits_per_second, "uplink": bits_per_second}),
     "population.link": st.fixed_dictionaries({"downlink": rates, "uplink": rates}),
     "stop.rounds": counts,
     "evaluation.targets": st.lists(shares, max_size=4),

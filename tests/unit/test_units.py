@@ -89,5 +89,5 @@ def test_durations_are_shown_in_two_units(seconds: float, text: str) -> None:
 def test_fields_refuse_negative_sizes_and_rates_of_zero() -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         TypeAdapter(units.Bytes).validate_python(-1)
-    with pytest.raises(ValidationError, match="greater than 0"):
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
         TypeAdapter(units.BitsPerSecond).validate_python("0Mbps")

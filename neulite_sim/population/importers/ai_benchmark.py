@@ -13,8 +13,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field
-
+from neulite_sim.bounds import Name
 from neulite_sim.errors import close_matches
 from neulite_sim.outside import number_or_nan
 from neulite_sim.population.importers.contract import Imported, Reader, counted, only, read_csv, refused
@@ -29,11 +28,11 @@ MISSING = ("", "-", "n/a", "na")
 class BenchmarkOptions(Options):
     """Which columns of the table are taken."""
 
-    speed: str = Field(default="CPU_F_AI_Score", min_length=1)
+    speed: Name = "CPU_F_AI_Score"
     """Column with the speed, higher is faster; the CPU's score in 32-bit floats, in which training computes."""
-    memory: str = Field(default="ram_bytes", min_length=1)
+    memory: Name = "ram_bytes"
     """Column with the installed memory: in bytes, or in the unit that its name ends in, such as ram_gb."""
-    reference: str | None = None
+    reference: Name | None = None
     """Model whose speed is `speed_factor` 1; the median of the table where it is not given."""
 
 

@@ -39,7 +39,7 @@ MOST_WINDOWS = 20_000_000
 class CapacityOptions(Options):
     """Which client is the measure of speed."""
 
-    reference_ms: float | None = Field(default=None, gt=0)
+    reference_ms: float | None = Field(default=None, ge=1e-6, le=1e9)
     """Milliseconds per sample that `speed_factor` 1 stands for; the median of the file where it is not given."""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from neulite_sim.bounds import MOST_ITEMS, Name
 from neulite_sim.errors import close_matches
 from neulite_sim.outside import plain_json
 from neulite_sim.population.importers.contract import (
@@ -52,7 +53,7 @@ _OR = " or "
 class StatesOptions(Options):
     """When a phone counts as online, and where virtual time begins."""
 
-    ready: tuple[str, ...] = Field(default=("locked", "wifi", "charging"), min_length=1)
+    ready: tuple[Name, ...] = Field(default=("locked", "wifi", "charging"), min_length=1, max_length=MOST_ITEMS)
     """Conditions that must all hold: charging, wifi, locked, screen_off; or some of them as `screen_off or locked`."""
     origin: datetime = datetime(2020, 1, 2)
     """Time of the trace that is virtual time 0; FLASH's own reference where it is not given."""

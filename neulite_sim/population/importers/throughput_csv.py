@@ -10,16 +10,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
+from neulite_sim.bounds import Duration
 from neulite_sim.outside import number_or_nan
 from neulite_sim.population.importers.contract import Imported, Reader, Row, counted, label_of, read_csv, refused
 from neulite_sim.population.intervals import LAST_S, TICKS_PER_SECOND, TOO_LATE, TOO_SHORT
 from neulite_sim.registry import Component, Options
-from neulite_sim.units import BITS_PER_SECOND, Seconds
+from neulite_sim.units import BITS_PER_SECOND
 
 HEADER = ("trace", "t_s", "bits_per_second")
 # What the last column may be called, and its unit. Case matters: b is a bit and B is a byte, eight of them. What is
@@ -45,7 +45,7 @@ class ThroughputOptions(Options):
     """Unit of the rates; that which the header of the last column names (mbps), or Mbps without a header."""
     holds: Literal["until-next", "since-last"] = "until-next"
     """Whether a rate holds from its line until the next, or was measured since the line before."""
-    last: Annotated[Seconds, Field(gt=0)] | None = None
+    last: Duration | None = None
     """How long the last rate of a trace holds; as long as its median line where it is not given."""
 
 

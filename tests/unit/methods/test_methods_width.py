@@ -285,7 +285,8 @@ def test_submodels_are_named_by_their_rate():
         ((0.5, 0.25), r"rates is \[0.5, 0.25\], but the first must be 1"),
         ((), r"rates is \[\], but the first must be 1"),
         ((1.0, 0.25, 0.5), r"rates is \[1, 0.25, 0.5\], but rates must fall and stay above 0"),
-        ((1.0, 0.0), r"rates is \[1, 0\], but rates must fall and stay above 0"),
+        ((1.0, 0.0), "greater than 0"),
+        ((1.0, 0.3333333, 0.3333332), r"rates is \[1, 0.333333, 0.333333\], but two of them agree in six digits"),
     ],
 )
 def test_rates_that_do_not_fall_from_one_are_refused(rates, message):

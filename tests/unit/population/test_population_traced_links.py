@@ -124,7 +124,7 @@ def test_more_devices_than_traces_share_them_evenly() -> None:
         ("population.link.downlink=20 mbit", "population.link.downlink: '20 mbit' is not a rate; write for example"),
         ("population.link.downlink={}", "population.link.downlink.trace: is missing (File with the header"),
         ("population.link.downlink={trace: rates.csv, scale: 0}",
-         "population.link.downlink.scale: must be more than 0, found 0"),
+         "population.link.downlink.scale: must be at least 1e-06, found 0"),
         ("population.link.uplink={trace: rates.csv, repeats: true}",
          "population.link.uplink.repeats: unknown key; did you mean 'repeat'? (choices: trace, scale, repeat, start)"),
         ("population.link.uplink=true", "population.link.uplink: must be a number, found true"),

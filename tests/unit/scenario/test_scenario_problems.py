@@ -31,7 +31,7 @@ def problems_of(*settings: str, **changes: Any) -> dict[str, str]:
         ("training.epochs=null", "training.epochs", "must be a whole number, found nothing"),
         ("training.epochs=true", "training.epochs", "must be a number, found true"),
         ("training.epochs=[]", "training.epochs", "must be a whole number, found an empty list"),
-        ("training.learning_rate=0", "training.learning_rate", "must be more than 0, found 0"),
+        ("training.learning_rate=0", "training.learning_rate", "must be at least 1e-12, found 0"),
         ("training.learning_rate=fast", "training.learning_rate", "must be a number, found 'fast'"),
         ("training.learning_rate=.inf", "training.learning_rate", "must be a finite number, found inf"),
         ("training.momentum=1", "training.momentum", "must be less than 1, found 1"),
@@ -54,9 +54,9 @@ def problems_of(*settings: str, **changes: Any) -> dict[str, str]:
          "must be 'cyclic' or 'sequential', found 'cyclc'; did you mean 'cyclic'?"),
         ("method.blocks=some", "method.blocks", "must be a whole number or 'all', found 'some'"),
         ("method.weights=3", "method.weights", "must be a list, found 3"),
-        ("stop.virtual_time=0", "stop.virtual_time", "must be more than 0, found 0"),
+        ("stop.virtual_time=0", "stop.virtual_time", "must be at least 0.001, found 0"),
         ("seed=-1", "seed", "must be at least 0, found -1"),
-        ("seed=9223372036854775808", "seed", "must be less than 9223372036854775808, found 9223372036854775808"),
+        ("seed=9223372036854775808", "seed", "must be at most 9223372036854775807, found 9223372036854775808"),
         ("selection=5", "selection", "must be a mapping with a kind, or a bare kind, found 5 (choices: uniform)"),
     ],
 )  # fmt: skip
@@ -121,7 +121,7 @@ def test_a_missing_key_says_what_it_is_for() -> None:
 def test_a_list_of_wrong_items_is_not_called_short() -> None:
     assert problems_of("population.groups=[3, {device: x, share: 0}]") == {
         "population.groups.0": "must be a mapping, found 3",
-        "population.groups.1.share": "must be more than 0, found 0",
+        "population.groups.1.share": "must be at least 1e-12, found 0",
     }
 
 

@@ -1,0 +1,88 @@
+"""What a scenario will allocate on this machine, as far as it can be told before anything is read or trained.
+
+Each figure is a lower bound: what passes may still not fit, but what is refused never would.
+"""
+
+from __future__ import annotations
+
+import math
+
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.room import require_room
+from neulite_sim.scenario.schema import Scenario, Training
+
+FLOAT_BYTES = 4
+WEIGHT_COPIES = 3
+"""The global model, and the weights and gradients of the one that trains."""
+SUBMODEL_BYTES_PER_DEVICE = 16
+"""Seconds and bytes of a submodel on a device."""
+
+
+def check_data(scenario: Scenario) -> None:
+    """Refuse data that this machine does not hold, where the scenario alone says how much it is.
+
+    Raises:
+        ScenarioError: with the bytes needed and those that are free.
+    """
+    options = scenario.data.options
+    if scenario.proxy.image_size is not None and "image_size" in type(options).model_fields:
+        options = options.model_copy(update={"image_size": scenario.proxy.image_size})
+    if hasattr(options, "require_room"):
+        options.require_room()
+
+
+def check_training(
+    scenario: Scenario, trained: Blueprint, training: Training, *, most_samples: int, test_samples: int
+) -> None:
+    """Refuse a model, or a batch of it, that this machine does not hold.
+
+    Args:
+        scenario: says the size of the batches that are tested.
+        trained: what is really trained.
+        training: with the batch that is really trained.
+        most_samples: samples of the device that owns most.
+        test_samples: samples that are tested.
+
+    Raises:
+        ScenarioError: with the bytes needed and those that are free.
+    """
+    model = trained.build_meta()
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    require_room(
+        FLOAT_BYTES * WEIGHT_COPIES * weights,
+        f"the {weights:,} weights of {trained.name}",
+        key="model",
+        advice="choose a smaller model or input, or set proxy.width",
+    )
+    image = math.prod(trained.input_shape)
+    maps = [math.prod(shape) for shape in model.block_shapes]
+    batch = min(training.micro_batch_size or training.batch_size, most_samples)
+    # Without checkpointing every map waits for the backward pass; of a test only what one block reads and writes.
+    kept = image + (max(maps) if training.checkpointing else sum(maps))
+    require_room(
+        FLOAT_BYTES * batch * kept,
+        f"the activations of a batch of {batch} on {trained.name}",
+        key="training.batch_size",
+        advice="lower it, or set proxy.batch_size or training.micro_batch_size",
+    )
+    tested = min(scenario.evaluation.batch_size, test_samples)
+    require_room(
+        FLOAT_BYTES * tested * max(image, *maps),
+        f"a test batch of {tested} on {trained.name}",
+        key="evaluation.batch_size",
+        advice="lower it",
+    )
+
+
+def check_costs(num_devices: int, num_submodels: int) -> None:
+    """Refuse a table of costs, a column per submodel, that this machine does not hold.
+
+    Raises:
+        ScenarioError: with the bytes needed and those that are free.
+    """
+    require_room(
+        SUBMODEL_BYTES_PER_DEVICE * num_devices * num_submodels,
+        f"the costs of {num_submodels} submodels on {num_devices} devices",
+        key="population.devices",
+        advice="lower it, or choose a method with fewer submodels",
+    )

@@ -1,0 +1,145 @@
+"""The section `training` of a scenario: local training on one device."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from neulite_sim.bounds import (
+    MOST_ITEMS,
+    BatchSize,
+    Decay,
+    EpochCount,
+    LearningRate,
+    LearningRateOrNone,
+    Norm,
+    Ridge,
+    RoundCount,
+    Share,
+)
+from neulite_sim.registry import BareKind, Options, refusal
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Sgd(Options):
+    """Stochastic gradient descent; `momentum` stands in `training`."""
+
+    kind: Literal["sgd"] = "sgd"
+
+
+class Adam(Options):
+    """Adam (Kingma and Ba, 2015)."""
+
+    kind: Literal["adam"] = "adam"
+    beta1: Decay = 0.9
+    """Decay of the running mean of gradients."""
+    beta2: Decay = 0.999
+    """Decay of the running mean of squared gradients."""
+    epsilon: Ridge = 1e-8
+    """Added to the denominator of a step."""
+
+
+class Constant(Options):
+    """The same learning rate in every round."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class Step(Options):
+    """The learning rate is multiplied by `factor` at each of the `milestones` (round numbers)."""
+
+    kind: Literal["step"] = "step"
+    milestones: tuple[RoundCount, ...] = Field(min_length=1, max_length=MOST_ITEMS)
+    """Rounds, rising, from which on the learning rate is smaller."""
+    factor: Share = 0.1
+    """What the learning rate is multiplied by at each milestone."""
+
+    @field_validator("milestones")
+    @classmethod
+    def _rising(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
+        for earlier, later in itertools.pairwise(milestones):
+            if later <= earlier:
+                raise ValueError(f"{later} follows {earlier}; write each round once, in rising order")
+        return milestones
+
+
+class Cosine(Options):
+    """The learning rate falls along half a cosine from its start to `final` over `rounds` rounds."""
+
+    kind: Literal["cosine"] = "cosine"
+    final: LearningRateOrNone = 0.0
+    """Learning rate at the end of the fall and after it."""
+    rounds: RoundCount | None = None
+    """Length of the fall; `stop.rounds` where it is not given."""
+
+
+class ShrinkBatch(Options):
+    """A device whose memory does not hold the peak of a whole batch trains with a smaller one, in more steps."""
+
+    minimum: BatchSize
+    """Smallest batch: the charged batch size is halved, as often as needed, down to this and not below."""
+
+
+class Training(Options):
+    """Local training on one device."""
+
+    epochs: EpochCount = 5
+    """Passes over a device's own samples in each participation."""
+    batch_size: BatchSize = 64
+    """Samples per optimizer step."""
+    learning_rate: LearningRate = 0.01
+    """Learning rate of the first round."""
+    learning_rate_schedule: Annotated[Constant | Step | Cosine, Field(discriminator="kind"), BareKind()] = Constant()
+    """How the learning rate changes from round to round: constant, step or cosine."""
+    optimizer: Annotated[Sgd | Adam, Field(discriminator="kind"), BareKind()] = Sgd()
+    """What turns gradients into steps: sgd or adam."""
+    momentum: Decay = 0.9
+    """Momentum of sgd; 0 with adam, which has `beta1` instead."""
+    weight_decay: LearningRateOrNone = 5e-4
+    """L2 penalty added to gradients."""
+    clip_norm: Norm | None = None
+    """Largest L2 norm of a step's gradient; no limit where it is not given."""
+    precision: Precision = "fp32"
+    """Numbers of forward pass and loss. bf16 and fp16 halve most activations, but keep a second, half-size copy of
+    the weights; the weights that are trained and sent stay fp32. fp16 scales the loss and skips steps that overflow."""
+    micro_batch_size: BatchSize | None = None
+    """Samples per forward and backward pass: a step adds up the gradients of its micro-batches. Less activation
+    memory for more operators; BatchNorm and nHSIC see a micro-batch. The whole batch where it is not given."""
+    checkpointing: bool = False
+    """Keep only the input of each block and compute its activations again in the backward pass: less memory for about
+    a third more work. Does not change what is learned."""
+    shrink_batch: ShrinkBatch | None = None
+    """Let a device halve its batch until the peak fits its memory; every device trains whole batches without it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adam_starts_without_momentum(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "momentum" in given:
+            return given
+        optimizer = given.get("optimizer")
+        kind = optimizer.get("kind") if isinstance(optimizer, Mapping) else getattr(optimizer, "kind", optimizer)
+        return {**given, "momentum": 0.0} if kind == "adam" else given
+
+    @model_validator(mode="after")
+    def _micro_batches_are_parts_of_a_batch(self) -> Self:
+        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
+            raise refusal(
+                f"is {self.micro_batch_size}, above batch_size {self.batch_size}; use 1 to {self.batch_size}",
+                "micro_batch_size",
+                given=self.micro_batch_size,
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _momentum_belongs_to_sgd(self) -> Self:
+        if isinstance(self.optimizer, Adam) and self.momentum > 0:
+            raise refusal(
+                f"acts only with optimizer sgd, found {self.momentum:g} with adam; remove it, or set optimizer.beta1",
+                "momentum",
+                given=self.momentum,
+            )
+        return self
