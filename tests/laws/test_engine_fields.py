@@ -299,6 +299,17 @@ OPTIONS = {
     "selection[oort].pacer_step": case(
         "selection.pacer_step=50", OORT, "selection.pacer_rounds=1", "stop.rounds=12", base="fleet"
     ),
+    "selection[oort].pacer_utility": case(
+        "selection.pacer_utility=sum",
+        OORT,
+        "selection.exploration_decay=0.8",
+        "selection.pacer_rounds=1",
+        "selection.preferred_percentile=10",
+        "selection.pacer_step=40",
+        "stop.rounds=16",
+        base="fleet",
+    ),
+    "selection[oort].normalise_over": case("selection.normalise_over=explored", OORT, base="fleet"),
     "selection[oort].clip": case("selection.clip=0.3", OORT, base="fleet"),
     "selection[oort].cut_off": case("selection.cut_off=0", OORT, base="fleet"),
     "selection[oort].exploration_window": case("selection.exploration_window=1", OORT, base="fleet"),
