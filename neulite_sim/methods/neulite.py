@@ -289,11 +289,10 @@ def _check_tail(tail: int, setting: Setting) -> None:
     longest = max(setting.num_layers[:-1], default=0)
     if not setting.num_layers or tail <= max(longest, 1):
         return
-    message = f"is {tail}, but a model of one block has none before it; remove it"
+    message = f"is {tail} layers, but a model of one block has none before it; remove it"
     if longest:
-        message = (
-            f"is {tail}, but no block that comes before another has more than {longest} layers; use 1 to {longest}"
-        )
+        use = "true" if longest == 1 else f"1 to {longest}"
+        message = f"is {tail} layers, but blocks that come before another have {longest} at most; use {use}"
     raise ScenarioError([Problem(key="method.tail", message=message)])
 
 

@@ -247,6 +247,7 @@ OPTIONS = {
     "method[neulite].z_source": case("method.z_source=module", base="stages"),
     "method[neulite].mlp_operand": case("method.mlp_operand=x", base="one stage"),
     "method[neulite].mlp_relu": case("method.mlp_relu=true", base="one stage"),
+    "method[neulite].tail": case("method.tail=2", *CNN, base="stages"),
     "method[neulite].surrogate": case("method.surrogate=conv-bn-relu", base="stages"),
     "method[neulite].output_modules": case("method.output_modules=shared", base="stages"),
     "method[neulite].bn_frozen": case(
@@ -489,6 +490,18 @@ REFUSED = {
     "method.surrogate=conv-bn-relu": (
         "surrogate: acts only with coadaptation true",
         "method={kind: neulite, coadaptation: false}",
+    ),
+    "method.tail=true": (
+        "method.tail: acts only with coadaptation true, found true; remove it, or coadaptation",
+        "method={kind: neulite, coadaptation: false}",
+    ),
+    "method.coadaptation=true": (
+        "method.coadaptation: is true, but tail is false and surrogate is none, which leaves nothing of it; remove one",
+        "method={kind: neulite, tail: false, surrogate: none}",
+    ),
+    "method.output_modules=shared": (
+        "output_modules is 'shared' but surrogate is none: the heads of the stages then differ in shape",
+        "method={kind: neulite, surrogate: none}",
     ),
     "method.convergence.window=3": ("convergence: acts only with schedule sequential; remove", "method=neulite"),
     "method.distillation=false": (
