@@ -42,6 +42,8 @@ ChannelCount = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]
 Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 """Pixels along a side of an image."""
 ResampledSide = Annotated[int, Field(ge=4, le=MOST_SIDE)]
+LayerCount = Annotated[int, Field(ge=1, le=MOST_ITEMS)]
+"""Layers of a block, or blocks of a network."""
 TierCount = Annotated[int, Field(ge=1, le=MOST_TIERS)]
 ThreadCount = Annotated[int, Field(ge=1, le=MOST_THREADS)]
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]

@@ -8,6 +8,7 @@ not. Prints a line per architecture and method, the worst relative error, and fa
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "checkpointing": {"checkpointing": True},
     "all three": {"precision": "bf16", "micro_batch_size": 3, "checkpointing": True},
 }
+PARTS = tuple(itertools.product((False, True, 2), ("none", "conv", "conv-bn-relu")))
+"""Tails and surrogates of NeuLite; where blocks have fewer layers than a tail, the whole block is trained."""
 SUBSET = ("fedavg", "neulite")
 """Methods on which the variants are tried."""
 
@@ -62,13 +65,22 @@ def blueprint_of(model: str) -> Blueprint:
     return Blueprint(architecture=architecture, input_shape=shape, num_classes=10, width=WIDTH, name=model)
 
 
-def method_of(name: str, blueprint: Blueprint) -> Method:
-    """Return the method at its defaults."""
+def method_of(name: str, blueprint: Blueprint, **options: object) -> Method:
+    """Return the method at its defaults, or with options."""
     num_blocks = blueprint.build_meta().num_blocks
     found = registry.component("method", name)
     setting = Setting(num_blocks=num_blocks, num_devices=10, max_rounds=2 * num_blocks, seed=0)
-    method: Method = found.build(found.options(), setting)
+    method: Method = found.build(found.options(**options), setting)
     return method
+
+
+def tried() -> Iterator[tuple[str, str, dict[str, object]]]:
+    """Yield a label, a method and its options: each method at its defaults, NeuLite with other parts as well."""
+    for name in registry.names("method"):
+        yield name, name, {}
+    for tail, surrogate in PARTS:
+        if (tail, surrogate) != (True, "conv"):
+            yield f"neulite {tail} {surrogate}", "neulite", {"tail": tail, "surrogate": surrogate}
 
 
 def comparisons(method: Method, blueprint: Blueprint, name: str) -> Iterator[Comparison]:
@@ -103,18 +115,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     start = time.monotonic()
     worst, count = Comparison(label="none", predicted=1, measured=1), 0
-    print(f"{'model':<11} {'method':<12} {'compared':>8} {'largest error':>14}  where")
+    print(f"{'model':<11} {'method':<28} {'compared':>8} {'largest error':>14}  where")
     for model in chosen:
         blueprint = blueprint_of(model)
-        for name in registry.names("method"):
-            method = method_of(name, blueprint)
+        for label, name, options in tried():
+            method = method_of(name, blueprint, **options)
             if method.scales_width and model == "logistic":
                 continue
             found = list(comparisons(method, blueprint, name))
             largest = max(found, key=lambda item: item.relative_error)
             worst, count = max(worst, largest, key=lambda item: item.relative_error), count + len(found)
             print(
-                f"{model:<11} {name:<12} {len(found):>8} {largest.relative_error:>14.3%}  {largest.label}", flush=True
+                f"{model:<11} {label:<28} {len(found):>8} {largest.relative_error:>14.3%}  {largest.label}", flush=True
             )
     seconds = time.monotonic() - start
     print(f"{count} comparisons in {seconds:.0f} s; worst relative error {worst.relative_error:.3%} ({worst.label})")

@@ -329,8 +329,10 @@ def trained_batch_size(costing: Costing, charged: int) -> int:
 
 def build_method(scenario: Scenario, charged: Blueprint) -> Method:
     """Return the scenario's method for models of as many blocks as the charged one has."""
+    model = charged.build_meta()
     setting = Setting(
-        num_blocks=charged.build_meta().num_blocks,
+        num_blocks=model.num_blocks,
+        num_layers=tuple(map(len, model.layers)),
         num_devices=scenario.population.devices,
         max_rounds=scenario.stop.rounds,
         seed=scenario.seed,

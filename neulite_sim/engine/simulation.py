@@ -156,7 +156,9 @@ def drive(
         observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
     for message in (*costing.left_out, *_skipped(costing), *_crowded(costing)):
         recorder.notice(message)
-    federation = Federation(costing, assembly.build_selector(scenario), backend, recorder, keeper)
+    selector = assembly.build_selector(scenario)
+    selector.register(costing.partition.sizes)
+    federation = Federation(costing, selector, backend, recorder, keeper)
     try:
         protocol, rates = assembly.build_protocol(scenario), assembly.server_rates(scenario)
         with _kept_from_the_collector():

@@ -63,8 +63,13 @@ def check_method(component: Component, blueprint: Blueprint, options: Options | 
     Raises:
         AssertionError: the first law that is broken, with the submodel, the device or the tensors it is about.
     """
+    model = blueprint.build_meta()
     setting = Setting(
-        num_blocks=blueprint.build_meta().num_blocks, num_devices=_NUM_DEVICES, max_rounds=NUM_ROUNDS, seed=SEED
+        num_blocks=model.num_blocks,
+        num_layers=tuple(map(len, model.layers)),
+        num_devices=_NUM_DEVICES,
+        max_rounds=NUM_ROUNDS,
+        seed=SEED,
     )
     method: Method = component.build(component.options() if options is None else options, setting)
     assert method.submodels, "submodels: a method must name at least one"

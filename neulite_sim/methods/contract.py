@@ -126,12 +126,16 @@ class Update:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What a method may know of the run when it is built: `Component.build(options, setting)` returns the method."""
+    """What a method may know of the run when it is built: `Component.build(options, setting)` returns the method.
+
+    `num_layers` is how many layers each block has; empty where that is not known.
+    """
 
     num_blocks: int
     num_devices: int
     max_rounds: int
     seed: int
+    num_layers: tuple[int, ...] = ()
 
 
 class Method:

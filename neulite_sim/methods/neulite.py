@@ -18,7 +18,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from neulite_sim.bounds import SignedWeight
+from neulite_sim.bounds import LayerCount, SignedWeight
+from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
 from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
 from neulite_sim.methods.convergence import Convergence, Movement
@@ -26,10 +27,11 @@ from neulite_sim.methods.nhsic import Form
 from neulite_sim.methods.offering import offer_one
 from neulite_sim.methods.stage import Curriculum, Operand, StagePlan, StageTrainee, ZSource
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.output import Surrogate
 from neulite_sim.models.trainee import Trainee, float_tensors
 from neulite_sim.population.table import Integers
 from neulite_sim.profiling.ledger import Ledger
-from neulite_sim.registry import Component, Options, refuse_inert
+from neulite_sim.registry import Component, Options, refusal, refuse_inert
 from neulite_sim.seeding import integer_seed, stream
 
 _CURRICULUM_OPTIONS = (
@@ -43,7 +45,11 @@ class NeuLiteOptions(Options):
     curriculum: bool = True
     """False: cross-entropy alone, without the projection MLP (the paper's first ablation)."""
     coadaptation: bool = True
-    """False: no co-trained tail, and output modules without surrogates (the paper's second ablation)."""
+    """False: `tail` is false and `surrogate` is none (the paper's second ablation)."""
+    tail: bool | LayerCount = True
+    """Whether a stage trains the last layer of the block before as well, or how many of its layers at most."""
+    surrogate: Surrogate = "conv"
+    """What stands for a later block: a bare convolution (official code), `conv-bn-relu`, or nothing: a pooled head."""
     schedule: Literal["cyclic", "sequential"] = "cyclic"
     """`cyclic`: one stage per round, in turn. `sequential`: a block is trained until it has converged, then frozen."""
     convergence: Convergence = Field({}, validate_default=True)
@@ -64,8 +70,6 @@ class NeuLiteOptions(Options):
     """Which term looks through the projection MLP: `y` as the official code, `x`, or `both`."""
     mlp_relu: bool = False
     """ReLU between the layers of the MLP; the official code has none."""
-    surrogate: Literal["conv", "conv-bn-relu"] = "conv"
-    """Basic layer that stands for a later block: a bare convolution (official code) or `conv-bn-relu`."""
     output_modules: Literal["private", "shared"] = "private"
     """Whether each stage keeps an output module of its own, or all stages share surrogates, head and MLP."""
     bn_frozen: Literal["eval", "train"] = "eval"
@@ -76,10 +80,39 @@ class NeuLiteOptions(Options):
     """Send back the trained parts (paper) or the whole stage model (official code)."""
 
     @model_validator(mode="after")
-    def _without_coadaptation_there_are_no_surrogates(self) -> Self:
-        if not self.coadaptation and self.output_modules == "shared":
+    def _coadaptation_is_the_sum_of_its_parts(self) -> Self:
+        """Refuse a part that contradicts the whole, and keep one spelling of each choice."""
+        given = self.model_fields_set
+        if not self.coadaptation:
+            self._refuse_parts()
+            self._settle(tail=False, surrogate="none")
+        elif not self.tail and self.surrogate == "none":
+            if "coadaptation" in given:
+                message = "is true, but tail is false and surrogate is none, which leaves nothing of it; remove one"
+                raise refusal(message, "coadaptation", given=True)
+            self._settle(coadaptation=False)
+        if self.tail == 1:
+            self._settle(tail=True)
+        return self
+
+    def _refuse_parts(self) -> None:
+        for key, off in (("tail", False), ("surrogate", "none")):
+            found = getattr(self, key)
+            if key in self.model_fields_set and found != off:
+                message = f"acts only with coadaptation true, found {str(found).lower()}; remove it, or coadaptation"
+                raise refusal(message, key, given=found)
+
+    def _settle(self, **values: object) -> None:
+        """Let options follow from others; those that were given stay known as given."""
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    @model_validator(mode="after")
+    def _without_surrogates_heads_are_not_shared(self) -> Self:
+        if self.surrogate == "none" and self.output_modules == "shared":
+            cause = "surrogate is none" if self.coadaptation else "coadaptation is false"
             raise ValueError(
-                "output_modules is 'shared' but coadaptation is false: the heads of the stages then differ in shape; "
+                f"output_modules is 'shared' but {cause}: the heads of the stages then differ in shape; "
                 "use output_modules: private"
             )
         return self
@@ -90,8 +123,6 @@ class NeuLiteOptions(Options):
         inert: dict[str, str] = {}
         if self.schedule == "cyclic":
             inert["convergence"] = "schedule sequential"
-        if not self.coadaptation:
-            inert["surrogate"] = "coadaptation true"
         if self.mlp_operand == "both":
             inert["z_source"] = "mlp_operand x or y"
         if self.nhsic == "ratio":
@@ -148,8 +179,8 @@ class NeuLite(Method):
         return StagePlan(
             stage=stage,
             curriculum=curriculum if options.curriculum else None,
-            trains_tail=options.coadaptation,
-            surrogate=options.surrogate if options.coadaptation else "none",
+            tail_layers=int(options.tail),
+            surrogate=options.surrogate,
             projection_relu=options.mlp_relu,
             frozen_batch_norm=options.bn_frozen,
             uploads_everything=options.upload == "all",
@@ -255,7 +286,19 @@ def _between(ends: tuple[float, float], stage: int, num_stages: int) -> float:
     return ends[0] if num_stages == 1 else ends[0] + (ends[1] - ends[0]) * (stage - 1) / (num_stages - 1)
 
 
+def _check_tail(tail: int, setting: Setting) -> None:
+    longest = max(setting.num_layers[:-1], default=0)
+    if not setting.num_layers or tail <= max(longest, 1):
+        return
+    message = f"is {tail} layers, but a model of one block has none before it; remove it"
+    if longest:
+        use = "true" if longest == 1 else f"1 to {longest}"
+        message = f"is {tail} layers, but blocks that come before another have {longest} at most; use {use}"
+    raise ScenarioError([Problem(key="method.tail", message=message)])
+
+
 def _build(options: NeuLiteOptions, setting: Setting) -> NeuLite:
+    _check_tail(int(options.tail), setting)
     return NeuLite(options, num_stages=setting.num_blocks, seed=setting.seed)
 
 

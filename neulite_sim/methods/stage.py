@@ -6,6 +6,7 @@ op_t], trained with eq. (4): CE - lambda_x nHSIC(X; Z_t) - lambda_y nHSIC(Y; Z_t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -38,11 +39,14 @@ class Curriculum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
-    """How to build a stage: its number (1 to T) and the choices that shape it."""
+    """How to build a stage: its number (1 to T) and the choices that shape it.
+
+    `tail_layers` is how many of the last layers of the block before are trained with it, at most all of them.
+    """
 
     stage: int
     curriculum: Curriculum | None
-    trains_tail: bool
+    tail_layers: int
     surrogate: Surrogate
     projection_relu: bool
     frozen_batch_norm: Literal["eval", "train"]
@@ -73,8 +77,8 @@ class StageTrainee(Trainee):
         self.outputs = nn.ModuleDict({str(plan.stage): output})
         self._key = str(plan.stage)
         self.blocks[: plan.stage - 1].requires_grad_(False)
-        if plan.stage > 1 and plan.trains_tail:
-            for path in model.tails[plan.stage - 2]:
+        if plan.stage > 1 and plan.tail_layers:
+            for path in itertools.chain(*model.layers[plan.stage - 2][-plan.tail_layers :]):
                 self.blocks[plan.stage - 2].get_submodule(path).requires_grad_(True)
 
     def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -54,7 +54,9 @@ def cnn(input_shape: tuple[int, int, int], num_classes: int, width: float) -> Bl
             fc2=nn.Linear(hidden, num_classes),
         )
     )
-    model = BlockModel(blocks, head, tails=(("conv2",),) * len(blocks), block_shapes=tuple(shapes))
+    num_blocks = len(blocks)
+    tails, layers = (("conv2",),) * num_blocks, ((("conv1",), ("conv2",)),) * num_blocks
+    model = BlockModel(blocks, head, tails=tails, block_shapes=tuple(shapes), layers=layers)
     initialise(model)
     return model
 

@@ -67,6 +67,29 @@ def _check_names(model: BlockModel) -> None:
         assert not missing, f"tails[{index}]: block {index} has no module {missing}"
         empty = [path for path in paths if not any(True for _ in known[path].parameters())]
         assert not empty, f"tails[{index}]: {empty} of block {index} has no parameter"
+    _check_layers(model)
+
+
+def _check_layers(model: BlockModel) -> None:
+    assert len(model.layers) == model.num_blocks, (
+        f"layers: one entry per block is {model.num_blocks}, found {len(model.layers)}"
+    )
+    for index, (block, layers, tail) in enumerate(zip(model.blocks, model.layers, model.tails, strict=True)):
+        assert not tail or layers[-1:] == (tail,), (
+            f"layers[{index}]: the last must be the tail {tail}, is {layers[-1:]}"
+        )
+        known = dict(block.named_modules())
+        paths = [path for layer in layers for path in layer]
+        missing = [path for path in paths if path not in known]
+        assert not missing, f"layers[{index}]: block {index} has no module {missing}"
+        held = [id(parameter) for path in paths for parameter in known[path].parameters()]
+        assert len(held) == len(set(held)), f"layers[{index}]: a parameter of block {index} is in two layers"
+        empty = [layer for layer in layers if not any(True for path in layer for _ in known[path].parameters())]
+        assert not empty, f"layers[{index}]: {empty} of block {index} has no parameter"
+        whole = len({id(parameter) for parameter in block.parameters()})
+        assert len(layers) < 2 or len(held) == whole, (
+            f"layers[{index}]: block {index} has {whole} parameters, its layers hold {len(held)} of them"
+        )
 
 
 def _check_shapes(model: BlockModel, input_shape: Shape, num_classes: int) -> None:

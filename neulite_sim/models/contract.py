@@ -13,15 +13,19 @@ import torch
 from torch import Tensor, nn
 
 BasicLayer = Callable[[tuple[int, int, int], tuple[int, int, int]], nn.Module]
+Layers = tuple[tuple[str, ...], ...]
+"""The layers of a block in order, each as the paths of the modules that hold it."""
 
 
 class BlockModel(nn.Module):
     """Blocks applied in order, then a head that turns the last map into logits.
 
-    `tails[b]` names the modules (paths inside block b) that are its last layers: NeuLite trains them together with
-    block b + 1. `block_shapes[b]` is the shape `(C, H, W)` that block b puts out, without the batch. `basic_layer`
-    makes one basic layer of this architecture from the shape it reads and the shape it puts out; NeuLite's output
-    modules take it in place of a convolution where it is given.
+    `tails[b]` names the modules (paths inside block b) that are its last layer: NeuLite trains them together with
+    block b + 1. `layers[b]` names those of each of its layers, from the one that reads the block's input to the tail:
+    one layer is what has weights and what normalises it, and layers side by side are one. Where it is not given, a
+    block is known by its tail alone. `block_shapes[b]` is the shape `(C, H, W)` that block b puts out, without the
+    batch. `basic_layer` makes one basic layer of this architecture from the shape it reads and the shape it puts out;
+    NeuLite's output modules take it in place of a convolution where it is given.
     """
 
     def __init__(
@@ -32,12 +36,14 @@ class BlockModel(nn.Module):
         tails: tuple[tuple[str, ...], ...],
         block_shapes: tuple[tuple[int, int, int], ...],
         basic_layer: BasicLayer | None = None,
+        layers: tuple[Layers, ...] | None = None,
     ) -> None:
         super().__init__()
         assert len(blocks) == len(tails) == len(block_shapes)
         self.blocks = nn.ModuleList(blocks)
         self.head = head
         self.tails = tails
+        self.layers = layers if layers is not None else tuple((tail,) if tail else () for tail in tails)
         self.block_shapes = block_shapes
         self.basic_layer = basic_layer
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from neulite_sim.models.contract import BlockModel, scaled
+from neulite_sim.models.contract import BlockModel, Layers, scaled
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.registry import Component, Options
 
@@ -67,10 +67,23 @@ def resnet(input_shape: tuple[int, int, int], num_classes: int, width: float, *,
         channels_in = channels
     head = nn.Sequential(OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(),
                                      fc=nn.Linear(channels_in, num_classes)))  # fmt: skip
-    tails = tuple((f"layer{depth - 1}.conv2", f"layer{depth - 1}.bn2") for depth in layers)
-    model = BlockModel(blocks, head, tails=tails, block_shapes=tuple(shapes))
+    named = tuple(_named_layers(block) for block in blocks)
+    tails = tuple(paths[-1] for paths in named)
+    model = BlockModel(blocks, head, tails=tails, block_shapes=tuple(shapes), layers=named)
     initialise(model)
     return model
+
+
+def _named_layers(block: nn.Module) -> Layers:
+    """Return the stem and the convolutions of the basic blocks; one on a shortcut reads what the first one reads."""
+    paths: list[tuple[str, ...]] = []
+    for name, part in block.named_children():
+        if not isinstance(part, BasicBlock):
+            paths.append((name,))
+            continue
+        beside = () if isinstance(part.shortcut, nn.Identity) else (f"{name}.shortcut",)
+        paths += [(f"{name}.conv1", f"{name}.bn1", *beside), (f"{name}.conv2", f"{name}.bn2")]
+    return tuple(paths)
 
 
 def _stem(channels_in: int, channels_out: int) -> nn.Module:

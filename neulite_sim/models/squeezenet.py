@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from neulite_sim.models.contract import BlockModel, scaled
+from neulite_sim.models.contract import BlockModel, Layers, scaled
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.registry import Component, Options
 
@@ -64,10 +64,11 @@ def squeezenet(input_shape: tuple[int, int, int], num_classes: int, width: float
     channels = scaled(STEM, width)
     blocks: list[nn.Module] = []
     shapes: list[tuple[int, int, int]] = []
-    tails: list[tuple[str, ...]] = []
+    layers: list[Layers] = []
     number = 2
     for fires in FIRES:
         parts: OrderedDict[str, nn.Module] = OrderedDict()
+        paths: list[tuple[str, ...]] = [] if blocks else [("conv1",)]
         if not blocks:
             parts["conv1"] = nn.Conv2d(channels_in, channels, 3, padding=1)
             parts["relu1"] = nn.ReLU(inplace=True)
@@ -76,12 +77,16 @@ def squeezenet(input_shape: tuple[int, int, int], num_classes: int, width: float
         height, side = max(1, height // 2), max(1, side // 2)
         for squeezed, expanded in fires:
             parts[f"fire{number}"] = Fire(channels, scaled(squeezed, width), scaled(expanded, width))
+            paths += [(f"fire{number}.squeeze",), (f"fire{number}.expand1x1", f"fire{number}.expand3x3")]
             channels = 2 * scaled(expanded, width)
             number += 1
         blocks.append(nn.Sequential(parts))
         shapes.append((channels, height, side))
-        tails.append((f"fire{number - 1}.expand1x1", f"fire{number - 1}.expand3x3"))
-    model = BlockModel(blocks, _classifier(channels, num_classes), tails=tuple(tails), block_shapes=tuple(shapes))
+        layers.append(tuple(paths))
+    tails = tuple(paths[-1] for paths in layers)
+    model = BlockModel(
+        blocks, _classifier(channels, num_classes), tails=tails, block_shapes=tuple(shapes), layers=tuple(layers)
+    )
     initialise(model)
     return model
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from neulite_sim.models.contract import BlockModel, scaled
+from neulite_sim.models.contract import BlockModel, Layers, scaled
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.models.output import pooled_head
 from neulite_sim.registry import Component, Options
@@ -36,7 +36,7 @@ def vgg11_bn(input_shape: tuple[int, int, int], num_classes: int, width: float) 
     channels, height, side = input_shape
     blocks: list[nn.Module] = []
     shapes: list[tuple[int, int, int]] = []
-    tails: list[tuple[str, ...]] = []
+    layers: list[Layers] = []
     for group in GROUPS:
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         num_convs = num_pools = 0
@@ -53,9 +53,10 @@ def vgg11_bn(input_shape: tuple[int, int, int], num_classes: int, width: float) 
             parts[f"relu{num_convs}"] = nn.ReLU(inplace=True)
         blocks.append(nn.Sequential(parts))
         shapes.append((channels, height, side))
-        tails.append((f"conv{num_convs}", f"bn{num_convs}"))
+        layers.append(tuple((f"conv{number}", f"bn{number}") for number in range(1, num_convs + 1)))
+    tails = tuple(paths[-1] for paths in layers)
     model = BlockModel(
-        blocks, pooled_head(channels, num_classes), tails=tuple(tails), block_shapes=tuple(shapes)
+        blocks, pooled_head(channels, num_classes), tails=tails, block_shapes=tuple(shapes), layers=tuple(layers)
     )  # fmt: skip
     initialise(model)
     return model

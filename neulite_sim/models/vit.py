@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from neulite_sim.bounds import Side
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.models.contract import BlockModel, scaled
+from neulite_sim.models.contract import BlockModel, Layers, scaled
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.registry import Component, Options, refusal, refuse_inert
 
@@ -201,10 +201,12 @@ def vit(
         Encoders(dim, depth=per_block, heads=heads, hidden=hidden, stem=stem if index == 0 else None)
         for index in range(NUM_BLOCKS)
     ]
+    encoders: Layers = tuple((f"layer{layer}",) for layer in range(per_block))
     model = BlockModel(
         blocks,
         MeanHead(dim, num_classes),
-        tails=((f"layer{per_block - 1}",),) * NUM_BLOCKS,
+        tails=(encoders[-1],) * NUM_BLOCKS,
+        layers=((("stem",), *encoders), *((encoders,) * (NUM_BLOCKS - 1))),
         block_shapes=((dim, *grid),) * NUM_BLOCKS,
         basic_layer=functools.partial(_one_encoder, heads=heads, hidden=hidden),
     )

@@ -41,6 +41,7 @@ def check_selector(factory: Callable[[SelectorSetting], Selector]) -> None:
 def _story(selector: Selector, wanted: int) -> list[list[int]]:
     """Return which devices were chosen in each round of one and the same story."""
     chosen = []
+    selector.register(np.arange(NUM_DEVICES, dtype=np.int64) % 7 * 10)
     for number in range(1, NUM_ROUNDS + 1):
         rng = stream(0, "conformance", number)
         offers = _offers(number, rng)

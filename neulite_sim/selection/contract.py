@@ -60,6 +60,9 @@ class Feedback:
 class Selector:
     """Base of every selector."""
 
+    def register(self, num_samples: Integers) -> None:
+        """Learn the size of each device's own data, once and before anything else; learns nothing by default."""
+
     def num_to_choose(self, count: int, num_offers: int) -> int:
         """Return how many of `num_offers` offers to ask for where the scenario wants `count`; at least one."""
         del num_offers

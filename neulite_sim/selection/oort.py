@@ -12,14 +12,32 @@ Choices where the sources differ. |B_i| is all of the device's samples, and loss
 epoch, not of its last batch. Unexplored devices are drawn by speed alone (the paper's SampleBySpeed): the server does
 not know what data they hold. The seconds of a device are those measured with the submodel that it is offered now,
 else the offer's own estimate; so the preferred duration follows the submodel, and the utility is that of whatever it
-trained last. The pacer is that of the codes. A flight that tells no loss counts as the average of its aggregation.
+trained last. A flight that tells no loss counts as the average of its aggregation.
+
+Pacer. Both codes keep for each round the *mean* utility of the exploited devices that reported, 0 where there was
+none, and compare the sums of two windows of rounds: within 10 % of each other T is relaxed, five times apart it is
+tightened. The paper's algorithm 1 compares sums of U over the same windows, relaxes T where utility fell and never
+tightens it; what U of a round is it leaves open. Read as the sum over the devices (`pacer_utility: sum`), more is
+exploited while exploration falls, and utility seems to grow where every device is always worth the same. Here as in
+the codes; but the pacer acts when a window's last round is aggregated, where the codes act in the selection after it,
+a lost flight is left out of the mean (FedScale counts one cut off with the average), and after a window in which
+nothing was exploited T stays as it is (the codes relax it if nothing follows either, else tighten it).
+
+Normalisation. In both codes U_min, clip and range are those of all registered devices that are feasible now, the
+unexplored ones with the reward that they registered with: their samples, at most those of one local training, which
+is the utility of losses of 1. The paper does not say (`normalise_over: explored`). Here as in the codes; but a
+registered device counts with all of its samples, and who is blacklisted is normalised with. T is the percentile over
+the devices on offer; over all registered ones in the codes.
+
+Rounding. int(K epsilon) devices are explored and the others exploited (FedScale), so that one is exploited from the
+second round on; Oort's code exploits int(K (1 - epsilon)), none of five at first, and its first window lies lower.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +45,7 @@ from pydantic import Field, model_validator
 
 from neulite_sim.bounds import DeviceCount, RoundCount, Share
 from neulite_sim.methods.contract import Offers
+from neulite_sim.population.table import Flags, Integers
 from neulite_sim.registry import Component, refusal, refuse_inert
 from neulite_sim.selection.contract import Feedback, Selector, SelectorOptions, SelectorSetting
 from neulite_sim.selection.drawing import draw_weighted
@@ -55,6 +74,10 @@ class OortOptions(SelectorOptions):
     """Length of the windows whose utilities the pacer compares (both codes 20)."""
     pacer_step: float = Field(5.0, ge=0, le=100)
     """Percentile points that the pacer adds or takes; 0 switches it off (both codes 5)."""
+    pacer_utility: Literal["mean", "sum"] = "mean"
+    """Utility of a round in the pacer's windows: over the exploited devices that reported (both codes the mean)."""
+    normalise_over: Literal["registered", "explored"] = "registered"
+    """Whose utilities set minimum, clip and range: all on offer, unexplored ones as of loss 1 (both codes), or not."""
     clip: float = Field(0.95, gt=0, le=1)
     """Quantile at which utilities are clipped (paper 0.95, FedScale 0.9, Oort's code 0.98)."""
     cut_off: float = Field(0.95, ge=0, le=1)
@@ -79,9 +102,9 @@ class OortOptions(SelectorOptions):
         if self.exploration == self.exploration_floor:
             inert["exploration_decay"] = "exploration above exploration_floor"
         if not self.pacer_step:
-            inert["pacer_rounds"] = "pacer_step above 0"
+            inert |= dict.fromkeys(("pacer_rounds", "pacer_utility"), "pacer_step above 0")
         if not self.speed_penalty:
-            pace = ("preferred_percentile", "pacer_rounds", "pacer_step")
+            pace = ("preferred_percentile", "pacer_rounds", "pacer_step", "pacer_utility")
             inert |= dict.fromkeys(pace, "speed_penalty above 0")
         if self.blacklist_after is None:
             inert["blacklist_share"] = "blacklist_after"
@@ -120,10 +143,10 @@ def normalised_utilities(utilities: Floats, clip: float) -> Floats:
 
     The clip is the value at the quantile `clip` of the sorted utilities, an observed one.
     """
-    ordered = np.sort(utilities)
-    ceiling = ordered[min(int(len(ordered) * clip), len(ordered) - 1)]
-    floor = 0.999 * ordered[0]
-    normalised: Floats = (np.minimum(utilities, ceiling) - floor) / max(ordered[-1] - floor, LEAST_RANGE)
+    rank = min(int(len(utilities) * clip), len(utilities) - 1)
+    ceiling = np.partition(utilities, rank)[rank]
+    floor = 0.999 * utilities.min()
+    normalised: Floats = (np.minimum(utilities, ceiling) - floor) / max(utilities.max() - floor, LEAST_RANGE)
     return normalised
 
 
@@ -155,7 +178,10 @@ def paced(percentile: float, history: Sequence[float], *, window: int, step: flo
 
 @dataclass(slots=True, kw_only=True)
 class _Columns:
-    """What is known per device; `last_round` 0 means unexplored, `submodel` -1 that nothing was measured."""
+    """What is known per device; `last_round` 0 means unexplored, `submodel` -1 that nothing was measured.
+
+    The utility of an unexplored device is what it registered with, 0 where it did not.
+    """
 
     utility: Floats
     measured_s: Floats
@@ -195,6 +221,10 @@ class Oort(Selector):
         """Percentile of durations that is preferred now; the pacer moves it."""
         return self._percentile
 
+    def register(self, num_samples: Integers) -> None:
+        """Note the sizes of the devices' data: what an unexplored device counts with where it is normalised with."""
+        self._known.utility[:] = num_samples
+
     def num_to_choose(self, count: int, num_offers: int) -> int:
         """Return `count` times the over-commitment, rounded down."""
         del num_offers
@@ -204,18 +234,26 @@ class Oort(Selector):
     def scores(self, offers: Offers) -> Floats:
         """Return the score of each offer, at least zero; not a number where the device is unexplored."""
         found = np.full(len(offers), np.nan)
-        explored = np.flatnonzero(self._known.last_round[offers.devices] > 0)
+        is_explored = self._known.last_round[offers.devices] > 0
+        explored = np.flatnonzero(is_explored)
         if not len(explored):
             return found
         devices = offers.devices[explored]
         bonus = staleness_bonus(self._known.last_round[devices], self._round)
-        utilities = normalised_utilities(self._known.utility[devices], self._options.clip)
-        found[explored] = (utilities + bonus) * self._speed_factors(offers)[explored]
+        found[explored] = (self._normalised(offers, is_explored) + bonus) * self._speed_factors(offers)[explored]
         if self._options.fairness:
             times = self._known.times_chosen[devices]
             rarity = (times.max() - times) / max(times.max(), 1)
             found[explored] = (1 - self._options.fairness) * found[explored] + self._options.fairness * rarity
         return found
+
+    def _normalised(self, offers: Offers, is_explored: Flags) -> Floats:
+        """Return the normalised utilities of the explored devices on offer."""
+        utilities = self._known.utility[offers.devices]
+        counts = is_explored
+        if self._options.normalise_over == "registered":
+            counts = is_explored | (utilities > 0)
+        return normalised_utilities(utilities[counts], self._options.clip)[is_explored[counts]]
 
     def choose(self, offers: Offers, count: int, rng: np.random.Generator) -> Positions:
         """Return explored devices drawn by score, and unexplored ones drawn by speed; all alike in the first round."""
@@ -282,7 +320,7 @@ class Oort(Selector):
         known_losses = [(item, _loss(item)) for item in feedback]
         told = [statistical_utility(item.num_samples, loss) for item, loss in known_losses if loss is not None]
         average = sum(told) / len(told) if told else None
-        exploited = 0.0
+        exploited: list[float] = []
         for item, loss in known_losses:
             if loss is not None:
                 utility = statistical_utility(item.num_samples, loss)
@@ -290,11 +328,12 @@ class Oort(Selector):
                 utility = average if average is not None else self._utility_before(item)
             if item.device in self._exploited:
                 self._exploited.discard(item.device)
-                exploited += utility if item.has_arrived else 0.0
+                if item.has_arrived:
+                    exploited.append(utility)
             self._note(item, utility)
         if feedback:
             self._round = max(self._round, max(item.round for item in feedback) + 1)
-            self._pace(exploited)
+            self._pace(sum(exploited), len(exploited))
 
     def _utility_before(self, item: Feedback) -> float:
         """Return the utility kept where a whole round told no loss: the device's last, or its number of samples."""
@@ -310,8 +349,9 @@ class Oort(Selector):
         known.submodel[device] = self._submodels.setdefault(item.submodel, len(self._submodels))
         known.last_round[device] = item.round
 
-    def _pace(self, exploited: float) -> None:
-        self._history.append(exploited)
+    def _pace(self, exploited: float, num_exploited: int) -> None:
+        shared_by = max(num_exploited, 1) if self._options.pacer_utility == "mean" else 1
+        self._history.append(exploited / shared_by)
         if self._options.pacer_step:
             self._percentile = paced(
                 self._percentile, self._history, window=self._options.pacer_rounds, step=self._options.pacer_step

@@ -32,6 +32,7 @@ METHODS = {
     "depthfl": {"kind": "depthfl", "feddyn_alpha": 0.1},
     "progfed": "progfed",
 }
+PARTS = {"tail of two layers": {"kind": "neulite", "tail": 2, "surrogate": "none"}}
 WITHOUT_FEDDYN = {"plain depthfl": "depthfl"}
 CHANGES = {
     "fedrolex": {"evaluation": {"every_rounds": 2, "batch_norm": "running"}},
@@ -56,7 +57,7 @@ class BreakAfter:
 def scenario(protocol="synchronous", method="neulite", **changes):
     given = {
         **WAVES,
-        "method": {**METHODS, **WITHOUT_FEDDYN}[method],
+        "method": {**METHODS, **WITHOUT_FEDDYN, **PARTS}[method],
         "protocol": {**PROTOCOLS, **LARGE_BUFFER}[protocol],
         "checkpoint": {"every_rounds": 3},
     }
@@ -110,6 +111,15 @@ def test_several_updates_of_one_device_in_a_buffer_are_replayed_too(tmp_path):
     broken_off(tmp_path / "broken", given, 4, 8)
     assert resume(find_cut_off(tmp_path / "broken")).summary["digest"] == whole.summary["digest"]
     assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("method", PARTS)
+def test_a_run_with_parts_of_coadaptation_ends_as_an_unbroken_one(tmp_path, method):
+    roomy = {**WAVES["population"], "available_memory": {"kind": "uniform", "low": "20MB", "high": "30MB"}}
+    given = scenario("synchronous", method, model="cnn", population=roomy, stop={"rounds": 6})
+    whole = simulate(given)
+    broken_off(tmp_path / "broken", given, 4)
+    assert resume(find_cut_off(tmp_path / "broken")).summary["digest"] == whole.summary["digest"]
 
 
 def wall_times(folder):

@@ -247,6 +247,7 @@ OPTIONS = {
     "method[neulite].z_source": case("method.z_source=module", base="stages"),
     "method[neulite].mlp_operand": case("method.mlp_operand=x", base="one stage"),
     "method[neulite].mlp_relu": case("method.mlp_relu=true", base="one stage"),
+    "method[neulite].tail": case("method.tail=2", *CNN, base="stages"),
     "method[neulite].surrogate": case("method.surrogate=conv-bn-relu", base="stages"),
     "method[neulite].output_modules": case("method.output_modules=shared", base="stages"),
     "method[neulite].bn_frozen": case(
@@ -299,6 +300,17 @@ OPTIONS = {
     "selection[oort].pacer_step": case(
         "selection.pacer_step=50", OORT, "selection.pacer_rounds=1", "stop.rounds=12", base="fleet"
     ),
+    "selection[oort].pacer_utility": case(
+        "selection.pacer_utility=sum",
+        OORT,
+        "selection.exploration_decay=0.8",
+        "selection.pacer_rounds=1",
+        "selection.preferred_percentile=10",
+        "selection.pacer_step=40",
+        "stop.rounds=16",
+        base="fleet",
+    ),
+    "selection[oort].normalise_over": case("selection.normalise_over=explored", OORT, base="fleet"),
     "selection[oort].clip": case("selection.clip=0.3", OORT, base="fleet"),
     "selection[oort].cut_off": case("selection.cut_off=0", OORT, base="fleet"),
     "selection[oort].exploration_window": case("selection.exploration_window=1", OORT, base="fleet"),
@@ -478,6 +490,18 @@ REFUSED = {
     "method.surrogate=conv-bn-relu": (
         "surrogate: acts only with coadaptation true",
         "method={kind: neulite, coadaptation: false}",
+    ),
+    "method.tail=true": (
+        "method.tail: acts only with coadaptation true, found true; remove it, or coadaptation",
+        "method={kind: neulite, coadaptation: false}",
+    ),
+    "method.coadaptation=true": (
+        "method.coadaptation: is true, but tail is false and surrogate is none, which leaves nothing of it; remove one",
+        "method={kind: neulite, tail: false, surrogate: none}",
+    ),
+    "method.output_modules=shared": (
+        "output_modules is 'shared' but surrogate is none: the heads of the stages then differ in shape",
+        "method={kind: neulite, surrogate: none}",
     ),
     "method.convergence.window=3": ("convergence: acts only with schedule sequential; remove", "method=neulite"),
     "method.distillation=false": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,6 +79,31 @@ def test_frozen_blocks_cost_no_gradient_and_no_optimizer_state(kind, batch_size,
     counters = 4 * 200 if optimizer[0] == "optimizer" else 0
     assert found.memory.gradients <= trained_bytes
     assert STATES[optimizer] * trained_bytes <= found.memory.optimizer <= STATES[optimizer] * trained_bytes + counters
+
+
+@settings(LAWS, max_examples=3)
+@given(
+    kind=st.sampled_from(["vit", "cnn"]),
+    batch_size=batches,
+    optimizer=optimizers,
+    surrogate=st.sampled_from(["conv", "conv-bn-relu", "none"]),
+)
+def test_a_longer_tail_is_charged_for_all_that_it_trains(kind, batch_size, optimizer, surrogate):
+    """Each layer more costs memory, operations, gradients and upload, and nothing to download."""
+    found = []
+    for tail in (False, True, 2):
+        chosen = method("neulite", tail=tail, surrogate=surrogate)
+        build = functools.partial(chosen.trainee, "stage-2", narrow(kind))
+        training = Training(batch_size=batch_size, **dict([optimizer]))
+        found.append(profile("stage-2", build, input_shape=SHAPE, batch_size=batch_size, training=training))
+    for shorter, longer in itertools.pairwise(found):
+        assert shorter.parameters == longer.parameters
+        assert shorter.bytes_down == longer.bytes_down
+        added_bytes = 4 * (longer.trainable_parameters - shorter.trainable_parameters)
+        assert 0 < added_bytes <= longer.bytes_up - shorter.bytes_up
+        assert longer.memory.optimizer - shorter.memory.optimizer >= STATES[optimizer] * added_bytes
+        assert longer.peak_memory_bytes >= shorter.peak_memory_bytes
+        assert longer.flops_per_step > shorter.flops_per_step
 
 
 @LAWS

@@ -47,7 +47,11 @@ class Listener(Selector):
     """Keeps all it is told; chooses everybody and wants the model tested on devices 0 and 1, and on 2."""
 
     def __init__(self):
-        self.told, self.accuracies = [], []
+        self.told, self.accuracies, self.sizes = [], [], None
+
+    def register(self, num_samples):
+        assert not self.told
+        self.sizes = num_samples.tolist()
 
     def num_to_choose(self, count, num_offers):
         return num_offers
@@ -121,6 +125,7 @@ def test_a_selector_hears_of_every_round_and_gets_its_tests(listener):
     simulate(scenario(rounds=3))
     assert [len(told) for told in listener.told] == [DEVICES] * 3
     assert all(item.loss_rms >= item.loss > 0 for told in listener.told for item in told)
+    assert listener.sizes == [item.num_samples for item in sorted(listener.told[0], key=lambda item: item.device)]
     assert len(listener.accuracies) == 2, "after rounds 1 and 2; nothing is chosen after the third"
     # Device 2 owns 10 samples: its accuracy is a number of tenths.
     assert all(len(both) == 2 and round(both[1] * 10, 9) % 1 == 0 for both in listener.accuracies)

@@ -82,13 +82,32 @@ def toy(shape, classes, width, *, wrong=""):
     if wrong == "empty tail":
         block.append(nn.Identity())
     stated = (channels, shape[1] + (wrong == "shape"), shape[2])
-    return (Stateful if wrong == "names" else BlockModel)([block], head, tails=tails, block_shapes=(stated,))
+    layers = {
+        "few layers": (),
+        "no such layer": ((("9",), ("0",)),),
+        "a layer twice": ((("0",), ("0",)),),
+        "empty layer": ((("1",), ("0",)),),
+        "other tail": ((("0",), ("1",)),),
+        "a layer missing": ((("1",), ("0",)),),
+    }.get(wrong)
+    if wrong == "empty layer":
+        block.append(nn.Identity())
+    if wrong == "a layer missing":
+        block.extend([nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)])
+    kind = Stateful if wrong == "names" else BlockModel
+    return kind([block], head, tails=tails, block_shapes=(stated,), layers=layers)
 
 
 BROKEN = {
     "names": r"named blocks.… or head.…, found \['extra'\]",
     "no tail": r"tails\[0\]: block 0 has no module \['9'\]",
     "empty tail": r"tails\[0\]: \['1'\] of block 0 has no parameter",
+    "few layers": "layers: one entry per block is 1, found 0",
+    "no such layer": r"layers\[0\]: block 0 has no module \['9'\]",
+    "a layer twice": r"layers\[0\]: a parameter of block 0 is in two layers",
+    "empty layer": r"layers\[0\]: \[\('1',\)\] of block 0 has no parameter",
+    "other tail": r"layers\[0\]: the last must be the tail \('0',\), is \(\('1',\),\)",
+    "a layer missing": r"layers\[0\]: block 0 has 6 parameters, its layers hold 4 of them",
     "in place": "block 0 changes its input in place",
     "shape": r"block_shapes\[0\]: states \(4, 5, 4\), block 0 puts out \(4, 4, 4\)",
     "classes": r"head: must put out \(3, 10\), \(3, 11\)",

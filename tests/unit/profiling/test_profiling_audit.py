@@ -52,6 +52,21 @@ def test_predicted_peaks_are_those_of_a_real_step_for_every_submodel(kind, name)
         ), submodel
 
 
+PARTS = [
+    {"tail": False, "surrogate": "conv"},
+    {"tail": 2, "surrogate": "none"},
+    {"tail": 99, "surrogate": "conv-bn-relu"},
+    {"coadaptation": False},
+]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SHAPES if kind not in ("resnet34", "logistic")])
+@pytest.mark.parametrize("parts", PARTS, ids=str)
+def test_predicted_peaks_follow_each_part_of_coadaptation_on_every_architecture(kind, parts):
+    chosen, small = method("neulite", **parts), narrow(kind)
+    assert relative_error(kind, lambda: chosen.trainee("stage-2", small)) < TOLERANCE
+
+
 @pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize(
     "options",

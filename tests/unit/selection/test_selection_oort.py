@@ -147,6 +147,80 @@ def test_the_pacer_counts_what_was_exploited():
     assert selector.preferred_percentile == 35, "rounds 3 and 4 against 5 and 6; round 1 exploited nobody"
 
 
+def percentiles_at_window_ends(selector, count, worth):
+    """Percentile after each 20th of 120 rounds in which device d's flight of round n brings worth(n), None if lost."""
+    found, offered = {}, offers([10] * 1000)
+    for number in range(1, 121):
+        before = selector.preferred_percentile
+        chosen = selector.choose(offered, count, stream(0, "selection", number))
+        utility = worth(number)
+        selector.observe([told(int(d), utility, number=number, arrived=utility is not None) for d in chosen])
+        if number % 20 == 0:
+            found[number] = selector.preferred_percentile
+        else:
+            assert selector.preferred_percentile == before, f"it moved in round {number}"
+    return found
+
+
+def test_where_every_device_is_always_worth_100_the_pacer_relaxes_after_each_window():
+    """Windows of means: 19 * 100 (nobody was exploited in round 1), then 20 * 100 each."""
+    found = percentiles_at_window_ends(oort(1000), 10, lambda number: 100.0)
+    assert found == {20: 30, 40: 35, 60: 40, 80: 45, 100: 50, 120: 55}
+
+
+def test_a_pacer_of_sums_takes_falling_exploration_for_growth():
+    """Of 10, 2 are exploited from round 2, 3 from 6, 4 from 13, 5 from 21, 6 from 30, 7 from 41, 8 from 55 on.
+
+    So the windows add up to 61, 111, 146, 160, 160 and 160 times 100; only the last three are within 10 %.
+    """
+    found = percentiles_at_window_ends(oort(1000, pacer_utility="sum"), 10, lambda number: 100.0)
+    assert found == {20: 30, 40: 30, 60: 30, 80: 35, 100: 40, 120: 45}
+
+
+def test_the_pacer_follows_120_rounds_worked_out_by_hand():
+    """Nothing arrives in rounds 1 to 6, as where Oort's code exploits nobody yet: its first relaxation is at round 60.
+
+    Windows of means: 1400, 2000 (+43 %), 2000 (relaxed), 2600 (+30 %), 15600 (five times more: tightened), 14400 (-8 %).
+    """
+    worth = [None] * 6 + [100.0] * 54 + [130.0] * 20 + [780.0] * 20 + [720.0] * 20
+    found = percentiles_at_window_ends(oort(1000), 5, lambda number: worth[number - 1])
+    assert found == {20: 30, 40: 30, 60: 35, 80: 35, 100: 30, 120: 35}
+
+
+def test_a_lost_flight_is_left_out_of_the_mean_of_what_was_exploited():
+    """Rounds of two exploited devices worth 5, one of them lost in rounds 5 and 6: the mean stays 5, a sum would halve."""
+    for utility, after in (("mean", 35), ("sum", 30)):
+        options = {"exploration": 0.0, "exploration_floor": 0.0, "pacer_rounds": 2, "pacer_utility": utility}
+        selector = oort(2, **options)
+        for number in range(1, 7):
+            selector.choose(offers([10] * 2), 2, stream(0, "selection", number))
+            is_lost = number in (5, 6)
+            selector.observe([told(0, 5.0, number=number), told(1, 5.0, number=number, arrived=not is_lost)])
+        assert selector.preferred_percentile == after
+
+
+def test_registered_devices_are_normalised_with_as_if_of_loss_1():
+    """U = 10, 20, 30 and 5 and 50 samples never asked: U_min 4.995, range 45.005. Explored ones alone: 9.99, 20.01."""
+    scores = {}
+    for over in ("registered", "explored"):
+        selector = oort(5, normalise_over=over)
+        selector.register(np.array([1, 1, 1, 5, 50]))
+        selector.observe([told(device, utility) for device, utility in enumerate([10, 20, 30])])
+        scores[over] = selector.scores(offers([10] * 5)) - np.sqrt(0.1 * np.log(2))
+    assert scores["registered"][:3] == pytest.approx([5.005 / 45.005, 15.005 / 45.005, 25.005 / 45.005])
+    assert scores["explored"][:3] == pytest.approx([0.01 / 20.01, 10.01 / 20.01, 20.01 / 20.01])
+    assert np.isnan(scores["registered"][3:]).all()
+
+
+def test_only_what_is_on_offer_is_normalised_with():
+    """Device 3 with its 1000 samples is away."""
+    selector = oort(4)
+    selector.register(np.array([1, 1, 5, 1000]))
+    selector.observe([told(0, 10.0), told(1, 20.0)])
+    found = selector.scores(offers([10] * 3, devices=[0, 1, 2])) - np.sqrt(0.1 * np.log(2))
+    assert found[:2] == pytest.approx([5.005 / 15.005, 1.0])
+
+
 def test_a_pacer_without_step_is_off():
     """Two windows of 20 rounds of equal utility would ask for more patience."""
     selector = oort(1, pacer_step=0, exploration=0.0, exploration_floor=0.0)
@@ -315,6 +389,8 @@ def test_options_out_of_range_are_refused(key, value):
             "acts only with exploration above exploration_floor, found 0.5",
         ),
         ({"pacer_step": 0, "pacer_rounds": 5}, "acts only with pacer_step above 0, found 5"),
+        ({"pacer_step": 0, "pacer_utility": "sum"}, "acts only with pacer_step above 0, found sum"),
+        ({"speed_penalty": 0, "pacer_utility": "sum"}, "acts only with speed_penalty above 0, found sum"),
         ({"speed_penalty": 0, "preferred_percentile": 10}, "acts only with speed_penalty above 0, found 10"),
         ({"blacklist_share": 0.5}, "acts only with blacklist_after, found 0.5; remove it"),
     ],
