@@ -3,12 +3,15 @@
 Convolutions: normal with variance 2 / fan-out (He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 14, which
 keeps the size of gradients through ReLU layers) and zero bias, as torchvision does for ResNets. BatchNorm: weight one,
 bias zero. Everything else keeps PyTorch's default: linear layers uniform within 1 / sqrt(fan-in). A layer of another
-class (a subclass of PyTorch's convolution as well) draws its weights in its own `reset_parameters`.
+class (a subclass of PyTorch's convolution as well, but for the pointwise one here) draws its weights in its own
+`reset_parameters`.
 """
 
 from __future__ import annotations
 
 from torch import nn
+
+from neulite_sim.models.pointwise import PointwiseConvolution
 
 
 def initialise(module: nn.Module) -> None:
@@ -20,7 +23,7 @@ def initialise(module: nn.Module) -> None:
         reset = getattr(layer, "reset_parameters", None)
         if callable(reset):
             reset()
-        if type(layer) is nn.Conv2d:
+        if type(layer) is nn.Conv2d or type(layer) is PointwiseConvolution:
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from neulite_sim.models.contract import BlockModel, Layers, scaled
 from neulite_sim.models.initialisation import initialise
+from neulite_sim.models.pointwise import PointwiseConvolution
 from neulite_sim.registry import Component, Options
 
 CHANNELS = (64, 128, 256, 512)
@@ -36,7 +37,7 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels_out:
-            conv = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+            conv = PointwiseConvolution(channels_in, channels_out, stride, bias=False)
             self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(channels_out)))
 
     def forward(self, features_BCHW: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from neulite_sim.errors import SimulationError
 from neulite_sim.models.optimizer import make_optimizer
+from neulite_sim.models.pointwise import ConvolutionGuard, guarded
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.scenario.schema import Precision, Training
 
@@ -95,9 +96,15 @@ class Stepper:
         del scalars
         if self._scaler is not None:
             weight *= self._scaler.scale
-        (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
+        self._backward(loss if weight == 1 else loss * weight)
         if is_lone:
             self._trainee.use_batch_statistics(True)
+
+    def _backward(self, loss: Tensor) -> None:
+        with guarded(self._trainee, loss, has_met=self._trainee.has_met_overruns) as guard:
+            loss.backward()  # type: ignore[no-untyped-call]
+        if isinstance(guard, ConvolutionGuard):
+            self._trainee.has_met_overruns = bool(self._trainee.has_met_overruns) or guard.num_met > 0
 
 
 class LossScaler:

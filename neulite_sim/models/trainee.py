@@ -33,6 +33,8 @@ class Trainee(nn.Module):
     """Set by workers: selectors learn from it. Profiles leave it out: devices are not charged for it."""
     checkpoints_blocks: bool = False
     """Set by whoever takes steps: whether `through` keeps only a block's input for the backward pass."""
+    has_met_overruns: bool | None = None
+    """Set by whoever takes steps: whether a backward pass met a convolution that needs a `ConvolutionGuard`."""
     num_blocks_applied: int = 0
     """How often `through` was called; a trainee that never does cannot be checkpointed."""
 
