@@ -22,10 +22,10 @@ def study():
 
 @pytest.fixture(scope="module")
 def runs(study, tmp_path_factory):
-    return study.originals(tmp_path_factory.mktemp("originals"), pairs=(("heterofl", "fedbuff"),))
+    return study.originals(tmp_path_factory.mktemp("originals"), pairs=(("fedavg", "fedbuff"),))
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(10))
 def test_a_damaged_run_ends_in_the_unbroken_digest_or_is_refused_and_left(study, runs, tmp_path, seed):
     outcome = study.one(runs[seed % 2], random.Random(seed), tmp_path)
     assert not outcome.fault, outcome
@@ -36,9 +36,12 @@ NEEDED = ("scenario.yaml", "provenance.json", "journal/updates.jsonl", "journal/
           "checkpoint/round-00000004/tensors.safetensors")  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NEEDED)
-@pytest.mark.parametrize("damage", ["all cut off", "removed", "line doubled", "link in its place", "pipe in its place"])
-def test_what_a_resume_needs_is_not_gone_on_with_when_damaged(study, runs, tmp_path, name, damage):
+DAMAGES = ("all cut off", "removed", "end cut off", "link in its place", "pipe in its place")
+
+
+@pytest.mark.parametrize(("place", "name"), enumerate(NEEDED))
+def test_what_a_resume_needs_is_not_gone_on_with_when_damaged(study, runs, tmp_path, place, name):
+    damage = DAMAGES[place % len(DAMAGES)]
     (run,) = (item for item in runs if not item.is_complete)
     study.shutil.copytree(run.folder, tmp_path / "run")
     (tmp_path / "precious").mkdir()
@@ -52,16 +55,16 @@ def test_what_a_resume_needs_is_not_gone_on_with_when_damaged(study, runs, tmp_p
     assert study.content_of(tmp_path / "precious") == precious
 
 
-@pytest.mark.parametrize("name", ["rounds.csv", "flights.csv", "denials.csv", "timeline.json.gz"])
-@pytest.mark.parametrize("damage", ["bit flipped", "all cut off", "removed", "line doubled", "files swapped"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("rounds.csv", "bit flipped"), ("flights.csv", "removed"), ("denials.csv", "line doubled"),
+     ("timeline.json.gz", "all cut off")],
+)  # fmt: skip
 def test_what_a_resume_writes_anew_may_be_damaged(study, runs, tmp_path, name, damage):
     (run,) = (item for item in runs if not item.is_complete)
     study.shutil.copytree(run.folder, tmp_path / "run")
     kinds = {**study.OF_ANY, **study.OF_CONTENT}
-    if damage == "files swapped":
-        (tmp_path / "run" / name).write_bytes((tmp_path / "run" / "denials.csv").read_bytes() * 2)
-    else:
-        kinds[damage](tmp_path / "run" / name, random.Random(1), tmp_path)
+    kinds[damage](tmp_path / "run" / name, random.Random(1), tmp_path)
     code, said, errors = study.ran("resume", str(tmp_path / "run"))
     assert code == 0, errors
     assert run.digest in said
