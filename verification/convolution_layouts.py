@@ -136,7 +136,7 @@ def _results(operands: list[Any], geometry: tuple[Any, ...], guard: Any) -> list
 
     leaves = [tensor.detach().requires_grad_() for tensor in operands]
     result = torch.ops.aten.convolution.default(*leaves, *geometry)
-    grad = torch.linspace(-1, 1, result.numel(), dtype=torch.float64).reshape(result.shape).to(result.dtype)
+    grad = torch.linspace(-1, 2, result.numel(), dtype=torch.float64).reshape(result.shape).to(result.dtype)
     if result.ndim == 4 and result.is_contiguous(memory_format=torch.channels_last):
         grad = grad.to(memory_format=torch.channels_last)
     with guard or contextlib.nullcontext():
@@ -187,12 +187,27 @@ def scan(count: int, seed: int, threads: int) -> Iterator[dict[str, Any]]:
     import torch
 
     torch.set_num_threads(threads)
+    _warm_up()
     generator = random.Random(seed)
     for _ in range(count):
         shape = draw(generator)
         bare = alone(shape, is_guarded=False)
         yield {"shape": asdict(shape), "named": is_named(shape), "bare": bare,
                "guarded": alone(shape, is_guarded=True)}  # fmt: skip
+
+
+def _warm_up() -> None:
+    """Import what PyTorch imports at first use, so that not every process does; autograd cannot be forked once used."""
+    import torch
+
+    from neulite_sim.models.pointwise import ConvolutionGuard
+
+    torch.manual_seed(0)
+    images, weight = (torch.zeros(1, 1, 2, 2, dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64))
+    with ConvolutionGuard():
+        geometry = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)
+        result = torch.ops.aten.convolution.default(images, weight, None, *geometry)
+        torch.ops.aten.convolution_backward.default(result, images, weight, None, *geometry, [True, True, False])
 
 
 def environment(name: str) -> dict[str, str]:

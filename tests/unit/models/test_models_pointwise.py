@@ -72,7 +72,7 @@ def gradients(run, *operands):
     is_transposed=st.booleans(),
     is_last=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_guard_gives_the_gradients_of_double_precision(channels, stride, left, batch, is_transposed, is_last):
     torch.manual_seed(0)
     channels_in, channels_out = channels
@@ -102,7 +102,7 @@ def test_the_guard_gives_the_gradients_of_double_precision(channels, stride, lef
     sides=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     has_bias=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_pointwise_convolution_is_pytorchs_in_values_gradients_and_layout(channels, stride, sides, has_bias):
     """In double precision, which oneDNN leaves alone."""
     torch.manual_seed(0)
