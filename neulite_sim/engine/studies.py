@@ -30,6 +30,7 @@ from neulite_sim.results.folder import RunFolder, clear_cut_off
 from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, require_own
 from neulite_sim.results.provenance import changed_inputs, is_of, provenance, read_provenance
 from neulite_sim.results.summary import Tally
+from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sweeps import Variant
@@ -292,6 +293,7 @@ def write_not_applicable(scenario: Scenario, reason: str, *, out: Path, command:
     )
     unknown = dict.fromkeys(("virtual_time_s", "peak_memory_bytes", "wall_time_s", "digest"))
     summary |= {**unknown, "not_applicable": reason}
+    scenario = pinned(scenario)
     folder = RunFolder.create(
         out,
         name=scenario.name,
