@@ -62,7 +62,7 @@ def scenario_page() -> str:
         "keys are refused. `extends: other.yaml` starts from another file, whose path is relative to the file itself:",
         "mappings are merged key by key, everything else is replaced, and a mapping with another `kind` replaces the",
         "inherited one whole. Every other path is looked up beside the file that says it, then in the current folder;",
-        "one on the command line in the current folder first. What is found has its whole path in the resolved scenario.",
+        "one on the command line in the current folder first. The `scenario.yaml` of a run folder has whole paths.",
         "The [guide](../guides/own_scenario.md) shows how to write one.",
         "",
         f"- Sizes: a number of bytes, or a text with a unit ({', '.join(BYTES)}).",

@@ -24,7 +24,7 @@ from neulite_sim.results.memory import MemorySink, Rows, read_rows
 from neulite_sim.results.provenance import provenance
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, RunStarted, columns
 from neulite_sim.results.summary import Identity, Tally
-from neulite_sim.scenario.inputs import found_from
+from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.timeline.contract import run_protocol
@@ -95,8 +95,8 @@ def simulate(
     backend = assembly.build_backend(scenario)
     try:
         costing = ready(scenario, backend)
-        # What a download or a change of folder would otherwise leave to chance.
-        scenario = found_from(scenario, lambda _keys: ("",))
+        # After a download, too; what is kept of the run holds from any folder.
+        scenario = pinned(scenario)
         if out is None and not keeps_folder:
             memory = MemorySink()
             return RunResult(summary=drive(costing, backend, memory, observers), run_dir=None, memory=memory)

@@ -29,7 +29,9 @@ from neulite_sim.outside import create_regular, open_own, what_stands
 from neulite_sim.results.folder import RunFolder, clear_cut_off
 from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, require_own
 from neulite_sim.results.provenance import changed_inputs, is_of, provenance, read_provenance
+from neulite_sim.results.seals import SEAL
 from neulite_sim.results.summary import Tally
+from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sweeps import Variant
@@ -101,19 +103,21 @@ def _state(folder: Path, scenario: Scenario) -> State:
     require_own(folder)
     if not (folder / SCENARIO).is_file():
         raise OutputError(f"{folder}: holds other files and no run; choose another place with --out, or remove it")
+    is_complete = (folder / COMPLETE).exists()
     if (folder / PROVENANCE).exists():
-        made = read_provenance(folder)
+        # A cut-off run of an older version is run anew, a finished one must not pass for what it may not be.
+        made = read_provenance(folder, takes_older=not is_complete)
         if not is_of(scenario, made):
             raise OutputError(
                 f"{folder}: holds a run of another scenario than this sweep has under that name (compare its "
                 f"{SCENARIO}); choose another place with --out, or remove it"
             )
-        if changed := changed_inputs(scenario, made):
+        if SEAL in made and (changed := changed_inputs(scenario, made)):
             raise OutputError(
                 f"{folder}: holds a run that read other files than there are now: {changed}; put them back, choose "
                 "another place with --out, or remove it"
             )
-    return "finished" if (folder / COMPLETE).exists() else "cut off"
+    return "finished" if is_complete else "cut off"
 
 
 def _with_past(run: PlannedRun) -> PlannedRun:
@@ -292,6 +296,7 @@ def write_not_applicable(scenario: Scenario, reason: str, *, out: Path, command:
     )
     unknown = dict.fromkeys(("virtual_time_s", "peak_memory_bytes", "wall_time_s", "digest"))
     summary |= {**unknown, "not_applicable": reason}
+    scenario = pinned(scenario)
     folder = RunFolder.create(
         out,
         name=scenario.name,

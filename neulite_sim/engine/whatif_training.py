@@ -16,6 +16,7 @@ from neulite_sim.registry import Choice, component
 from neulite_sim.results.places import COMPLETE
 from neulite_sim.results.stored import read_run
 from neulite_sim.results.writing import write_whole
+from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sweeps import Variant
@@ -61,7 +62,7 @@ def planned_runs(entrants: Sequence[Entrant], budgets: Budgets, *, out: Path) ->
             except OSError as error:
                 wish = "choose another place with --out"
                 raise OutputError(f"{file}: cannot write: {error.strerror}; {wish}") from error
-            write_whole(file, dump_scenario(scenario))
+            write_whole(file, dump_scenario(pinned(scenario)))
             variant = Variant(name=name, overrides=(), scenario=scenario)
             (runs[entrant.variant, value],) = plan([variant], scenario=str(file), out=out)
     return runs

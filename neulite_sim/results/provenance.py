@@ -73,8 +73,10 @@ def provenance(scenario: Scenario, command: Sequence[str], *, left_out: Sequence
     }
 
 
-def read_provenance(run_dir: Path) -> dict[str, Any]:
+def read_provenance(run_dir: Path, *, takes_older: bool = False) -> dict[str, Any]:
     """Return what `provenance.json` of a run folder holds, as it was written.
+
+    With `takes_older` also that of an older version, of which nothing shows whether it was changed.
 
     Raises:
         OutputError: it cannot be read, was changed, or is of an older version, which wrote no checksums.
@@ -88,6 +90,8 @@ def read_provenance(run_dir: Path) -> dict[str, Any]:
     if not isinstance(made, dict):
         raise OutputError(f"{path}: cannot be read: it is no JSON object; name the folder of a run")
     if SEAL not in made and made.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        if takes_older:
+            return made
         raise OutputError(
             f"{run_dir}: was made by an older version of neulite-sim ({made.get('neulite_sim')}), which kept no "
             "checksums, so that nothing shows whether it was changed; run its scenario.yaml again"

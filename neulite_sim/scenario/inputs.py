@@ -96,19 +96,25 @@ def _mapped(value: Any, change: Callable[[Keys, str, Reads], str], at: Keys, mar
 
 
 def found_from(scenario: T, folders_of: Callable[[Keys], Sequence[str]]) -> T:
-    """Return a scenario whose relative paths are absolute where they name something in one of `folders_of` their keys.
+    """Return a scenario whose relative paths lead to what they name in one of the folders that `folders_of` their keys.
 
-    The first folder that has it counts. What is nowhere stays as it was written.
+    The first folder that has it counts; what is nowhere stays as it was written.
     """
 
     def change(keys: Keys, path: str, mark: Reads) -> str:
         expanded = os.path.expanduser(path)
         if not path or os.path.isabs(expanded):
             return path
-        candidates = (os.path.join(os.path.abspath(folder or "."), expanded) for folder in folders_of(keys))
+        candidates = (os.path.join(folder, expanded) for folder in folders_of(keys))
         return next((candidate for candidate in candidates if _is_there(candidate, mark)), path)
 
     return mapped(scenario, change)
+
+
+def pinned(scenario: T) -> T:
+    """Return a scenario that names what its paths lead to from the current folder by whole paths: it holds anywhere."""
+    here = os.getcwd()
+    return found_from(scenario, lambda _keys: (here,))
 
 
 def _is_there(path: str, mark: Reads) -> bool:

@@ -39,8 +39,8 @@ def load_scenario(
     """Return the scenario in a YAML file, with what it `extends` and each `key=value` of `overrides` applied.
 
     `extends` is relative to the file that says it. Every other path (`data.root`, for example) is looked up beside
-    the file that says it, then in the current folder; one of `overrides` in the current folder first. What is found
-    stands in the scenario with its whole path, what is not stays as written. `seed` replaces the scenario's own.
+    the file that says it, then in the current folder; one of `overrides` in the current folder first. The
+    scenario holds the path to what is found; what is not stays as written. `seed` replaces the scenario's own.
     `checks` are called, once all fields are right, with the scenario, for what the schema cannot know; they raise
     ScenarioError with keys, to which file and line are added here.
 

@@ -92,7 +92,7 @@ def test_a_damaged_run_among_others_is_told() -> None:
     found = compared("runs")
     assert found.exit_code == 2
     assert found.stdout.startswith("1 run, ")
-    assert found.stderr.startswith("error: runs/a-1/summary.json: holds no summary; ")
+    assert found.stderr.startswith("error: runs/a-1/summary.json: is not what SHA256SUMS beside it says: one of")
 
 
 def test_a_cut_off_run_is_shown_from_its_rows_and_marked() -> None:

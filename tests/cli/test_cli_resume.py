@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stored_runs import resealed
 from tiny_scenarios import TINY
 from typer.testing import CliRunner, Result
 
@@ -87,8 +88,7 @@ def test_a_complete_run_is_refused() -> None:
 def test_a_run_of_another_version_is_refused() -> None:
     assert ran("run", "tiny.yaml", "--set", "stop.rounds=1", "--out", "old", "--quiet").exit_code == 0
     Path("old/COMPLETE").unlink()
-    given = json.loads(Path("old/provenance.json").read_text())
-    Path("old/provenance.json").write_text(json.dumps({**given, "neulite_sim": "0.0.1"}))
+    resealed(Path("old/provenance.json"), neulite_sim="0.0.1")
     refused = ran("resume", "old")
     assert refused.exit_code == 2
     assert "old: was made with neulite-sim 0.0.1 (here " in refused.output

@@ -23,6 +23,7 @@ from neulite_sim.scenario.inputs import (
     found_from,
     input_records,
     mark_of,
+    pinned,
     without_places,
 )
 from neulite_sim.scenario.loading import load_scenario, scenario_hash
@@ -164,10 +165,16 @@ def test_a_path_is_looked_up_beside_the_file_that_says_it_then_in_the_current_fo
     (places / "base" / "t.csv").touch()
     assert path_of() == "t.csv"
     (places / "here" / "t.csv").touch()
-    assert path_of() == str(places / "here" / "t.csv")
+    assert path_of() == "t.csv"
     (places / "own" / "t.csv").touch()
-    assert Path(path_of()).samefile(places / "own" / "t.csv")
-    assert os.path.isabs(path_of())
+    assert path_of() == "../own/t.csv"
+
+
+def test_what_is_kept_of_a_run_holds_from_any_folder(places):
+    (places / "own" / "t.csv").touch()
+    found = pinned(load_scenario("../own/own.yaml")).population.availability.options.path
+    assert os.path.isabs(found)
+    assert Path(found).samefile(places / "own" / "t.csv")
 
 
 def test_a_path_of_the_base_is_looked_up_beside_the_base(places):

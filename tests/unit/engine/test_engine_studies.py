@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stored_runs import write_run
+from stored_runs import resealed, write_run
 from tiny_scenarios import tiny
 
 import neulite_sim
@@ -154,7 +154,22 @@ def test_a_cut_off_run_is_resumed_where_its_folder_is_now(broken_off, tmp_path):
     assert (run.resume_command, run.checkpoint_round, run.anew_because) == (command, 2, "")
 
 
-STATE = "checkpoint/round-00000002/state.json"
+STATE, MANIFEST = "checkpoint/round-00000002/state.json", "checkpoint/round-00000002/manifest.json"
+
+
+def as_of_an_older_version(folder: Path) -> None:
+    path = folder / "provenance.json"
+    made = {key: value for key, value in json.loads(path.read_text()).items() if key not in ("sha256", "inputs")}
+    path.write_text(json.dumps({**made, "schema_version": 1, "neulite_sim": "0.0.1"}))
+
+
+def test_a_finished_run_of_an_older_version_is_not_passed_over(tmp_path):
+    write_run(tmp_path / "a")
+    as_of_an_older_version(tmp_path / "a")
+    with pytest.raises(
+        OutputError, match=r"a: was made by an older version of neulite-sim \(0.0.1\), which kept no check"
+    ):
+        plan([variant("a")], scenario="x.yaml", out=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +177,7 @@ STATE = "checkpoint/round-00000002/state.json"
     [
         (lambda folder: shutil.rmtree(folder / "checkpoint"), "it has no checkpoint yet"),
         (
-            replaced("provenance.json", f'"neulite_sim": "{neulite_sim.__version__}"', '"neulite_sim": "0.0.1"'),
+            lambda folder: resealed(folder / "provenance.json", neulite_sim="0.0.1"),
             f"was made with neulite-sim 0.0.1 (here {neulite_sim.__version__}), whose bits this installation cannot "
             "repeat",
         ),
@@ -173,10 +188,21 @@ STATE = "checkpoint/round-00000002/state.json"
         (replaced("scenario.yaml", "seed: 3", "seed: 4"), "scenario.yaml: was changed since the run began"),
         (replaced("scenario.yaml", "seed: 3", "seed: x"), "scenario.yaml:2: seed: must be a whole number, found 'x'"),
         (lambda folder: (folder / STATE).unlink(), f"{STATE}: cannot be read: "),
-        (lambda folder: (folder / STATE).write_text('{"schema_version": 1, '), f"{STATE}: cannot be read: "),
-        (replaced(STATE, '"schema_version": 1', '"schema_version": 9'), f"{STATE}: is of schema version 9"),
+        (lambda folder: (folder / STATE).write_text('{"schema_version": 1, '), f"{STATE}: is not as it was written"),
+        (lambda folder: resealed(folder / MANIFEST, schema_version=9), f"{MANIFEST}: is of schema version 9"),
+        (as_of_an_older_version, "was made by an older version of neulite-sim (0.0.1), which kept no checksums"),
     ],
-    ids=["no checkpoint", "version", "provenance gone", "seed", "no scenario", "state gone", "state cut", "schema"],
+    ids=[
+        "no checkpoint",
+        "version",
+        "provenance gone",
+        "seed",
+        "no scenario",
+        "state gone",
+        "state cut",
+        "schema",
+        "older",
+    ],
 )
 def test_a_cut_off_run_that_cannot_be_resumed_is_run_anew_and_the_reason_is_told(broken_off, tmp_path, change, reason):
     run = replanned(broken_off, tmp_path, change)
@@ -364,8 +390,8 @@ def test_the_summary_of_na_has_every_key_of_a_run_and_claims_nothing(tmp_path):
 def test_the_folder_of_na_is_complete_without_a_model(tmp_path):
     write_not_applicable(tiny(), "NA: too big", out=tmp_path)
     assert sorted(os.listdir(tmp_path)) == [
-        "COMPLETE", "denials.csv", "flights.csv", "provenance.json", "rounds.csv", "scenario.yaml", "summary.json",
-        "timeline.json.gz",
+        "COMPLETE", "SHA256SUMS", "denials.csv", "flights.csv", "provenance.json", "rounds.csv", "scenario.yaml",
+        "summary.json", "timeline.json.gz",
     ]  # fmt: skip
     (run,) = plan([variant(tmp_path.name)], scenario="x.yaml", out=tmp_path.parent)
     assert run.state == "finished"
