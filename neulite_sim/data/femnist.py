@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
-from neulite_sim.data.image_files import Sentences, channel_statistics, is_hidden, listed
+from neulite_sim.data.image_files import Sentences, channel_statistics, entries, is_hidden, listed
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, plain_json, printable, read_regular
@@ -80,11 +80,10 @@ def build(options: FemnistOptions, seed: int) -> Dataset:
 
 def _part(folder: Path, sentences: Sentences) -> tuple[Pixels, Numbers, Numbers]:
     """Return images, labels and writers of one part, by name of the writer."""
-    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    places = entries("femnist", folder, ADVICE)
     files = [place for place in places if place.suffix == ".json" and not is_hidden(place.name)]
     if not files:
-        lack = f"{folder} has no .json file" if folder.is_dir() else f"there is no folder {folder}"
-        raise DataNotFoundError(f"femnist: {lack}; {ADVICE}")
+        raise DataNotFoundError(f"femnist: {folder} has no .json file; {ADVICE}")
     if others := [place.name for place in places if place not in files and not is_hidden(place.name)]:
         sentences.say(f"{folder} holds more than .json files, which is not looked at: {listed(others)}")
     by_writer: dict[str, list[tuple[Pixels, Numbers]]] = {}

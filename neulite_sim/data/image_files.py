@@ -52,17 +52,16 @@ def class_files(kind: str, folder: Path, advice: str, sentences: Sentences | Non
     Raises:
         DataNotFoundError: there is no such folder, or no class folder with an image in it.
     """
-    if not folder.is_dir():
-        raise DataNotFoundError(f"{kind}: there is no folder {folder}; {advice}")
+    places = entries(kind, folder, advice)
     sentences = sentences or Sentences(kind)
     found: dict[str, list[Path]] = {}
     ignored: Counter[str] = Counter()
     hidden: list[str] = []
-    for place in sorted(folder.iterdir()):
+    for place in places:
         if is_hidden(place.name):
             hidden.append(place.name)
         elif place.is_dir():
-            found[place.name] = _images_below(place, ignored, hidden)
+            found[place.name] = _images_below(kind, place, ignored, hidden)
         else:
             ignored["outside of a class folder"] += 1
     empty = [name for name, files in found.items() if not files]
@@ -80,9 +79,31 @@ def class_files(kind: str, folder: Path, advice: str, sentences: Sentences | Non
     return found
 
 
+def entries(kind: str, folder: Path, advice: str) -> list[Path]:
+    """Return what lies in a folder, sorted by name.
+
+    Raises:
+        DataNotFoundError: there is no such folder, or it cannot be read.
+    """
+    if not folder.is_dir():
+        raise DataNotFoundError(f"{kind}: there is no folder {printable(str(folder))}; {advice}")
+    try:
+        return sorted(folder.iterdir())
+    except OSError as failure:
+        raise _unread(kind, folder, failure) from None
+
+
+def _unread(kind: str, folder: Path, failure: OSError) -> DataNotFoundError:
+    return DataNotFoundError(f"{kind}: {printable(str(folder))} cannot be read ({failure.strerror or failure})")
+
+
+_TOOLS = {"__MACOSX", "__pycache__", "@eaDir", "lost+found", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN",
+          "System Volume Information"}  # fmt: skip
+
+
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder is somebody's tool's and no data: `.ipynb_checkpoints`, `__MACOSX`."""
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+    return name.startswith(".") or name in _TOOLS
 
 
 def listed(names: Iterable[str]) -> str:
@@ -92,8 +113,15 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(every[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _images_below(folder: Path, ignored: Counter[str], hidden: list[str]) -> list[Path]:
+def _images_below(kind: str, folder: Path, ignored: Counter[str], hidden: list[str]) -> list[Path]:
     """Return the image files in a class folder and the folders within; each folder once, wherever links lead."""
+    try:
+        return _walked(folder, ignored, hidden)
+    except OSError as failure:
+        raise _unread(kind, folder, failure) from None
+
+
+def _walked(folder: Path, ignored: Counter[str], hidden: list[str]) -> list[Path]:
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
     waiting = [folder]

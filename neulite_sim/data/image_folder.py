@@ -18,6 +18,7 @@ from neulite_sim.data.image_files import (
     Sentences,
     channel_statistics,
     class_files,
+    entries,
     flattened,
     is_hidden,
     listed,
@@ -88,7 +89,9 @@ def _found(options: ImageFolderOptions, sentences: Sentences) -> tuple[Files, Fi
     require_classes(KIND, root / "train", classes)
     if len(classes) < len(train):
         sentences.say(f"classes are numbered without the empty ones: {listed(classes)} are 0 to {len(classes) - 1}")
-    others = [place.name for place in sorted(root.iterdir()) if place.name not in PARTS and not is_hidden(place.name)]
+    others = [
+        place.name for place in entries(KIND, root, ADVICE) if place.name not in PARTS and not is_hidden(place.name)
+    ]
     if others:
         sentences.say(f"{root} holds more than train and test, which is not looked at: {listed(others)}")
     return train, test, classes

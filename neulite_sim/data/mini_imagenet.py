@@ -13,7 +13,7 @@ from typing import Annotated
 
 from neulite_sim.bounds import PathText, ResampledSide
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
-from neulite_sim.data.image_files import NAMED, Sentences, class_files, flattened, is_hidden, listed
+from neulite_sim.data.image_files import NAMED, Sentences, class_files, entries, flattened, is_hidden, listed
 from neulite_sim.data.pictures import Reader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
@@ -79,7 +79,7 @@ def _files(options: MiniImagenetOptions, sentences: Sentences) -> dict[str, list
     root = Path(options.root).expanduser().absolute()
     parts = [root / part for part in PARTS if (root / part).is_dir()]
     if parts:
-        others = [place.name for place in sorted(root.iterdir()) if place.name not in PARTS]
+        others = [place.name for place in entries("mini-imagenet", root, ADVICE) if place.name not in PARTS]
         if others := [name for name in others if not is_hidden(name)]:
             sentences.say(f"{root} holds more than train, val and test, which is not looked at: {listed(others)}")
     together: dict[str, list[Path]] = {}

@@ -352,3 +352,22 @@ def test_images_that_no_memory_holds_are_refused_with_their_size(root, monkeypat
     monkeypatch.setattr(np, "empty", lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(DataNotFoundError, match=r"2 images of 8x8 take 384 B, more memory than there is; set data"):
         load(root)
+
+
+@pytest.mark.parametrize("name", ["train", "train/cat"])
+def test_a_folder_that_cannot_be_read_is_named(root, name, monkeypatch):
+    closed, real = root / name, os.scandir
+
+    def scandir(place):
+        if str(place) == str(closed):
+            raise PermissionError(13, "Permission denied", str(place))
+        return real(place)
+
+    def listdir(place):
+        with scandir(place) as found:
+            return [entry.name for entry in found]
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(DataNotFoundError, match=rf"image-folder: {re.escape(str(closed))} cannot be read \(Permission"):
+        load(root)
