@@ -65,6 +65,15 @@ class Cluster:
         while self.undo:
             self.undo.pop()()
 
+    def put(self, value: Any) -> Any:
+        """Return a reference to a value in the object store.
+
+        Raises:
+            BackendLostError: the store is gone; Ray would end this process as soon as it is used.
+        """
+        self.require_alive()
+        return ray.put(value)
+
     def get(self, reference: Any) -> Any:
         """Return what a reference stands for, as soon as it is there.
 
