@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -38,7 +39,7 @@ def read_hardware(path: Path) -> Mapping[str, DeviceClass]:
         entries = parse_catalogue(text)
     except ValidationError as wrong:
         raise ScenarioError(
-            [_problem(".".join(map(str, found["loc"])), found["msg"], path, text) for found in wrong.errors()]
+            [_problem(".".join(map(str, found["loc"])), _told(found), path, text) for found in wrong.errors()]
         ) from None
     except tomllib.TOMLDecodeError as wrong:
         at = re.search(r"at line (\d+)", str(wrong))
@@ -54,6 +55,13 @@ def read_hardware(path: Path) -> Mapping[str, DeviceClass]:
     if taken:
         raise ScenarioError(taken)
     return {name: entry.device_class for name, entry in entries.items()}
+
+
+def _told(found: Any) -> str:
+    """Return what is wrong with a value, and the value where it is a number out of its bounds."""
+    message, given = str(found["msg"]), found["input"]
+    is_out_of_bounds = isinstance(given, int | float) and not isinstance(given, bool) and "ctx" in found
+    return f"{message}, found {given:g}" if is_out_of_bounds else message
 
 
 def _problem(key: str, message: str, path: Path, text: str) -> Problem:
