@@ -10,19 +10,28 @@ from neulite_sim.stopping import EXIT_CODE, heed_signals
 def main() -> None:
     """Run the command line; ends the process with the command's exit code, or with 130 where it was asked to stop."""
     stopping = heed_signals()
+    sys.unraisablehook = stopping.ask_again
     try:
         from neulite_sim.cli import main as command_line
 
         command_line()
     except BaseException as error:
         # A library whose import was broken off may have made an error of another kind of it.
-        if isinstance(error, SystemExit) or not stopping.is_asked:
+        if not stopping.is_asked or not _is_untold(error):
             raise
         sys.stderr.write("interrupted\n")
         sys.exit(EXIT_CODE)
     finally:
-        # What comes now ends by itself.
-        stopping.is_asked = True
+        stopping.rest()
+        # Python kills itself with SIGINT where an interruption left any code that was given to it as text: none did.
+        exec("")
+
+
+def _is_untold(error: BaseException) -> bool:
+    """Whether nobody has said yet that the command was interrupted: it was so outside of it, or between its parts."""
+    if not isinstance(error, SystemExit):
+        return True
+    return isinstance(getattr(error.__context__, "__cause__", None), KeyboardInterrupt)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
+    def check_beside(self, scenario: Any) -> None:
+        """Refuse what does not go with the rest of the scenario; anything goes by default.
+
+        Raises:
+            ValidationError: as `refusal` makes it, with keys from the scenario's top.
+        """
+
 
 def refusal(message: str, *keys: str | int, given: object = None) -> ValidationError:
     """Return what a validator of `Options` raises to refuse one key below its own place, not the whole mapping.

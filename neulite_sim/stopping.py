@@ -6,12 +6,15 @@ Imports nothing that takes long, so that the first thing a command does is to he
 from __future__ import annotations
 
 import signal
+import sys
 from types import FrameType
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 """Ctrl-C, a request to terminate, a lost terminal, and what batch systems warn with before they kill."""
 
 EXIT_CODE = 130
+
+_AGAIN_S = 0.05
 
 
 class Stopping:
@@ -30,6 +33,22 @@ class Stopping:
             self.is_asked = True
             raise KeyboardInterrupt
 
+    def ask_again(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Take what Python cannot pass on; where that is the interruption itself, interrupt a moment later."""
+        if not (self.is_asked and issubclass(unraisable.exc_type, KeyboardInterrupt)):
+            sys.__unraisablehook__(unraisable)
+        elif hasattr(signal, "setitimer"):
+            self.is_asked = False
+            signal.signal(signal.SIGALRM, self)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+
+    def rest(self) -> None:
+        """Ignore the signals from now on: the interpreter would give them back their power to kill as it ends."""
+        self.is_asked = True
+        for number in _numbers():
+            if signal.getsignal(number) is self:
+                signal.signal(number, signal.SIG_IGN)
+
 
 def heed_signals() -> Stopping:
     """Return the handler, which from now on takes every one of the signals that was not ignored before.
@@ -37,17 +56,18 @@ def heed_signals() -> Stopping:
     What this process was started with ignored (`nohup`, a shell's background job) stays ignored.
     """
     stopping = Stopping()
-    for name in SIGNALS:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+    for number in _numbers():
+        if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stopping)
     return stopping
 
 
 def is_asked_to_stop() -> bool:
     """Whether the handler that this process has installed, if any, has taken a signal."""
-    for name in SIGNALS:
-        handler = signal.getsignal(getattr(signal, name)) if hasattr(signal, name) else None
-        if isinstance(handler, Stopping):
-            return handler.is_asked
-    return False
+    handlers = [signal.getsignal(number) for number in _numbers()]
+    return any(handler.is_asked for handler in handlers if isinstance(handler, Stopping))
+
+
+def _numbers() -> list[signal.Signals]:
+    """Return those that this system knows."""
+    return [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]

@@ -47,7 +47,7 @@ def calibrate(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from neulite_sim.engine.calibration import calibrate as measure
-    from neulite_sim.engine.calibration import catalogue_text, tasks
+    from neulite_sim.engine.calibration import catalogue_text, require_physical, tasks
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -59,6 +59,7 @@ def calibrate(
             quick=quick,
             advance=lambda what: bar.update(measuring, advance=1, description=what),
         )
+    require_physical(found)
     if as_json:
         sys.stdout.write(json.dumps(_report(found, name), indent=2) + "\n")
         return

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from neulite_sim.errors import BackendUnavailableError
+from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.machine import free_memory_bytes, installed_memory_bytes
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel
@@ -49,6 +49,19 @@ _START = Constants(
     step_overhead_s=0.0,
 )
 """Where the fit begins, and stays where the measurements leave it open: between the devices of the catalogue."""
+
+_MOST_ON_A_CPU = {
+    "efficiency": 1.25,
+    "convolution_efficiency": 1.25,
+    "bandwidth_efficiency": 5.0,
+    "grouped_bandwidth_efficiency": 5.0,
+    "operator_overhead_s": 0.01,
+}
+"""Shares of the peaks: what rounds to all of it, with noise, and traffic that stays in a cache."""
+_MOST = {**_MOST_ON_A_CPU, "convolution_efficiency": 8.0}
+"""A GPU may run convolutions in TF32, where the products that are its peak are of fp32."""
+_MOST_BYTES_PER_SECOND = 2e13
+MOST_MEDIAN_ERROR = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +230,29 @@ def memory_of(device: torch.device) -> tuple[int, int]:
     installed = installed_memory_bytes()
     available = free_memory_bytes()
     return installed, max(1, min(installed if available is None else available, installed))
+
+
+def require_physical(found: Calibration) -> None:
+    """Refuse measurements that do not fit together, as they come from a machine that is busy with something else.
+
+    Raises:
+        SimulationError: a constant that no machine has, or predictions that are off by more than half at the median.
+    """
+    limits = _MOST_ON_A_CPU if found.device == "cpu" else _MOST
+    wrong = [
+        f"{name} {value:.3g}, above {most:g}"
+        for name, most in limits.items()
+        if not (value := getattr(found.constants, name)) <= most
+    ]
+    if found.machine.memory_bytes_per_second > _MOST_BYTES_PER_SECOND:
+        wrong.append(f"copies at {found.machine.memory_bytes_per_second:.3g} bytes/s, above {_MOST_BYTES_PER_SECOND:g}")
+    if not found.quality.median_error <= MOST_MEDIAN_ERROR:
+        wrong.append(f"a median error of {found.quality.median_error:.0%}, above {MOST_MEDIAN_ERROR:.0%}")
+    if wrong:
+        raise SimulationError(
+            f"the measurements do not fit together ({'; '.join(wrong)}): the machine was busy with something else; let "
+            "nothing else run on it, and calibrate again without --quick"
+        )
 
 
 def _text(path: str) -> str:

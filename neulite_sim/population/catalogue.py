@@ -20,7 +20,6 @@ from neulite_sim.bounds import MOST_NAME, Name, Share
 from neulite_sim.errors import UnknownComponentError, close_matches
 from neulite_sim.population.table import DeviceClass
 from neulite_sim.registry import Options
-from neulite_sim.units import LEAST_BITS_PER_SECOND, MOST_BITS_PER_SECOND, MOST_BYTES
 
 Status = Literal["confirmed", "derived", "general", "measured", "nominal", "assumed"]
 
@@ -57,20 +56,52 @@ class _Origin(Options):
     source: str = Field(min_length=10, max_length=2000)
 
 
-class _Count(_Origin):
-    value: int = Field(ge=1, le=MOST_BYTES)
-
-
 class _Number(_Origin):
-    value: float = Field(ge=LEAST_FACT, le=MOST_FACT)
+    value: float
 
 
-class _Rate(_Origin):
-    value: float = Field(ge=LEAST_BITS_PER_SECOND, le=MOST_BITS_PER_SECOND)
+class _MemoryBytes(_Number):
+    """From a microcontroller to the largest servers."""
+
+    value: int = Field(ge=10**3, le=10**14)
 
 
-class _Fraction(_Origin):
+class _FlopsPerSecond(_Number):
+    """Up to ten times what the fastest accelerators of 2026 do at half precision."""
+
+    value: float = Field(ge=1e3, le=3e16)
+
+
+class _MemoryBytesPerSecond(_Number):
+    """Up to more than twice what stacked memory of 2026 carries."""
+
+    value: float = Field(ge=1e3, le=2e13)
+
+
+class _Fraction(_Number):
     value: float = Field(ge=1e-6, le=1)
+
+
+class _ShareOfConvolutions(_Number):
+    """Of the peak of fp32 products: convolutions may run in TF32, at up to eight times that rate on NVIDIA's A100."""
+
+    value: float = Field(ge=1e-6, le=8)
+
+
+class _ShareOfBandwidth(_Number):
+    """Of the memory's rate: what stays in a cache moves faster."""
+
+    value: float = Field(ge=1e-6, le=5)
+
+
+class _OverheadSeconds(_Number):
+    """Of one operator."""
+
+    value: float = Field(ge=1e-9, le=0.1)
+
+
+class _LinkBitsPerSecond(_Number):
+    value: float = Field(ge=1, le=1e12)
 
 
 class _ShareOfInstalled(_Origin):
@@ -80,18 +111,18 @@ class _ShareOfInstalled(_Origin):
 class _Device(Options):
     family: Literal["jetson", "raspberry-pi", "phone", "computer"]
     compute_unit: Name
-    installed_memory_bytes: _Count
-    usable_memory_bytes: _Count | _ShareOfInstalled
-    peak_flops_per_second: _Number
-    peak_fp16_flops_per_second: _Number | None = None
-    memory_bytes_per_second: _Number
+    installed_memory_bytes: _MemoryBytes
+    usable_memory_bytes: _MemoryBytes | _ShareOfInstalled
+    peak_flops_per_second: _FlopsPerSecond
+    peak_fp16_flops_per_second: _FlopsPerSecond | None = None
+    memory_bytes_per_second: _MemoryBytesPerSecond
     efficiency: _Fraction
-    convolution_efficiency: _Number | None = None
-    bandwidth_efficiency: _Number | None = None
-    grouped_bandwidth_efficiency: _Number | None = None
-    operator_overhead_s: _Number
-    downlink_bits_per_second: _Rate
-    uplink_bits_per_second: _Rate
+    convolution_efficiency: _ShareOfConvolutions | None = None
+    bandwidth_efficiency: _ShareOfBandwidth | None = None
+    grouped_bandwidth_efficiency: _ShareOfBandwidth | None = None
+    operator_overhead_s: _OverheadSeconds
+    downlink_bits_per_second: _LinkBitsPerSecond
+    uplink_bits_per_second: _LinkBitsPerSecond
 
     @model_validator(mode="after")
     def _usable_is_part_of_installed(self) -> Self:
@@ -109,7 +140,7 @@ class _Device(Options):
                 share = number.share_of_installed
                 value = round(share * self.installed_memory_bytes.value)
                 found[key] = Fact(value=value, status=number.status, source=f"{share:g}: {number.source}")
-            elif isinstance(number, _Count | _Number | _Rate | _Fraction):
+            elif isinstance(number, _Number):
                 found[key] = Fact(value=number.value, status=number.status, source=number.source)
         return found
 

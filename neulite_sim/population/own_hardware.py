@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -42,7 +43,7 @@ def read_hardware(path: Path) -> Mapping[str, DeviceClass]:
     except ValidationError as wrong:
         found = wrong.errors(include_url=False)[:MOST_PROBLEMS]
         raise ScenarioError(
-            [_problem(".".join(map(str, each["loc"])), each["msg"], path, text) for each in found]
+            [_problem(".".join(map(str, each["loc"])), _told(each), path, text) for each in found]
         ) from None
     except tomllib.TOMLDecodeError as wrong:
         at = re.search(r"at line (\d+)", str(wrong))
@@ -62,6 +63,13 @@ def read_hardware(path: Path) -> Mapping[str, DeviceClass]:
     if taken:
         raise ScenarioError(taken)
     return {name: entry.device_class for name, entry in entries.items()}
+
+
+def _told(found: Any) -> str:
+    """Return what is wrong with a value, and the value where it is a number out of its bounds."""
+    message, given = str(found["msg"]), found["input"]
+    is_out_of_bounds = isinstance(given, int | float) and not isinstance(given, bool) and "ctx" in found
+    return f"{message}, found {given:g}" if is_out_of_bounds else message
 
 
 def _problem(key: str, message: str, path: Path, text: str) -> Problem:

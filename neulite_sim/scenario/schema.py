@@ -372,6 +372,12 @@ class Scenario(Options):
             )  # fmt: skip
         return self
 
+    @model_validator(mode="after")
+    def _components_go_together(self) -> Self:
+        for choice in (self.data, self.model, self.method, self.selection, self.protocol, self.backend):
+            choice.options.check_beside(self)
+        return self
+
     def dump(self) -> dict[str, Any]:
         """Return plain values that load back into an equal scenario."""
         return self.model_dump(mode="json")

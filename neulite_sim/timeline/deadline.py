@@ -16,7 +16,8 @@ import simpy
 from pydantic import Field, model_validator
 
 from neulite_sim.bounds import DeviceCount, Duration
-from neulite_sim.registry import Component, Options
+from neulite_sim.registry import Component, Options, refusal
+from neulite_sim.scenario.schema import Scenario
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.contract import Ending, Landings, Server, come_about, in_order
 from neulite_sim.timeline.flights import Flight, FlightPlan, Launch
@@ -37,7 +38,7 @@ class DeadlineOptions(Options):
     maximum_wait: Duration | None = None
     """The deadline, counted from the dispatch; none by default."""
     minimum_updates: DeviceCount = 1
-    """With fewer updates at the deadline the round is extended or aborted, as `too_few` says."""
+    """With fewer updates at the deadline the round is extended or aborted, as `too_few` says; at most K."""
     too_few: Literal["extend", "abort"] = "extend"
     """`extend`: wait until `minimum_updates` have arrived, or nobody is left. `abort`: merge nothing."""
 
@@ -49,6 +50,16 @@ class DeadlineOptions(Options):
                 f"{format_seconds(self.maximum_wait)}; swap them"
             )
         return self
+
+    def check_beside(self, scenario: Scenario) -> None:
+        """Refuse to wait for more updates than a round keeps."""
+        keep = scenario.selection.options.devices_per_round
+        if self.minimum_updates > keep:
+            raise refusal(
+                f"is {self.minimum_updates}, but a round keeps the first {keep} updates "
+                f"(selection.devices_per_round); use 1 to {keep}, or raise selection.devices_per_round",
+                "protocol", "minimum_updates", given=self.minimum_updates,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,7 +147,7 @@ def _equip_actors(actors: _Actors, workplace: Workplace, notify: Callable[[str],
 
     One that is killed as it starts is replaced once; one whose start fails would fail again.
     """
-    reference = ray.put(workplace)
+    reference = actors.cluster.put(workplace)
 
     def new_actor() -> Any:
         actor = actors.new_actor()
@@ -241,8 +241,7 @@ class RayPool:
 
     def _put(self, tensors: Payload) -> Any:
         # Asked for anything before its start is over, Ray would start another, default cluster.
-        self._equipped.result()
-        return ray.put(_as_arrays(tensors))
+        return self._equipped.result().cluster.put(_as_arrays(tensors))
 
     def _submit(self, queue: deque[_Job], call: str, what: str, arguments: tuple[Any, ...]) -> int:
         self._tickets += 1
@@ -257,6 +256,7 @@ class RayPool:
             if slot.load >= TASKS_PER_ACTOR:
                 return
             job = (self._training or self._evaluations).popleft()
+            self._started.result().cluster.require_alive()
             reference = getattr(slot.actor, job.call).remote(*job.arguments)
             # A test fills its actor: training that is dealt after it goes elsewhere or waits for whoever is free first.
             load = TASKS_PER_ACTOR if job.call == "evaluate" else 1

@@ -30,7 +30,7 @@ from neulite_sim.stopping import SIGNALS
 
 CONNECT_TIMEOUT_S = 5.0
 LOOK_S = 1.0
-"""While nothing comes in, Ray's processes are looked at so often: Ray itself would wait, and then exit silently."""
+"""Ray's processes are looked at so often at least. Without its raylet Ray goes on for 15 s, and then just exits."""
 SHUTDOWN_TIMEOUT_S = 10.0
 """How long files of processes that end may go on appearing in the folder of a cluster that was stopped."""
 MOST_FOLDER_BYTES = 38
@@ -57,12 +57,22 @@ class Cluster:
 
     is_local: bool
     undo: list[Callable[[], object]] = field(default_factory=list)
+    looked_s: float = 0.0
 
     def stop(self) -> None:
         """Disconnect, end the processes of a local cluster, and remove its folder; a second call does nothing."""
         atexit.unregister(self.stop)
         while self.undo:
             self.undo.pop()()
+
+    def put(self, value: Any) -> Any:
+        """Return a reference to a value in the object store.
+
+        Raises:
+            BackendLostError: the store is gone; Ray would end this process as soon as it is used.
+        """
+        self.require_alive()
+        return ray.put(value)
 
     def get(self, reference: Any) -> Any:
         """Return what a reference stands for, as soon as it is there.
@@ -71,10 +81,9 @@ class Cluster:
             BackendLostError: it never will be.
         """
         while True:
-            try:
+            self.require_alive()
+            with contextlib.suppress(GetTimeoutError):
                 return ray.get(reference, timeout=LOOK_S)
-            except GetTimeoutError:
-                self.require_alive()
 
     def next_finished(self, references: list[Any]) -> list[Any]:
         """Return a list of the one reference of these that is there first, as soon as it is.
@@ -82,11 +91,11 @@ class Cluster:
         Raises:
             BackendLostError: none ever will be.
         """
-        while True:
-            finished, _ = ray.wait(references, num_returns=1, timeout=LOOK_S)
-            if finished:
-                return list(finished)
+        finished: list[Any] = []
+        while not finished:
             self.require_alive()
+            finished, _ = ray.wait(references, num_returns=1, timeout=LOOK_S)
+        return finished
 
     def require_alive(self) -> None:
         """Do nothing where Ray's processes are there.
@@ -94,6 +103,11 @@ class Cluster:
         Raises:
             BackendLostError: one of them has ended: the raylet, or the control store of a local cluster.
         """
+        now_s = time.monotonic()
+        # A raylet of others notes each look in its log.
+        if not self.is_local and now_s - self.looked_s < LOOK_S:
+            return
+        self.looked_s = now_s
         if died := _dead_process():
             raise BackendLostError(
                 f"Ray's {died} has ended in the middle of the run; was it killed, or did the machine run out of "
@@ -173,11 +187,24 @@ def _private_folder() -> Path:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a cluster's folder; a process that ends may still write its last line there."""
+    """Remove a cluster's folder, and end the processes that still use it: those of a raylet that was killed."""
     until_s = time.monotonic() + SHUTDOWN_TIMEOUT_S
     while folder.exists() and time.monotonic() < until_s:
+        for process in _users(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.05)
+
+
+def _users(folder: Path) -> set[int]:
+    """Return the other processes that have a file open below a folder, as far as this system shows them."""
+    users = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if link.readlink().is_relative_to(folder):
+                users.add(int(link.parts[2]))
+    return users - {os.getpid()}
 
 
 def _in_environment(changes: Mapping[str, str | None]) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(calibration, "ARCHITECTURES", (("logistic", 8), ("cnn", 16)))
     monkeypatch.setattr(calibration, "_QUICK_TIMED_S", 0.0)
+    # Networks of microseconds show little of the machine, and this one may be busy.
+    monkeypatch.setattr(calibration, "MOST_MEDIAN_ERROR", math.inf)
+    monkeypatch.setattr(calibration, "_MOST_ON_A_CPU", {})
 
 
 def called(*arguments: str) -> Result:
@@ -48,6 +52,13 @@ def test_the_output_is_hardware_that_a_scenario_names() -> None:
     profiled = called("profile", "own.yaml", "--json")
     assert profiled.exit_code == 0, profiled.stderr
     assert list(json.loads(profiled.stdout)["submodels"][0]["seconds_per_flight"]) == ["my-board"]
+
+
+def test_a_busy_machine_is_told_and_nothing_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "_MOST_ON_A_CPU", {"convolution_efficiency": 0.0})
+    found = called("calibrate", "--quick")
+    assert (found.exit_code, found.stdout) == (1, "")
+    assert found.stderr.startswith("error: the measurements do not fit together (convolution_efficiency ")
 
 
 def test_json_has_the_steps_the_error_and_the_entry() -> None:

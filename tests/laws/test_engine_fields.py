@@ -386,11 +386,11 @@ PROTOCOLS = {
     "protocol[deadline].minimum_wait": case("protocol.minimum_wait=50ms", DEADLINE, base="fleet"),
     "protocol[deadline].maximum_wait": case("protocol.maximum_wait=20ms", DEADLINE, base="fleet"),
     "protocol[deadline].minimum_updates": case(
-        "protocol.minimum_updates=5", "protocol={kind: deadline, over_selection: 2, maximum_wait: 20ms}", base="fleet"
+        "protocol.minimum_updates=3", "protocol={kind: deadline, over_selection: 2, maximum_wait: 20ms}", base="fleet"
     ),
     "protocol[deadline].too_few": case(
         "protocol.too_few=abort",
-        "protocol={kind: deadline, over_selection: 2, maximum_wait: 20ms, minimum_updates: 6}",
+        "protocol={kind: deadline, over_selection: 2, maximum_wait: 20ms, minimum_updates: 3}",
         base="fleet",
     ),
     **{

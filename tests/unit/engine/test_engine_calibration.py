@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +20,13 @@ from neulite_sim.engine.calibration import (
     measured_step,
     memory_of,
     require_device,
+    require_physical,
     seconds_of,
     tasks,
 )
-from neulite_sim.errors import BackendUnavailableError
+from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.population.own_hardware import read_hardware
-from neulite_sim.profiling.fitting import quality
+from neulite_sim.profiling.fitting import Constants, Machine, quality
 
 CPU = torch.device("cpu")
 
@@ -115,3 +118,56 @@ def test_cuda_that_is_not_there_is_refused() -> None:
         BackendUnavailableError, match="--device cuda: PyTorch sees no CUDA device on this machine; use"
     ):
         require_device("cuda")
+
+
+SOUND = Constants(
+    efficiency=0.9,
+    convolution_efficiency=1.1,
+    bandwidth_efficiency=1.5,
+    grouped_bandwidth_efficiency=0.1,
+    operator_overhead_s=1e-5,
+    step_overhead_s=0.0,
+)
+
+
+def judged(found: Calibration, *, device: str = "cpu", median_error: float = 0.2, **constants: float) -> Calibration:
+    return replace(
+        found,
+        device=device,
+        constants=replace(SOUND, **constants),
+        machine=Machine(peak_flops_per_second=1e11, memory_bytes_per_second=1e10),
+        quality=replace(found.quality, median_error=median_error),
+    )
+
+
+@pytest.mark.parametrize(
+    ("constants", "reason"),
+    [
+        ({"convolution_efficiency": 20.67}, "convolution_efficiency 20.7, above 1.25"),
+        ({"efficiency": 1.3}, "efficiency 1.3, above 1.25"),
+        ({"bandwidth_efficiency": 6.0}, "bandwidth_efficiency 6, above 5"),
+        ({"grouped_bandwidth_efficiency": float("inf")}, "grouped_bandwidth_efficiency inf, above 5"),
+        ({"operator_overhead_s": 0.5}, "operator_overhead_s 0.5, above 0.01"),
+        ({"efficiency": float("nan")}, "efficiency nan, above 1.25"),
+        ({"median_error": 0.8}, "a median error of 80%, above 50%"),
+        ({"device": "cuda", "convolution_efficiency": 9.0}, "convolution_efficiency 9, above 8"),
+    ],
+)
+def test_what_no_machine_sustains_is_refused(constants: dict[str, Any], reason: str, found: Calibration) -> None:
+    message = (
+        rf"the measurements do not fit together \({re.escape(reason)}\): the machine was busy with something else; let "
+        r"nothing else run on it, and calibrate again without --quick"
+    )
+    with pytest.raises(SimulationError, match=message):
+        require_physical(judged(found, **constants))
+
+
+def test_copies_beyond_any_memory_are_refused(found: Calibration) -> None:
+    fast = replace(judged(found), machine=Machine(peak_flops_per_second=1e11, memory_bytes_per_second=3e13))
+    with pytest.raises(SimulationError, match=r"copies at 3e\+13 bytes/s, above 2e\+13"):
+        require_physical(fast)
+
+
+def test_sound_measurements_pass(found: Calibration) -> None:
+    require_physical(judged(found))
+    require_physical(judged(found, device="cuda", convolution_efficiency=7.0))

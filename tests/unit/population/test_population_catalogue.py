@@ -39,7 +39,8 @@ NUMBER = '{{ value = {value}, status = "general", source = "made up for a test" 
 
 def catalogue_text(**changes: str) -> str:
     """Return a catalogue of one device in which some numbers are replaced."""
-    numbers = dict.fromkeys(sorted(REQUIRED), NUMBER.format(value=1))
+    numbers = dict.fromkeys(sorted(REQUIRED), NUMBER.format(value=10_000))
+    numbers |= {"efficiency": NUMBER.format(value=0.5), "operator_overhead_s": NUMBER.format(value=1e-4)}
     lines = [f"{key} = {value}" for key, value in {**numbers, **changes}.items() if value]
     return "\n".join(["schema_version = 1", "[devices.toy]", 'family = "jetson"', 'compute_unit = "one core"', *lines])
 
@@ -127,7 +128,10 @@ def test_the_catalogue_cannot_be_changed_by_its_readers() -> None:
         ({"efficiency": NUMBER.format(value=1.5)}, r"(?s)devices\.toy\.efficiency\.value.*less than or equal to 1"),
         ({"efficiency": ""}, r"(?s)devices\.toy\.efficiency.*Field required"),
         ({"efficiency": "{ value = 0.5 }"}, r"(?s)efficiency\.status.*efficiency\.source"),
-        ({"usable_memory_bytes": NUMBER.format(value=2)}, "usable_memory_bytes 2 is above installed_memory_bytes 1"),
+        (
+            {"usable_memory_bytes": NUMBER.format(value=20_000)},
+            "usable_memory_bytes 20000 is above installed_memory_bytes",
+        ),
         ({"cores": NUMBER.format(value=4)}, r"(?s)devices\.toy\.cores.*not permitted"),
     ],
 )

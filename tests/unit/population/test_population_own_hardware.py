@@ -105,3 +105,40 @@ def test_a_file_that_is_no_text_is_refused(file: Path) -> None:
 def test_an_empty_path_is_refused() -> None:
     with pytest.raises(ScenarioError, match=r"population\.hardware: "):
         parse_scenario({"population": {"hardware": ""}})
+
+
+BOUNDS = {
+    "installed_memory_bytes": (10**3, 10**14),
+    "peak_flops_per_second": (1e3, 3e16),
+    "peak_fp16_flops_per_second": (1e3, 3e16),
+    "memory_bytes_per_second": (1e3, 2e13),
+    "efficiency": (1e-6, 1),
+    "convolution_efficiency": (1e-6, 8),
+    "bandwidth_efficiency": (1e-6, 5),
+    "grouped_bandwidth_efficiency": (1e-6, 5),
+    "operator_overhead_s": (1e-9, 0.1),
+    "downlink_bits_per_second": (1, 1e12),
+    "uplink_bits_per_second": (1, 1e12),
+}
+
+
+@pytest.mark.parametrize("key", BOUNDS)
+def test_a_number_that_no_machine_has_is_refused_with_its_bound(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "boards.toml"
+    least, most = BOUNDS[key]
+    usable = {"usable_memory_bytes": "1000"} if key == "installed_memory_bytes" else {}
+    for value, bound in (
+        (most * 2, f"less than or equal to {most:g}"),
+        (least / 2, f"greater than or equal to {least:g}"),
+    ):
+        written = str(int(value)) if key == "installed_memory_bytes" else f"{value:e}"
+        path.write_text(text_of(**{key: written}))
+        with pytest.raises(ScenarioError) as refused:
+            read_hardware(path)
+        told = str(refused.value)
+        assert f"devices.my-board.{key}.value: input should be " in told
+        assert f", found {value:g}" in told
+        assert float(told.partition("or equal to ")[2].partition(",")[0]) == float(bound.rpartition(" ")[2])
+    for value in (least, most):
+        path.write_text(text_of(**{key: str(value)}, **usable))
+        assert list(read_hardware(path)) == ["my-board"]

@@ -6,7 +6,9 @@ import pytest
 from fake_server import FakeServer, Trip
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_scenarios import tiny
 
+from neulite_sim.errors import ScenarioError
 from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.timeline.deadline import COMPONENT, DeadlineOptions
 from neulite_sim.timeline.synchronous import COMPONENT as SYNCHRONOUS
@@ -137,3 +139,15 @@ def test_what_is_foreseen_at_dispatch_is_what_is_merged(flights, keep, factor, m
         assert [sorted(merged) for _, merged in server.merged()] == server.trained
         assert math.isfinite(ended_s)
         assert sum(len(ended) for _, ended in server.digests) == len(trips)
+
+
+@pytest.mark.parametrize(("minimum", "keep"), [(4, 3), (100, 99), (2, 1)])
+def test_a_round_that_waits_for_more_updates_than_it_keeps_is_refused(minimum, keep):
+    changes = (f"selection.devices_per_round={keep}", f"protocol={{kind: deadline, minimum_updates: {minimum}}}")
+    message = (
+        rf"protocol\.minimum_updates: is {minimum}, but a round keeps the first {keep} updates "
+        rf"\(selection\.devices_per_round\); use 1 to {keep}, or raise selection\.devices_per_round"
+    )
+    with pytest.raises(ScenarioError, match=message):
+        tiny(*changes)
+    assert tiny(changes[0], f"protocol={{kind: deadline, minimum_updates: {keep}}}").protocol.options

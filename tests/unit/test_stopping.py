@@ -1,0 +1,56 @@
+"""Every signal that asks to stop raises once; later ones, and those ignored from the start, do nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from neulite_sim.stopping import SIGNALS, heed_signals, is_asked_to_stop
+
+NUMBERS = [getattr(signal, name) for name in SIGNALS]
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Start from what a new process has, and give back the handlers of this one."""
+    taken = {number: signal.signal(number, signal.SIG_DFL) for number in NUMBERS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in taken.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_first_signal_raises_and_later_ones_of_any_kind_do_not(number: signal.Signals) -> None:
+    assert not is_asked_to_stop()
+    heed_signals()
+    assert not is_asked_to_stop()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
+    for again in NUMBERS:
+        os.kill(os.getpid(), again)
+    assert is_asked_to_stop()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_was_ignored_from_the_start_stays_ignored(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    heed_signals()
+    assert signal.getsignal(number) == signal.SIG_IGN
+    os.kill(os.getpid(), number)
+    assert not is_asked_to_stop()
+
+
+def test_signals_are_heeded_before_anything_that_takes_long_is_imported() -> None:
+    code = (
+        "import sys; import neulite_sim.__main__\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'typer', 'click', 'rich', 'pydantic', "
+        "'numpy', 'yaml', 'torch', 'ray'}), sorted(name for name in sys.modules if name.startswith('neulite_sim.')))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[] ['neulite_sim.__main__', 'neulite_sim.stopping']\n"
