@@ -2,6 +2,9 @@
 
 The baseline of that name in NeuLite, section "Baselines" (https://arxiv.org/abs/2408.10826): the global model is scaled
 down until the device with the least memory can train it. Everyone takes part, and everyone is held to the smallest.
+
+No code of it is public. The widths to choose from are HeteroFL's five levels (`rates`), which the paper does not name;
+a script of its authors' earlier work has half the width, whatever the fleet. Updates are weighed by samples.
 """
 
 from __future__ import annotations

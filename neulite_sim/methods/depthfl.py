@@ -8,6 +8,14 @@ InclusiveFL (Liu et al., KDD 2022, without its momentum distillation).
 FedDyn (Acar et al., ICLR 2021), off by default: after training, device n has g_n <- g_n - alpha (theta_n - theta_t);
 for each weight with c reporters among N devices the server has h <- h - alpha c (mean - theta_t) / N and
 theta <- mean - h / alpha. The server keeps the g_n of every device that took part: a model each.
+
+Where the sources differ. Paper and first author's code train with FedDyn, alpha 0.1; here it is off unless asked for,
+as it has nothing to do with depth: it would go with any method, charges a device for two more copies of its weights,
+so that a comparison of memory would measure it rather than the depths, needs a state per device, and cannot follow
+updates of older versions (`fedasync`, `fedbuff`). `scenarios/paper/` has it on. The code always tests all classifiers,
+which its fleet of equal quarters trains; where nobody holds the deepest blocks, `ensemble: trained` leaves out those
+that never were. The code matches tensors by their place in a list, here it is by name, and it steps h with alpha 0.1
+without FedDyn too; weights, the mean without samples, the ramp and the temperature are the code's.
 """
 
 from __future__ import annotations

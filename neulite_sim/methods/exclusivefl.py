@@ -1,7 +1,8 @@
 """ExclusiveFL: FedAvg among the devices that can hold the full model; all others are left out.
 
 The baseline of that name in NeuLite, section "Baselines" (https://arxiv.org/abs/2408.10826): it shows what the
-memory wall costs, because the data of every smaller device is never learned from.
+memory wall costs, because the data of every smaller device is never learned from. No code of it is public; updates
+are weighed by samples as NeuLite's eq. (1) says, while that paper's own code takes plain means (`weighting: uniform`).
 """
 
 from __future__ import annotations

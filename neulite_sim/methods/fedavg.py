@@ -6,6 +6,11 @@ Decentralized Data", AISTATS 2017, algorithm 1. https://arxiv.org/abs/1602.05629
 With `proximal_mu` above zero it is FedProx: the local loss gains (mu/2) |w - w_t|^2, which keeps devices with unlike
 data from drifting apart. Li, Sahu, Zaheer, Sanjabi, Talwalkar and Smith, "Federated Optimization in Heterogeneous
 Networks", MLSys 2020, eq. (2). https://arxiv.org/abs/1812.06127
+
+Where the sources differ. Updates are weighed by samples as in both papers; many codes take the plain mean (`weighting:
+uniform`). mu has no value of its own: the FedProx paper tunes it, easyFL takes 0.1 and draws devices in proportion to
+their data, for a plain mean; here devices are drawn by the selector. The term is (mu/2) |w - w_t|^2 as in the paper;
+ProgFed's code leaves out the half, and FedScale's adds the gradient with the opposite sign.
 """
 
 from __future__ import annotations

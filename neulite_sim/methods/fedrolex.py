@@ -5,7 +5,9 @@ Alam, Liu, Yan and Zhang, "FedRolex: Model-Heterogeneous Federated Learning with
 each layer (section 3). Every channel is trained in time, so the global model may be larger than any device's.
 
 The authors' code moves the window the other way (`direction: backward`) and weighs biases, BatchNorm and classifier by
-a counter that grows while it loops over devices; the paper's plain mean is used here for every tensor. Devices
+a counter that grows while it loops over devices; the paper's plain mean is used here for every tensor. The code also
+averages a class's row of the classifier over the devices that own the class alone, as HeteroFL does; here over all that
+hold it. It draws levels by proportion, here memory decides; it tests with the statistics of the test batch. Devices
 normalise with the statistics of their batch, and the global model is meant to be tested with
 `evaluation.batch_norm: recalibrated`; running statistics are averaged as well.
 """

@@ -8,6 +8,11 @@ Static BatchNorm: devices normalise with the statistics of their batch, and the 
 rebuilt from training data, `evaluation.batch_norm: recalibrated`. Running statistics are averaged here as well, so
 that `running` can be reported beside it. Channels beyond the widest trained slice keep their initial weights: where no
 device holds the full model, the full model stays near chance.
+
+Where this differs from the authors' code: that gives each device a level by a list of proportions, once or anew in
+each round (`fix`, `dynamic`), here a device gets the widest that its memory holds; that tests with static BatchNorm
+always, here `evaluation.batch_norm` is `running` unless the scenario says so; that clips gradients to a norm of 1, here
+`training.clip_norm` is off unless given. Slices, plain means, owned rows, scaler and mask are the code's.
 """
 
 from __future__ import annotations

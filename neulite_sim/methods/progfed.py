@@ -10,6 +10,11 @@ full model cannot finish: when a growth comes to a stage that fits nobody, every
 and the run ends with a message that says so. Set `growth_rounds` beyond the run's last round to stay below.
 
 Rounds are counted in aggregations. The learning rate follows the scenario's schedule, in warm-up rounds too.
+
+Where this differs from the authors' code: that takes plain means (`weighting: uniform`) and applies them as one step of
+a server's SGD with a rate of its own, here the mean replaces the model; it warms up for 25 rounds where asked to, here
+`warmup_rounds` is 0 unless given, and stops the learning rate's schedule meanwhile; its devices keep their momentum
+from round to round, here an optimizer begins anew; it normalises in two groups, here as the architecture does.
 """
 
 from __future__ import annotations

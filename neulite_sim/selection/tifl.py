@@ -11,6 +11,14 @@ offered, times how much slower than expected it was in the profiling rounds: so 
 staged method has tiers per stage. Credits, accuracies and probabilities belong to the tier's number, fast to slow.
 When all credits are gone they are dealt anew; a round in which only tiers without credits are online charges none.
 A tier with fewer devices online than a round wants gives all it has.
+
+Where the sources differ. The paper waits for a stall of the current tier before it gives new probabilities; the codes
+(fltk, easyFL) do not wait (`waits_for_stall: false`). Waiting needs two tests, so probabilities first change after 2 I
+rounds; without, after I rounds as in easyFL. The paper and easyFL test the tiers in every round, here it is done where
+the accuracies are used; a tier's accuracy is that of its members' samples together, in easyFL the mean of its members'.
+Credits are equal, as in fltk; easyFL can draw them from a Dirichlet, fewer for slow tiers. With no credits left easyFL
+never ends and fltk fails. Tiers differ in size by one at most; fltk's last ones are smaller, easyFL wants equal ones.
+easyFL draws a tier's devices with replacement.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class HingeStaleness(Options):
     a: Factor = 10.0
     """How fast the weight falls beyond b."""
     b: float = Field(4.0, ge=0, le=MOST_ROUNDS)
-    """The staleness up to which nothing is lost."""
+    """The staleness up to which nothing is lost (Plato 4, easyFL 6)."""
 
     def factor(self, staleness: int) -> float:
         """Return 1 up to b, then 1 / (a (staleness - b) + 1)."""
@@ -75,7 +75,7 @@ StalenessFunction = Annotated[
 
 
 class AsynchronousOptions(Options):
-    """What both asynchronous protocols have."""
+    """What both asynchronous protocols have; FedAsync's proximal term is fedavg's `proximal_mu` (easyFL 0.005)."""
 
     concurrency: DeviceCount | None = None
     """Devices in flight at a time; `selection.devices_per_round` where it is not given."""
@@ -91,18 +91,18 @@ class FedAsyncOptions(AsynchronousOptions):
     """Options of `fedasync`."""
 
     mixing_rate: float = Field(0.6, gt=0, le=1)
-    """alpha: how far the model moves towards a fresh update."""
+    """alpha: how far the model moves towards a fresh update (easyFL 0.6, Plato 0.9)."""
 
 
 class FedBuffOptions(AsynchronousOptions):
     """Options of `fedbuff`."""
 
     buffer_size: DeviceCount = 10
-    """K: updates per aggregation."""
+    """K: updates per aggregation (paper and easyFL 10)."""
     server_rate: LearningRate = 1.0
     """eta: how far the model moves along the mean update."""
     normalise: bool = False
-    """Divide by the sum of the staleness weights in place of K."""
+    """Divide by the sum of the staleness weights in place of K (FedScale, on models; FLSim adds up)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

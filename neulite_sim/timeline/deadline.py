@@ -2,7 +2,8 @@
 
 Bonawitz et al., "Towards Federated Learning at Scale: System Design", MLSys 2019, section 2.2: 130 % of the wanted
 devices are selected, and a round is closed when enough have reported or time is up. What arrives later is lost: its
-download was paid for, its work was wasted.
+download was paid for, its work was wasted. K times the over-selection is rounded up here, and down in FedScale, which
+keeps the K fastest.
 """
 
 from __future__ import annotations

@@ -80,6 +80,25 @@ def test_the_ablation_holds_neulite_whole_and_halved_beside_fedavg():
     assert found == {("neulite", True, True), *halves, ("fedavg", None, None)}
 
 
+def test_depthfl_runs_with_feddyn_in_the_tables_as_its_reference_does():
+    found = [
+        scenario.method.options.feddyn_alpha
+        for path in SWEEPS
+        for scenario in combinations(path)
+        if scenario.method.kind == "depthfl"
+    ]
+    assert found == [0.1] * (9 + 8)
+
+
+def test_the_study_of_coadaptation_holds_every_tail_with_every_surrogate():
+    variants_of = variants(load_sweep(str(ROOT / "scenarios" / "study" / "sweeps" / "coadaptation.yaml")))
+    options = [variant.scenario.method.options for variant in variants_of]
+    tails, surrogates = (False, True, 2), ("none", "conv", "conv-bn-relu")
+    assert [(found.tail, found.surrogate) for found in options] == list(itertools.product(tails, surrogates))
+    assert len({variant.name for variant in variants_of}) == 9
+    assert all(prepare(variant.scenario).method.num_stages == 4 for variant in variants_of)
+
+
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_combination_differs_from_the_base_only_where_the_tables_do(path):
     base = load_scenario(PAPER / "base.yaml").dump()
