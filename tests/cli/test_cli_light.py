@@ -135,9 +135,9 @@ def test_errors_for_users_become_a_message_and_an_exit_code(
     [
         (
             ZeroDivisionError("a / b\nby zero"),
-            "error: ZeroDivisionError: a / b by zero. This is a mistake of neulite-sim",
+            "error: ZeroDivisionError: a / b by zero, in ",
         ),
-        (RecursionError(), "error: RecursionError. This is a mistake of neulite-sim or of a plug-in: please report it"),
+        (RecursionError(), "error: RecursionError, in "),
         (MemoryError(), "error: this machine's memory does not hold what was asked for; ask for less"),
     ],
 )
@@ -153,6 +153,10 @@ def test_what_nobody_foresaw_is_one_sentence_on_standard_error(
     assert found.stderr.startswith(words)
     assert found.stderr.count("\n") == 1
     assert "--debug" in found.stderr
+    assert (
+        isinstance(error, MemoryError)
+        or "is a mistake of neulite-sim or of a plug-in: please report it" in found.stderr
+    )
     debugged = ran("--debug", "components", "--json")
     assert debugged.exception is error
 
@@ -280,7 +284,7 @@ def test_a_broken_plug_in_is_named_and_takes_nothing_with_it(
     assert schema.exit_code == 0
     assert "broken" not in schema.stdout
     assert json.loads(schema.stdout)
-    assert schema.stderr.startswith("notice: left out: availability 'broken'")
+    assert "notice: left out: availability 'broken'" in schema.stderr
     assert ran("validate", "good.yaml").exit_code == 0
     named = ran("validate", "good.yaml", "--set", "population.availability=broken")
     assert named.exit_code == 2
@@ -401,7 +405,7 @@ def test_components_lists_every_component_of_every_field_with_its_source() -> No
 def test_components_shows_the_options_of_one_field() -> None:
     lines = ran("components", "available_memory").stdout.splitlines()
     assert lines[0] == "population.available_memory"
-    assert any(line.startswith("    low = required  (such as 512MB)  ") for line in lines)
+    assert any(line.startswith("    low = required  (such as 512MB, >= 0 and <= 1e+15)  ") for line in lines)
     assert not any("neulite:" in line for line in lines)
 
 
@@ -415,7 +419,7 @@ def test_components_answers_in_json() -> None:
     assert (entry["field"], entry["kind"], entry["error"]) == ("availability", "markov", None)
     assert entry["options"][0] == {
         "name": "mean_on",
-        "allowed": "such as 90s",
+        "allowed": "such as 90s, >= 0.001 and <= 3.15576e+09",
         "required": True,
         "default": None,
         "meaning": "Mean time online, for example 2h.",
@@ -432,7 +436,7 @@ def test_components_draws_tables_on_a_terminal(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("data.partition ───")
     assert any(line.split()[:3] == ["option", "default", "allowed"] for line in lines)
-    assert any(line.split()[:5] == ["alpha", "0.5", "number", ">", "0"] for line in lines)
+    assert any(line.split()[:4] == ["alpha", "0.5", "number", ">="] for line in lines)
     assert max(map(len, lines)) <= 80
 
 

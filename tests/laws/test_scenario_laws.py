@@ -73,7 +73,11 @@ scenarios = st.fixed_dictionaries(
 )
 rates = bits_per_second | st.fixed_dictionaries(
     {"trace": names},
-    optional={"scale": st.floats(min_value=1e-6, max_value=1), "repeat": st.booleans(), "start": st.sampled_from(["random", "beginning"])},
+    optional={
+        "scale": st.floats(min_value=1e-6, max_value=1),
+        "repeat": st.booleans(),
+        "start": st.sampled_from(["random", "beginning"]),
+    },
 )
 
 # Dotted keys and the values that `--set` may give them.
