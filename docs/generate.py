@@ -25,7 +25,9 @@ from neulite_sim.cli import COMMAND_GROUPS, COMMANDS
 from neulite_sim.cli.components import _INSIDE, Entry, Option, _default, _entries, _options
 from neulite_sim.population.catalogue import Fact, catalogue_entries
 from neulite_sim.registry import GROUPS
+from neulite_sim.scenario.files import MOST_BYTES as MOST_FILE_BYTES
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.yaml_text import MOST_DEPTH
 from neulite_sim.units import BITS_PER_SECOND, BYTES, SECONDS, format_bytes
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -68,6 +70,12 @@ def scenario_page() -> str:
         f"- Sizes: a number of bytes, or a text with a unit ({', '.join(BYTES)}).",
         f"- Durations: a number of seconds, or a text with a unit ({', '.join(SECONDS)}).",
         f"- Rates: a number of bits per second, or a text with a unit ({', '.join(BITS_PER_SECOND)}).",
+        "",
+        "Every number has a least and a most, every text and list a longest form; bounds of sizes, durations and rates",
+        "are given in bytes, seconds and bits per second; [where they come from]"
+        "(../decisions/0024-bounds-on-every-number.md).",
+        f"A file holds at most {format_bytes(MOST_FILE_BYTES)} and {MOST_DEPTH} levels of nesting; `<<` merges mappings",
+        "only. What no room is free for on a machine is refused there with the bytes that it needs.",
         "",
         "A *component* is named by its `kind`; the other keys of its mapping are its options. A component that needs",
         "no option may be written as its bare kind (`backend: inprocess`).",
@@ -223,10 +231,13 @@ def commands_page() -> str:
         "`neulite-sim COMMAND --help` prints the same. From a checkout that is not installed, `python cli.py COMMAND`",
         "does what `neulite-sim COMMAND` does. `neulite-sim --version` prints the version.",
         "",
+        "An error that nobody foresaw is one sentence as well, and exit code 1; `neulite-sim --debug COMMAND` shows its",
+        "traceback, which belongs into a report of it.",
+        "",
         "| exit code | meaning |",
         "| --- | --- |",
         "| 0 | done |",
-        "| 1 | the run failed, or its backend cannot start |",
+        "| 1 | the run failed, its backend cannot start, or this program has a mistake |",
         "| 2 | the input is wrong: command line, scenario, data, an impossible set-up or an output that cannot be "
         "written |",
         "| 130 | interrupted with Ctrl-C |",

@@ -64,10 +64,13 @@ UNITS = ("5 parsecs", "1e400MB", "-5s", "", " ", "1_000MB", "5mbps", "1MBps", "�
          "100y", "3000000d", "1e9Gbps", "0.0000001bps", "9999999TB", "1,5MB", "MB", "10 %", "1:30", "010", "nan", "inf",
          "+5s", "5s5s", "٣MB")  # fmt: skip
 TEXTS = ("\0", "a\0b", "\ud800", "x\udcffy", "x" * 5000, "x" * 300, "../../../etc/passwd", "/dev/zero", "/dev/stdin",
-         "/dev/random", "FIFO", "LOOP", "FOLDER", "~nobody/x", "~", "🙂", "\n", "\u2028", " ", "-", "--help", "/", ".", "con",
+         "/dev/random", "FIFO", "LOOP", "FOLDER", "~nobody/x", "~", "🙂", "\n", "\u2028", " ", "-", "--help", "/",
+         ".", "con",
          "%s", "{}", "torchvision:", "torchvision:no", "torchvision:resnet18:x", ":", "<<", "a b")  # fmt: skip
-RAW = ("<<: 5", "<<: [1]", "<<: ~", "? [a]\n: b", "!!python/object:os.system {}", "x: !!binary aGk=", "\t- a", "a: &a [*a]",
-       "%YAML 1.1", "---", "...", "*no", "&a &b c", "x: 2020-01-01", "x: !!timestamp 2020-01-01", "\x00", "\ufeff", "[", "}",
+RAW = ("<<: 5", "<<: [1]", "<<: ~", "? [a]\n: b", "!!python/object:os.system {}", "x: !!binary aGk=", "\t- a",
+       "a: &a [*a]",
+       "%YAML 1.1", "---", "...", "*no", "&a &b c", "x: 2020-01-01", "x: !!timestamp 2020-01-01", "\x00", "\ufeff",
+       "[", "}",
        "'", '"', "|", "x: |\n  y", "x: y: z", "@", "`")  # fmt: skip
 
 Path_ = tuple[Any, ...]
@@ -89,12 +92,14 @@ def places(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
 
 
 def put(root: Any, path: Path_, value: Any) -> None:
+    """Put a value in its place."""
     for key in path[:-1]:
         root = root[key]
     root[path[-1]] = value
 
 
 def at(root: Any, path: Path_) -> Any:
+    """Return the value at a place."""
     for key in path:
         root = root[key]
     return root
@@ -246,7 +251,8 @@ def _section(rng: random.Random, plain: dict[str, Any]) -> None:
 
 
 MUTATIONS: dict[str, Callable[[random.Random, dict[str, Any]], None]] = {
-    "number": _number, "scaled number": _scaled, "type": _type, "dropped key": _drop, "other key": _key, "nesting": _nest,
+    "number": _number, "scaled number": _scaled, "type": _type, "dropped key": _drop, "other key": _key,
+    "nesting": _nest,
     "many": _many, "unit": _unit, "text": _text, "component": _component, "section": _section,
 }  # fmt: skip
 
@@ -425,7 +431,8 @@ def main() -> int:
         row = {outcome: count for (of, outcome), count in sorted(counts.items()) if of == kind}
         print(f"{kind:>14}: " + ", ".join(f"{count} {outcome}" for outcome, count in row.items()))
     print(
-        f"{len(wrong)} wrong of {len(numbers)}; most processor time {slowest:.1f} s, largest peak {largest / 1e6:.0f} MB"
+        f"{len(wrong)} wrong of {len(numbers)}; most processor time {slowest:.1f} s, "
+        f"largest peak {largest / 1e6:.0f} MB"
     )
     if wrong:
         print(f"kept in {folder}: {wrong}")

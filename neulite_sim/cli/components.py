@@ -120,7 +120,7 @@ def _allowed(described: Mapping[str, Any], definitions: Mapping[str, Any]) -> st
         number: Mapping[str, Any] = next(
             (part for part in described.get("anyOf", ()) if part.get("type") == "number"), {}
         )
-        return f"such as {described['examples'][0]}{_range(number)}"
+        return f"such as {described['examples'][0]},{_range(number)}".rstrip(",")
     if "enum" in described or "const" in described:
         return " | ".join(_text(value) for value in described.get("enum", [described.get("const")]))
     alternatives = described.get("oneOf") or described.get("anyOf")

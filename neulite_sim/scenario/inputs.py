@@ -48,7 +48,8 @@ InputFile = Annotated[PathText, Reads()]
 def input_folder(*below: str) -> Reads:
     """Return the mark of an option that names a folder, and of what is read in it.
 
-    `root: Annotated[PathText, input_folder("train", "test")]` reads all below these two; without names, all of the folder.
+    `root: Annotated[PathText, input_folder("train", "test")]` reads all below these two; without names, all of the
+    folder.
     """
     return Reads(is_folder=True, below=below)
 

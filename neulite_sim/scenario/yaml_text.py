@@ -34,6 +34,7 @@ _SHORT_TEXT = 100_000
 def read_yaml(text: str, file: str, *, with_lines: bool = True) -> tuple[Node | None, list[Problem]]:
     """Return the values of a YAML text with their places, and what is wrong with it; no values where it is not YAML."""
     try:
+        text.encode()
         if _is_too_deep(text):
             raise RecursionError
         root = (_Loader if len(text) <= _SHORT_TEXT else _FastLoader)(text).get_single_node()
@@ -46,6 +47,9 @@ def read_yaml(text: str, file: str, *, with_lines: bool = True) -> tuple[Node | 
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         message = f"not valid YAML: character {error.character:#06x} is not allowed"
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
+        message = f"not valid YAML: character {ord(text[error.start]):#06x} is not allowed"
     except RecursionError:
         line, message = 1, f"not valid as a scenario: nested too deeply, more than {MOST_DEPTH} levels; write it flat"
     else:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import jsonschema
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner, Result
 
 import neulite_sim
-from neulite_sim import cli, errors, registry
+from neulite_sim import cli, errors, registry, room
 from neulite_sim.cli.components import components
 from neulite_sim.cli.failures import answered
 
@@ -125,9 +130,165 @@ def test_errors_for_users_become_a_message_and_an_exit_code(
     assert (found.exit_code, found.stderr, found.stdout) == (exit_code, message, "")
 
 
-def test_other_errors_are_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError), answered():
-        raise ZeroDivisionError
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            ZeroDivisionError("a / b\nby zero"),
+            "error: ZeroDivisionError: a / b by zero, in ",
+        ),
+        (RecursionError(), "error: RecursionError, in "),
+        (MemoryError(), "error: this machine's memory does not hold what was asked for; ask for less"),
+    ],
+)
+def test_what_nobody_foresaw_is_one_sentence_on_standard_error(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(field: str) -> None:
+        raise error
+
+    monkeypatch.setattr(registry, "names", fail)
+    found = ran("components", "--json")
+    assert (found.exit_code, found.stdout) == (1, "")
+    assert found.stderr.startswith(words)
+    assert found.stderr.count("\n") == 1
+    assert "--debug" in found.stderr
+    assert (
+        isinstance(error, MemoryError)
+        or "is a mistake of neulite-sim or of a plug-in: please report it" in found.stderr
+    )
+    debugged = ran("--debug", "components", "--json")
+    assert debugged.exception is error
+
+
+def test_wrong_usage_and_a_closed_pipe_are_typers_to_answer() -> None:
+    for ending in (typer.Exit(3), typer.Abort(), typer.BadParameter("no"), BrokenPipeError(errno.EPIPE, "closed")):
+        with pytest.raises(type(ending)), answered():
+            raise ending
+
+
+# What is given as a file, and is none; what is given as a name, and is none.
+
+
+@pytest.fixture
+def traps(folder: Path) -> Path:
+    os.mkfifo("pipe")
+    Path("loop").symlink_to("loop")
+    Path("dangling").symlink_to("nowhere.yaml")
+    for name, target in (
+        ("to-pipe", "pipe"),
+        ("to-loop", "loop"),
+        ("to-zero", "/dev/zero"),
+        ("to-self", "to-self.yaml"),
+    ):
+        Path(f"{name}.yaml").write_text(f"extends: {target}\n")
+    Path("nul.yaml").write_text('extends: "a\\0b"\n')
+    Path("huge.yaml").write_bytes(b"#" * 3_000_000)
+    for number in range(60):
+        Path(f"chain{number}.yaml").write_text(f"extends: chain{number + 1}.yaml\n")
+    Path("deep.toml").write_text("a = " + "[" * 5000 + "]" * 5000)
+    Path("digits.toml").write_text("a = " + "9" * 5000)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pipe", "pipe: cannot be read: is not a regular file"),
+        ("/dev/zero", "/dev/zero: cannot be read: is not a regular file"),
+        ("loop", "loop: cannot be read: Too many levels of symbolic links"),
+        ("dangling", "dangling: is a link that leads to no file (to 'nowhere.yaml')"),
+        ("huge.yaml", "huge.yaml: cannot be read: holds 3 MB; at most 2 MB are read"),
+        ("to-pipe.yaml", "to-pipe.yaml:1: extends: 'pipe' is not a regular file"),
+        ("to-zero.yaml", "to-zero.yaml:1: extends: '/dev/zero' is not a regular file"),
+        ("to-loop.yaml", "to-loop.yaml:1: extends: 'loop' is a link that leads to no file (back to itself)"),
+        ("to-self.yaml", "to-self.yaml:1: extends: leads back to itself: to-self.yaml -> to-self.yaml"),
+        (
+            "nul.yaml",
+            "nul.yaml:1: extends: no file can have this name; it needs 1 to 4096 characters without NUL bytes",
+        ),
+        ("chain0.yaml", "extends: is the 51th in a chain of files; lay a few together"),
+    ],
+)
+def test_only_a_regular_file_of_some_size_is_read_as_a_scenario(traps: Path, name: str, message: str) -> None:
+    found = ran("validate", name)
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert message in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("population.hardware=pipe", "pipe cannot be read (is not a regular file)"),
+        ("population.hardware=/dev/zero", "/dev/zero cannot be read (is not a regular file)"),
+        ("population.hardware=loop", "loop cannot be read (Too many levels of symbolic links)"),
+        ("population.hardware=deep.toml", "deep.toml: not valid as hardware: nested too deeply"),
+        ("population.hardware=digits.toml", "digits.toml: not valid as hardware: a number has too many digits"),
+        ('population.hardware="a\\0b"', "holds a NUL byte, which no name or path can have; remove it"),
+        ("name=\udcff", "--set: name: not valid YAML: character 0xdcff is not allowed"),
+        ('name="\\ud800"', "holds half of a character (a lone surrogate); remove it"),
+        ("population.devices=1e12", "population.devices: must be at most 10000000, found 1000000000000"),
+        ("seed=0x" + "f" * 5000, "is not a number, or has too many digits"),
+    ],
+)
+def test_names_and_numbers_that_nothing_can_have_are_refused(traps: Path, setting: str, message: str) -> None:
+    found = ran("validate", "good.yaml", "--set", setting)
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert message in found.stderr
+
+
+def test_what_this_machine_has_no_room_for_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "free_memory_bytes", lambda: 10**9)
+    data = "data={kind: synthetic, samples: 1000000, test_samples: 1, shape: [3, 100, 100], classes: 2}"
+    found = ran("validate", "good.yaml", "--set", data)
+    assert found.exit_code == 2
+    assert found.stderr == (
+        "--set: data: needs about 30 GB for 1000001 synthetic images of 2 classes, 30000 pixels each, 1 GB are free; "
+        "lower data.samples, data.classes or data.shape\n"
+    )
+    found = ran("validate", "good.yaml", "--set", "population.devices=10000000")
+    assert found.stderr == (
+        "--set: population.devices: needs about 2.5 GB for the table of 10000000 devices, 1 GB are free; lower it\n"
+    )
+
+
+# Plug-ins that are broken.
+
+
+@pytest.mark.parametrize("broken", ["raise RuntimeError('no licence')", "raise SystemExit(3)", "1 / 0", "COMPONENT = 3",
+                                    "print('noise'); from nowhere import x", "COMPONENT = COMPONENT_WITH_BAD_OPTIONS"])  # fmt: skip
+def test_a_broken_plug_in_is_named_and_takes_nothing_with_it(
+    broken: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = "from neulite_sim.registry import Component\n"
+    bad = "Component(kind='b', summary='s', source='s', options=dict, build=print)"
+    Path("broken_plugin.py").write_text(head + broken.replace("COMPONENT_WITH_BAD_OPTIONS", bad))
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "broken_plugin", raising=False)
+    usual = registry._entry_points
+    point = EntryPoint("broken", "broken_plugin:COMPONENT", "neulite_sim.availability")
+
+    def with_broken(group: str) -> Mapping[str, EntryPoint]:
+        return {**usual(group), **({"broken": point} if group == point.group else {})}
+
+    monkeypatch.setattr(registry, "_entry_points", with_broken)
+    listed = ran("components", "--json")
+    assert listed.exit_code == 0
+    entries = {
+        entry["kind"]: entry for entry in json.loads(listed.stdout)["components"] if entry["field"] == "availability"
+    }
+    assert entries["broken"]["error"].startswith("availability 'broken'")
+    assert entries["markov"]["error"] is None
+    schema = ran("schema")
+    assert schema.exit_code == 0
+    assert "broken" not in schema.stdout
+    assert json.loads(schema.stdout)
+    assert "notice: left out: availability 'broken'" in schema.stderr
+    assert ran("validate", "good.yaml").exit_code == 0
+    named = ran("validate", "good.yaml", "--set", "population.availability=broken")
+    assert named.exit_code == 2
+    assert "population.availability.kind: availability 'broken'" in named.stderr
 
 
 # validate
@@ -244,7 +405,7 @@ def test_components_lists_every_component_of_every_field_with_its_source() -> No
 def test_components_shows_the_options_of_one_field() -> None:
     lines = ran("components", "available_memory").stdout.splitlines()
     assert lines[0] == "population.available_memory"
-    assert any(line.startswith("    low = required  (such as 512MB)  ") for line in lines)
+    assert any(line.startswith("    low = required  (such as 512MB, >= 0 and <= 1e+15)  ") for line in lines)
     assert not any("neulite:" in line for line in lines)
 
 
@@ -258,7 +419,7 @@ def test_components_answers_in_json() -> None:
     assert (entry["field"], entry["kind"], entry["error"]) == ("availability", "markov", None)
     assert entry["options"][0] == {
         "name": "mean_on",
-        "allowed": "such as 90s",
+        "allowed": "such as 90s, >= 0.001 and <= 3.15576e+09",
         "required": True,
         "default": None,
         "meaning": "Mean time online, for example 2h.",
@@ -275,7 +436,7 @@ def test_components_draws_tables_on_a_terminal(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("data.partition ───")
     assert any(line.split()[:3] == ["option", "default", "allowed"] for line in lines)
-    assert any(line.split()[:5] == ["alpha", "0.5", "number", ">", "0"] for line in lines)
+    assert any(line.split()[:4] == ["alpha", "0.5", "number", ">="] for line in lines)
     assert max(map(len, lines)) <= 80
 
 

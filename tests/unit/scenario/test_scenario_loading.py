@@ -114,10 +114,10 @@ def test_a_directory_offers_a_file_in_it() -> None:
 
 
 def test_an_unreadable_file_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(path: Path) -> bytes:
+    def denied(path: str, *, most_bytes: int) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr("neulite_sim.scenario.files.read_regular", denied)
     assert refused("base.yaml") == ["base.yaml: cannot be read: Permission denied"]
 
 
