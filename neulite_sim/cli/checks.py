@@ -15,17 +15,16 @@ def check_fleet(scenario: Scenario) -> None:
         ScenarioError: an unknown device, a list of memory of another length, or a trace that is wrong.
         DataNotFoundError: a trace is not where the scenario says.
     """
-    from neulite_sim.engine.capacity import check_data
-
-    check_data(scenario)
     fleet_notes(scenario)
 
 
 def fleet_notes(scenario: Scenario) -> tuple[str, ...]:
     """Return what a scenario and its fleet leave out or change, a sentence each. Raises what `check_fleet` raises."""
+    from neulite_sim.engine.capacity import check_data
     from neulite_sim.population.sampling import build_population
     from neulite_sim.scenario.remarks import remarks
 
+    check_data(scenario)
     return (*remarks(scenario), *build_population(scenario.population, scenario.seed).notes)
 
 
