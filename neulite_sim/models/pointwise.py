@@ -150,8 +150,7 @@ def guarded(module: nn.Module, loss: Tensor, *, has_met: bool | None) -> Abstrac
 
     `has_met` says whether an earlier backward pass of `module` met a convolution that could overrun, None before the
     first one. A module that holds one which it has not come to yet stays guarded. A guard costs a fifth or more of a
-    step of a small network, hence not always. Fake steps are not guarded: what is charged does not depend on this
-    machine.
+    small network's step, hence not always. Fake steps are not guarded: what is charged does not depend on this machine.
     """
     if not _is_real(loss) or (has_met is False and not any(map(_may_overrun, module.modules()))):
         return nullcontext()
