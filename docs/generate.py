@@ -240,7 +240,7 @@ def commands_page() -> str:
         "| 1 | the run failed, its backend cannot start, or this program has a mistake |",
         "| 2 | the input is wrong: command line, scenario, data, an impossible set-up or an output that cannot be "
         "written |",
-        "| 130 | interrupted with Ctrl-C |",
+        "| 130 | interrupted with Ctrl-C, or asked to stop by another signal |",
         "",
         "With `--json` standard output holds JSON and nothing else; messages go to standard error.",
         "",

@@ -33,8 +33,8 @@ LOOK_S = 1.0
 """Ray's processes are looked at so often at least. Without its raylet Ray goes on for 15 s, and then just exits."""
 SHUTDOWN_TIMEOUT_S = 10.0
 """How long files of processes that end may go on appearing in the folder of a cluster that was stopped."""
-MOST_FOLDER_BYTES = 38
-"""Ray's sockets have paths of up to 65 bytes below it, and the address of a Unix socket holds 103 on every system."""
+MOST_FOLDER_BYTES = 36
+"""Ray's sockets have paths of up to 67 bytes below it, and the address of a Unix socket holds 103 on every system."""
 
 _OWN_ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -140,7 +140,8 @@ def start_cluster(address: str | None, *, dashboard: bool) -> Cluster:
                 num_cpus=_num_processors(),
                 include_dashboard=dashboard,
                 _node_ip_address="127.0.0.1",
-                _temp_dir=str(folder),
+                # Ray opens the folder that it is given to everybody, but not the one around it.
+                _temp_dir=str(folder / "r"),
                 **quiet,
             )
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -121,7 +122,7 @@ def test_a_command_that_is_interrupted_as_it_starts_ends_in_one_line(wait_s: flo
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_run_on_ray_ends_like_any_other_and_takes_the_cluster_with_it(
-    number: signal.Signals, started: list[Program], tmp_path_factory: pytest.TempPathFactory
+    number: signal.Signals, started: list[Program]
 ) -> None:
     """The signal comes to all its processes, twice; only the address of the loopback interface was ever open."""
     program = run(started, "--backend", "ray", "--workers", "1", TMPDIR="/tmp")
@@ -129,14 +130,39 @@ def test_a_run_on_ray_ends_like_any_other_and_takes_the_cluster_with_it(
     everybody = of_session(program.process.pid)
     sockets = listening(everybody)
     folders = {word for pid in everybody for word in _cluster_folders(pid)}
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in folders}
+    stranger = _stranger(everybody) if number == signal.SIGTERM else "AuthenticationError"
     for _ in range(2):
         os.killpg(program.process.pid, number)
         time.sleep(0.1)
     assert program.ended() == (130, [GO_ON])
+    assert "AuthenticationError" in stranger
     assert len(sockets) >= 5, "a cluster listens somewhere"
     assert [address for address, _ in sockets if not address.is_loopback] == []
-    assert len(folders) == 1
+    assert (len(folders), modes) == (1, {0o700})
     assert not folders.pop().exists()
+
+
+STRANGER = """
+import sys
+from ray._raylet import GcsClient
+try:
+    GcsClient(address=sys.argv[1])
+    print("let in")
+except Exception as error:
+    print(type(error).__name__)
+"""
+"""The first thing a driver does: `ray.init` itself goes on trying for minutes."""
+
+
+def _stranger(everybody: list[int]) -> str:
+    """Return what comes of a driver that knows the address of a cluster and nothing else."""
+    told = "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in everybody)
+    (address,) = set(re.findall(r"--gcs-address=([\d.]+:\d+)", told))
+    unknowing = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", STRANGER, address], capture_output=True, text=True, timeout=120,
+                          env={**unknowing, "HOME": "/nonexistent"}, check=False)  # fmt: skip
+    return done.stdout + done.stderr
 
 
 def _cluster_folders(pid: int) -> set[Path]:
