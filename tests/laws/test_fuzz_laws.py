@@ -43,16 +43,16 @@ def test_mutants_load_or_are_refused_in_words(
     monkeypatch.chdir(tmp_path)
     fuzz.furnish(tmp_path)
     path = tmp_path / "mutant.yaml"
-    refused = 0
-    for number in range(84):
+    said: list[str] = []
+    for number in range(56):
         _, content = fuzz.mutant(number, 7, starts)
         path.write_bytes(content)
         try:
             load_scenario("mutant.yaml", checks=[check_fleet])
         except NeuliteError as error:
-            assert str(error)
-            refused += 1
-    assert 30 <= refused <= 80
+            said.append(str(error))
+    assert all(said)
+    assert 20 <= len(said) <= 56
 
 
 def test_every_kind_of_mutation_changes_something(fuzz: ModuleType, starts: list[dict[str, Any]]) -> None:

@@ -252,3 +252,11 @@ def test_pieces_that_join_to_the_same_name_stay_apart() -> None:
     grid = ("data.root=a,a-b", "population.groups.0.device=b-c,c")
     joined = [variant.name for variant in swept("base.yaml", *grid)]
     assert len(set(joined)) == 4
+
+
+def test_a_sweep_of_more_runs_than_anybody_waits_for_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "base.yaml"
+    path.write_text("name: x\n", encoding="utf-8")
+    grid = [f"training.key{number}=1,2,3,4" for number in range(5)]
+    with pytest.raises(ScenarioError, match="grid: comes to 10240 runs; a sweep has at most 10000, so vary fewer keys"):
+        load_sweep(str(path), grid=grid, seeds=10)
