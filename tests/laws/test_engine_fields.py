@@ -369,6 +369,9 @@ OPTIONS = {
     "availability[trace].path": case("population.availability.path=OTHER_TRACE", TRACE),
     "availability[trace].repeat": case("population.availability.repeat=false", TRACE),
     "availability[trace].span": case("population.availability.span=20h", TRACE),
+    "availability[trace].origin": case(
+        "population.availability.origin=first", "population.availability={kind: trace, path: LATE_TRACE}"
+    ),
     "memory_motion[redrawn].every": case("population.memory_motion.every=60s", REDRAWN),
     "memory_motion[redrawn].spread": case("population.memory_motion.spread=0.3", REDRAWN),
     "memory_motion[walk].step": case("population.memory_motion.step=0.1", WALK),
@@ -376,6 +379,9 @@ OPTIONS = {
     "memory_motion[walk].reversion": case("population.memory_motion.reversion=0.9", WALK),
     "memory_motion[trace].path": case("population.memory_motion.path=OTHER_MEMORY", MEMORY_TRACE),
     "memory_motion[trace].repeat_every": case("population.memory_motion.repeat_every=150ms", MEMORY_TRACE),
+    "memory_motion[trace].origin": case(
+        "population.memory_motion.origin=first", "population.memory_motion={kind: trace, path: LATE_MEMORY}"
+    ),
 }
 DEADLINE = "protocol={kind: deadline, over_selection: 2, maximum_wait: 60ms, minimum_updates: 2}"
 FEDASYNC = "protocol={kind: fedasync, concurrency: 5}"
@@ -612,6 +618,8 @@ def traces(tmp_path_factory):
     folder = tmp_path_factory.mktemp("traces")
     for name, end_s in (("TRACE", 30_000), ("OTHER_TRACE", 40_000)):
         (folder / name).write_text(f"device,start_s,end_s\na,0,{end_s}\nb,1000,50000\n")
+    (folder / "LATE_TRACE").write_text("device,start_s,end_s\na,500,30000\nb,1000,50000\n")
+    (folder / "LATE_MEMORY").write_text("device,t_s,available_bytes\na,0.05,12000000\na,0.1,15000000\n")
     for name, rate in (("RATES", 2_000_000), ("OTHER_RATES", 3_000_000)):
         (folder / name).write_text(f"trace,t_s,bits_per_second\na,0,{rate}\na,0.01,{rate / 2}\na,0.02,\n")
     for name, speed in (("PHONES", 2), ("OTHER_PHONES", 3)):
