@@ -35,6 +35,7 @@ second round on; Oort's code exploits int(K (1 - epsilon)), none of five at firs
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -213,7 +214,7 @@ class Oort(Selector):
         self._percentile = options.preferred_percentile
         self._selections = 0
         self._round = 1
-        self._exploited: set[int] = set()
+        self._exploited: Counter[int] = Counter()
         self._history: list[float] = []
 
     @property
@@ -326,8 +327,9 @@ class Oort(Selector):
                 utility = statistical_utility(item.num_samples, loss)
             else:
                 utility = average if average is not None else self._utility_before(item)
-            if item.device in self._exploited:
-                self._exploited.discard(item.device)
+            if self._exploited[item.device]:
+                # A device may have flown again before it is told what became of its first flight.
+                self._exploited[item.device] -= 1
                 if item.has_arrived:
                     exploited.append(utility)
             self._note(item, utility)

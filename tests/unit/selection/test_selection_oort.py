@@ -199,6 +199,18 @@ def test_a_lost_flight_is_left_out_of_the_mean_of_what_was_exploited():
         assert selector.preferred_percentile == after
 
 
+def test_every_flight_of_a_device_that_was_exploited_twice_counts():
+    """As where it flew again before its first update was merged: 5 + 5, then 10, so that the third round relaxes."""
+    options = {"exploration": 0.0, "exploration_floor": 0.0, "pacer_rounds": 1, "pacer_utility": "sum"}
+    selector = oort(1, **options)
+    for number, worth in ((1, [5.0]), (2, [5.0, 5.0]), (3, [10.0])):
+        for flight in range(len(worth)):
+            selector.choose(offers([10]), 1, stream(0, "selection", number, flight))
+        before = selector.preferred_percentile
+        selector.observe([told(0, utility, number=number) for utility in worth])
+    assert selector.preferred_percentile == before + 5
+
+
 def test_registered_devices_are_normalised_with_as_if_of_loss_1():
     """U = 10, 20, 30 and 5 and 50 samples never asked: U_min 4.995, range 45.005. Explored ones alone: 9.99, 20.01."""
     scores = {}
