@@ -35,6 +35,11 @@ _NUMBER_CHARACTERS = re.compile(r"[0-9.eE+-]*", re.ASCII)
 _CHUNK_BYTES = 2**20
 
 
+def user_path(text: str) -> Path:
+    """Return a path as a user writes it, `~` for the home folder; one of a user who is not known stays as it is."""
+    return Path(os.path.expanduser(text))
+
+
 def open_regular(path: Path | str, *, most_bytes: int, follows_links: bool = True) -> BinaryIO:
     """Return a regular file opened for reading bytes; a fifo or a device never blocks this.
 

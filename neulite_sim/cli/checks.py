@@ -34,12 +34,11 @@ def data_notes(scenario: Scenario) -> tuple[str, ...]:
     Raises:
         DataNotFoundError: the files are there, and no dataset of this kind.
     """
-    from pathlib import Path
-
+    from neulite_sim.outside import user_path
     from neulite_sim.registry import component
 
     survey, options = component("data", scenario.data.kind).survey, scenario.data.options
-    if survey is None or not Path(options.root).expanduser().is_dir():
+    if survey is None or not user_path(options.root).is_dir():
         return ()
     notes: tuple[str, ...] = survey(options)
     return notes

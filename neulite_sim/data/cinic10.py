@@ -15,6 +15,7 @@ from neulite_sim.data.image_files import Sentences, class_files, flattened, list
 from neulite_sim.data.pictures import Reader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
+from neulite_sim.outside import user_path
 from neulite_sim.registry import Component
 from neulite_sim.scenario.inputs import input_folder
 
@@ -71,7 +72,7 @@ def build(options: Cinic10Options, seed: int) -> Dataset:
 
 def _parts(options: Cinic10Options, sentences: Sentences) -> tuple[Files, Files]:
     """Return the files of the training and of the test part by class."""
-    root = Path(options.root).expanduser().absolute()
+    root = user_path(options.root).absolute()
     train = _part(root / "train", sentences)
     if options.validation == "train":
         valid = _part(root / "valid", sentences)

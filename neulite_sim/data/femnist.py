@@ -24,7 +24,7 @@ from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import Sentences, channel_statistics, entries, is_hidden, listed
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.outside import TABLE_BYTES, plain_json, printable, read_regular
+from neulite_sim.outside import TABLE_BYTES, plain_json, printable, read_regular, user_path
 from neulite_sim.registry import Component
 from neulite_sim.scenario.inputs import input_folder
 
@@ -57,7 +57,7 @@ def build(options: FemnistOptions, seed: int) -> Dataset:
         DataNotFoundError: a folder or file is missing or not of LEAF's format.
         ScenarioError: more samples are asked for than there are.
     """
-    root = Path(options.root).expanduser().absolute()
+    root = user_path(options.root).absolute()
     sentences = Sentences("femnist")
     train_images, train_labels, writers = _part(root / "train", sentences)
     test_images, test_labels, _ = _part(root / "test", sentences)

@@ -27,7 +27,7 @@ from neulite_sim.data.image_files import (
 from neulite_sim.data.pictures import Reader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.outside import printable
+from neulite_sim.outside import printable, user_path
 from neulite_sim.registry import Component
 from neulite_sim.scenario.inputs import input_folder
 
@@ -81,7 +81,7 @@ def build(options: ImageFolderOptions, seed: int) -> Dataset:
 
 def _found(options: ImageFolderOptions, sentences: Sentences) -> tuple[Files, Files, list[str]]:
     """Return the image files of both parts by class, and the classes; what is left out is told to `sentences`."""
-    root = Path(options.root).expanduser().absolute()
+    root = user_path(options.root).absolute()
     train = class_files(KIND, root / "train", ADVICE, sentences)
     test = class_files(KIND, root / "test", ADVICE, sentences)
     _require_same(root, train, test)

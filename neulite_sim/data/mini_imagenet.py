@@ -17,6 +17,7 @@ from neulite_sim.data.image_files import NAMED, Sentences, class_files, entries,
 from neulite_sim.data.pictures import Reader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
+from neulite_sim.outside import user_path
 from neulite_sim.registry import Component
 from neulite_sim.scenario.inputs import input_folder
 
@@ -76,7 +77,7 @@ def build(options: MiniImagenetOptions, seed: int) -> Dataset:
 
 
 def _files(options: MiniImagenetOptions, sentences: Sentences) -> dict[str, list[Path]]:
-    root = Path(options.root).expanduser().absolute()
+    root = user_path(options.root).absolute()
     parts = [root / part for part in PARTS if (root / part).is_dir()]
     if parts:
         others = [place.name for place in entries("mini-imagenet", root, ADVICE) if place.name not in PARTS]

@@ -27,7 +27,7 @@ from neulite_sim.data.image_files import Bytes, Sentences
 from neulite_sim.data.resampling import resample
 from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
 from neulite_sim.outside import open_regular, printable
-from neulite_sim.units import format_bytes
+from neulite_sim.room import require_room
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000")
 """What the content of a file may be, whatever its name says."""
@@ -84,14 +84,10 @@ class Reader:
             sentences.say(f"{count} of {self._num_read} images {how}")
 
     def _room(self, count: int, image: Bytes) -> Bytes:
-        try:
-            return np.empty((count, *image.shape), np.uint8)
-        except MemoryError:
-            height, width = image.shape[1:]
-            raise DataNotFoundError(
-                f"{self._kind}: {count} images of {width}x{height} take {format_bytes(count * image.nbytes)}, more "
-                "memory than there is; set data.image_size to a smaller side"
-            ) from None
+        height, width = image.shape[1:]
+        what, advice = f"{count} images of {width}x{height}", "set data.image_size to a smaller side"
+        require_room(count * image.nbytes, what, key="data.image_size", advice=advice)
+        return np.empty((count, *image.shape), np.uint8)
 
     def _one(self, file: Path) -> Bytes:
         pixels = self._pixels(file)

@@ -22,6 +22,7 @@ from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
+from neulite_sim.outside import user_path
 from neulite_sim.scenario.inputs import input_folder
 from neulite_sim.torchvision_compat import torchvision_module
 
@@ -68,7 +69,7 @@ def load(source: Source, options: TorchvisionOptions, seed: int) -> Dataset:
         ScenarioError: more samples are asked for than there are.
     """
     datasets = torchvision_module("datasets")
-    root = Path(options.root).expanduser().absolute()
+    root = user_path(options.root).absolute()
     if options.download and _damage(source, datasets, root):
         _download(source, datasets, root)
     try:

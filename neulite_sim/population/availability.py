@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field
 
 from neulite_sim.bounds import Duration
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.outside import user_path
 from neulite_sim.population.chunked import ChunkedAvailability
 from neulite_sim.population.diurnal import DAY_S, DiurnalSource, Window
 from neulite_sim.population.intervals import LAST_S, Intervals, nearest_tick
@@ -137,7 +138,7 @@ def _build_diurnal(options: DiurnalOptions) -> AvailabilityFactory:
 
 def _build_trace(options: TraceOptions) -> AvailabilityFactory:
     def factory(num_devices: int, seed: int) -> Availability:
-        path = Path(options.path).expanduser()
+        path = user_path(options.path)
         trace = read_trace(path, options.origin)
         source = _trace_source(trace, options, path)
         rows = rows_for(num_devices, num_labels=len(trace.labels), seed=seed)

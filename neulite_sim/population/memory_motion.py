@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from neulite_sim.bounds import Duration
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.outside import user_path
 from neulite_sim.population.availability import OriginOption
 from neulite_sim.population.intervals import LAST_S, nearest_tick
 from neulite_sim.population.memory import varies
@@ -117,7 +117,7 @@ def _build_walk(options: WalkOptions) -> MotionFactory:
 
 def _build_trace(options: TraceOptions) -> MotionFactory:
     def factory(memory: FleetMemory, seed: int) -> MemoryMotion:
-        path = Path(options.path).expanduser()
+        path = user_path(options.path)
         trace = read_memory_trace(path, options.origin)
         repeat_s = math.inf if options.repeat_every is None else nearest_tick(options.repeat_every)
         if repeat_s <= trace.last_s:

@@ -14,6 +14,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from neulite_sim.outside import user_path
 from neulite_sim.population.table import DeviceClass, Floats, Integers
 from neulite_sim.population.throughput import RateColumns, Steps, ThroughputTraces
 from neulite_sim.population.throughput_files import read_throughput
@@ -134,7 +135,7 @@ def _rates(
         if not isinstance(rate, RateTrace):
             found.bits_per_second[members] = rate
             continue
-        file = files.get(Path(rate.trace).expanduser(), keys[group])
+        file = files.get(user_path(rate.trace), keys[group])
         traces = file.first + file.rows[members]
         span_s = np.array([trace.span_s for trace in files.traces])
         means = np.array([trace.total_bits for trace in files.traces]) / span_s

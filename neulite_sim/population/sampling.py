@@ -11,11 +11,11 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError
+from neulite_sim.outside import user_path
 from neulite_sim.population.availability import AvailabilityFactory
 from neulite_sim.population.catalogue import device_class
 from neulite_sim.population.individuals import read_individuals
@@ -104,7 +104,7 @@ def build_population(section: PopulationSection, seed: int) -> Population:
 
 
 def _classes_of(section: PopulationSection) -> tuple[DeviceClass, ...]:
-    own = read_hardware(Path(section.hardware).expanduser()) if section.hardware is not None else {}
+    own = read_hardware(user_path(section.hardware)) if section.hardware is not None else {}
     found: list[DeviceClass] = []
     problems: list[Problem] = []
     if own and not any(group.device in own for group in section.groups):
@@ -130,7 +130,7 @@ def _individuals(section: PopulationSection, group_of_device: Integers, seed: in
         if group.individuals is None:
             continue
         key = f"population.groups.{place}.individuals.path"
-        table = read_individuals(Path(group.individuals.path).expanduser(), key)
+        table = read_individuals(user_path(group.individuals.path), key)
         members = np.flatnonzero(group_of_device == place)
         rows = table.draw(len(members), stream(seed, "individuals", place))
         for name, values in table.columns.items():

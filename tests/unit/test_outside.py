@@ -6,6 +6,7 @@ import json
 import math
 import os
 import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from neulite_sim.outside import (
     plain_numbers,
     printable,
     read_regular,
+    user_path,
     what_stands,
 )
 
@@ -213,3 +215,8 @@ def test_any_text_becomes_one_that_can_be_written(text):
 def test_what_can_be_written_stays_as_it_is():
     assert printable("ü€\n\x00") == "ü€\n\x00"
     assert printable("a\udcff") == r"a\udcff"
+
+
+def test_the_home_of_nobody_is_a_name_like_any_other():
+    assert user_path("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")
+    assert user_path("~/x") == Path.home() / "x"

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from neulite_sim import room
 from neulite_sim.data import cinic10, image_folder, mini_imagenet
 from neulite_sim.data.image_files import READABLE, Sentences, class_files
 from neulite_sim.data.pictures import FIRST_PICTURE, TRANSPARENT, TURNED, WITHOUT_PROFILE, Reader
-from neulite_sim.errors import DataNotFoundError
+from neulite_sim.errors import DataNotFoundError, ScenarioError
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 8)).astype(np.uint8)
@@ -349,8 +350,12 @@ def test_cinic10_and_mini_imagenet_say_what_they_do_not_look_at(tmp_path):
 
 
 def test_images_that_no_memory_holds_are_refused_with_their_size(root, monkeypatch):
-    monkeypatch.setattr(np, "empty", lambda *_: (_ for _ in ()).throw(MemoryError))
-    with pytest.raises(DataNotFoundError, match=r"2 images of 8x8 take 384 B, more memory than there is; set data"):
+    monkeypatch.setattr(room, "ALWAYS_THERE_BYTES", 0)
+    monkeypatch.setattr(room, "free_memory_bytes", lambda: 383)
+    message = (
+        "data.image_size: needs about 384 B for 2 images of 8x8, 383 B are free; set data.image_size to a smaller side"
+    )
+    with pytest.raises(ScenarioError, match=message):
         load(root)
 
 
