@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 from docs_pages import DOCS, PAGES, ROOT, Block, blocks, run_page, runs
+from tiny_scenarios import TINY
 from typer.testing import CliRunner
 
 from neulite_sim import registry
@@ -21,6 +22,7 @@ from neulite_sim.results.cells import FILES, OPTIONAL_FILES
 from neulite_sim.results.provenance import provenance
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
 from neulite_sim.results.summary import Identity, Tally
+from neulite_sim.scenario.loading import parse_scenario
 
 RUN = [page for page in PAGES if any(map(runs, blocks(page.read_text(encoding="utf-8"))))]
 LINKED = [*PAGES, *(ROOT / name for name in ("README.md", "CHANGELOG.md") if (ROOT / name).is_file())]
@@ -144,7 +146,7 @@ def test_every_key_of_the_summary_and_of_the_provenance_is_explained() -> None:
     identity = Identity(seed=1, **words)
     summary = Tally([1]).summary(identity, participation_rate=1.0, proxy=None, wall_time_s=1.0, digest="x")
     assert table("summary.json") == list(summary)
-    assert table("provenance.json") == list(provenance("x", 1, ()))
+    assert table("provenance.json") == list(provenance(parse_scenario(TINY), ()))
 
 
 def test_blocks_know_their_language_note_and_line() -> None:

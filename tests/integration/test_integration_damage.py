@@ -39,7 +39,7 @@ NEEDED = ("scenario.yaml", "provenance.json", "journal/updates.jsonl", "journal/
 DAMAGES = ("all cut off", "removed", "end cut off", "link in its place", "pipe in its place")
 
 
-@pytest.mark.parametrize(("place", "name"), enumerate(NEEDED))
+@pytest.mark.parametrize(("place", "name"), tuple(enumerate(NEEDED)))
 def test_what_a_resume_needs_is_not_gone_on_with_when_damaged(study, runs, tmp_path, place, name):
     damage = DAMAGES[place % len(DAMAGES)]
     (run,) = (item for item in runs if not item.is_complete)

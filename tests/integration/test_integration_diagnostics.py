@@ -111,7 +111,11 @@ def test_a_resumed_run_has_the_rows_of_an_unbroken_one(tmp_path, monkeypatch):
 
 def test_an_undefined_value_is_an_empty_cell_and_a_null_in_the_journal(tmp_path, monkeypatch):
     """A model that diverged has no finite features."""
-    given = {**TINY, "model": "lenet", "training": {"epochs": 1, "batch_size": 5, "learning_rate": 1e30}}
+    given = {
+        **TINY,
+        "model": "lenet",
+        "training": {"epochs": 1, "batch_size": 5, "learning_rate": 1000, "momentum": 0.9},
+    }
     result = simulate(parse_scenario({**given, "evaluation": {**PLANE, "every_rounds": 4}}), out=tmp_path / "run")
     assert [row["value"] for row in result.diagnostics] == [None] * 4
     test = json.loads((tmp_path / "run" / "journal" / "tests.jsonl").read_text())

@@ -178,12 +178,12 @@ def test_stop_conditions_selectors_and_tests_are_taken_up_too(tmp_path, changes)
 
 
 def test_a_target_that_is_reached_after_the_break_ends_the_run_in_the_same_round(tmp_path):
-    free = simulate(scenario("fedbuff", checkpoint={"every_rounds": 2}))
+    free = simulate(scenario("fedbuff", checkpoint={"every_rounds": 2}, seed=1))
     accuracies = [row["test_accuracy"] or 0.0 for row in free.rounds]
     best = max(accuracies)
     reached = accuracies.index(best) + 1
     assert reached > 3, "the run gets no better after its break: choose another seed"
-    given = scenario("fedbuff", checkpoint={"every_rounds": 2}, stop={"rounds": 10, "target_accuracy": best})
+    given = scenario("fedbuff", seed=1, checkpoint={"every_rounds": 2}, stop={"rounds": 10, "target_accuracy": best})
     whole = simulate(given)
     assert len(whole.rounds) == reached
     broken_off(tmp_path / "broken", given, reached - 1)

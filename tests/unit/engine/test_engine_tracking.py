@@ -166,4 +166,7 @@ def test_a_cut_round_keeps_its_denials_and_is_told():
     memory = "population.available_memory={kind: explicit, values: [1MB, 1MB, 1MB, 1MB, 1MB, 1kB]}"
     result = simulate(tiny(*ALIKE, memory, "stop.virtual_time=10ms"), observers=[Listening()])
     assert [(row["round"], row["reason"], row["devices"]) for row in result.denials] == [(1, "not enough memory", 1)]
-    assert heard == ["round 1 was cut off: the virtual time of the run was over"]
+    assert heard == [
+        "round 1 was cut off: the virtual time of the run was over",
+        "nothing was learned: none of 3 flights arrived (3 the virtual time of the run was over)",
+    ]

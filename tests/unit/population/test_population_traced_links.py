@@ -149,7 +149,7 @@ def test_a_trace_that_is_missing_or_wrong_names_the_key_of_its_link() -> None:
         fleet(None, groups=groups)
 
 
-def test_a_link_is_dumped_and_loaded_again_as_it_was(tmp_path: Path) -> None:
+def test_a_link_is_dumped_and_loaded_again_as_it_was() -> None:
     link = Link(downlink=RateTrace(trace="rates.csv", scale=2), uplink=3e6)
     dumped = link.model_dump(mode="json")
     assert dumped["downlink"] == {"trace": "rates.csv", "scale": 2.0, "repeat": True, "start": "random"}
@@ -157,5 +157,5 @@ def test_a_link_is_dumped_and_loaded_again_as_it_was(tmp_path: Path) -> None:
     from neulite_sim.scenario.loading import dump_scenario
 
     scenario = parse_scenario({**TINY, "population": {**TINY["population"], "link": dumped}})
-    (tmp_path / "again.yaml").write_text(dump_scenario(scenario))
-    assert load_scenario(tmp_path / "again.yaml") == scenario
+    Path("again.yaml").write_text(dump_scenario(scenario))
+    assert load_scenario("again.yaml") == scenario
