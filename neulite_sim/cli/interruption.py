@@ -11,15 +11,25 @@ from pathlib import Path
 import typer
 
 from neulite_sim.cli.failures import message_of
+from neulite_sim.cli.last_word import LastWord
 from neulite_sim.errors import BackendLostError
 from neulite_sim.stopping import EXIT_CODE, is_asked_to_stop
 
+ENDED = (
+    "error: this process was ended in the middle of the run, by Ray or by the system; was a process of Ray killed, or "
+    "did the machine run out of memory? Use fewer workers (backend.workers) if so"
+)
+
 
 class Whereabouts:
-    """An observer that remembers where the run is kept, and that a request to stop was lost."""
+    """An observer that remembers where the run is kept, and that a request to stop was lost.
+
+    Where Ray could end this process it leaves a last word with somebody else.
+    """
 
     def __init__(self) -> None:
         self.run_dir: str | None = None
+        self._last_word: LastWord | None = None
 
     def notify(self, event: object) -> None:
         """Take note of the run folder when the run starts.
@@ -28,9 +38,17 @@ class Whereabouts:
             KeyboardInterrupt: one was raised before, and swallowed by a library that happened to be at work.
         """
         self.run_dir = getattr(event, "run_dir", None) or self.run_dir
+        if getattr(event, "backend", None) == "ray" and self._last_word is None and self.run_dir is not None:
+            self._last_word = LastWord(f"{ENDED}\n{_how_to_go_on(self.run_dir)}\n")
         is_stopping = sys.exc_info()[0] is not None
         if is_asked_to_stop() and not is_stopping:
             raise KeyboardInterrupt
+
+    def close(self) -> None:
+        """Leave no last word behind: what had to be said was said."""
+        if self._last_word is not None:
+            self._last_word.drop()
+            self._last_word = None
 
 
 @contextmanager
@@ -69,6 +87,8 @@ def resumable(run_dir: str | None = None) -> Iterator[Whereabouts]:
         typer.echo(message_of(lost), err=True)
         typer.echo(_how_to_go_on(place.run_dir), err=True)
         raise typer.Exit(lost.exit_code) from None
+    finally:
+        place.close()
 
 
 def _how_to_go_on(run_dir: str | None) -> str:

@@ -18,6 +18,7 @@ from processes import listening, of_session
 from tiny_scenarios import TINY
 
 import neulite_sim
+from neulite_sim.cli.interruption import ENDED
 from neulite_sim.stopping import SIGNALS
 
 ROOT = Path(neulite_sim.__file__).parents[1]
@@ -178,11 +179,35 @@ def test_a_run_whose_raylet_is_killed_says_so_and_how_to_go_on(started: list[Pro
     os.kill(raylet, signal.SIGKILL)
     exit_code, errors = program.ended()
     assert exit_code == 1
-    assert errors == [
+    noticed = (
         f"error: Ray's process raylet ({raylet}) has ended in the middle of the run; was it killed, or did the machine "
-        "run out of memory? Use fewer workers (backend.workers) if so",
-        GO_ON,
-    ]
+        "run out of memory? Use fewer workers (backend.workers) if so"
+    )
+    # Where Ray was at work with its raylet at that very moment it ends the program, and the watcher has the last word.
+    assert errors in ([noticed, GO_ON], [ENDED, GO_ON])
+
+
+def test_a_run_on_ray_that_is_ended_without_a_word_has_one_all_the_same() -> None:
+    code = (
+        "import os; from types import SimpleNamespace as Event; from neulite_sim.cli.interruption import Whereabouts; "
+        "Whereabouts().notify(Event(run_dir='out', backend='ray')); os._exit(1)"
+    )
+    assert _errors_of(code) == [ENDED, GO_ON]
+
+
+@pytest.mark.parametrize(
+    ("end", "said"), [("os._exit(3)", ["over"]), ("word.drop()", []), ("word.drop(); os._exit(3)", [])]
+)
+def test_a_last_word_is_said_where_nothing_else_was(end: str, said: list[str]) -> None:
+    code = f"import os; from neulite_sim.cli.last_word import LastWord; word = LastWord('over\\n'); {end}"
+    assert _errors_of(code) == said
+
+
+def _errors_of(code: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.stdout == ""
+    return done.stderr.splitlines()
 
 
 def _executable(pid: int) -> str:
