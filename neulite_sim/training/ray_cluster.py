@@ -28,6 +28,8 @@ from ray.exceptions import GetTimeoutError
 from neulite_sim.errors import BackendLostError, BackendUnavailableError
 from neulite_sim.stopping import SIGNALS
 
+CLUSTER_MARK = "NEULITE_CLUSTER"
+"""Environment variable of all processes of a local cluster: its driver's process number, a colon, its folder."""
 CONNECT_TIMEOUT_S = 5.0
 LOOK_S = 1.0
 """Ray's processes are looked at so often at least. Without its raylet Ray goes on for 15 s, and then just exits."""
@@ -132,7 +134,8 @@ def start_cluster(address: str | None, *, dashboard: bool) -> Cluster:
         if address is None:
             folder = _private_folder()
             cluster.undo.append(lambda: _remove(folder))
-            cluster.undo.append(_in_environment({**_OWN_ENVIRONMENT, "RAY_AUTH_TOKEN": secrets.token_hex(32)}))
+            own = {"RAY_AUTH_TOKEN": secrets.token_hex(32), CLUSTER_MARK: f"{os.getpid()}:{folder}"}
+            cluster.undo.append(_in_environment({**_OWN_ENVIRONMENT, **own}))
             _pass_signals_by()
             cluster.undo.append(ray.shutdown)
             ray.init(

@@ -19,6 +19,7 @@ from tiny_scenarios import TINY
 
 import neulite_sim
 from neulite_sim.cli.interruption import ENDED
+from neulite_sim.cli.last_word import MARK
 from neulite_sim.stopping import SIGNALS
 
 ROOT = Path(neulite_sim.__file__).parents[1]
@@ -201,6 +202,28 @@ def test_a_run_on_ray_that_is_ended_without_a_word_has_one_all_the_same() -> Non
 def test_a_last_word_is_said_where_nothing_else_was(end: str, said: list[str]) -> None:
     code = f"import os; from neulite_sim.cli.last_word import LastWord; word = LastWord('over\\n'); {end}"
     assert _errors_of(code) == said
+
+
+def test_the_watcher_and_the_cluster_agree_on_the_mark() -> None:
+    from neulite_sim.training.ray_cluster import CLUSTER_MARK
+
+    assert MARK == CLUSTER_MARK
+
+
+def test_what_is_left_of_a_cluster_is_ended_with_its_folder(tmp_path: Path) -> None:
+    """A process of the driver's cluster is ended, one of another's is not."""
+    (tmp_path / "cluster").mkdir()
+    code = (
+        "import os, subprocess, sys; from neulite_sim.cli.last_word import MARK, LastWord; sleep = ['sleep', '60']; "
+        f"mark = lambda pid: {{**os.environ, MARK: str(pid) + ':{tmp_path / 'cluster'}'}}; "
+        "own = subprocess.Popen(sleep, env=mark(os.getpid()), stdout=-3, stderr=-3); "
+        "other = subprocess.Popen(sleep, env=mark(1), stdout=-3, stderr=-3); "
+        "LastWord(f'{own.pid} {other.pid}'); os._exit(1)"
+    )
+    own, other = map(int, _errors_of(code)[0].split())
+    assert not Path(f"/proc/{own}").exists() or "Z" in Path(f"/proc/{own}/stat").read_text()
+    os.kill(other, signal.SIGKILL)
+    assert not (tmp_path / "cluster").exists()
 
 
 def _errors_of(code: str) -> list[str]:
