@@ -154,7 +154,7 @@ def drive(
     keeper = keeper or Keeper()
     for observer in observers:
         observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
-    for message in (*costing.left_out, *_skipped(costing), *_crowded(costing)):
+    for message in (*costing.left_out, *_skipped(costing)):
         recorder.notice(message)
     selector = assembly.build_selector(scenario)
     selector.register(costing.partition.sizes)
@@ -253,15 +253,6 @@ def _skipped(costing: assembly.Costing) -> list[str]:
         for name in costing.method.submodels
         if not ledger.fits_somebody(name)
     ]
-
-
-def _crowded(costing: assembly.Costing) -> list[str]:
-    """Return a message where more devices are to be in flight at a time than can ever be."""
-    wanted = getattr(costing.scenario.protocol.options, "concurrency", None)
-    num_owners = int((costing.partition.sizes > 0).sum())
-    if wanted is None or wanted <= num_owners:
-        return []
-    return [f"protocol.concurrency is {wanted}, but only {num_owners} devices own data: never more are in flight"]
 
 
 def _started(costing: assembly.Costing, rate: float, run_dir: Path | None, replays_until: int) -> RunStarted:

@@ -98,9 +98,14 @@ class Recorder:
         found: list[Any] = [self.digest.rows_hexdigest(), version]
         found += [(astuple(plan.order), plan.ended_s) for plan in plans]
         if proposal is not None:
-            denied = [(item.reason, item.submodel, item.devices.tolist()) for item in proposal.denials]
-            found += [proposal.stage, proposal.offers.devices.tolist(), denied]
-        return hashlib.sha256(json.dumps(found, default=str).encode()).hexdigest()
+            found += [proposal.stage, [(item.reason, item.submodel) for item in proposal.denials]]
+        digest = hashlib.sha256(json.dumps(found, default=str).encode())
+        # As bytes: a million devices as text would take a second, and a hundred megabytes.
+        groups = [] if proposal is None else [proposal.offers.devices, *(item.devices for item in proposal.denials)]
+        for devices in groups:
+            digest.update(len(devices).to_bytes(8, "little"))
+            digest.update(devices.astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def _write(self, row: Row) -> None:
         self._sink.write(row)

@@ -45,9 +45,6 @@ class CatalogueEntry:
     facts: Mapping[str, Fact]
 
 
-# From the overhead of an operator, microseconds, to the operations of a cluster, exaflops.
-LEAST_FACT, MOST_FACT = 1e-9, 1e21
-
 _MAY_BE_MISSING = ("convolution_efficiency", "bandwidth_efficiency", "grouped_bandwidth_efficiency")
 
 

@@ -17,4 +17,7 @@ def remarks(scenario: Scenario) -> tuple[str, ...]:
             f"selection.devices_per_round is {wanted}, more than the fleet of {devices}: no more than these take part "
             "in a round"
         )
+    in_flight = getattr(scenario.protocol.options, "concurrency", None)
+    if in_flight is not None and in_flight > devices:
+        found.append(f"protocol.concurrency is {in_flight}, more than the fleet of {devices}: never more are in flight")
     return tuple(found)
