@@ -14,6 +14,9 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 EXIT_CODE = 130
 
+CLUSTER_MARK = "NEULITE_CLUSTER"
+"""Environment variable of all processes of a local cluster: its driver's process number, a colon, its folder."""
+
 _AGAIN_S = 0.05
 
 

@@ -26,10 +26,8 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from neulite_sim.errors import BackendLostError, BackendUnavailableError
-from neulite_sim.stopping import SIGNALS
+from neulite_sim.stopping import CLUSTER_MARK, SIGNALS
 
-CLUSTER_MARK = "NEULITE_CLUSTER"
-"""Environment variable of all processes of a local cluster: its driver's process number, a colon, its folder."""
 CONNECT_TIMEOUT_S = 5.0
 LOOK_S = 1.0
 """Ray's processes are looked at so often at least. Without its raylet Ray goes on for 15 s, and then just exits."""

@@ -19,7 +19,6 @@ from tiny_scenarios import TINY
 
 import neulite_sim
 from neulite_sim.cli.interruption import ENDED
-from neulite_sim.cli.last_word import MARK
 from neulite_sim.stopping import SIGNALS
 
 ROOT = Path(neulite_sim.__file__).parents[1]
@@ -204,18 +203,12 @@ def test_a_last_word_is_said_where_nothing_else_was(end: str, said: list[str]) -
     assert _errors_of(code) == said
 
 
-def test_the_watcher_and_the_cluster_agree_on_the_mark() -> None:
-    from neulite_sim.training.ray_cluster import CLUSTER_MARK
-
-    assert MARK == CLUSTER_MARK
-
-
 def test_what_is_left_of_a_cluster_is_ended_with_its_folder(tmp_path: Path) -> None:
     """A process of the driver's cluster is ended, one of another's is not."""
     (tmp_path / "cluster").mkdir()
     code = (
-        "import os, subprocess, sys; from neulite_sim.cli.last_word import MARK, LastWord; sleep = ['sleep', '60']; "
-        f"mark = lambda pid: {{**os.environ, MARK: str(pid) + ':{tmp_path / 'cluster'}'}}; "
+        "import os, subprocess, sys; from neulite_sim.cli.last_word import LastWord; from neulite_sim.stopping import CLUSTER_MARK; sleep = ['sleep', '60']; "
+        f"mark = lambda pid: {{**os.environ, CLUSTER_MARK: str(pid) + ':{tmp_path / 'cluster'}'}}; "
         "own = subprocess.Popen(sleep, env=mark(os.getpid()), stdout=-3, stderr=-3); "
         "other = subprocess.Popen(sleep, env=mark(1), stdout=-3, stderr=-3); "
         "LastWord(f'{own.pid} {other.pid}'); os._exit(1)"

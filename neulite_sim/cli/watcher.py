@@ -1,0 +1,46 @@
+"""What the watcher of `last_word` runs: by itself, without this project, so that it starts at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+_TIMEOUT_S = 5.0
+
+
+def _watch(words: str, mark: str) -> None:
+    """Wait for the end of standard input; where nothing came, end what carries `mark`, and say `words`."""
+    if sys.stdin.buffer.read():
+        return
+    until_s = time.monotonic() + _TIMEOUT_S
+    folders: set[str] = set()
+    while (left := _left_behind(mark)) and time.monotonic() < until_s:
+        for process, folder in left.items():
+            folders.add(folder)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.05)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.stderr.write(words)
+
+
+def _left_behind(mark: str) -> dict[int, str]:
+    """Return the processes of the driver's cluster, as far as this system shows them, and its folder."""
+    found, start = {}, mark.encode()
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            for entry in file.read_bytes().split(b"\0"):
+                if entry.startswith(start):
+                    found[int(file.parts[2])] = os.fsdecode(entry.removeprefix(start))
+    found.pop(os.getpid(), None)
+    return found
+
+
+if __name__ == "__main__":
+    _watch(*sys.argv[1:])
