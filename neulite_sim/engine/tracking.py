@@ -100,7 +100,7 @@ class Recorder:
         if proposal is not None:
             found += [proposal.stage, [(item.reason, item.submodel) for item in proposal.denials]]
         digest = hashlib.sha256(json.dumps(found, default=str).encode())
-        # As bytes: a million devices as text would take a second, and a hundred megabytes.
+        # As bytes: as text a million devices would be a list, and megabytes, at each checkpoint.
         groups = [] if proposal is None else [proposal.offers.devices, *(item.devices for item in proposal.denials)]
         for devices in groups:
             digest.update(len(devices).to_bytes(8, "little"))
