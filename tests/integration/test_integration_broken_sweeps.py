@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from broken_runs import BreakAfter, Broken
 from stored_runs import resealed
 from tiny_scenarios import TINY
 from typer.testing import CliRunner
@@ -19,7 +20,6 @@ from typer.testing import CliRunner
 import neulite_sim
 from neulite_sim.cli import app
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.results.rows import RoundRow
 from neulite_sim.results.stored import read_run
 from neulite_sim.scenario.loading import load_scenario
 from neulite_sim.stopping import EXIT_CODE
@@ -117,18 +117,6 @@ def test_a_sweep_that_was_interrupted_twice_goes_on_after_the_last_checkpoint_an
     assert wall_times("broken/tiny-3")[:first] == times[:first]
     assert Path("broken/tiny-3/provenance.json").read_bytes() == provenance
     assert [digest(f"broken/tiny-{seed}") for seed in (3, 4)] == [unbroken(3), unbroken(4)]
-
-
-class Broken(BaseException):
-    """The end of a process, as far as a test in the same process can have it."""
-
-
-class BreakAfter:
-    """An observer that ends the run when the row of round 3 has been written."""
-
-    def notify(self, event):
-        if isinstance(event, RoundRow) and event.round == 3:
-            raise Broken
 
 
 def cut(file, *, by):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from broken_runs import BreakAfter, Broken
 from tiny_scenarios import TINY, WAVES, tiny
 
 from neulite_sim.engine import assembly
@@ -12,26 +13,12 @@ from neulite_sim.engine.resuming import find_cut_off, resume
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.nhsic import feature_kernel, label_kernel, nhsic
-from neulite_sim.results.rows import RoundRow
 from neulite_sim.results.stored import read_run
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.seeding import stream
 from neulite_sim.training.worker import Worker
 
 PLANE = {"every_rounds": 2, "diagnostics": ["nhsic_plane"], "diagnostic_samples": 40}
-
-
-class Broken(BaseException):
-    """The end of a process, as far as a test in the same process can have it."""
-
-
-class BreakAfter:
-    def __init__(self, rounds):
-        self.rounds = rounds
-
-    def notify(self, event):
-        if isinstance(event, RoundRow) and event.round >= self.rounds:
-            raise Broken
 
 
 def waves(**changes):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from broken_runs import BreakAfter, Broken
 from tiny_scenarios import TINY
 from typer.testing import CliRunner
 
@@ -16,23 +17,9 @@ from neulite_sim.engine.resuming import find_cut_off, resume
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.fedavg import FedAvg
-from neulite_sim.results.rows import RoundRow
 from neulite_sim.scenario.loading import load_scenario, parse_scenario
 
 SHIFT_S = 0.3
-
-
-class Broken(BaseException):
-    """The end of a process, as far as a test in the same process can have it."""
-
-
-class BreakAfter:
-    def __init__(self, rounds):
-        self.rounds = rounds
-
-    def notify(self, event):
-        if isinstance(event, RoundRow) and event.round >= self.rounds:
-            raise Broken
 
 
 def broken_off(scenario, folder, rounds=3):

@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+from broken_runs import BreakAfter, Broken
 from safetensors.torch import load_file
 from stored_runs import resealed
 from tiny_scenarios import TINY, WAVES
@@ -13,7 +14,6 @@ from neulite_sim.engine.resuming import find_cut_off, resume
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import DataNotFoundError, OutputError, ScenarioError
 from neulite_sim.results.cells import FILES
-from neulite_sim.results.rows import RoundRow
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.training.worker import Worker
 
@@ -37,21 +37,6 @@ WITHOUT_FEDDYN = {"plain depthfl": "depthfl"}
 CHANGES = {
     "fedrolex": {"evaluation": {"every_rounds": 2, "batch_norm": "running"}},
 }
-
-
-class Broken(BaseException):
-    """The end of a process, as far as a test in the same process can have it."""
-
-
-class BreakAfter:
-    """An observer that ends the run when a round's row has been written."""
-
-    def __init__(self, rounds):
-        self.rounds = rounds
-
-    def notify(self, event):
-        if isinstance(event, RoundRow) and event.round >= self.rounds:
-            raise Broken
 
 
 def scenario(protocol="synchronous", method="neulite", **changes):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from broken_runs import BreakAfter, Broken
 from stored_runs import resealed, write_run
 from tiny_scenarios import tiny
 
@@ -21,7 +22,6 @@ from neulite_sim.engine.simulation import simulate
 from neulite_sim.engine.studies import EndedRun, PlannedRun, default_jobs, plan, run_all, write_not_applicable
 from neulite_sim.errors import OutputError
 from neulite_sim.results.places import COMPLETE
-from neulite_sim.results.rows import RoundRow
 from neulite_sim.results.stored import read_run
 from neulite_sim.scenario.sweeps import Variant
 
@@ -107,18 +107,6 @@ def test_as_many_runs_at_a_time_as_the_processors_hold(tmp_path, monkeypatch, ba
 # How a cut-off run goes on.
 
 CUT = ("checkpoint.every_rounds=2",)
-
-
-class Broken(BaseException):
-    """The end of a process, as far as a test in the same process can have it."""
-
-
-class BreakAfter:
-    """An observer that ends the run when the row of round 3 has been written."""
-
-    def notify(self, event: object) -> None:
-        if isinstance(event, RoundRow) and event.round == 3:
-            raise Broken
 
 
 @pytest.fixture(scope="module")
