@@ -4,7 +4,7 @@
     python docs/generate.py --check    write nothing; exit code 1 where one is out of date
 
 The tests run the check. What a page says stands where its subject is: descriptions of scenario fields and options
-below the fields, help texts in the command files, numbers of devices in `hardware.toml`.
+below the fields, help texts in the command files, numbers of devices in `catalogue.toml`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from neulite_sim.cli import COMMAND_GROUPS, COMMANDS
 from neulite_sim.cli.components import _INSIDE, Entry, Option, _default, _entries, _options
-from neulite_sim.population.catalogue import Fact, catalogue_entries
+from neulite_sim.population.hardware.catalogue import Fact, catalogue_entries
 from neulite_sim.registry import GROUPS
 from neulite_sim.scenario.files import MOST_BYTES as MOST_FILE_BYTES
 from neulite_sim.scenario.schema import Scenario

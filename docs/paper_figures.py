@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neulite_sim.engine.assembly import Parts, build_trainee, prepare
-from neulite_sim.population.catalogue import device_class
+from neulite_sim.population.hardware.catalogue import device_class
 from neulite_sim.profiling.ledger import step_seconds
 from neulite_sim.profiling.profile import profile, ready
 from neulite_sim.profiling.tracer import OperatorCost, trace

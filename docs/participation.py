@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from neulite_sim.engine.assembly import assemble
-from neulite_sim.engine.costs import cost_report
 from neulite_sim.scenario.loading import load_scenario
+from neulite_sim.studies.costs import cost_report
 
 BASE = Path(__file__).parent.parent / "scenarios" / "paper" / "base.yaml"
 MODELS = ("resnet18", "vgg11_bn", "squeezenet", "resnet34", "vit")

@@ -8,12 +8,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from neulite_sim.version import __version__
+
 if TYPE_CHECKING:
     from neulite_sim.engine.simulation import simulate
     from neulite_sim.scenario.loading import load_scenario
     from neulite_sim.scenario.schema import Scenario
 
-__version__ = "0.1.0"
 __all__ = ["Scenario", "__version__", "load_scenario", "simulate"]
 
 _HOMES = {

@@ -117,13 +117,13 @@ class Choice:
 
 @functools.cache
 def _entry_points(group: str) -> Mapping[str, EntryPoint]:
-    """Return the entry points of a group by name; a checkout that is not installed answers from pyproject.toml."""
+    """Return the entry points of a group by name; a checkout answers for its own from pyproject.toml."""
     found = {point.name: point for point in entry_points(group=group)}
     pyproject = Path(__file__).parent.parent / "pyproject.toml"
     if pyproject.is_file():
         declared = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"].get("entry-points", {})
-        for name, value in declared.get(group, {}).items():
-            found.setdefault(name, EntryPoint(name, value, group))
+        # What an editable install recorded of them is from the day it was made, and modules move.
+        found |= {name: EntryPoint(name, value, group) for name, value in declared.get(group, {}).items()}
     return dict(sorted(found.items()))
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tiny_scenarios import TINY
 
-from neulite_sim.engine import whatif
-from neulite_sim.engine.whatif import Entrant
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.tracer import MemoryBytes
 from neulite_sim.scenario.loading import parse_scenario
+from neulite_sim.studies import whatif
+from neulite_sim.studies.whatif import Entrant
 
 OWN_BYTES = (200, 300, 450, 500, 800, 1000)
 PEAKS = {

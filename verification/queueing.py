@@ -41,7 +41,7 @@ import simpy
 
 from neulite_sim import simulate
 from neulite_sim.engine.assembly import assemble
-from neulite_sim.population.availability import MARKOV
+from neulite_sim.population.availability.kinds import MARKOV
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.seeding import stream

@@ -5,7 +5,7 @@
 Raspberry Pi 4: seconds of a training step, full and head only, of the networks that torchvision has. Jetson AGX Orin:
 seconds of a forward pass. Each network is profiled as scenarios are, on fake tensors; constants are fitted without it
 and then asked for its seconds. The constants of all networks together are those of the catalogue
-(`neulite_sim/population/hardware.toml`). One to two minutes.
+(`neulite_sim/population/hardware/catalogue.toml`). One to two minutes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neulite_sim.models.trainee import Trainee, lay_out
-from neulite_sim.population.catalogue import device_class
+from neulite_sim.population.hardware.catalogue import device_class
 from neulite_sim.profiling.fitting import (
     Constants,
     Machine,

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from neulite_sim import __version__
 from neulite_sim.cli.calibrate import calibrate
 from neulite_sim.cli.compare import compare
 from neulite_sim.cli.components import components
@@ -28,6 +27,7 @@ from neulite_sim.cli.timeline import timeline
 from neulite_sim.cli.traces import TRACES
 from neulite_sim.cli.validate import validate
 from neulite_sim.cli.whatif import whatif
+from neulite_sim.version import __version__
 
 # Every command, in the order of `--help`; a new one is a function in a file of its own and a line here.
 COMMANDS = (

@@ -12,7 +12,7 @@ import typer
 from neulite_sim.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from neulite_sim.engine.calibration import Calibration
+    from neulite_sim.studies.calibration import Calibration
 
 _NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 
@@ -20,7 +20,7 @@ _NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 def _checked(name: str) -> str:
     if not re.fullmatch(_NAME, name):
         raise typer.BadParameter(f"{name!r} must be small letters and digits, parted by '-': my-board-8gb, for example")
-    from neulite_sim.population.catalogue import load_catalogue
+    from neulite_sim.population.hardware.catalogue import load_catalogue
 
     if name in load_catalogue():
         raise typer.BadParameter(f"{name!r} is in the catalogue already; choose another name")
@@ -46,8 +46,8 @@ def calibrate(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from neulite_sim.engine.calibration import calibrate as measure
-    from neulite_sim.engine.calibration import catalogue_text, require_physical, tasks
+    from neulite_sim.studies.calibration import calibrate as measure
+    from neulite_sim.studies.calibration import catalogue_text, require_physical, tasks
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -84,7 +84,7 @@ def _lines(found: Calibration) -> list[str]:
 def _report(found: Calibration, name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from neulite_sim.engine.calibration import catalogue_text
+    from neulite_sim.studies.calibration import catalogue_text
 
     return {
         "name": name,

@@ -25,9 +25,9 @@ def profile(
 
     from neulite_sim.cli.checks import check_fleet
     from neulite_sim.engine.assembly import assemble
-    from neulite_sim.engine.costs import cost_report
     from neulite_sim.reports.console import print_table
     from neulite_sim.scenario.loading import load_scenario
+    from neulite_sim.studies.costs import cost_report
 
     report = cost_report(assemble(load_scenario(scenario, overrides or (), checks=[check_fleet])), audits=audit)
     if as_json:

@@ -56,9 +56,9 @@ def _audit(scenario: Scenario, *, quiet: bool) -> list[Observer]:
     from rich.console import Console
 
     from neulite_sim.engine.assembly import assemble
-    from neulite_sim.engine.auditing import AuditKeeper, audit_run
     from neulite_sim.reports.audit_table import audit_table
     from neulite_sim.reports.console import print_table
+    from neulite_sim.studies.auditing import AuditKeeper, audit_run
 
     rows = audit_run(assemble(scenario))
     if not quiet:

@@ -17,7 +17,7 @@ from neulite_sim.cli.options import AsJson, Overrides
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neulite_sim.engine.studies import EndedRun, PlannedRun
+    from neulite_sim.studies.sweeps import EndedRun, PlannedRun
 
 SweptPath = Annotated[
     str,
@@ -67,9 +67,9 @@ def sweep(
     from rich.console import Console
 
     from neulite_sim.cli.checks import check_fleet
-    from neulite_sim.engine.studies import default_jobs, plan
     from neulite_sim.scenario.sweep_files import load_sweep
     from neulite_sim.scenario.sweeps import variants
+    from neulite_sim.studies.sweeps import default_jobs, plan
 
     found = load_sweep(scenario, grid=grid or (), overrides=overrides or (), seeds=seeds)
     varied = variants(found, checks=[check_fleet])
@@ -117,7 +117,7 @@ def _listed(run: PlannedRun) -> str:
 
 def run_planned(runs: Sequence[PlannedRun], folder: Path, jobs: int, console: Console) -> list[EndedRun]:
     """Run what is not finished, tell of each run that ends or was cut off before, and return those that failed."""
-    from neulite_sim.engine.studies import EndedRun, run_all
+    from neulite_sim.studies.sweeps import EndedRun, run_all
 
     waiting = sum(run.state != "finished" for run in runs)
     before = f" ({len(runs) - waiting} of {len(runs)} finished before)" if waiting < len(runs) else ""

@@ -35,7 +35,7 @@ def import_(
 ) -> None:
     """Turn a foreign trace into the project's own format, and say what is in it."""
     from neulite_sim.outside import printable
-    from neulite_sim.population.importers.running import import_trace
+    from neulite_sim.traces.importers.running import import_trace
 
     report = import_trace(format_name, files, settings=_settings(settings or []), out=out)
     if as_json:

@@ -17,7 +17,7 @@ from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neulite_sim.engine.whatif import Budgets, Entrant
+    from neulite_sim.studies.whatif import Budgets, Entrant
 
 _BUDGET_OPTIONS = {"memory": "--memory", "scale": "--scale-memory", "cap": "--cap-memory"}
 
@@ -79,8 +79,8 @@ def whatif(
     Give exactly one of --memory, --scale-memory and --cap-memory. Nothing is trained without --train.
     """
     from neulite_sim.cli.checks import check_fleet
-    from neulite_sim.engine.whatif import study
-    from neulite_sim.engine.whatif_entrants import entrants, tunings
+    from neulite_sim.studies.whatif import study
+    from neulite_sim.studies.whatif_entrants import entrants, tunings
 
     budgets = _budgets({"memory": memory, "scale": scale_memory, "cap": cap_memory})
     ways = tunings(
@@ -106,7 +106,7 @@ def whatif(
 
 def _budgets(given: dict[str, str | None]) -> Budgets:
     """Return the budgets of the one option that was given, in rising order."""
-    from neulite_sim.engine.whatif import Budgets
+    from neulite_sim.studies.whatif import Budgets
     from neulite_sim.units import parse_bytes
 
     chosen = {kind: text for kind, text in given.items() if text is not None}
@@ -183,8 +183,8 @@ def _trained(
     from rich.console import Console
 
     from neulite_sim.cli.sweep import run_planned
-    from neulite_sim.engine.studies import default_jobs
-    from neulite_sim.engine.whatif_training import planned_runs, with_learning
+    from neulite_sim.studies.sweeps import default_jobs
+    from neulite_sim.studies.whatif_training import planned_runs, with_learning
 
     runs = planned_runs(found, budgets, out=folder)
     everything = list(runs.values())

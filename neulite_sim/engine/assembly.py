@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from neulite_sim.arrays import Integers
 from neulite_sim.data.contract import Dataset, Partition
 from neulite_sim.engine.capacity import check_costs, check_data, check_training
 from neulite_sim.errors import InfeasibleError, Problem, ScenarioError
@@ -22,7 +23,7 @@ from neulite_sim.models.trainee import FullModel, Trainee
 from neulite_sim.outside import printable
 from neulite_sim.population.churn import with_churn
 from neulite_sim.population.sampling import build_population
-from neulite_sim.population.table import Integers, Population
+from neulite_sim.population.table import Population
 from neulite_sim.profiling.ledger import Ledger, Shrinking, halvings, merges_last_batch
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.registry import Choice, component

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from neulite_sim.arrays import Flags, Integers
 from neulite_sim.engine.assembly import Costing, trained_batch_size
 from neulite_sim.engine.feedback import learns, tell_selector
 from neulite_sim.engine.merging import mixed
@@ -18,7 +19,6 @@ from neulite_sim.engine.tracking import RUN_OVER, TIME_OVER, Learned, Recorder, 
 from neulite_sim.engine.waiting import next_chance, why_nobody
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Denial, LocalTask, Offer, Offers, Proposal, State, Update
-from neulite_sim.population.table import Flags, Integers
 from neulite_sim.results.checkpoint import Saved
 from neulite_sim.seeding import stream
 from neulite_sim.selection.contract import Selector

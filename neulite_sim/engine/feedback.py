@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from neulite_sim.arrays import Integers
 from neulite_sim.engine.tracking import RoundFacts
-from neulite_sim.population.table import Integers
 from neulite_sim.selection.contract import Feedback, Selector
 from neulite_sim.timeline.contract import in_order
 from neulite_sim.timeline.flights import FlightPlan

@@ -10,15 +10,15 @@ import numpy as np
 
 from neulite_sim.engine.assembly import Costing, server_rates
 from neulite_sim.methods.contract import Offer
-from neulite_sim.population.battery import build_batteries
-from neulite_sim.population.network import BITS_PER_BYTE
-from neulite_sim.population.throughput import ConstantRate, Direction
+from neulite_sim.population.availability.battery import build_batteries
+from neulite_sim.population.link.contract import Direction
+from neulite_sim.population.link.network import BITS_PER_BYTE
+from neulite_sim.population.link.throughput import ConstantRate
 from neulite_sim.profiling.ledger import Cost
 from neulite_sim.seeding import streams
 from neulite_sim.timeline.flights import Conditions, Departure, FlightPlan, Load, Order, earliest_end_s, plan_flight
 from neulite_sim.timeline.legs import Leg, Steady, TracedTransfer
-
-HOUR_S = 3600.0
+from neulite_sim.units import HOUR_S
 
 
 class Planner:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from neulite_sim.arrays import Integers
 from neulite_sim.methods.contract import Denial, Proposal
 from neulite_sim.methods.offering import OUT_OF_MEMORY
-from neulite_sim.population.table import Integers, Population
+from neulite_sim.population.table import Population
 from neulite_sim.units import format_bytes
 
 MOST_CHANGES = 10_000

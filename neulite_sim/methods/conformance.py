@@ -24,13 +24,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neulite_sim.arrays import Integers
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Method, Offers, Proposal, Setting, State, Update
 from neulite_sim.methods.state_files import Packing, packages_of, unpack
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee, load_tensors
-from neulite_sim.population.availability import AlwaysOnline
-from neulite_sim.population.table import DeviceClass, Integers, Population
+from neulite_sim.population.availability.kinds import AlwaysOnline
+from neulite_sim.population.hardware.contract import DeviceClass
+from neulite_sim.population.table import Population
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.profiling.profile import profile
 from neulite_sim.registry import Component, Options

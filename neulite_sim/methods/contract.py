@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from neulite_sim.arrays import Integers
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee
-from neulite_sim.population.table import Integers
 from neulite_sim.profiling.ledger import Ledger
 
 

@@ -30,6 +30,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
+from neulite_sim.arrays import Integers
 from neulite_sim.bounds import Coefficient, RoundsOrNone
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
 from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
@@ -45,7 +46,6 @@ from neulite_sim.methods.offering import offer_largest
 from neulite_sim.methods.proximal import buffer_name
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee, float_tensors
-from neulite_sim.population.table import Integers
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options, refuse_inert
 from neulite_sim.seeding import integer_seed

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from neulite_sim.arrays import Integers
 from neulite_sim.bounds import Coefficient
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
 from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
@@ -26,7 +27,6 @@ from neulite_sim.methods.offering import offer_one
 from neulite_sim.methods.proximal import Anchor
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
-from neulite_sim.population.table import Integers
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
 

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from neulite_sim.arrays import Integers
 from neulite_sim.bounds import LayerCount, SignedWeight
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
@@ -29,7 +30,6 @@ from neulite_sim.methods.stage import Curriculum, Operand, StagePlan, StageTrain
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.output import Surrogate
 from neulite_sim.models.trainee import Trainee, float_tensors
-from neulite_sim.population.table import Integers
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options, refusal, refuse_inert
 from neulite_sim.seeding import integer_seed, stream

@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
+from neulite_sim.arrays import Flags, Integers
 from neulite_sim.methods.contract import Denial, Offers, Proposal
-from neulite_sim.population.table import Flags, Integers
 from neulite_sim.profiling.ledger import Ledger
 
 OUT_OF_MEMORY = "not enough memory"

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from neulite_sim.arrays import Integers
 from neulite_sim.bounds import MOST_ITEMS, RoundsOrNone
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
@@ -35,7 +36,6 @@ from neulite_sim.methods.offering import offer_one
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.output import pooled_head
 from neulite_sim.models.trainee import Trainee, float_tensors
-from neulite_sim.population.table import Integers
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
 from neulite_sim.seeding import integer_seed

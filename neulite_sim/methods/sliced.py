@@ -11,6 +11,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
+from neulite_sim.arrays import Integers
 from neulite_sim.methods.aggregation import Weighting
 from neulite_sim.methods.contract import Method, Proposal, State, Update
 from neulite_sim.methods.offering import offer_largest
@@ -18,7 +19,6 @@ from neulite_sim.methods.thin import LEVELS, Rates, ThinTrainee, names_of
 from neulite_sim.methods.width import Indices, Layout, OverlapMean, layout
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee, float_tensors
-from neulite_sim.population.table import Integers
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Options
 

@@ -10,14 +10,16 @@ import dataclasses
 
 import numpy as np
 
-from neulite_sim.population.battery import build_batteries
-from neulite_sim.population.chunked import ChunkedAvailability
-from neulite_sim.population.combined import combined
-from neulite_sim.population.markov import MarkovSource
-from neulite_sim.population.table import Availability, Integers, Population
-from neulite_sim.population.trace import rows_for
+from neulite_sim.arrays import Integers
+from neulite_sim.population.availability.battery import build_batteries
+from neulite_sim.population.availability.chunked import ChunkedAvailability
+from neulite_sim.population.availability.combined import combined
+from neulite_sim.population.availability.contract import Availability
+from neulite_sim.population.availability.markov import MarkovSource
+from neulite_sim.population.table import Population
 from neulite_sim.scenario.churn import Churn, Outages
 from neulite_sim.seeding import integer_seed
+from neulite_sim.traces.labels import rows_for
 
 
 def with_churn(population: Population, churn: Churn, seed: int) -> Population:

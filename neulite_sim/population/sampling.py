@@ -14,22 +14,23 @@ from fractions import Fraction
 
 import numpy as np
 
+from neulite_sim.arrays import Floats, Integers
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError
 from neulite_sim.outside import user_path
-from neulite_sim.population.availability import AvailabilityFactory
-from neulite_sim.population.catalogue import device_class
-from neulite_sim.population.individuals import read_individuals
-from neulite_sim.population.memory import ExplicitOptions, draw_memory
-from neulite_sim.population.memory_motion import MotionFactory
-from neulite_sim.population.memory_steps import FleetMemory
-from neulite_sim.population.network import LinkColumns, group_link, link_columns
-from neulite_sim.population.own_hardware import KEY as HARDWARE_KEY
-from neulite_sim.population.own_hardware import read_hardware
-from neulite_sim.population.table import DeviceClass, Floats, Integers, Population
+from neulite_sim.population.availability.contract import AvailabilityFactory
+from neulite_sim.population.hardware.catalogue import device_class
+from neulite_sim.population.hardware.contract import DeviceClass
+from neulite_sim.population.hardware.own import KEY as HARDWARE_KEY
+from neulite_sim.population.hardware.own import read_hardware
+from neulite_sim.population.link.network import LinkColumns, link_columns
+from neulite_sim.population.memory.contract import FleetMemory, MotionFactory
+from neulite_sim.population.memory.distributions import ExplicitOptions, draw_memory
+from neulite_sim.population.table import Population
 from neulite_sim.registry import Choice, component
 from neulite_sim.room import require_room
-from neulite_sim.scenario.schema import PopulationSection
+from neulite_sim.scenario.schema import Link, PopulationSection
 from neulite_sim.seeding import stream
+from neulite_sim.traces.individuals import read_individuals
 
 DEVICE_BYTES = 250
 """What a device takes in the columns of the fleet, its costs and what the protocols know of it; measured."""
@@ -48,6 +49,12 @@ def apportion(total: int, shares: Sequence[float]) -> tuple[int, ...]:
     for place in by_remainder[: total - sum(counts)]:
         counts[place] += 1
     return tuple(counts)
+
+
+def group_link(device: DeviceClass, *, population: Link | None, group: Link | None) -> Link:
+    """Return the link of a group: its own, else the population's, else the catalogue's at the default latency."""
+    nominal = Link(downlink=device.downlink_bits_per_second, uplink=device.uplink_bits_per_second)
+    return group or population or nominal
 
 
 def build_population(section: PopulationSection, seed: int) -> Population:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
-from neulite_sim.population.table import Floats
+from neulite_sim.arrays import Floats
 from neulite_sim.profiling.roofline import Kinds, OperatorKind, Rates, step_s
 
 _PULL = 1e-2

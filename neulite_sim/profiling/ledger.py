@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neulite_sim.population.network import transfer_s
-from neulite_sim.population.table import DeviceClass, Flags, Floats, Integers, Population
+from neulite_sim.arrays import Flags, Floats, Integers
+from neulite_sim.population.hardware.contract import DeviceClass
+from neulite_sim.population.link.network import transfer_s
+from neulite_sim.population.table import Population
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.roofline import rates_of, step_s
 

@@ -15,7 +15,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from neulite_sim.population.table import DeviceClass, Floats
+from neulite_sim.arrays import Floats
+from neulite_sim.population.hardware.contract import DeviceClass
 
 Kinds = NDArray[np.int8]
 

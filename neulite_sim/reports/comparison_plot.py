@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neulite_sim.arrays import Floats
 from neulite_sim.errors import NeuliteError, OutputError, Problem, ScenarioError
-from neulite_sim.population.table import Floats
 from neulite_sim.reports.comparison import Line
 from neulite_sim.results.stored import StoredRun
 

@@ -13,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from neulite_sim import __version__
 from neulite_sim.errors import OutputError
 from neulite_sim.outside import TEXT_BYTES, read_regular
 from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, require_own
@@ -21,6 +20,7 @@ from neulite_sim.results.seals import SEAL, is_sealed
 from neulite_sim.scenario.inputs import Record, differences, input_records, without_places
 from neulite_sim.scenario.loading import scenario_hash
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.version import __version__
 
 SCHEMA_VERSION = 2
 BITS_OF = ("torch", "numpy")

@@ -8,9 +8,7 @@ from pydantic import Field, model_validator
 
 from neulite_sim.bounds import DeviceCount, Duration
 from neulite_sim.registry import Options, refusal
-from neulite_sim.units import Seconds
-
-DAY_S = 86400.0
+from neulite_sim.units import DAY_S, Seconds
 
 Watts = Annotated[float, Field(ge=1e-6, le=1000)]
 

@@ -33,10 +33,10 @@ from neulite_sim.bounds import (
     Weight,
 )
 from neulite_sim.registry import BareKind, Choice, ComponentField, Options, refusal, refuse_inert
-from neulite_sim.scenario.churn import DAY_S, Churn
+from neulite_sim.scenario.churn import Churn
 from neulite_sim.scenario.inputs import InputFile
 from neulite_sim.scenario.local_training import Adam, Constant, Cosine, Precision, Sgd, ShrinkBatch, Step, Training
-from neulite_sim.units import BitsPerSecond, Bytes, Seconds
+from neulite_sim.units import DAY_S, BitsPerSecond, Bytes, Seconds
 
 # What other modules find here, wherever it is written.
 __all__ = [

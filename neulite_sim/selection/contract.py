@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neulite_sim.arrays import Integers
 from neulite_sim.bounds import DeviceCount
 from neulite_sim.methods.contract import Offers
-from neulite_sim.population.table import Integers
 from neulite_sim.registry import Options
 
 

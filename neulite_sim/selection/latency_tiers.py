@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neulite_sim.arrays import Integers
 from neulite_sim.methods.contract import Offers
-from neulite_sim.population.table import Integers
 from neulite_sim.selection.contract import Feedback
 
 Floats = NDArray[np.float64]

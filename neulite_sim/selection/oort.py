@@ -44,9 +44,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from neulite_sim.arrays import Flags, Integers
 from neulite_sim.bounds import DeviceCount, RoundCount, Share
 from neulite_sim.methods.contract import Offers
-from neulite_sim.population.table import Flags, Integers
 from neulite_sim.registry import Component, refusal, refuse_inert
 from neulite_sim.selection.contract import Feedback, Selector, SelectorOptions, SelectorSetting
 from neulite_sim.selection.drawing import draw_weighted

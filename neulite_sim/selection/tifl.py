@@ -31,9 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from neulite_sim.arrays import Integers
 from neulite_sim.bounds import MOST_TIERS, DeviceCount, Duration, RoundCount, RoundsOrNone, ShareOrNone, TierCount
 from neulite_sim.methods.contract import Offers
-from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component, refusal, refuse_inert
 from neulite_sim.selection.contract import Feedback, Selector, SelectorOptions, SelectorSetting
 from neulite_sim.selection.latency_tiers import SpeedProfile, Tiering

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from torch import Tensor
 
+from neulite_sim.arrays import Integers
 from neulite_sim.bounds import ThreadCount
 from neulite_sim.data.contract import Dataset, Partition
 from neulite_sim.methods.contract import LocalTask, Method, Update
 from neulite_sim.models.contract import Blueprint
-from neulite_sim.population.table import Integers
 from neulite_sim.registry import Options
 from neulite_sim.scenario.schema import Evaluation, Training
 from neulite_sim.training.evaluation import EvaluationResult

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from neulite_sim.arrays import Integers
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
-from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component, Options
 from neulite_sim.training.contract import Backend, Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult

@@ -9,9 +9,9 @@ from typing import Literal
 
 import torch
 
+from neulite_sim.arrays import Integers
 from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
-from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component
 from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
 from neulite_sim.training.evaluation import EvaluationResult

@@ -20,10 +20,10 @@ import torch
 from pydantic import Field
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from neulite_sim.arrays import Integers
 from neulite_sim.bounds import Name, ThreadCount
 from neulite_sim.errors import BackendUnavailableError, NeuliteError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
-from neulite_sim.population.table import Integers
 from neulite_sim.registry import Component
 from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
 from neulite_sim.training.evaluation import EvaluationResult

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from neulite_sim.arrays import Integers
 from neulite_sim.data.batches import augment_crop_flip, normalise
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.models.trainee import LAYOUT, Trainee, lay_out, load_tensors
-from neulite_sim.population.table import Integers
 from neulite_sim.seeding import stream
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.diagnostics import nhsic_plane

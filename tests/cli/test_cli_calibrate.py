@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from neulite_sim.cli import app
-from neulite_sim.engine import calibration
-from neulite_sim.population.own_hardware import read_hardware
+from neulite_sim.population.hardware.own import read_hardware
+from neulite_sim.studies import calibration
 
 SCENARIO = """\
 name: own

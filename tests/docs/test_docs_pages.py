@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from neulite_sim import registry
 from neulite_sim.cli import app
-from neulite_sim.population.catalogue import Status
+from neulite_sim.population.hardware.catalogue import Status
 from neulite_sim.results.cells import FILES, OPTIONAL_FILES
 from neulite_sim.results.provenance import provenance
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from neulite_sim.cli import app
 from neulite_sim.data import image_folder
-from neulite_sim.population.throughput_files import read_throughput
+from neulite_sim.traces.throughput import read_throughput
 
 OWN = Path(__file__).parents[1] / "cases"
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "cases"

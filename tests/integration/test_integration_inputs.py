@@ -120,7 +120,7 @@ def test_a_sweep_does_not_pass_over_a_run_that_read_another_file(home, tmp_path,
 
 
 def test_a_study_does_not_pass_over_a_run_that_read_another_file(home, tmp_path, monkeypatch):
-    monkeypatch.setattr("neulite_sim.engine.studies.run_all", lambda *given, **more: (item for item in ()))
+    monkeypatch.setattr("neulite_sim.studies.sweeps.run_all", lambda *given, **more: (item for item in ()))
     study = (
         "whatif",
         str(home / "tiny.yaml"),
@@ -132,7 +132,7 @@ def test_a_study_does_not_pass_over_a_run_that_read_another_file(home, tmp_path,
         "--out",
         str(tmp_path / "out"),
     )
-    from neulite_sim.engine import whatif_training
+    from neulite_sim.studies import whatif_training
 
     planned = []
     plan = whatif_training.plan

@@ -9,7 +9,7 @@ from tiny_scenarios import tiny
 
 from neulite_sim.engine.assembly import assemble
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.population.importers.running import import_trace
+from neulite_sim.traces.importers.running import import_trace
 
 LATENCY_S = 0.01
 

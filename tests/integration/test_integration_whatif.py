@@ -7,7 +7,7 @@ import pytest
 from tiny_scenarios import waves
 
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.engine.whatif import Budgets, Entrant, study
+from neulite_sim.studies.whatif import Budgets, Entrant, study
 
 QUIET = ("population.availability=always", "population.speed_jitter=0", "backend=dry-run", "stop.rounds=600")
 

@@ -14,7 +14,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from neulite_sim import bounds, registry
-from neulite_sim.population.catalogue import _Catalogue
+from neulite_sim.population.hardware.catalogue import _Catalogue
 from neulite_sim.scenario.schema import scenario_json_schema
 
 LEAST, MOST = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neulite_sim.population.memory import UNIFORM
-from neulite_sim.population.memory_motion import REDRAWN, WALK
-from neulite_sim.population.memory_steps import PARTS, FleetMemory
-from neulite_sim.population.memory_trace import MemoryFile, TraceMemory
-from neulite_sim.population.table import MemoryMotion
+from neulite_sim.population.memory.contract import FleetMemory, MemoryMotion
+from neulite_sim.population.memory.distributions import UNIFORM
+from neulite_sim.population.memory.motion import REDRAWN, WALK
+from neulite_sim.population.memory.steps import PARTS
+from neulite_sim.population.memory.traced import TraceMemory
 from neulite_sim.registry import Choice
+from neulite_sim.traces.memory import MemoryFile
 
 DEVICES = 5
 EVERYONE = np.arange(DEVICES)

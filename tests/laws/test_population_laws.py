@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neulite_sim.population.availability import DIURNAL, MARKOV
-from neulite_sim.population.chunked import ChunkedAvailability
-from neulite_sim.population.intervals import merged, on_grid
-from neulite_sim.population.memory import CHOICE, INSTALLED, LOGNORMAL, UNIFORM, draw_memory
-from neulite_sim.population.network import transfer_s
+from neulite_sim.population.availability.chunked import ChunkedAvailability
+from neulite_sim.population.availability.contract import Availability
+from neulite_sim.population.availability.kinds import DIURNAL, MARKOV
+from neulite_sim.population.availability.traced import TraceSource
+from neulite_sim.population.link.network import transfer_s
+from neulite_sim.population.memory.distributions import CHOICE, INSTALLED, LOGNORMAL, UNIFORM, draw_memory
 from neulite_sim.population.sampling import apportion
-from neulite_sim.population.table import Availability
-from neulite_sim.population.trace import TraceSource, rows_for
 from neulite_sim.registry import Choice
 from neulite_sim.seeding import stream
+from neulite_sim.traces.intervals import merged, on_grid
+from neulite_sim.traces.labels import rows_for
 
 DEVICES = 6
 EVERYONE = np.arange(DEVICES)

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from orders import order_of
 
-from neulite_sim.population.throughput import SteppedRate, steps
+from neulite_sim.population.link.throughput import SteppedRate
 from neulite_sim.seeding import stream
 from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.timeline.flights import CAUSES, Conditions, cut_short, plan_flight
 from neulite_sim.timeline.legs import Steady, TracedTransfer
 from neulite_sim.timeline.synchronous import Synchronous
+from neulite_sim.traces.steps import steps
 
 seconds = st.floats(0, 1e6, allow_nan=False)
 phases = st.tuples(seconds, seconds, seconds)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from whatif_fleet import entrant, written_profiles
 
-from neulite_sim.engine.whatif import Budgets, study
-from neulite_sim.engine.whatif_rounds import expected_maximum
+from neulite_sim.studies.whatif import Budgets, study
+from neulite_sim.studies.whatif_rounds import expected_maximum
 
 METHODS = ("fedavg", "allsmall", "heterofl", "depthfl", "progfed", "neulite")
 

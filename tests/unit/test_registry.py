@@ -171,7 +171,10 @@ def test_a_checkout_that_is_not_installed_finds_the_components_of_pyproject(monk
     monkeypatch.setattr(registry, "entry_points", lambda **_: ())
     uninstalled = REAL_ENTRY_POINTS.__wrapped__
     assert "neulite" in uninstalled("neulite_sim.methods")
-    assert uninstalled("neulite_sim.available_memory")["uniform"].value == "neulite_sim.population.memory:UNIFORM"
+    assert (
+        uninstalled("neulite_sim.available_memory")["uniform"].value
+        == "neulite_sim.population.memory.distributions:UNIFORM"
+    )
 
 
 def test_an_installed_entry_point_wins_over_pyproject(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,12 @@ import pytest
 
 from neulite_sim.engine.waiting import MOST_CHANGES, next_chance
 from neulite_sim.methods.contract import Offers, Proposal
-from neulite_sim.population.availability import AlwaysOnline
-from neulite_sim.population.chunked import ChunkedAvailability
-from neulite_sim.population.intervals import merged
-from neulite_sim.population.table import Availability, Population
-from neulite_sim.population.trace import TraceSource
+from neulite_sim.population.availability.chunked import ChunkedAvailability
+from neulite_sim.population.availability.contract import Availability
+from neulite_sim.population.availability.kinds import AlwaysOnline
+from neulite_sim.population.availability.traced import TraceSource
+from neulite_sim.population.table import Population
+from neulite_sim.traces.intervals import merged
 
 TWO = np.array([0, 1])
 

@@ -8,10 +8,10 @@ import pickle
 import numpy as np
 import pytest
 
-from neulite_sim.population.availability import ALWAYS, MARKOV
-from neulite_sim.population.chunked import CACHE_CHUNKS, ChunkedAvailability
-from neulite_sim.population.intervals import Intervals, merged
+from neulite_sim.population.availability.chunked import CACHE_CHUNKS, ChunkedAvailability
+from neulite_sim.population.availability.kinds import ALWAYS, MARKOV
 from neulite_sim.registry import component
+from neulite_sim.traces.intervals import Intervals, merged
 
 
 class Alternating:
@@ -82,7 +82,7 @@ def test_small_chunks_are_made_once_and_large_ones_are_kept_in_small_number(monk
     for at_s in (5.0, 75.0, 5.0, 75.0):
         availability.online(at_s)
     assert source.made == [0, 7]
-    monkeypatch.setattr("neulite_sim.population.chunked.CACHE_BYTES", 0)
+    monkeypatch.setattr("neulite_sim.population.availability.chunked.CACHE_BYTES", 0)
     for at_s in range(5, 105, 10):
         availability.online(float(at_s))
     source.made.clear()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neulite_sim.population.battery import Batteries, build_batteries
+from neulite_sim.population.availability.battery import Batteries, build_batteries
 from neulite_sim.scenario.churn import Battery
 
 HOUR_S = 3600.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from neulite_sim.errors import UnknownComponentError
-from neulite_sim.population.catalogue import (
+from neulite_sim.population.hardware.catalogue import (
     catalogue_entries,
     device_class,
     facts,

@@ -10,8 +10,8 @@ import pytest
 from tiny_scenarios import tiny
 
 from neulite_sim.engine.assembly import prepare
+from neulite_sim.population.availability.combined import Both
 from neulite_sim.population.churn import outage_gate, outage_groups, with_churn
-from neulite_sim.population.combined import Both
 from neulite_sim.population.sampling import build_population
 from neulite_sim.population.table import Population
 from neulite_sim.scenario.churn import Churn, Outages

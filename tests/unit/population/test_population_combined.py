@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neulite_sim.population.availability import ALWAYS
-from neulite_sim.population.battery import DailyWindow
-from neulite_sim.population.chunked import ChunkedAvailability
-from neulite_sim.population.combined import MOST_TURNS, Both, combined
-from neulite_sim.population.intervals import merged
-from neulite_sim.population.markov import MarkovSource
-from neulite_sim.population.table import Availability
-from neulite_sim.population.trace import TraceSource
+from neulite_sim.population.availability.battery import DailyWindow
+from neulite_sim.population.availability.chunked import ChunkedAvailability
+from neulite_sim.population.availability.combined import MOST_TURNS, Both, combined
+from neulite_sim.population.availability.contract import Availability
+from neulite_sim.population.availability.kinds import ALWAYS
+from neulite_sim.population.availability.markov import MarkovSource
+from neulite_sim.population.availability.traced import TraceSource
+from neulite_sim.traces.intervals import merged
 
 
 class Plain:

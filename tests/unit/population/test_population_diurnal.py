@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neulite_sim.population.availability import DIURNAL
-from neulite_sim.population.chunked import ChunkedAvailability
-from neulite_sim.population.diurnal import DiurnalSource, Window
-from neulite_sim.population.table import Availability
+from neulite_sim.population.availability.chunked import ChunkedAvailability
+from neulite_sim.population.availability.contract import Availability
+from neulite_sim.population.availability.diurnal import DiurnalSource, Window
+from neulite_sim.population.availability.kinds import DIURNAL
 from neulite_sim.seeding import stream
 
 HOUR = 3600.0

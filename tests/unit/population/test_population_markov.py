@@ -8,9 +8,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from neulite_sim.population.availability import MARKOV
-from neulite_sim.population.markov import DEVICES_PER_BLOCK, MarkovSource
-from neulite_sim.population.table import Availability
+from neulite_sim.population.availability.contract import Availability
+from neulite_sim.population.availability.kinds import MARKOV
+from neulite_sim.population.availability.markov import DEVICES_PER_BLOCK, MarkovSource
 
 HOUR = 3600.0
 

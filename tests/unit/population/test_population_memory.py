@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neulite_sim.errors import ScenarioError
-from neulite_sim.population.memory import CHOICE, EXPLICIT, INSTALLED, LOGNORMAL, UNIFORM, draw_memory
+from neulite_sim.population.memory.distributions import CHOICE, EXPLICIT, INSTALLED, LOGNORMAL, UNIFORM, draw_memory
 from neulite_sim.registry import Choice, Component, component
 from neulite_sim.seeding import stream
 

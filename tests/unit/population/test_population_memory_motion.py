@@ -9,7 +9,7 @@ import pytest
 from tiny_scenarios import tiny
 
 from neulite_sim.errors import ScenarioError
-from neulite_sim.population.memory_steps import RoundMemory, SteppedMemory
+from neulite_sim.population.memory.steps import RoundMemory, SteppedMemory
 from neulite_sim.population.sampling import build_population
 from neulite_sim.population.table import Population
 from neulite_sim.registry import component

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from neulite_sim.population.memory import CHOICE, EXPLICIT, INSTALLED, UNIFORM
-from neulite_sim.population.memory_steps import (
+from neulite_sim.population.memory.contract import FleetMemory
+from neulite_sim.population.memory.distributions import CHOICE, EXPLICIT, INSTALLED, UNIFORM
+from neulite_sim.population.memory.steps import (
     DEVICES_PER_BLOCK,
     PARTS,
-    FleetMemory,
     Redraws,
     RoundMemory,
     SteppedMemory,

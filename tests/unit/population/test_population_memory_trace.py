@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from neulite_sim.errors import DataNotFoundError, ScenarioError
-from neulite_sim.population.memory import UNIFORM
-from neulite_sim.population.memory_motion import TRACE
-from neulite_sim.population.memory_steps import FleetMemory
-from neulite_sim.population.memory_trace import read_memory_trace
-from neulite_sim.population.table import MemoryMotion
-from neulite_sim.population.trace import rows_for
+from neulite_sim.population.memory.contract import FleetMemory, MemoryMotion
+from neulite_sim.population.memory.distributions import UNIFORM
+from neulite_sim.population.memory.motion import TRACE
 from neulite_sim.registry import Choice
+from neulite_sim.traces.labels import rows_for
+from neulite_sim.traces.memory import read_memory_trace
 
 HEADER = "device,t_s,available_bytes"
 LINES = ("a,0,500", "b,10,80", "a,20,300", "b,30,900")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neulite_sim.population.catalogue import device_class
-from neulite_sim.population.network import group_link, link_columns, transfer_s
+from neulite_sim.population.hardware.catalogue import device_class
+from neulite_sim.population.link.network import link_columns, transfer_s
+from neulite_sim.population.sampling import group_link
 from neulite_sim.scenario.schema import Link
 
 SLOW = Link(downlink="1Mbps", uplink="500kbps", latency="100ms")

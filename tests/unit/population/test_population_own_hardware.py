@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from neulite_sim.errors import DataNotFoundError, ScenarioError
-from neulite_sim.population.own_hardware import read_hardware
+from neulite_sim.population.hardware.own import read_hardware
 from neulite_sim.population.sampling import build_population
 from neulite_sim.population.table import Population
 from neulite_sim.scenario.loading import parse_scenario

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neulite_sim.population.intervals import Intervals
-from neulite_sim.population.presence import Presence, inside
+from neulite_sim.population.availability.presence import Presence, inside
+from neulite_sim.traces.intervals import Intervals
 
 LENGTH = 20
 

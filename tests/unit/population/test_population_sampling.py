@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from neulite_sim.errors import ScenarioError
-from neulite_sim.population.catalogue import device_class
+from neulite_sim.population.hardware.catalogue import device_class
 from neulite_sim.population.sampling import apportion, build_population
 from neulite_sim.population.table import Population
 from neulite_sim.scenario.schema import PopulationSection

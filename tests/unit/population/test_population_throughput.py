@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neulite_sim.errors import DataNotFoundError, ScenarioError
-from neulite_sim.population.throughput import ConstantRate, SteppedRate, Steps, steps
-from neulite_sim.population.throughput_files import read_throughput
+from neulite_sim.population.link.throughput import ConstantRate, SteppedRate
 from neulite_sim.seeding import stream
+from neulite_sim.traces.steps import Steps, steps
+from neulite_sim.traces.throughput import read_throughput
 
 INF = math.inf
 

@@ -10,9 +10,9 @@ import pytest
 from tiny_scenarios import TINY
 
 from neulite_sim.errors import DataNotFoundError, ScenarioError
+from neulite_sim.population.link.throughput import ConstantRate, SteppedRate, ThroughputTraces
 from neulite_sim.population.sampling import build_population
 from neulite_sim.population.table import Population
-from neulite_sim.population.throughput import ConstantRate, SteppedRate, ThroughputTraces
 from neulite_sim.scenario.loading import load_scenario, parse_scenario
 from neulite_sim.scenario.schema import Link, RateTrace
 

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neulite_sim.population.availability import AlwaysOnline
-from neulite_sim.population.memory_steps import SteppedMemory
-from neulite_sim.population.table import DeviceClass, MemoryMotion, Population
+from neulite_sim.population.availability.kinds import AlwaysOnline
+from neulite_sim.population.hardware.contract import DeviceClass
+from neulite_sim.population.memory.contract import MemoryMotion
+from neulite_sim.population.memory.steps import SteppedMemory
+from neulite_sim.population.table import Population
 from neulite_sim.profiling.ledger import Ledger, Shrinking, halvings, merges_last_batch, step_seconds
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.tracer import MemoryBytes

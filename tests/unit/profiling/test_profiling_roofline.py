@@ -10,8 +10,8 @@ import pytest
 
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel
-from neulite_sim.population.catalogue import device_class
-from neulite_sim.population.table import DeviceClass
+from neulite_sim.population.hardware.catalogue import device_class
+from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.profiling.ledger import step_seconds
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.profiling.roofline import OperatorKind, rates_of, step_s

@@ -6,9 +6,9 @@ import pytest
 from stored_runs import write_run
 from tiny_scenarios import tiny
 
-from neulite_sim.engine.studies import write_not_applicable
 from neulite_sim.reports.comparison import flat, lines_of, notes_of, spread
 from neulite_sim.results.stored import read_run
+from neulite_sim.studies.sweeps import write_not_applicable
 
 REASON = "NA: no device can train anything with method fedavg: too big"
 

@@ -8,12 +8,12 @@ import pytest
 from stored_runs import write_run
 from tiny_scenarios import tiny
 
-from neulite_sim.engine.studies import write_not_applicable
 from neulite_sim.errors import NeuliteError, OutputError, ScenarioError
 from neulite_sim.reports import comparison_plot
 from neulite_sim.reports.comparison import lines_of
 from neulite_sim.reports.comparison_plot import check_plot, draw, joined
 from neulite_sim.results.stored import read_run
+from neulite_sim.studies.sweeps import write_not_applicable
 
 
 def curve(*points):

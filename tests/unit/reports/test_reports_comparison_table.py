@@ -10,11 +10,11 @@ from rich.console import Console
 from stored_runs import write_run
 from tiny_scenarios import tiny
 
-from neulite_sim.engine.studies import write_not_applicable
 from neulite_sim.reports.comparison import lines_of
 from neulite_sim.reports.comparison_table import comparison_tables
 from neulite_sim.reports.console import rich_table
 from neulite_sim.results.stored import read_run
+from neulite_sim.studies.sweeps import write_not_applicable
 
 
 def cells(runs, *, grouped: bool = False) -> Mapping[str, Mapping[str, str]]:

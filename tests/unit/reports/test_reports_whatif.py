@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from whatif_fleet import entrant, written_profiles
 
-from neulite_sim.engine.whatif import Budgets, study
 from neulite_sim.errors import OutputError
 from neulite_sim.reports.whatif_plot import _apart, draw_whatif, series_of
 from neulite_sim.reports.whatif_table import unit_of_bytes, whatif_tables
+from neulite_sim.studies.whatif import Budgets, study
 
 METHODS = ("neulite", "fedavg", "exclusivefl", "heterofl", "progfed")
 SIZES = (90, 100, 299, 300, 450, 451, 500, 899, 900, 950, 1000, 2000)

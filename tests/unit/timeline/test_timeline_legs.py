@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from neulite_sim.population.throughput import ConstantRate, SteppedRate, steps
+from neulite_sim.population.link.throughput import ConstantRate, SteppedRate
 from neulite_sim.timeline.legs import Steady, TracedTransfer
+from neulite_sim.traces.steps import steps
 
 
 def test_a_steady_leg_takes_its_seconds_whenever_it_begins():

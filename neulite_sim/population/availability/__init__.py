@@ -1,0 +1,1 @@
+"""When each device is online, its battery included."""

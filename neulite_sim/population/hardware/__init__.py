@@ -1,0 +1,1 @@
+"""What kinds of hardware there are, with the source of every number."""

@@ -1,0 +1,1 @@
+"""What each device's link carries."""

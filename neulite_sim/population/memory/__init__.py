@@ -1,0 +1,1 @@
+"""How much memory each device has for training, and how that moves."""

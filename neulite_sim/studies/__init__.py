@@ -1,0 +1,1 @@
+"""Studies: many runs or none. Sweeps, what-if tables, calibration and audits."""

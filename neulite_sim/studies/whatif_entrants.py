@@ -1,0 +1,129 @@
+"""Who takes part in a memory-budget study: methods by name, each trained in one or several ways."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from neulite_sim import registry
+from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.scenario.loading import Check, load_scenario
+from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.sweep_files import load_sweep
+from neulite_sim.studies.whatif import Entrant
+
+METHODS_OPTION, MICRO_OPTION = "--methods", "--micro-batch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How a training step is taken, where it differs from what the scenario says; None leaves the scenario's own."""
+
+    batch_size: int | None = None
+    micro_batch_size: int | None = None
+    checkpointing: bool | None = None
+
+    @property
+    def label(self) -> str:
+        """What a variant's name says about it; empty for the scenario's own way."""
+        parts = [f"batch {self.batch_size}"] if self.batch_size is not None else []
+        parts += [f"micro-batch {self.micro_batch_size}"] if self.micro_batch_size is not None else []
+        return ", ".join([*parts, *(["checkpointing"] if self.checkpointing else [])])
+
+    def settings(self, scenario: Scenario) -> list[str]:
+        """Return the `key=value` texts that give it to a scenario, under `workload` where that is what is charged."""
+        workload, texts = scenario.workload, []
+        for key in ("batch_size", "micro_batch_size", "checkpointing"):
+            value = getattr(self, key)
+            if value is not None:
+                is_apart = workload.batch_size is not None or getattr(workload, key) is not None
+                texts.append(f"{'workload' if is_apart else 'training'}.{key}={str(value).lower()}")
+        return texts
+
+
+def tunings(
+    *, batch_sizes: Sequence[int] = (), micro_batch_sizes: Sequence[int] = (), checkpointing: bool = False
+) -> list[Tuning]:
+    """Return every combination; micro-batches and checkpointing stand beside training without them."""
+    batches: Sequence[int | None] = list(batch_sizes) or [None]
+    micros: Sequence[int | None] = [None, *micro_batch_sizes]
+    checkpoints: Sequence[bool | None] = [None, True] if checkpointing else [None]
+    return [
+        Tuning(batch_size=batch_size, micro_batch_size=micro, checkpointing=checkpoint)
+        for batch_size, micro, checkpoint in itertools.product(batches, micros, checkpoints)
+    ]
+
+
+def entrants(
+    path: str,
+    *,
+    methods: str | None = None,
+    overrides: Sequence[str] = (),
+    ways: Sequence[Tuning] = (Tuning(),),
+    checks: Sequence[Check] = (),
+) -> tuple[list[Entrant], dict[str, str]]:
+    """Return the methods of a study over a scenario file, each in every way, and why some of them cannot be.
+
+    Args:
+        path: the scenario.
+        methods: as in `--methods`: names, or mappings with options, separated by commas; all methods by default, the
+            scenario's own first and with its options.
+        overrides: `key=value` texts; what they say about the method holds for the scenario's own method only.
+        ways: how steps are taken; micro-batches that are larger than the batch are left out, with the reason.
+        checks: those of `load_scenario`, called once, for the scenario itself.
+
+    Raises:
+        ScenarioError: the scenario, a method or its options are wrong, or no way is left.
+    """
+    base = load_scenario(path, overrides, checks=checks)
+    others = [text for text in overrides if text.partition("=")[0].strip().split(".")[0] != "method"]
+    found: list[Entrant] = []
+    left_out: dict[str, str] = {}
+    for name, setting in _methods(path, base, methods):
+        for way in ways:
+            variant = f"{name}, {way.label}" if way.label else name
+            if problem := _too_large(base, way):
+                left_out[variant] = problem
+                continue
+            own = list(overrides) if setting is None else [*others, setting]
+            scenario = _loaded(path, [*own, *way.settings(base)])
+            found.append(Entrant(method=name, variant=variant, scenario=scenario))
+    if not found:
+        raise ScenarioError([Problem(key=MICRO_OPTION, message=next(iter(left_out.values())))])
+    return found, left_out
+
+
+def _methods(path: str, base: Scenario, methods: str | None) -> list[tuple[str, str | None]]:
+    """Return names of methods with the setting that chooses each; None for the scenario's own as it stands."""
+    own = base.method.kind
+    if methods is None:
+        names = [own, *(name for name in registry.names("method") if name != own)]
+        return [(name, None if name == own else f"method={name}") for name in names]
+    try:
+        axis = load_sweep(path, grid=[f"method={methods}"]).axes[0]
+    except ScenarioError as error:
+        raise ScenarioError(replace(problem, key="", file=METHODS_OPTION) for problem in error.problems) from None
+    texts = [setting.text for setting in axis.settings]
+    return [(slug, None if text == f'method="{own}"' else text) for slug, text in zip(axis.slugs, texts, strict=True)]
+
+
+def _loaded(path: str, overrides: Sequence[str]) -> Scenario:
+    """Return the scenario; what is wrong with its method is said of `--methods`."""
+    try:
+        return load_scenario(path, overrides)
+    except ScenarioError as error:
+        raise ScenarioError(
+            replace(problem, file=METHODS_OPTION) if problem.key.split(".")[0] == "method" else problem
+            for problem in error.problems
+        ) from None
+
+
+def _too_large(base: Scenario, way: Tuning) -> str | None:
+    batch_size = way.batch_size or base.workload.batch_size or base.training.batch_size
+    if way.micro_batch_size is None or way.micro_batch_size <= batch_size:
+        return None
+    return (
+        f"micro-batches of {way.micro_batch_size} are larger than the batch of {batch_size}; use 1 to {batch_size}, or "
+        "a larger batch with --batch-sizes"
+    )

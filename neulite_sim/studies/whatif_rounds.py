@@ -1,0 +1,149 @@
+"""What a synchronous round is expected to take with a method, found from its offers alone: nothing is trained.
+
+A round draws K of the n devices that have an offer, all sets of K equally likely, and ends with the slowest of them.
+Speed jitter, availability and a busy server link are left out: this is the fleet at rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from neulite_sim.arrays import Floats, Integers
+from neulite_sim.methods.contract import Method, Proposal, State
+from neulite_sim.methods.offering import offer_one
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.profiling.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRound:
+    """The rounds of one stage: how many there are, who has an offer, and what such a round is expected to cost."""
+
+    stage: str
+    rounds: int
+    able_devices: int
+    round_s: float
+    bytes_down: float
+    bytes_up: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """The rounds of a run by stage. `ends_after` counts the rounds before the first in which nobody has an offer."""
+
+    stages: tuple[StageRound, ...]
+    ends_after: int | None
+
+    @property
+    def round_s(self) -> float | None:
+        """Expected seconds of a round, the mean over the rounds of a run; None where there is none."""
+        return self._mean([stage.round_s for stage in self.stages])
+
+    @property
+    def bytes_down(self) -> float | None:
+        """Expected bytes that the devices of a round receive together; None where there is no round."""
+        return self._mean([stage.bytes_down for stage in self.stages])
+
+    @property
+    def bytes_up(self) -> float | None:
+        """Expected bytes that the devices of a round send together; None where there is no round."""
+        return self._mean([stage.bytes_up for stage in self.stages])
+
+    def _mean(self, values: list[float]) -> float | None:
+        weights = [stage.rounds for stage in self.stages]
+        return float(np.average(values, weights=weights)) if self.stages else None
+
+
+def expected_maximum(values: Floats, count: int) -> float:
+    """Return the mean of the largest of `count` of the values, drawn without replacement, all sets equally likely.
+
+    Of n values in rising order the i-th is the largest of K drawn if the other K - 1 are among the i - 1 before it:
+    p_i = C(i - 1, K - 1) / C(n, K), so p_n = K / n and p_(i-1) = p_i (i - K) / (i - 1). With K >= n it is the maximum.
+    """
+    number = len(values)
+    drawn = min(count, number)
+    places = np.arange(number, 1, -1, dtype=np.float64)
+    ratios = np.maximum(places - drawn, 0) / (places - 1)
+    chances = drawn / number * np.concatenate([[1.0], np.cumprod(ratios)])
+    return float(np.sort(values)[::-1] @ chances)
+
+
+def rounds_of(
+    method: Method, ledger: Ledger, blueprint: Blueprint, *, seed: int, num_rounds: int, devices_per_round: int
+) -> Rounds:
+    """Return the rounds that a run of `num_rounds` rounds would have, every device with data online.
+
+    A method whose next stage depends on trained weights (`decides_by_weights`) counts once with each submodel that
+    somebody fits. Offers that carry the same `stage` are taken to be the same.
+    """
+    owners = np.flatnonzero(ledger.owns_data)
+    if not len(owners):
+        return Rounds(stages=(), ends_after=0)
+    proposals = _by_submodel(method, ledger, owners)
+    if not method.decides_by_weights:
+        proposals = _by_round(method, ledger, owners, start=_start(method, blueprint, seed, ledger), rounds=num_rounds)
+    counts: Counter[str] = Counter()
+    found: dict[str, Proposal] = {}
+    ends_after = None
+    for number, proposal in enumerate(proposals):
+        if not len(proposal.offers):
+            ends_after = number
+            break
+        counts[proposal.stage] += 1
+        found[proposal.stage] = proposal
+    stages = (_stage_round(found[stage], ledger, rounds, devices_per_round) for stage, rounds in counts.items())
+    return Rounds(stages=tuple(stages), ends_after=ends_after)
+
+
+def _by_submodel(method: Method, ledger: Ledger, owners: Integers) -> Iterator[Proposal]:
+    fitting = [name for name in method.submodels if ledger.fits_somebody(name)]
+    for name in fitting or method.submodels[-1:]:
+        yield offer_one(ledger, name, owners, stage=name)
+
+
+def _by_round(
+    method: Method, ledger: Ledger, owners: Integers, *, start: State | None, rounds: int
+) -> Iterator[Proposal]:
+    """Yield the proposal of each round; the offers to all owners are asked for once per stage."""
+    if start is None:
+        yield offer_one(ledger, method.submodels[-1], owners, stage=method.submodels[-1])
+        return
+    state, known = start, dict[str, Proposal]()
+    for _ in range(rounds):
+        stage = method.offers(state, ledger, owners[:1]).stage
+        if stage not in known:
+            known[stage] = method.offers(state, ledger, owners)
+        yield known[stage]
+        state = method.follow(state, method.progress(state))
+
+
+def _start(method: Method, blueprint: Blueprint, seed: int, ledger: Ledger) -> State | None:
+    """Return the method's first state without its weights, or None where no device with data fits any submodel."""
+    if method.enforces_memory and not any(map(ledger.fits_somebody, method.submodels)):
+        return None
+    try:
+        with torch.device("meta"):
+            return method.start(blueprint, seed, ledger)
+    except (NotImplementedError, RuntimeError):
+        # The method reads its first weights, so it has to have some; any other error comes again here.
+        return method.start(blueprint, seed, ledger)
+
+
+def _stage_round(proposal: Proposal, ledger: Ledger, rounds: int, devices_per_round: int) -> StageRound:
+    offers = proposal.offers
+    drawn = min(devices_per_round, len(offers))
+    profiles = [ledger.profiles[name] for name in offers.submodels]
+    down, up = ([getattr(item, name) for item in profiles] for name in ("bytes_down", "bytes_up"))
+    return StageRound(
+        stage=proposal.stage,
+        rounds=rounds,
+        able_devices=len(offers),
+        round_s=expected_maximum(offers.expected_s, drawn),
+        bytes_down=drawn * float(np.array(down, np.float64)[offers.submodel_index].mean()),
+        bytes_up=drawn * float(np.array(up, np.float64)[offers.submodel_index].mean()),
+    )

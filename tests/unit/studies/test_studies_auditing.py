@@ -1,0 +1,58 @@
+"""`--audit` of a run: what is trained and what is charged, predicted and measured."""
+
+import json
+
+import pytest
+from tiny_scenarios import tiny, waves
+
+from neulite_sim.engine.assembly import assemble
+from neulite_sim.engine.simulation import simulate
+from neulite_sim.reports.audit_table import audit_table
+from neulite_sim.studies import auditing
+from neulite_sim.studies.auditing import AuditKeeper, audit_run
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return audit_run(assemble(waves()))
+
+
+def test_the_submodels_of_both_ledgers_are_measured_within_three_percent(rows):
+    assert [(row["ledger"], row["submodel"], row["batch_size"]) for row in rows] == [
+        ("trained", "stage-1", 4), ("trained", "stage-2", 4), ("charged", "stage-1", 32), ("charged", "stage-2", 32),
+    ]  # fmt: skip
+    for row in rows:
+        assert row["measured_bytes"] == pytest.approx(row["predicted_bytes"], rel=0.03)
+        assert row["relative_error"] == pytest.approx(row["measured_bytes"] / row["predicted_bytes"] - 1)
+        assert row["skipped"] == ""
+
+
+def test_one_ledger_is_measured_once():
+    assert [row["ledger"] for row in audit_run(assemble(tiny()))] == ["trained"]
+
+
+def test_a_step_that_this_machine_cannot_hold_is_left_out_with_the_reason(monkeypatch):
+    monkeypatch.setattr(auditing, "free_memory_bytes", lambda: 1000)
+    (row,) = audit_run(assemble(tiny()))
+    assert row["measured_bytes"] is None
+    assert "1000 bytes free, and a real step may take 2 times" in row["skipped"]
+    table = audit_table([row])
+    assert "not measured" in table.rows[0]
+    assert table.notes == (f"full (trained): {row['skipped']}",)
+
+
+def test_the_table_has_a_column_for_cuda_only_where_it_was_measured(rows):
+    assert "CUDA" not in audit_table(rows).headers
+    table = audit_table([{**rows[0], "cuda_allocated_bytes": 3_000_000}, rows[1]])
+    assert table.headers[-1] == "CUDA"
+    assert [row[-1] for row in table.rows] == ["3 MB", ""]
+
+
+def test_the_audit_is_kept_in_the_run_folder(tmp_path, rows):
+    result = simulate(tiny("stop.rounds=1"), out=tmp_path / "run", observers=[AuditKeeper(rows)])
+    kept = json.loads((result.run_dir / "audit.json").read_text(encoding="utf-8"))
+    assert kept == {"submodels": rows}
+
+
+def test_without_a_run_folder_nothing_is_kept(rows):
+    assert simulate(tiny("stop.rounds=1"), observers=[AuditKeeper(rows)]).run_dir is None

@@ -1,0 +1,173 @@
+"""Calibration: real steps of small networks, and an entry that loads back as it was measured."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from neulite_sim.errors import BackendUnavailableError, SimulationError
+from neulite_sim.population.hardware.own import read_hardware
+from neulite_sim.profiling.fitting import Constants, Machine, quality
+from neulite_sim.studies import calibration
+from neulite_sim.studies.calibration import (
+    Calibration,
+    Task,
+    calibrate,
+    catalogue_text,
+    measured_step,
+    memory_of,
+    require_device,
+    require_physical,
+    seconds_of,
+    tasks,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def found() -> Calibration:
+    """Return a calibration on networks that take milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "ARCHITECTURES", (("cnn", 16), ("logistic", 16), ("lenet", 16)))
+        patch.setattr(calibration, "_QUICK_TIMED_S", 0.0)
+        return calibrate("cpu", threads=1, quick=True)
+
+
+def test_the_entry_loads_back_as_it_was_measured(found: Calibration, tmp_path: Path) -> None:
+    path = tmp_path / "here.toml"
+    path.write_text(catalogue_text(found, "here"))
+    (device,) = read_hardware(path).values()
+    assert (device.name, device.family) == ("here", "computer")
+    assert device.installed_memory_bytes == found.installed_memory_bytes
+    assert device.usable_memory_bytes == found.available_memory_bytes
+    assert device.peak_flops_per_second == pytest.approx(found.machine.peak_flops_per_second, rel=1e-3)
+    assert device.efficiency == pytest.approx(min(1.0, found.constants.efficiency), rel=1e-3)
+    for name in ("convolution_efficiency", "bandwidth_efficiency", "grouped_bandwidth_efficiency"):
+        assert getattr(device, name) == pytest.approx(getattr(found.constants, name), rel=1e-3)
+
+
+def test_names_with_quotes_and_an_efficiency_above_one_still_load_back(found: Calibration, tmp_path: Path) -> None:
+    odd = replace(found, compute_unit='a "fast"\\slow µ-core', constants=replace(found.constants, efficiency=1.2))
+    path = tmp_path / "odd.toml"
+    path.write_text(catalogue_text(odd, "odd"), encoding="utf-8")
+    assert read_hardware(path)["odd"].efficiency == 1.0
+
+
+def test_its_error_is_that_on_networks_left_out(found: Calibration) -> None:
+    assert [step.network for step in found.steps] == ["cnn", "logistic", "lenet"]
+    measured = np.array([step.seconds for step in found.steps])
+    assert found.quality == quality(np.array(found.predicted_s), measured)
+    assert f"median {found.quality.median_error:.0%}" in catalogue_text(found, "here")
+
+
+def test_threads_are_put_back() -> None:
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "measured_peaks", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            calibrate("cpu", threads=before + 1)
+    assert torch.get_num_threads() == before
+
+
+def test_every_measurement_is_told_of() -> None:
+    told: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "ARCHITECTURES", (("logistic", 8), ("cnn", 16)))
+        patch.setattr(calibration, "_QUICK_TIMED_S", 0.0)
+        calibrate("cpu", quick=True, advance=told.append)
+    assert told == ["peaks", "logistic, 8 pixels, batch 8", "cnn, 16 pixels, batch 8"]
+
+
+def test_a_step_is_that_of_the_profile() -> None:
+    step = measured_step(Task(architecture="logistic", side=4, batch_size=6), CPU, min_timed_s=0.0)
+    # Two products of 6 x 48 by 10: forward, and the gradient of the weights.
+    assert step.flops.sum() == 2 * (2 * 6 * 48 * 10)
+    assert step.seconds > 0
+
+
+def test_seconds_are_the_median_of_enough_calls_after_one_to_warm_up() -> None:
+    calls: list[int] = []
+    assert seconds_of(lambda: calls.append(1), CPU, min_timed_s=0.0) >= 0
+    assert len(calls) == 4
+
+
+def test_quick_measures_a_part_with_every_kind_of_operator() -> None:
+    assert {task.batch_size for task in tasks(quick=False)} == {8, 32}
+    names = {task.architecture for task in tasks(quick=True)}
+    assert {"vit", "torchvision:mobilenet_v2", "torchvision:resnet18"} <= names
+    assert names < {task.architecture for task in tasks(quick=False)}
+
+
+def test_memory_is_that_of_the_machine_or_of_its_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "installed_memory_bytes", lambda: 1_000_000)
+    for free, available in ((600_000, 600_000), (None, 1_000_000), (0, 1), (2_000_000, 1_000_000)):
+        monkeypatch.setattr(calibration, "free_memory_bytes", lambda free=free: free)
+        assert memory_of(CPU) == (1_000_000, available)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_that_is_not_there_is_refused() -> None:
+    with pytest.raises(
+        BackendUnavailableError, match="--device cuda: PyTorch sees no CUDA device on this machine; use"
+    ):
+        require_device("cuda")
+
+
+SOUND = Constants(
+    efficiency=0.9,
+    convolution_efficiency=1.1,
+    bandwidth_efficiency=1.5,
+    grouped_bandwidth_efficiency=0.1,
+    operator_overhead_s=1e-5,
+    step_overhead_s=0.0,
+)
+
+
+def judged(found: Calibration, *, device: str = "cpu", median_error: float = 0.2, **constants: float) -> Calibration:
+    return replace(
+        found,
+        device=device,
+        constants=replace(SOUND, **constants),
+        machine=Machine(peak_flops_per_second=1e11, memory_bytes_per_second=1e10),
+        quality=replace(found.quality, median_error=median_error),
+    )
+
+
+@pytest.mark.parametrize(
+    ("constants", "reason"),
+    [
+        ({"convolution_efficiency": 20.67}, "convolution_efficiency 20.7, above 1.25"),
+        ({"efficiency": 1.3}, "efficiency 1.3, above 1.25"),
+        ({"bandwidth_efficiency": 6.0}, "bandwidth_efficiency 6, above 5"),
+        ({"grouped_bandwidth_efficiency": float("inf")}, "grouped_bandwidth_efficiency inf, above 5"),
+        ({"operator_overhead_s": 0.5}, "operator_overhead_s 0.5, above 0.01"),
+        ({"efficiency": float("nan")}, "efficiency nan, above 1.25"),
+        ({"median_error": 0.8}, "a median error of 80%, above 50%"),
+        ({"device": "cuda", "convolution_efficiency": 9.0}, "convolution_efficiency 9, above 8"),
+    ],
+)
+def test_what_no_machine_sustains_is_refused(constants: dict[str, Any], reason: str, found: Calibration) -> None:
+    message = (
+        rf"the measurements do not fit together \({re.escape(reason)}\): the machine was busy with something else; let "
+        r"nothing else run on it, and calibrate again without --quick"
+    )
+    with pytest.raises(SimulationError, match=message):
+        require_physical(judged(found, **constants))
+
+
+def test_copies_beyond_any_memory_are_refused(found: Calibration) -> None:
+    fast = replace(judged(found), machine=Machine(peak_flops_per_second=1e11, memory_bytes_per_second=3e13))
+    with pytest.raises(SimulationError, match=r"copies at 3e\+13 bytes/s, above 2e\+13"):
+        require_physical(fast)
+
+
+def test_sound_measurements_pass(found: Calibration) -> None:
+    require_physical(judged(found))
+    require_physical(judged(found, device="cuda", convolution_efficiency=7.0))
