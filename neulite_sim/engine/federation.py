@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neulite_sim.arrays import Flags, Integers
-from neulite_sim.engine.assembly import Costing, trained_batch_size
 from neulite_sim.engine.feedback import learns, tell_selector
 from neulite_sim.engine.merging import mixed
+from neulite_sim.engine.parts import Costing, trained_batch_size
 from neulite_sim.engine.planning import Planner
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.testing import Testing

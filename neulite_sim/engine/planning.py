@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from neulite_sim.engine.assembly import Costing, server_rates
+from neulite_sim.engine.parts import Costing
 from neulite_sim.methods.contract import Offer
 from neulite_sim.population.availability.battery import build_batteries
 from neulite_sim.population.link.contract import Direction
@@ -29,7 +29,7 @@ class Planner:
         self._population = costing.population
         self._seed = costing.scenario.seed
         self._churn = costing.scenario.churn
-        self._shares_link = server_rates(costing.scenario) is not None
+        self._shares_link = costing.rates is not None
         self._batteries = build_batteries(
             self._churn.battery, num_devices=self._population.num_devices, seed=self._seed
         )

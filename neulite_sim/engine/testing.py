@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from neulite_sim.engine.assembly import Costing
+from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.tracking import Recorder, RoundFacts
 from neulite_sim.methods.contract import State

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from neulite_sim.engine.assembly import Costing
+from neulite_sim.engine.parts import Costing
 from neulite_sim.methods.contract import Denial, Proposal, Update
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink

@@ -14,14 +14,9 @@ import numpy as np
 import torch
 
 from neulite_sim.arrays import Flags, Integers
-from neulite_sim.engine.assembly import (
-    REFERENCE,
-    Costing,
-    Parts,
-    charge,
-    prepare,
-    prepare_variation,
-)
+from neulite_sim.engine.assembly import charge, prepare, prepare_variation
+from neulite_sim.engine.charging import REFERENCE
+from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.errors import ScenarioError
 from neulite_sim.models.trainee import FullModel
 from neulite_sim.profiling.ledger import Ledger

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tiny_scenarios import tiny, waves
 
-from neulite_sim.engine.assembly import assemble, require_somebody
+from neulite_sim.engine.assembly import assemble
+from neulite_sim.engine.compatibility import require_somebody
 from neulite_sim.errors import InfeasibleError, ScenarioError
 
 LOGISTIC_64_PEAK = 11_680

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from orders import order_of
 
-from neulite_sim.engine import assembly
+from neulite_sim.engine import building
 from neulite_sim.engine.feedback import learns, tell_selector
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.engine.tracking import Learned, RoundFacts
@@ -72,7 +72,7 @@ class Listener(Selector):
 @pytest.fixture
 def listener(monkeypatch):
     found = Listener()
-    monkeypatch.setattr(assembly, "build_selector", lambda scenario: found)
+    monkeypatch.setattr(building, "build_selector", lambda scenario: found)
     return found
 
 

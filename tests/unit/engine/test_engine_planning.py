@@ -11,7 +11,8 @@ import pytest
 from orders import order_of
 from tiny_scenarios import tiny
 
-from neulite_sim.engine.assembly import Costing, assemble
+from neulite_sim.engine.assembly import assemble
+from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.planning import Planner
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.methods.contract import Offer
