@@ -28,13 +28,13 @@ from neulite_sim.engine.compatibility import (
 )
 from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.outside import printable
-from neulite_sim.population.table import Population
+from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.scenario.remarks import remarks
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.training.contract import Backend
 
 
-def ready(scenario: Scenario, backend: Backend, population: Population | None = None) -> Costing:
+def ready(scenario: Scenario, backend: Backend, fleet: DrawnFleet | None = None) -> Costing:
     """Return the profiled parts of a scenario, the backend equipped for them.
 
     Raises:
@@ -42,7 +42,7 @@ def ready(scenario: Scenario, backend: Backend, population: Population | None = 
         DataNotFoundError: a dataset or trace is missing.
         InfeasibleError: no device can ever train anything.
     """
-    parts = prepare(scenario, population)
+    parts = prepare(scenario, fleet)
     require_training(parts, backend)
     backend.equip(workplace(parts))
     costing = charge(parts)
@@ -50,15 +50,15 @@ def ready(scenario: Scenario, backend: Backend, population: Population | None = 
     return costing
 
 
-def assemble(scenario: Scenario, population: Population | None = None) -> Costing:
+def assemble(scenario: Scenario, fleet: DrawnFleet | None = None) -> Costing:
     """Return the live objects of a scenario, profiled, without a backend. Raises what `prepare` raises."""
-    return charge(prepare(scenario, population))
+    return charge(prepare(scenario, fleet))
 
 
-def prepare(scenario: Scenario, population: Population | None = None) -> Parts:
+def prepare(scenario: Scenario, fleet: DrawnFleet | None = None) -> Parts:
     """Return the live objects of a scenario.
 
-    `population` is the fleet that its section describes, where that has been drawn already.
+    `fleet` is that of its section `population`, where it has been drawn already; any other is drawn anew.
 
     Raises:
         ScenarioError: a component refuses its options on this data or fleet.
@@ -67,7 +67,7 @@ def prepare(scenario: Scenario, population: Population | None = None) -> Parts:
     check_data(scenario)
     studied_shape, dataset = build_datasets(scenario)
     charged, trained = build_blueprints(scenario, studied_shape, dataset)
-    fleet = build_fleet(scenario, population)
+    population = build_fleet(scenario, fleet)
     partition = build_partition(scenario, dataset)
     charged_model = charged.build_meta()
     method = build_method(scenario, charged_model)
@@ -76,16 +76,16 @@ def prepare(scenario: Scenario, population: Population | None = None) -> Parts:
         charged=charged,
         trained=trained,
         charged_model=charged_model,
-        trained_model=trained.build_meta(),
+        trained_model=charged_model if trained == charged else trained.build_meta(),
         charged_training=overridden(scenario.training, scenario.workload),
         trained_training=overridden(scenario.training, scenario.proxy),
         method=method,
         dataset=dataset,
         partition=partition,
-        population=fleet,
+        population=population,
         protocol=build_protocol(scenario),
         rates=server_rates(scenario),
-        left_out=tuple(map(printable, (*remarks(scenario), *dataset.left_out, *partition.left_out, *fleet.notes))),
+        left_out=tuple(map(printable, (*remarks(scenario), *dataset.left_out, *partition.left_out, *population.notes))),
     )
     require_compatible(parts)
     return parts

@@ -10,7 +10,7 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.population.churn import with_churn
-from neulite_sim.population.sampling import build_population
+from neulite_sim.population.sampling import DrawnFleet, draw_fleet
 from neulite_sim.population.table import Population
 from neulite_sim.registry import Choice, component
 from neulite_sim.scenario.schema import Scenario, Training
@@ -63,15 +63,16 @@ def _architecture(choice: Choice) -> Any:
     return found.build(choice.options, argument) if found.takes_argument else found.build(choice.options)
 
 
-def build_fleet(scenario: Scenario, population: Population | None = None) -> Population:
-    """Return the fleet of a scenario under its churn; `population` is what its section describes, if drawn already.
+def build_fleet(scenario: Scenario, fleet: DrawnFleet | None = None) -> Population:
+    """Return the fleet of a scenario under its churn; `fleet` is drawn anew only where it is that of another.
 
     Raises:
         ScenarioError: an unknown device, an `explicit` list of another length, or a trace or table that is wrong.
         DataNotFoundError: a trace, or a table of devices, is not where the scenario says.
     """
-    drawn = build_population(scenario.population, scenario.seed) if population is None else population
-    return with_churn(drawn, scenario.churn, scenario.seed)
+    if fleet is None or not fleet.is_of(scenario.population, scenario.seed):
+        fleet = draw_fleet(scenario.population, scenario.seed)
+    return with_churn(fleet.population, scenario.churn, scenario.seed)
 
 
 def build_partition(scenario: Scenario, dataset: Dataset) -> Partition:

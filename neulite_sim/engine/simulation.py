@@ -17,7 +17,7 @@ from neulite_sim.engine.replay import FolderKeeper, Keeper
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.methods.state_files import packages_of
-from neulite_sim.population.table import Population
+from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.results.checkpoint import Found
 from neulite_sim.results.contract import Observer, Sink
@@ -81,13 +81,13 @@ def simulate(
     keeps_folder: bool = False,
     observers: Sequence[Observer] = (),
     command: Sequence[str] = (),
-    population: Population | None = None,
+    fleet: DrawnFleet | None = None,
 ) -> RunResult:
     """Run a scenario and return its result.
 
     Rows are kept in memory, unless `out` names a run folder or `keeps_folder` asks for one under `runs/`.
-    `command` is what the user typed, for the provenance. `population` is the fleet that the scenario's section of that
-    name describes, where it has been drawn already.
+    `command` is what the user typed, for the provenance. `fleet` is that of the scenario, where it has been
+    drawn already; any other is drawn anew.
 
     Raises:
         ScenarioError: the parts of the scenario do not go together.
@@ -98,7 +98,7 @@ def simulate(
     """
     backend = building.build_backend(scenario)
     try:
-        costing = assembly.ready(scenario, backend, population)
+        costing = assembly.ready(scenario, backend, fleet)
         # After a download, too; what is kept of the run holds from any folder.
         scenario = pinned(scenario)
         if out is None and not keeps_folder:

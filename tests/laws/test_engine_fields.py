@@ -664,7 +664,7 @@ def outcome(base: str, overrides: tuple[str, ...]) -> tuple[object, ...]:
     """Return rows and summary of a run, without wall-clock times."""
     costing = assembled(base, overrides)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "prepare", lambda scenario, population: costing)
+        patch.setattr(assembly, "prepare", lambda scenario, fleet: costing)
         patch.setattr(assembly, "charge", lambda parts: parts)
         result = simulation.simulate(costing.scenario)
     rows = [{**row, "wall_time_s": 0} for row in (*result.rounds, *result.flights, *result.denials)]
