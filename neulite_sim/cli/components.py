@@ -50,7 +50,7 @@ def components(
         str | None,
         typer.Argument(
             metavar="[KIND]",
-            help="Only one field of a scenario (method, data, ...) or the trace formats, or the components of one name.",
+            help="Only one field of a scenario (method, data, ...), the trace formats, or the components of one name.",
             show_default=False,
         ),
     ] = None,
