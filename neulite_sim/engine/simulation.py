@@ -163,7 +163,7 @@ def drive(
         protocol, rates = assembly.build_protocol(scenario), assembly.server_rates(scenario)
         with _kept_from_the_collector():
             ended_s = run_protocol(protocol, federation, until_s=scenario.stop.virtual_time, rates=rates)
-        federation.cut(ended_s)
+        state = federation.end(ended_s)
         if message := tally.nothing_learned():
             recorder.notice(message)
     except BaseException:
@@ -171,7 +171,7 @@ def drive(
         raise
     finally:
         keeper.close()
-    weights = method.evaluation_tensors(federation.state)
+    weights = method.evaluation_tensors(state)
     summary = tally.summary(
         identity_of(scenario),
         participation_rate=rate,
