@@ -226,8 +226,8 @@ def _check_failure(bench: _Bench) -> None:
     except SimulationError as failure:
         message = str(failure)
     assert message, (
-        f"collect_update: flight {task.flight} needs {task.cost.peak_memory_bytes} bytes of {task.cost.available_memory_bytes} "
-        "and was trained; memory is a promise (training.worker.Worker keeps it)"
+        f"collect_update: flight {task.flight} needs {task.cost.peak_memory_bytes} bytes of "
+        f"{task.cost.available_memory_bytes} and was trained; memory is a promise (training.worker.Worker keeps it)"
     )
     missing = [what for what in (f"device {task.device}", f"flight {task.flight}") if what not in message]
     assert not missing, f"collect_update: of a task that failed the message must name {missing}: {message}"
