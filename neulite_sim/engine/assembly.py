@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from neulite_sim.arrays import Integers
-from neulite_sim.data.contract import Dataset, Partition
+from neulite_sim.data.contract import AnyDataset, Partition
 from neulite_sim.engine.capacity import check_costs, check_data, check_training
 from neulite_sim.errors import InfeasibleError, Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import FullModel, Trainee
 from neulite_sim.outside import printable
 from neulite_sim.population.churn import with_churn
@@ -27,6 +28,7 @@ from neulite_sim.population.table import Population
 from neulite_sim.profiling.ledger import Ledger, Shrinking, halvings, merges_last_batch
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.registry import Choice, component
+from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.remarks import remarks
 from neulite_sim.scenario.schema import Scenario, Training
 from neulite_sim.seeding import stream
@@ -40,9 +42,6 @@ NARROW = 0.5
 
 Profiler = Callable[..., Profile]
 
-REFERENCE = "full"
-"""The full model is profiled with every method: it is where the memory wall stands."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -54,7 +53,7 @@ class Parts:
     charged_training: Training
     trained_training: Training
     method: Method
-    dataset: Dataset
+    dataset: AnyDataset
     partition: Partition
     population: Population
 
@@ -85,8 +84,8 @@ def prepare(scenario: Scenario) -> Parts:
         DataNotFoundError: a dataset or trace is missing.
     """
     check_data(scenario)
-    studied_shape, dataset = _datasets(scenario)
-    charged, trained = _blueprints(scenario, studied_shape, dataset)
+    studied, dataset = _datasets(scenario)
+    charged, trained = _blueprints(scenario, studied, dataset)
     population = with_churn(build_population(scenario.population, scenario.seed), scenario.churn, scenario.seed)
     partition = _partition(scenario, dataset)
     method = build_method(scenario, charged)
@@ -133,36 +132,30 @@ def charge(parts: Parts, profiler: Profiler | None = None) -> Costing:
     return Costing(**{item.name: getattr(parts, item.name) for item in fields(parts)}, ledger=ledger)
 
 
-def _datasets(scenario: Scenario) -> tuple[tuple[int, int, int], Dataset]:
-    """Return the image shape that is studied, and the dataset that is really trained on."""
+def _datasets(scenario: Scenario) -> tuple[InputSpec, AnyDataset]:
+    """Return what a sample is that is studied, and the dataset that is really trained on."""
     build, options = component("data", scenario.data.kind).build, scenario.data.options
-    studied: Dataset = build(options, scenario.seed)
+    studied: AnyDataset = build(options, scenario.seed)
     if scenario.proxy.image_size is None:
-        return studied.input_shape, studied
+        return studied.spec, studied
     if "image_size" not in type(options).model_fields:
         wish = "set data.shape to what is trained and workload.input_shape to what is charged"
         raise ScenarioError(
             [Problem(key="proxy.image_size", message=f"{scenario.data.kind} has no image_size; {wish}")]
         )
-    return studied.input_shape, build(
-        options.model_copy(update={"image_size": scenario.proxy.image_size}), scenario.seed
-    )
+    return studied.spec, build(options.model_copy(update={"image_size": scenario.proxy.image_size}), scenario.seed)
 
 
-def _blueprints(
-    scenario: Scenario, studied_shape: tuple[int, int, int], dataset: Dataset
-) -> tuple[Blueprint, Blueprint]:
+def _blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset) -> tuple[Blueprint, Blueprint]:
     workload, proxy = scenario.workload, scenario.proxy
     charged = Blueprint(
         architecture=_architecture(workload.model or scenario.model),
-        input_shape=workload.input_shape or studied_shape,
-        num_classes=workload.classes or dataset.num_classes,
+        spec=studied.charged_as(workload.input_shape, workload.classes),
         name=(workload.model or scenario.model).kind,
     )
     trained = Blueprint(
         architecture=_architecture(scenario.model),
-        input_shape=dataset.input_shape,
-        num_classes=dataset.num_classes,
+        spec=dataset.spec,
         width=proxy.width or 1.0,
         name=scenario.model.kind,
     )
@@ -262,7 +255,7 @@ def _overridden(training: Training, section: Any) -> Training:
     return training.model_copy(update=changes)
 
 
-def _partition(scenario: Scenario, dataset: Dataset) -> Partition:
+def _partition(scenario: Scenario, dataset: AnyDataset) -> Partition:
     choice: Choice = scenario.data.options.partition
     deal = component("partition", choice.kind).build(choice.options)
     rng = stream(scenario.seed, "partition")
@@ -353,7 +346,7 @@ def profile_all(
     """Return the profile of every submodel of a method, in the method's order, and of the full model."""
     return {
         submodel: profile_submodel(method, submodel, charged, training, profiler)
-        for submodel in dict.fromkeys((*method.submodels, REFERENCE))
+        for submodel in dict.fromkeys((*method.submodels, FULL))
     }
 
 
@@ -364,7 +357,7 @@ def profile_submodel(
     return profiler(
         submodel,
         lambda: build_trainee(method, submodel, charged),
-        input_shape=charged.input_shape,
+        spec=charged.spec,
         batch_size=training.batch_size,
         training=training,
     )
