@@ -65,8 +65,8 @@ def prepare(scenario: Scenario, fleet: DrawnFleet | None = None) -> Parts:
         DataNotFoundError: a dataset or trace is missing.
     """
     check_data(scenario)
-    studied_shape, dataset = build_datasets(scenario)
-    charged, trained = build_blueprints(scenario, studied_shape, dataset)
+    studied, dataset = build_datasets(scenario)
+    charged, trained = build_blueprints(scenario, studied, dataset)
     population = build_fleet(scenario, fleet)
     partition = build_partition(scenario, dataset)
     charged_model = charged.build_meta()

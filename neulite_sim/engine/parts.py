@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neulite_sim.data.contract import Dataset, Partition
+from neulite_sim.data.contract import AnyDataset, Partition
 from neulite_sim.methods.contract import Method
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.population.table import Population
@@ -32,7 +32,7 @@ class Parts:
     charged_training: Training
     trained_training: Training
     method: Method
-    dataset: Dataset
+    dataset: AnyDataset
     partition: Partition
     population: Population
     protocol: RoundProtocol
