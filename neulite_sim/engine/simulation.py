@@ -158,7 +158,7 @@ def drive(
             ended_s = run_protocol(
                 costing.protocol, federation, until_s=scenario.stop.virtual_time, rates=costing.rates
             )
-        federation.cut(ended_s)
+        state = federation.end(ended_s)
         if message := tally.nothing_learned():
             recorder.notice(message)
     except BaseException:
@@ -166,7 +166,7 @@ def drive(
         raise
     finally:
         keeper.close()
-    weights = method.evaluation_tensors(federation.state)
+    weights = method.evaluation_tensors(state)
     summary = tally.summary(
         identity_of(scenario),
         participation_rate=rate,
