@@ -25,8 +25,8 @@ from neulite_sim.cli import app
 
 ENGINE = Path(next(iter(engine.__path__)))
 ASSEMBLY = ("assembly", "building", "charging", "compatibility", "parts")
-BUILT = ("build_population", "build_method", "build_selector", "build_protocol", "build_backend", "server_rates",
-         "build_meta", "profile_submodel")  # fmt: skip
+BUILT = ("build_population", "build_method", "build_selector", "build_protocol", "build_timing", "build_backend",
+         "server_rates", "build_meta", "profile_submodel")  # fmt: skip
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "jetson_mix.yaml"
 
 
