@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from neulite_sim.data.contract import AnyDataset, Partition
-from neulite_sim.engine.parts import Parts
+from neulite_sim.engine.parts import Parts, Timing
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import BlockModel, Blueprint
@@ -107,10 +107,10 @@ def build_selector(scenario: Scenario) -> Selector:
     return selector
 
 
-def build_protocol(scenario: Scenario) -> RoundProtocol:
-    """Return the scenario's protocol."""
+def build_timing(scenario: Scenario) -> Timing:
+    """Return the scenario's protocol, and the rates of its server's link."""
     protocol: RoundProtocol = component("protocol", scenario.protocol.kind).build(scenario.protocol.options)
-    return protocol
+    return Timing(protocol=protocol, rates=server_rates(scenario))
 
 
 def server_rates(scenario: Scenario) -> ServerRates | None:

@@ -18,19 +18,21 @@ NARROW = 0.5
 """Any width far enough from 1 for every layer that scales to show it."""
 
 
-def require_compatible(parts: Parts) -> None:
+def require_compatible(parts: Parts, charged_model: BlockModel) -> None:
     """Refuse parts that do not go together, or whose table of costs this machine does not hold.
+
+    `charged_model` is what the charged blueprint builds on the meta device: shapes and names without memory.
 
     Raises:
         ScenarioError: with the keys of what does not go together.
     """
-    require_matching_models(parts)
+    require_matching_models(parts, charged_model)
     _require_matching_protocol(parts)
     _require_plannable_link(parts)
     check_costs(parts.scenario.population.devices, len(parts.method.submodels))
 
 
-def require_matching_models(parts: Parts) -> None:
+def require_matching_models(parts: Parts, charged_model: BlockModel) -> None:
     """Refuse what does not act on this model and method, and a workload whose submodels are not those trained.
 
     Raises:
@@ -38,7 +40,8 @@ def require_matching_models(parts: Parts) -> None:
     """
     scenario, method, charged, trained = parts.scenario, parts.method, parts.charged, parts.trained
     problems = []
-    shapes = _shapes(parts.trained_model)
+    trained_model = charged_model if trained == charged else trained.build_meta()
+    shapes = _shapes(trained_model)
     if scenario.evaluation.batch_norm == "recalibrated" and not any("running_mean" in name for name in shapes):
         message = f"recalibrated acts on BatchNorm layers only, and {trained.name} has none; remove it"
         problems.append(Problem(key="evaluation.batch_norm", message=message))
@@ -50,8 +53,8 @@ def require_matching_models(parts: Parts) -> None:
         problems.append(Problem(key="training.shrink_batch", message=message))
     if method.scales_width:
         problems += _unscalable(scenario.method.kind, {"workload.model": charged, "model": trained})
-    num_charged, num_trained = parts.charged_model.num_blocks, parts.trained_model.num_blocks
-    if num_charged != num_trained and build_method(scenario, parts.trained_model).submodels != method.submodels:
+    num_charged, num_trained = charged_model.num_blocks, trained_model.num_blocks
+    if num_charged != num_trained and build_method(scenario, trained_model).submodels != method.submodels:
         message = (
             f"{charged.name} has {num_charged} blocks, {trained.name} has {num_trained}; method {scenario.method.kind} "
             f"trains block by block ({', '.join(method.submodels)}), so use a workload.model of {num_trained} blocks, "
@@ -83,7 +86,7 @@ def _shapes(model: BlockModel) -> dict[str, tuple[int, ...]]:
 def _require_matching_protocol(parts: Parts) -> None:
     """Refuse a protocol that merges old updates with a method that needs the latest."""
     scenario, option = parts.scenario, parts.method.needs_current_version
-    if option and parts.protocol.mixes_versions:
+    if option and parts.timing.protocol.mixes_versions:
         message = (
             f"{scenario.protocol.kind} merges updates of older versions, and with {option} "
             f"method {scenario.method.kind} needs those of the latest; use synchronous or deadline, or another value "
@@ -94,7 +97,7 @@ def _require_matching_protocol(parts: Parts) -> None:
 
 def _require_plannable_link(parts: Parts) -> None:
     """Refuse a link of the server beside what it cannot be combined with: flights that cannot be planned ahead."""
-    if parts.rates is None:
+    if parts.timing.rates is None:
         return
     others = {
         "links that follow a trace (population.link)": parts.population.throughput is not None,
