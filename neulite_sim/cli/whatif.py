@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.compare import write_csv
+from neulite_sim.cli.failures import Failed
 from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from neulite_sim.studies.sweeps import EndedRun
     from neulite_sim.studies.whatif import Budgets, Entrant
 
 _BUDGET_OPTIONS = {"memory": "--memory", "scale": "--scale-memory", "cap": "--cap-memory"}
@@ -79,6 +80,7 @@ def whatif(
     Give exactly one of --memory, --scale-memory and --cap-memory. Nothing is trained without --train.
     """
     from neulite_sim.cli.checks import check_fleet
+    from neulite_sim.cli.sweep import runs_failed
     from neulite_sim.studies.whatif import study
     from neulite_sim.studies.whatif_entrants import entrants, tunings
 
@@ -93,7 +95,8 @@ def whatif(
     found, left_out = entrants(scenario, methods=methods, overrides=overrides or (), ways=ways, checks=[check_fleet])
     report = study(found, budgets)
     report["not_applicable"] |= left_out
-    failed = 0
+    failed: list[EndedRun] = []
+    runners: list[Entrant] = []
     if train:
         known = {row["variant"] for row in report["rows"]}
         runners = [entrant for entrant in found if entrant.variant in known]
@@ -101,7 +104,7 @@ def whatif(
         report, failed = _trained(report, runners, budgets, folder=folder, jobs=jobs, quiet=as_json or csv_file == "-")
     _show(report, as_json=as_json, csv_file=csv_file, plot=plot, details=details)
     if failed:
-        raise typer.Exit(1)
+        raise Failed(runs_failed(failed, total=len(runners) * len(budgets.values)))
 
 
 def _budgets(given: dict[str, str | None]) -> Budgets:
@@ -178,8 +181,8 @@ def _check_training(*, train: bool, jobs: int | None, out: Path | None) -> None:
 
 def _trained(
     report: dict[str, Any], found: Sequence[Entrant], budgets: Budgets, *, folder: Path, jobs: int | None, quiet: bool
-) -> tuple[dict[str, Any], int]:
-    """Run what is not finished of every method at every budget; return the study with it and how many runs failed."""
+) -> tuple[dict[str, Any], list[EndedRun]]:
+    """Run what is not finished of every method at every budget; return the study with it and the runs that failed."""
     from rich.console import Console
 
     from neulite_sim.cli.sweep import run_planned
@@ -191,14 +194,14 @@ def _trained(
     failed = run_planned(everything, folder, jobs or default_jobs(everything), Console(stderr=quiet))
     for ended in failed:
         typer.echo(f"error: {ended.run.name}: {ended.message}", err=True)
-    return with_learning(report, budgets, runs), len(failed)
+    return with_learning(report, budgets, runs), failed
 
 
 def _show(report: dict[str, Any], *, as_json: bool, csv_file: str | None, plot: Path | None, details: bool) -> None:
     if csv_file is not None:
         write_csv(report["rows"], csv_file)
     if as_json:
-        sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        answer(report)
     elif csv_file != "-":
         from rich.console import Console
 
