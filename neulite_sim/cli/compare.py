@@ -137,4 +137,4 @@ def write_csv(rows: Sequence[Mapping[str, Any]], name: str) -> None:
     try:
         Path(name).write_text(text.getvalue(), encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{name}: cannot write: {error.strerror}; choose another place with --csv") from error
+        raise OutputError(f"{name}: cannot write: {error.strerror}", hint="choose another place with --csv") from error

@@ -50,7 +50,9 @@ def timeline(
         try:
             rebuild(run_dir, trace)
         except OSError as error:
-            raise OutputError(f"{trace}: cannot write: {error.strerror}; choose another place with --trace") from error
+            raise OutputError(
+                f"{trace}: cannot write: {error.strerror}", hint="choose another place with --trace"
+            ) from error
     is_whole = (run_dir / TIMELINE).is_file() and (run_dir / COMPLETE).exists()
     file = trace or (run_dir / TIMELINE if is_whole else None)
     report = timeline_report(window)

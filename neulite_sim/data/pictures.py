@@ -174,5 +174,6 @@ class Reader:
 
     def _unreadable(self, file: Path, why: str) -> DataNotFoundError:
         return DataNotFoundError(
-            f"{self._kind}: {printable(str(file))} cannot be read as an image ({printable(why)}); replace or remove it"
+            f"{self._kind}: {printable(str(file))} cannot be read as an image ({printable(why)})",
+            hint="replace or remove it",
         )

@@ -119,12 +119,12 @@ def _sorted(values: frozenset[Any], where: str) -> list[Any]:
     try:
         return sorted(values)
     except TypeError as error:
-        raise SimulationError(f"{where} is a set without an order ({error}); keep a tuple instead") from None
+        raise SimulationError(f"{where} is a set without an order ({error})", hint="keep a tuple instead") from None
 
 
 def _refused(where: str, kind: type | str, wish: str) -> SimulationError:
     name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
-    return SimulationError(f"{where} is {name}, which a checkpoint cannot keep; a state holds {wish}")
+    return SimulationError(f"{where} is {name}, which a checkpoint cannot keep", hint=f"a state holds {wish}")
 
 
 def unpack(packed: Any, tensors: Mapping[str, Tensor], *, packages: frozenset[str]) -> Any:

@@ -91,7 +91,9 @@ def draw(lines: Sequence[Line], path: Path) -> None:
         try:
             figure.savefig(path, dpi=150, **stamp)
         except OSError as error:
-            raise OutputError(f"{path}: cannot write: {error.strerror}; choose another place with --plot") from error
+            raise OutputError(
+                f"{path}: cannot write: {error.strerror}", hint="choose another place with --plot"
+            ) from error
 
 
 def _figure(lines: Sequence[Line]) -> Figure:

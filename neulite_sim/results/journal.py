@@ -78,7 +78,7 @@ class Journal:
                 _lock(file)
         except BlockingIOError:
             self.close()
-            raise OutputError(f"{folder}: another process is writing this run; wait for it or stop it") from None
+            raise OutputError(f"{folder}: another process is writing this run", hint="wait for it or stop it") from None
         except OSError as error:
             self.close()
             raise self._refusal(error) from error
@@ -102,8 +102,8 @@ class Journal:
             body = _AS_JSON.encode(entry).encode()
         except (TypeError, ValueError) as error:
             raise SimulationError(
-                f"the journal cannot keep an entry of {stream}: {error}; what a method's progress returns are plain "
-                "values: text, numbers, lists and mappings of them"
+                f"the journal cannot keep an entry of {stream}: {error}",
+                hint="what a method's progress returns are plain values: text, numbers, lists and mappings of them",
             ) from None
         try:
             self._files[stream].write(body[:-1] + _CHECK + self._chains[stream].link(body).encode() + b'"}\n')

@@ -104,7 +104,9 @@ def _state(folder: Path, scenario: Scenario) -> State:
         return "new"
     require_own(folder)
     if not (folder / SCENARIO).is_file():
-        raise OutputError(f"{folder}: holds other files and no run; choose another place with --out, or remove it")
+        raise OutputError(
+            f"{folder}: holds other files and no run", hint="choose another place with --out, or remove it"
+        )
     is_complete = (folder / COMPLETE).exists()
     if (folder / PROVENANCE).exists():
         # A cut-off run of an older version is run anew, a finished one must not pass for what it may not be.
@@ -112,12 +114,13 @@ def _state(folder: Path, scenario: Scenario) -> State:
         if not is_of(scenario, made):
             raise OutputError(
                 f"{folder}: holds a run of another scenario than this sweep has under that name (compare its "
-                f"{SCENARIO}); choose another place with --out, or remove it"
+                f"{SCENARIO})",
+                hint="choose another place with --out, or remove it",
             )
         if SEAL in made and (changed := changed_inputs(scenario, made)):
             raise OutputError(
-                f"{folder}: holds a run that read other files than there are now: {changed}; put them back, choose "
-                "another place with --out, or remove it"
+                f"{folder}: holds a run that read other files than there are now: {changed}",
+                hint="put them back, choose another place with --out, or remove it",
             )
     return "finished" if is_complete else "cut off"
 
@@ -191,7 +194,7 @@ def _claimed(folder: Path) -> Iterator[int]:
         file = open_own(folder / "lock")
     except OSError as error:
         wish = "make room or rights there, or choose another place with --out"
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}; {wish}") from None
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}", hint=wish) from None
     with file:
         _lock(file.fileno(), folder.parent)
         yield file.fileno()
@@ -206,7 +209,7 @@ def _lock(lock: int, out: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         wish = "wait for it, or choose another place with --out"
-        raise OutputError(f"{out}: another sweep, or a run it left behind, is at work there; {wish}") from None
+        raise OutputError(f"{out}: another sweep, or a run it left behind, is at work there", hint=wish) from None
 
 
 def _log(run: PlannedRun, work: Path) -> Path:
