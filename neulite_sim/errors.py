@@ -20,7 +20,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class NeuliteError(Exception):
@@ -72,6 +72,11 @@ class Problem:
     file: str | None = None
     line: int | None = None
     hint: str = ""
+
+    @classmethod
+    def advising(cls, *, key: str, found: str, hint: str, file: str | None = None, line: int | None = None) -> Self:
+        """Return a problem whose message says what was found and what to do."""
+        return cls(key=key, message=f"{found}; {hint}", file=file, line=line, hint=hint)
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
@@ -174,13 +179,14 @@ class BackendLostError(SimulationError):
 
 
 def kinds() -> dict[str, tuple[int, str]]:
-    """Return the kinds of errors of this file in the order of the tree, each with its exit code and its meaning."""
+    """Return the kinds of errors of this file, in the order of the tree, with their exit code and their meaning."""
     found: dict[str, tuple[int, str]] = {}
     waiting: list[type[NeuliteError]] = [NeuliteError]
     while waiting:
         error = waiting.pop(0)
         waiting = [sub for sub in error.__subclasses__() if sub.__module__ == __name__] + waiting
         found[error.kind] = (error.exit_code, (error.__doc__ or "").partition("\n")[0].partition(". `")[0].rstrip("."))
+    found[NeuliteError.kind] = found.pop(NeuliteError.kind)
     return found
 
 

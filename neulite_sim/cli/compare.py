@@ -48,19 +48,18 @@ def compare(
     from neulite_sim.reports.comparison import lines_of
 
     if as_json and csv_file == "-":
-        hint = "choose one, or name a file"
-        message = f"prints to standard output, and so does --json; {hint}"
-        raise ScenarioError([Problem(key="--csv -", message=message, hint=hint)])
+        found = "prints to standard output, and so does --json"
+        raise ScenarioError([Problem.advising(key="--csv -", found=found, hint="choose one, or name a file")])
     if plot is not None:
         from neulite_sim.reports.comparison_plot import check_plot, draw
 
         check_plot(plot)
-    found, problems = read_runs(runs)
+    stored, problems = read_runs(runs)
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
-    if not found:
+    if not stored:
         raise _unreadable(problems)
-    lines, notes = lines_of(found, grouped=is_grouped)
+    lines, notes = lines_of(stored, grouped=is_grouped)
     if csv_file is not None:
         write_csv([line.row() for line in lines], csv_file)
     if as_json:

@@ -79,8 +79,9 @@ def _settings(texts: list[str]) -> dict[str, Any]:
         node, found = read_yaml(value, "--set", with_lines=False)
         problems += found
         if not equals or not key.strip():
-            message = f"{text!r} sets nothing; write key=value, for example unit=kbps"
-            problems.append(Problem(key="", message=message, file="--set"))
+            finding = f"{text!r} sets nothing"
+            hint = "write key=value, for example unit=kbps"
+            problems.append(Problem.advising(key="", found=finding, hint=hint, file="--set"))
         elif node is not None:
             settings[key.strip()] = node.plain()
     if problems:

@@ -151,22 +151,24 @@ def _numbers(option: str, text: str, read: Callable[[str], float]) -> list[float
         except ValueError as error:
             raise _refused(option, str(error)) from None
         if value <= 0:
-            raise _refused(option, f"{item.strip()!r} is not above zero; leave it out")
+            raise _refused(option, f"{item.strip()!r} is not above zero", "leave it out")
         if value in values:
-            raise _refused(option, f"{item.strip()!r} is given twice; remove one")
+            raise _refused(option, f"{item.strip()!r} is given twice", "remove one")
         values.append(value)
     return values
 
 
-def _refused(option: str, message: str) -> Exception:
+def _refused(option: str, found: str, hint: str = "") -> Exception:
     from neulite_sim.errors import Problem, ScenarioError
 
-    return ScenarioError([Problem(key=option, message=message)])
+    if hint:
+        return ScenarioError([Problem.advising(key=option, found=found, hint=hint)])
+    return ScenarioError([Problem(key=option, message=found)])
 
 
 def _check_outputs(*, as_json: bool, csv_file: str | None, plot: Path | None) -> None:
     if as_json and csv_file == "-":
-        raise _refused("--csv -", "prints to standard output, and so does --json; choose one, or name a file")
+        raise _refused("--csv -", "prints to standard output, and so does --json", "choose one, or name a file")
     if plot is not None:
         from neulite_sim.reports.comparison_plot import check_plot
 
@@ -176,7 +178,7 @@ def _check_outputs(*, as_json: bool, csv_file: str | None, plot: Path | None) ->
 def _check_training(*, train: bool, jobs: int | None, out: Path | None) -> None:
     for option, value in (("--jobs", jobs), ("--out", out)):
         if value is not None and not train:
-            raise _refused(option, f"acts only with --train, found {value}; remove it, or add --train")
+            raise _refused(option, f"acts only with --train, found {value}", "remove it, or add --train")
 
 
 def _trained(
