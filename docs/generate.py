@@ -112,10 +112,11 @@ def scenario_page() -> str:
 
 
 def _built_in() -> Iterator[Entry]:
-    """Yield the components that this project registers, whatever else is installed."""
+    """Yield the components for scenarios that this project registers, whatever else is installed."""
     pyproject = tomllib.loads((REFERENCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     registered = pyproject["project"]["entry-points"]
-    return (entry for entry in _entries(None) if entry.kind in registered[GROUPS[entry.field]])
+    in_scenarios = (entry for entry in _entries(None) if entry.field in GROUPS)
+    return (entry for entry in in_scenarios if entry.kind in registered[GROUPS[entry.field]])
 
 
 def _definition(schema: Mapping[str, Any], described: Mapping[str, Any]) -> Mapping[str, Any] | None:

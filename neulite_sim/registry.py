@@ -42,8 +42,8 @@ GROUPS: Mapping[str, str] = {
 }
 
 TRACE_FORMAT = "trace format"
-# What a command names rather than a scenario.
-_TOOLS: Mapping[str, str] = {TRACE_FORMAT: "neulite_sim.trace_importers"}
+TOOLS: Mapping[str, str] = {TRACE_FORMAT: "neulite_sim.trace_importers"}
+"""What a command names rather than a scenario."""
 
 
 class Options(BaseModel):
@@ -128,11 +128,11 @@ def _entry_points(group: str) -> Mapping[str, EntryPoint]:
 
 
 def _group(group_field: str) -> str:
-    return GROUPS.get(group_field) or _TOOLS[group_field]
+    return GROUPS.get(group_field) or TOOLS[group_field]
 
 
 def names(group_field: str) -> tuple[str, ...]:
-    """Return what can be named for a field of `GROUPS` (or as a `TRACE_FORMAT`), sorted."""
+    """Return what can be named for a field of `GROUPS` or `TOOLS`, sorted."""
     return tuple(_entry_points(_group(group_field)))
 
 

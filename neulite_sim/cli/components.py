@@ -1,4 +1,4 @@
-"""`neulite-sim components [KIND]`: what can be named in a scenario, with its options and its source."""
+"""`neulite-sim components [KIND]`: what can be named in a scenario or a command, with its options and its source."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def components(
         str | None,
         typer.Argument(
             metavar="[KIND]",
-            help="Only one field of a scenario (method, data, ...), or only the components of one name (neulite).",
+            help="Only one field of a scenario (method, data, ...), the trace formats, or the components of one name.",
             show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what can be named in a scenario, with its options and its source."""
+    """List what can be named in a scenario, and the formats of traces import, with options and source."""
     found = list(_entries(kind))
     if as_json:
         answer({"components": [asdict(entry) for entry in found]})
@@ -71,7 +71,7 @@ def components(
 def _entries(wanted: str | None) -> Iterator[Entry]:
     from neulite_sim import registry
 
-    fields = {field: registry.names(field) for field in registry.GROUPS}
+    fields = {field: registry.names(field) for field in (*registry.GROUPS, *registry.TOOLS)}
     known = {name for names in fields.values() for name in names}
     if wanted is not None and wanted not in fields and wanted not in known:
         near = close_matches(wanted, [*fields, *sorted(known)])

@@ -137,9 +137,10 @@ class Worker:
 
 
 def _keep_promise(task: LocalTask) -> None:
-    available = task.available_memory_bytes
-    if available is not None and task.peak_memory_bytes > available:
+    cost = task.cost
+    if task.enforces_memory and cost.shortfall_bytes:
         raise SimulationError(
             f"flight {task.flight} would break the memory promise: {task.submodel} needs "
-            f"{format_bytes(task.peak_memory_bytes)}, device {task.device} has {format_bytes(available)}"
+            f"{format_bytes(cost.peak_memory_bytes)}, device {task.device} has "
+            f"{format_bytes(cost.available_memory_bytes)}"
         )

@@ -2,6 +2,7 @@
 
 An importer is a `registry.Component` in the entry-point group `neulite_sim.trace_importers`; its `build(options)`
 returns a `Reader`. `traces import` writes what the reader returns and reads it back before it says that it is done.
+`conformance.check_importer` tests that for an importer of your own.
 """
 
 from __future__ import annotations
