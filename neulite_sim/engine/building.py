@@ -30,7 +30,7 @@ def build_datasets(scenario: Scenario) -> tuple[InputSpec, AnyDataset]:
     if "image_size" not in type(options).model_fields:
         wish = "set data.shape to what is trained and workload.input_shape to what is charged"
         raise ScenarioError(
-            [Problem(key="proxy.image_size", message=f"{scenario.data.kind} has no image_size; {wish}")]
+            [Problem.advising(key="proxy.image_size", found=f"{scenario.data.kind} has no image_size", hint=wish)]
         )
     return studied.spec, build(options.model_copy(update={"image_size": scenario.proxy.image_size}), scenario.seed)
 
