@@ -78,7 +78,7 @@ def whatif(
 
     Give exactly one of --memory, --scale-memory and --cap-memory. Nothing is trained without --train.
     """
-    from neulite_sim.cli.checks import check_fleet
+    from neulite_sim.cli.checks import FleetCheck
     from neulite_sim.studies.whatif import study
     from neulite_sim.studies.whatif_entrants import entrants, tunings
 
@@ -90,8 +90,9 @@ def whatif(
     )
     _check_outputs(as_json=as_json, csv_file=csv_file, plot=plot)
     _check_training(train=train, jobs=jobs, out=out)
-    found, left_out = entrants(scenario, methods=methods, overrides=overrides or (), ways=ways, checks=[check_fleet])
-    report = study(found, budgets)
+    check = FleetCheck()
+    found, left_out = entrants(scenario, methods=methods, overrides=overrides or (), ways=ways, checks=[check])
+    report = study(found, budgets, check.fleet)
     report["not_applicable"] |= left_out
     failed = 0
     if train:

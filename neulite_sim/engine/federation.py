@@ -13,9 +13,9 @@ import numpy as np
 
 from neulite_sim.arrays import Integers
 from neulite_sim.engine.airspace import Airspace, View
-from neulite_sim.engine.assembly import Costing
 from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.learning import Learning
+from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.planning import Dispatch, Planner
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.settling import Settling

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from neulite_sim.arrays import Integers
-from neulite_sim.engine.assembly import Costing, trained_batch_size
 from neulite_sim.engine.merging import mixed
+from neulite_sim.engine.parts import Costing, trained_batch_size
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import SimulationError

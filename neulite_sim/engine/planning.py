@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neulite_sim.arrays import Integers
-from neulite_sim.engine.assembly import Costing, server_rates
+from neulite_sim.engine.parts import Costing
 from neulite_sim.methods.contract import Offer
 from neulite_sim.population.availability.battery import build_batteries
 from neulite_sim.population.link.contract import Direction
@@ -51,7 +51,7 @@ class Planner:
         self._enforces_memory = costing.method.enforces_memory
         self._seed = costing.scenario.seed
         self._churn = costing.scenario.churn
-        self._shares_link = server_rates(costing.scenario) is not None
+        self._shares_link = costing.rates is not None
         self._batteries = build_batteries(
             self._churn.battery, num_devices=self._population.num_devices, seed=self._seed
         )

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from neulite_sim.engine import assembly
-from neulite_sim.engine.simulation import RunResult, drive, keeper_of, ready
+from neulite_sim.engine import assembly, building
+from neulite_sim.engine.simulation import RunResult, drive, keeper_of
 from neulite_sim.errors import OutputError
 from neulite_sim.registry import Choice
 from neulite_sim.results.checkpoint import Found, find_checkpoint
@@ -59,9 +59,9 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
         SimulationError: the run failed, or the replay did not come to what the run had come to.
     """
     scenario = run.scenario if backend is None else run.scenario.model_copy(update={"backend": backend})
-    live = assembly.build_backend(scenario)
+    live = building.build_backend(scenario)
     try:
-        costing = ready(scenario, live)
+        costing = assembly.ready(scenario, live)
         check_inputs(run.run_dir, run.scenario, read_provenance(run.run_dir))
         # The journal first: its lock keeps others out of the folder.
         keeper = keeper_of(costing, run.run_dir, run.found)

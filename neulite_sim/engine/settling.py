@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from neulite_sim.engine.airspace import Airspace
-from neulite_sim.engine.assembly import Costing
 from neulite_sim.engine.facts import RoundFacts, known_loss
 from neulite_sim.engine.feedback import learns, tell_selector
 from neulite_sim.engine.learning import Learning
+from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.testing import Testing
 from neulite_sim.engine.tracking import Recorder

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from neulite_sim.engine.airspace import View
-from neulite_sim.engine.assembly import Costing
 from neulite_sim.engine.facts import RoundFacts, known_loss, skipped_terms
+from neulite_sim.engine.parts import Costing
 from neulite_sim.methods.contract import Denial, Proposal
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink

@@ -36,6 +36,19 @@ DEVICE_BYTES = 250
 """What a device takes in the columns of the fleet, its costs and what the protocols know of it; measured."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnFleet:
+    """A fleet that may be handed on, with what it was drawn from: nobody takes it for that of another scenario."""
+
+    section: PopulationSection
+    seed: int
+    population: Population
+
+    def is_of(self, section: PopulationSection, seed: int) -> bool:
+        """Return whether `build_population` of the same arguments would return this fleet."""
+        return seed == self.seed and section == self.section
+
+
 def apportion(total: int, shares: Sequence[float]) -> tuple[int, ...]:
     """Return how many of `total` each share gets, by largest remainders; the sum is `total`.
 
@@ -108,6 +121,11 @@ def build_population(section: PopulationSection, seed: int) -> Population:
         memory_motion=motion,
         notes=(*_empty_groups(section, counts), *memory_notes, *links.notes, *traced),
     )
+
+
+def draw_fleet(section: PopulationSection, seed: int) -> DrawnFleet:
+    """Return `build_population` of a section, to be handed on. Raises what that raises."""
+    return DrawnFleet(section=section, seed=seed, population=build_population(section, seed))
 
 
 def _classes_of(section: PopulationSection) -> tuple[DeviceClass, ...]:

@@ -26,6 +26,7 @@ from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.methods.fedavg import FULL, FedAvg
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.trainee import float_tensors
+from neulite_sim.profiling.ledger import Cost
 from neulite_sim.scenario.schema import Evaluation, Training
 from neulite_sim.seeding import stream
 from neulite_sim.training.contract import Backend, Payload, Workplace
@@ -140,17 +141,18 @@ class _Bench:
             self.backend.collect_evaluation(test)
 
 
-def _task(device: int, *, version: int = 0, available_memory_bytes: int | None = 10**6) -> LocalTask:
-    return LocalTask(
-        flight=device + 1,
-        device=device,
+def _task(device: int, *, version: int = 0, available_memory_bytes: int = 10**6) -> LocalTask:
+    cost = Cost(
         submodel=FULL,
-        version=version,
-        seed=SEED,
-        learning_rate=0.1,
+        device=device,
+        download_s=1.0,
+        compute_s=1.0,
+        upload_s=1.0,
         peak_memory_bytes=10**5,
         available_memory_bytes=available_memory_bytes,
+        batch_size=3,
     )
+    return LocalTask(flight=device + 1, cost=cost, version=version, seed=SEED, learning_rate=0.1)
 
 
 def _check_update(update: Update, bench: _Bench) -> None:
@@ -224,8 +226,8 @@ def _check_failure(bench: _Bench) -> None:
     except SimulationError as failure:
         message = str(failure)
     assert message, (
-        f"collect_update: flight {task.flight} needs {task.peak_memory_bytes} bytes of {task.available_memory_bytes} "
-        "and was trained; memory is a promise (training.worker.Worker keeps it)"
+        f"collect_update: flight {task.flight} needs {task.cost.peak_memory_bytes} bytes of "
+        f"{task.cost.available_memory_bytes} and was trained; memory is a promise (training.worker.Worker keeps it)"
     )
     missing = [what for what in (f"device {task.device}", f"flight {task.flight}") if what not in message]
     assert not missing, f"collect_update: of a task that failed the message must name {missing}: {message}"

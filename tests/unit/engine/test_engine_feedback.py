@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_flights import flight_of
 
-from neulite_sim.engine import assembly
+from neulite_sim.engine import building
 from neulite_sim.engine.facts import RoundFacts, known_loss, loss_rms
 from neulite_sim.engine.feedback import learns, tell_selector
 from neulite_sim.engine.simulation import simulate
@@ -72,7 +72,7 @@ class Listener(Selector):
 @pytest.fixture
 def listener(monkeypatch):
     found = Listener()
-    monkeypatch.setattr(assembly, "build_selector", lambda scenario: found)
+    monkeypatch.setattr(building, "build_selector", lambda scenario: found)
     return found
 
 

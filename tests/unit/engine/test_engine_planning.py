@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tiny_scenarios import tiny
 
-from neulite_sim.engine.assembly import Costing, assemble
+from neulite_sim.engine.assembly import assemble
+from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.planning import Dispatch, Planner
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.methods.contract import Offer

@@ -26,7 +26,7 @@ import torch
 from made_flights import cost_of
 from tiny_scenarios import tiny
 
-from neulite_sim.engine import assembly
+from neulite_sim.engine import assembly, building
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.methods.contract import LocalTask
@@ -159,9 +159,9 @@ def test_updates_and_tests_are_those_of_a_worker_in_the_driver(cluster):
     parts = assembly.prepare(
         tiny("model=lenet", "data.image_size=8", "proxy.width=0.5", "backend={kind: ray, workers: 2}")
     )
-    pool, own = (assembly.build_backend(scenario) for scenario in (parts.scenario, tiny()))
+    pool, own = (building.build_backend(scenario) for scenario in (parts.scenario, tiny()))
     for backend in (pool, own):
-        backend.equip(assembly.workplace(parts))
+        backend.equip(building.workplace(parts))
     state = parts.method.start(parts.trained, 3, assembly.charge(parts).ledger)
     tasks = [
         LocalTask(flight=flight, cost=cost_of(flight, peak_memory_bytes=flight, available_memory_bytes=4),

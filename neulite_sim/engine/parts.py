@@ -1,0 +1,57 @@
+"""The live objects of a scenario, as they are handed on from the assembly to the run and to studies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neulite_sim.data.contract import Dataset, Partition
+from neulite_sim.methods.contract import Method
+from neulite_sim.models.contract import BlockModel, Blueprint
+from neulite_sim.population.table import Population
+from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.scenario.schema import Scenario, Training
+from neulite_sim.timeline.contract import RoundProtocol, ServerRates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The live objects of a scenario before anything is profiled: all that workers need.
+
+    The charged blueprint is the workload (what devices pay for), the trained one the proxy (what is really learned);
+    without `workload` and `proxy` they are the same. `charged_model` and `trained_model` are what they build on the
+    meta device: shapes and names without memory. `rates` are those of the server's own link; None where it is no
+    bottleneck. `left_out` says, a sentence each, what of scenario and files is left out or taken otherwise than it
+    stands there.
+    """
+
+    scenario: Scenario
+    charged: Blueprint
+    trained: Blueprint
+    charged_model: BlockModel
+    trained_model: BlockModel
+    charged_training: Training
+    trained_training: Training
+    method: Method
+    dataset: Dataset
+    partition: Partition
+    population: Population
+    protocol: RoundProtocol
+    rates: ServerRates | None
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costing(Parts):
+    """The same objects with the ledger of what every submodel costs on every device."""
+
+    ledger: Ledger
+
+
+def trained_batch_size(costing: Costing, charged: int) -> int:
+    """Return the batch size of the real training where a device is charged for batches of `charged` samples.
+
+    It is smaller in the same proportion as the charged one, rounded down, and not below two samples unless either is:
+    BatchNorm cannot train on one.
+    """
+    whole, trained = costing.charged_training.batch_size, costing.trained_training.batch_size
+    return max(min(2, charged, trained), trained * charged // whole)
