@@ -63,8 +63,8 @@ def window(channels: int, count: int, offset: int) -> Tensor:
 class Layout:
     """How the tensors of thin models lie in those of the global one.
 
-    `axes[name]` has a `Dimension` per dimension, `shapes[submodel][name]` is the thin tensor's shape. `classifier` names
-    the tensors whose rows are classes: weight and bias of the last linear or convolutional layer.
+    `axes[name]` has a `Dimension` each, `shapes[submodel][name]` is the thin tensor's shape. `classifier` names the
+    tensors whose rows are classes: weight and bias of the last linear or convolutional layer.
     """
 
     axes: Mapping[str, tuple[Dimension, ...]]
