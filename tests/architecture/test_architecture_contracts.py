@@ -89,3 +89,13 @@ def test_only_seeding_makes_numpy_generators():
         )
     ]
     assert makers == [Path("seeding.py")]
+
+
+def test_only_the_console_and_the_commands_draw_with_rich():
+    drawing = {
+        path.relative_to(PACKAGE)
+        for path in MODULES
+        if any(f"{start}rich" in path.read_text(encoding="utf-8") for start in ("import ", "from "))
+    }
+    console = {Path("reports", f"{name}.py") for name in ("console", "dashboard", "panels")}
+    assert {path for path in drawing if path.parts[0] != "cli"} == console
