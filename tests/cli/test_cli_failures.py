@@ -206,7 +206,7 @@ def test_a_run_that_fails_in_its_middle_says_where_it_is(monkeypatch: pytest.Mon
             raise errors.SimulationError("worker lost")
 
     monkeypatch.setattr(PlainConsole, "notify", fail)
-    found = ran("run", "good.yaml", "--out", "here", "--json")
+    found = ran("run", "good.yaml", "--out", "here", "--backend", "dry-run", "--json")
     assert error_in(found)["kind"] == "simulation"
     assert json.loads(found.stdout)["run_dir"] == "here"
 
@@ -221,7 +221,18 @@ def _heeds_signals() -> None:
 
 @pytest.fixture
 def long_run(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    arguments = ["run", "good.yaml", "--set", "stop.rounds=100000", "--out", "a b", "--quiet", "--json"]
+    arguments = [
+        "run",
+        "good.yaml",
+        "--set",
+        "stop.rounds=100000",
+        "--out",
+        "a b",
+        "--quiet",
+        "--json",
+        "--backend",
+        "dry-run",
+    ]
     program = subprocess.Popen(
         [sys.executable, "-m", "neulite_sim", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=_heeds_signals, env={**os.environ, "PYTHONPATH": str(ROOT)},
