@@ -84,11 +84,11 @@ def local_trainings(model: str, method: str) -> list[Local]:
 
 def local_training(parts: Parts, submodel: str) -> Local:
     """Return one submodel's local training at the charged batch size: a step traced on fake tensors."""
-    training, shape = parts.charged_training, parts.charged.input_shape
+    training = parts.charged_training
     found = profile(
         submodel,
         lambda: build_trainee(parts.method, submodel, parts.charged),
-        input_shape=shape,
+        spec=parts.charged.spec,
         batch_size=training.batch_size,
         training=training,
     )
@@ -110,9 +110,7 @@ def traced(parts: Parts, submodel: str) -> list[OperatorCost]:
     """Return the operators of one training step of a submodel, in their order."""
     with FakeTensorMode():
         trainee = build_trainee(parts.method, submodel, parts.charged)
-        stepper, batch = ready(
-            trainee, parts.charged.input_shape, parts.charged_training.batch_size, parts.charged_training
-        )
+        stepper, batch = ready(trainee, parts.charged.spec, parts.charged_training.batch_size, parts.charged_training)
         return trace(trainee, stepper.optimizer, stepper.step, batch).operators
 
 

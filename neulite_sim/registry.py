@@ -158,18 +158,18 @@ def load(group_field: str, name: str) -> Component:
     except BaseException as error:
         what = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
         raise UnknownComponentError(
-            f"{group_field} {name!r} cannot be loaded from {point.value}: {what}; install or mend what is missing, "
-            f"or name another {group_field} ({choices(group_field)})"
+            f"{group_field} {name!r} cannot be loaded from {point.value}: {what}",
+            hint=f"install or mend what is missing, or name another {group_field} ({choices(group_field)})",
         ) from error
     if not isinstance(loaded, Component):
         raise UnknownComponentError(
-            f"{group_field} {name!r}: {point.value} is a {type(loaded).__name__}; "
-            f"its package must name a neulite_sim.registry.Component there"
+            f"{group_field} {name!r}: {point.value} is a {type(loaded).__name__}",
+            hint="its package must name a neulite_sim.registry.Component there",
         )
     if not (isinstance(loaded.options, type) and issubclass(loaded.options, Options)):
         raise UnknownComponentError(
-            f"{group_field} {name!r}: the options of {point.value} are {loaded.options!r}; "
-            f"they must be a subclass of neulite_sim.registry.Options"
+            f"{group_field} {name!r}: the options of {point.value} are {loaded.options!r}",
+            hint="they must be a subclass of neulite_sim.registry.Options",
         )
     return loaded
 
@@ -205,7 +205,7 @@ def component(group_field: str, kind: str) -> Component:
     if found.takes_argument and not argument:
         raise UnknownComponentError(f"{kind!r} needs a name after a colon: {name}:NAME")
     if colon and not found.takes_argument:
-        raise UnknownComponentError(f"{kind!r}: {name} takes nothing after a colon; write {name}")
+        raise UnknownComponentError(f"{kind!r}: {name} takes nothing after a colon", hint=f"write {name}")
     return found
 
 

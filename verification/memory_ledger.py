@@ -101,7 +101,7 @@ def compared(method: Method, submodel: str, blueprint: Blueprint, training: Trai
     def build() -> Trainee:
         return method.trainee(submodel, blueprint)
 
-    how = {"input_shape": blueprint.input_shape, "batch_size": training.batch_size, "training": training}
+    how = {"spec": blueprint.spec, "batch_size": training.batch_size, "training": training}
     predicted = profile(submodel, build, **how).peak_memory_bytes
     return Comparison(label=label, predicted=predicted, measured=audit(build, **how).total)
 

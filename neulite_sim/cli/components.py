@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.options import AsJson
 from neulite_sim.errors import UnknownComponentError, close_matches
 
@@ -59,7 +60,7 @@ def components(
     """List what can be named in a scenario, and the formats of traces import, with options and source."""
     found = list(_entries(kind))
     if as_json:
-        typer.echo(json.dumps({"components": [asdict(entry) for entry in found]}, indent=2, ensure_ascii=False))
+        answer({"components": [asdict(entry) for entry in found]})
     elif sys.stdout.isatty():
         _print_tables(found)
     else:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def profile(
     loaded = load_scenario(scenario, overrides or (), checks=[check])
     report = cost_report(assemble(loaded, check.fleet), audits=audit)
     if as_json:
-        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+        answer(report, is_ascii=True)
         return
     console = Console()
     for table in (_memory_table(report, audits=audit), _time_table(report)):

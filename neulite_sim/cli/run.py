@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.interruption import resumable
 from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath, Seed
 
@@ -55,7 +55,7 @@ def run(
             fleet=check.fleet,
         )
     if as_json:
-        sys.stdout.write(json.dumps({**result.summary, "run_dir": str(result.run_dir)}) + "\n")
+        answer({**result.summary, "run_dir": str(result.run_dir)}, indent=None, is_ascii=True)
     if not (as_json and quiet):
         view.finish(result.summary, run_dir=str(result.run_dir))
 

@@ -91,7 +91,7 @@ def _part(folder: Path, sentences: Sentences) -> Files:
     found = class_files("cinic10", folder, ADVICE, sentences)
     missing = [name for name in CLASSES if not found.get(name)]
     if missing:
-        raise DataNotFoundError(f"cinic10: {folder} has no images of {', '.join(missing)}; {ADVICE}")
+        raise DataNotFoundError(f"cinic10: {folder} has no images of {', '.join(missing)}", hint=ADVICE)
     if strange := [name for name in found if name not in CLASSES]:
         sentences.say(f"{folder} has folders that are no class, which are not looked at: {listed(strange)}")
     return found

@@ -10,33 +10,47 @@ In a test of yours, with a dataset small enough for it:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from neulite_sim.arrays import Integers
-from neulite_sim.data.contract import Dataset, Partition
+from neulite_sim.data.contract import AnyDataset, Dataset, Partition
 from neulite_sim.data.partition import Deal
 from neulite_sim.errors import ScenarioError
 from neulite_sim.seeding import stream
 
 ANY_VALUES = 2**22
-"""Values that are looked at, evenly spread over the images: enough to see NaN, cheap for a large set."""
+"""Values that are looked at, evenly spread over the inputs: enough to see NaN, cheap for a large set."""
+A_FEW = 4
+"""Samples that are looked at as a network reads them."""
 
 
-def check_dataset(dataset: Dataset) -> None:
-    """Pass where `dataset` keeps the contract of `neulite_sim.data.contract.Dataset`.
+def check_dataset(dataset: AnyDataset) -> None:
+    """Pass where `dataset` keeps the contract of `neulite_sim.data.contract`: `Dataset` of images, or any other.
 
     Raises:
         AssertionError: the first law that is broken, with what was found.
     """
     assert dataset.name, "name: is empty"
-    assert dataset.num_classes >= 2, f"num_classes: must be at least 2, is {dataset.num_classes}"
+    for part in ("train", "test"):
+        if isinstance(dataset, Dataset):
+            _check_images(dataset, part)
+    spec = dataset.spec
+    assert spec.num_classes >= 2, f"num_classes: must be at least 2, is {spec.num_classes}"
     for part in ("train", "test"):
         _check_part(dataset, part)
-    train, test = dataset.train_images, dataset.test_images
-    assert train.shape[1:] == test.shape[1:], f"test_images: {test.shape[1:]} per image, train_images {train.shape[1:]}"
-    assert train.dtype == test.dtype, f"test_images: are {test.dtype}, train_images {train.dtype}"
-    _check_normalisation(dataset)
+    kept = _kept(dataset)
+    train, test = dataset.train_inputs, dataset.test_inputs
+    assert train.shape[1:] == test.shape[1:], (
+        f"test_{kept}: {test.shape[1:]} per {kept[:-1]}, train_{kept} {train.shape[1:]}"
+    )
+    assert train.dtype == test.dtype, f"test_{kept}: are {test.dtype}, train_{kept} {train.dtype}"
+    if isinstance(dataset, Dataset):
+        _check_normalisation(dataset)
+    _check_seen(dataset)
     groups = dataset.groups
     if groups is not None:
         assert groups.dtype == np.int64, f"groups: must be int64, are {groups.dtype}"
@@ -45,18 +59,48 @@ def check_dataset(dataset: Dataset) -> None:
         )
 
 
-def _check_part(dataset: Dataset, part: str) -> None:
-    images, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
+def _kept(dataset: AnyDataset) -> str:
+    """Return by which word the fields that hold its inputs are named."""
+    return "images" if isinstance(dataset, Dataset) else "inputs"
+
+
+def _check_images(dataset: Dataset, part: str) -> None:
+    images = getattr(dataset, f"{part}_images")
     assert images.ndim == 4, f"{part}_images: must be [N, C, H, W], have shape {images.shape}"
     assert images.size > 0, f"{part}_images: shape {images.shape} holds nothing"
     assert images.dtype in (np.uint8, np.float32), f"{part}_images: must be uint8 or float32, are {images.dtype}"
+
+
+def _check_part(dataset: AnyDataset, part: str) -> None:
+    kept, spec = _kept(dataset), dataset.spec
+    inputs, labels = getattr(dataset, f"{part}_inputs"), getattr(dataset, f"{part}_labels")
+    assert inputs.ndim == 1 + len(spec.shape), f"{part}_{kept}: samples of {spec.shape}, found {inputs.shape}"
+    assert inputs.size > 0, f"{part}_{kept}: shape {inputs.shape} holds nothing"
     assert labels.dtype == np.int64, f"{part}_labels: must be int64, are {labels.dtype}"
-    assert labels.shape == (len(images),), f"{part}_labels: {labels.shape} for {len(images)} images"
-    low, high = int(labels.min()), int(labels.max())
-    assert low >= 0, f"{part}_labels: must be 0 to {dataset.num_classes - 1}, the smallest is {low}"
-    assert high < dataset.num_classes, f"{part}_labels: must be 0 to {dataset.num_classes - 1}, the largest is {high}"
-    step = max(1, images.size // ANY_VALUES)
-    assert np.isfinite(images[::step]).all(), f"{part}_images: hold values that are not finite"
+    assert labels.shape == (len(inputs), *spec.target_shape), f"{part}_labels: {labels.shape} for {len(inputs)} {kept}"
+    _check_range(f"{part}_labels", labels, spec.num_classes)
+    step = max(1, inputs.size // ANY_VALUES)
+    assert np.isfinite(inputs[::step]).all(), f"{part}_{kept}: hold values that are not finite"
+    if spec.vocabulary is not None:
+        assert np.issubdtype(inputs.dtype, np.integer), f"{part}_{kept}: must be ids of tokens, are {inputs.dtype}"
+        _check_range(f"{part}_{kept}", inputs, spec.vocabulary)
+
+
+def _check_range(name: str, numbers: NDArray[Any], count: int) -> None:
+    low, high = int(numbers.min()), int(numbers.max())
+    assert low >= 0, f"{name}: must be 0 to {count - 1}, the smallest is {low}"
+    assert high < count, f"{name}: must be 0 to {count - 1}, the largest is {high}"
+
+
+def _check_seen(dataset: AnyDataset) -> None:
+    """Check what networks are given."""
+    spec, inputs = dataset.spec, torch.from_numpy(dataset.train_inputs[:A_FEW])
+    if dataset.augments:
+        inputs = dataset.augmented(inputs, torch.Generator().manual_seed(0))
+    seen = dataset.seen(inputs)
+    wanted = (len(inputs), *spec.shape)
+    assert tuple(seen.shape) == wanted, f"seen: must be {wanted} of {len(inputs)} samples, is {tuple(seen.shape)}"
+    assert seen.dtype == getattr(torch, spec.dtype), f"seen: must be {spec.dtype}, is {seen.dtype}"
 
 
 def _check_normalisation(dataset: Dataset) -> None:

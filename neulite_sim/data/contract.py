@@ -1,21 +1,26 @@
-"""The contract of a dataset: two arrays of images and two of labels, held in memory.
+"""The contract of a dataset: two arrays of inputs and two of labels, held in memory.
 
 Who calls it: the engine's assembly calls `Component.build(options, seed)` of a registered dataset once per run and
-gets a `Dataset`; the workers index `train_images` by the partition's sample numbers and call `batches.normalise`.
+gets an `AnyDataset`, that of images being `Dataset`; the workers index its `train_inputs` by the partition's sample
+numbers and turn them into what a network reads with `seen`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from neulite_sim.bounds import ResampledSide, SampleCount
+from neulite_sim.data.batches import augment_crop_flip, normalise
 from neulite_sim.registry import Choice, ComponentField, Options
 from neulite_sim.room import require_room
+from neulite_sim.samples import ImageShape, InputSpec
 
 
 class DatasetOptions(Options):
@@ -53,6 +58,52 @@ class ImageDatasetOptions(DatasetOptions):
         )
 
 
+class AnyDataset(Protocol):
+    """What the engine and its workers ask of a dataset of any kind; it travels to worker processes."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def spec(self) -> InputSpec:
+        """What a sample is for a network."""
+
+    @property
+    def train_inputs(self) -> NDArray[Any]:
+        """Training inputs as they are kept, `[N, *spec.shape]`."""
+
+    @property
+    def train_labels(self) -> NDArray[np.int64]:
+        """Their targets, `[N, *spec.target_shape]`."""
+
+    @property
+    def test_inputs(self) -> NDArray[Any]:
+        """Inputs of the test samples, like those for training."""
+
+    @property
+    def test_labels(self) -> NDArray[np.int64]:
+        """Their targets."""
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """The natural owner of each training sample; None where none is known."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What of its files was left out or taken otherwise than it stands there, a sentence each."""
+
+    @property
+    def augments(self) -> bool:
+        """Whether training batches are `augmented` each time anew before they are `seen`."""
+
+    def augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a batch of kept inputs, each altered at random."""
+
+    def seen(self, inputs: Tensor) -> Tensor:
+        """Return what a network reads of kept inputs, of `spec.dtype`, on their device."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """Images `[N, C, H, W]`, uint8 or float32, and int64 labels `[N]`; training and test part.
@@ -77,10 +128,38 @@ class Dataset:
     """What of its files was left out or taken otherwise than it stands there, a sentence each."""
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> ImageShape:
         """Channels, height and width of an image."""
         _, channels, height, width = self.train_images.shape
         return channels, height, width
+
+    @property
+    def spec(self) -> InputSpec:
+        """An image and its class."""
+        return InputSpec(shape=self.input_shape, num_classes=self.num_classes)
+
+    @property
+    def train_inputs(self) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """The training images."""
+        return self.train_images
+
+    @property
+    def test_inputs(self) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """The test images."""
+        return self.test_images
+
+    @property
+    def augments(self) -> bool:
+        """Whether training images are cropped and mirrored."""
+        return self.augmentation == "crop-flip"
+
+    def augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Return images cropped, where black is zero, and mirrored at random."""
+        return augment_crop_flip(inputs, generator)
+
+    def seen(self, inputs: Tensor) -> Tensor:
+        """Return normalised images."""
+        return normalise(inputs, mean=self.mean, std=self.std, pixel_scale=self.pixel_scale)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,7 +113,8 @@ def _require_same(root: Path, train: Files, test: Files) -> None:
         if unknown:
             raise DataNotFoundError(
                 f"{KIND}: {root / part} has classes that {root / other} has no images of: "
-                f"{printable(', '.join(unknown))}; remove them or add images to {other}"
+                f"{printable(', '.join(unknown))}",
+                hint=f"remove them or add images to {other}",
             )
 
 

@@ -94,7 +94,8 @@ def _files(options: MiniImagenetOptions, sentences: Sentences) -> dict[str, list
         wrong = f"only {len(files[scarce[0]])} images of {scarce[0]}" if scarce else f"{len(classes)} classes"
         raise DataNotFoundError(
             f"mini-imagenet: {root} has {wrong}; it must have {NUM_CLASSES} classes of at least {TEST_DIVISOR} images "
-            f"(600 in the published set); {ADVICE}"
+            f"(600 in the published set)",
+            hint=ADVICE,
         )
     return files
 

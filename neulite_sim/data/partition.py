@@ -88,8 +88,10 @@ def deal_dirichlet(
     feeding a device that has its N/devices samples; this does not. Counts are rounded by largest remainder.
 
     Raises:
-        ScenarioError: `min_samples` for every device is more than there is, or was not met in `MAX_DRAWS` draws.
+        ScenarioError: `min_samples` for every device is more than there is, or was not met in `MAX_DRAWS` draws; or
+            samples have several targets.
     """
+    _require_one_class(labels, "dirichlet")
     needed = min_samples * num_devices
     if needed > len(labels):
         raise _min_samples_error(
@@ -127,6 +129,16 @@ def _largest_remainder(shares: NDArray[np.float64], total: int) -> NDArray[np.in
     return counts
 
 
+def _require_one_class(labels: Labels, kind: str) -> None:
+    if labels.ndim > 1:
+        shape = "x".join(map(str, labels.shape[1:]))
+        message = (
+            f"{kind} deals by the class of a sample, and each of these has targets of shape {shape}; use iid, or "
+            "natural where the dataset knows the owners"
+        )
+        raise ScenarioError([Problem(key="data.partition", message=message)])
+
+
 def _min_samples_error(message: str) -> ScenarioError:
     return ScenarioError([Problem(key="data.partition.min_samples", message=message)])
 
@@ -142,7 +154,11 @@ def deal_shards(
     """Sort by label, cut into `num_devices * shards_per_device` shards and deal every device its number of shards.
 
     The pathological non-IID split of McMahan et al., AISTATS 2017, section 3. Shard sizes differ by at most one.
+
+    Raises:
+        ScenarioError: samples have several targets, or this machine does not hold so many shards.
     """
+    _require_one_class(labels, "shards")
     num_shards = num_devices * shards_per_device
     require_room(
         16 * num_shards,

@@ -13,9 +13,8 @@ from neulite_sim.engine.building import (
     build_fleet,
     build_method,
     build_partition,
-    build_protocol,
+    build_timing,
     overridden,
-    server_rates,
     workplace,
 )
 from neulite_sim.engine.capacity import check_data
@@ -65,8 +64,8 @@ def prepare(scenario: Scenario, fleet: DrawnFleet | None = None) -> Parts:
         DataNotFoundError: a dataset or trace is missing.
     """
     check_data(scenario)
-    studied_shape, dataset = build_datasets(scenario)
-    charged, trained = build_blueprints(scenario, studied_shape, dataset)
+    studied, dataset = build_datasets(scenario)
+    charged, trained = build_blueprints(scenario, studied, dataset)
     population = build_fleet(scenario, fleet)
     partition = build_partition(scenario, dataset)
     charged_model = charged.build_meta()
@@ -75,19 +74,16 @@ def prepare(scenario: Scenario, fleet: DrawnFleet | None = None) -> Parts:
         scenario=scenario,
         charged=charged,
         trained=trained,
-        charged_model=charged_model,
-        trained_model=charged_model if trained == charged else trained.build_meta(),
         charged_training=overridden(scenario.training, scenario.workload),
         trained_training=overridden(scenario.training, scenario.proxy),
         method=method,
         dataset=dataset,
         partition=partition,
         population=population,
-        protocol=build_protocol(scenario),
-        rates=server_rates(scenario),
+        timing=build_timing(scenario),
         left_out=tuple(map(printable, (*remarks(scenario), *dataset.left_out, *partition.left_out, *population.notes))),
     )
-    require_compatible(parts)
+    require_compatible(parts, charged_model)
     return parts
 
 
@@ -97,14 +93,15 @@ def prepare_variation(parts: Parts, scenario: Scenario) -> Parts:
     Raises:
         ScenarioError: the method does not go with the models.
     """
+    charged_model = parts.charged.build_meta()
     varied = replace(
         parts,
         scenario=scenario,
         charged_training=overridden(scenario.training, scenario.workload),
         trained_training=overridden(scenario.training, scenario.proxy),
-        method=build_method(scenario, parts.charged_model),
+        method=build_method(scenario, charged_model),
     )
-    require_matching_models(varied)
+    require_matching_models(varied, charged_model)
     return varied
 
 

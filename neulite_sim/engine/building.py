@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from neulite_sim.data.contract import Dataset, Partition
-from neulite_sim.engine.parts import Parts
+from neulite_sim.data.contract import AnyDataset, Partition
+from neulite_sim.engine.parts import Parts, Timing
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import BlockModel, Blueprint
@@ -13,6 +13,7 @@ from neulite_sim.population.churn import with_churn
 from neulite_sim.population.sampling import DrawnFleet, draw_fleet
 from neulite_sim.population.table import Population
 from neulite_sim.registry import Choice, component
+from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.schema import Scenario, Training
 from neulite_sim.seeding import stream
 from neulite_sim.selection.contract import Selector, SelectorSetting
@@ -20,37 +21,31 @@ from neulite_sim.timeline.contract import RoundProtocol, ServerRates
 from neulite_sim.training.contract import Backend, Workplace
 
 
-def build_datasets(scenario: Scenario) -> tuple[tuple[int, int, int], Dataset]:
-    """Return the image shape that is studied, and the dataset that is really trained on."""
+def build_datasets(scenario: Scenario) -> tuple[InputSpec, AnyDataset]:
+    """Return what a sample is that is studied, and the dataset that is really trained on."""
     build, options = component("data", scenario.data.kind).build, scenario.data.options
-    studied: Dataset = build(options, scenario.seed)
+    studied: AnyDataset = build(options, scenario.seed)
     if scenario.proxy.image_size is None:
-        return studied.input_shape, studied
+        return studied.spec, studied
     if "image_size" not in type(options).model_fields:
         wish = "set data.shape to what is trained and workload.input_shape to what is charged"
         raise ScenarioError(
-            [Problem(key="proxy.image_size", message=f"{scenario.data.kind} has no image_size; {wish}")]
+            [Problem.advising(key="proxy.image_size", found=f"{scenario.data.kind} has no image_size", hint=wish)]
         )
-    return studied.input_shape, build(
-        options.model_copy(update={"image_size": scenario.proxy.image_size}), scenario.seed
-    )
+    return studied.spec, build(options.model_copy(update={"image_size": scenario.proxy.image_size}), scenario.seed)
 
 
-def build_blueprints(
-    scenario: Scenario, studied_shape: tuple[int, int, int], dataset: Dataset
-) -> tuple[Blueprint, Blueprint]:
+def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset) -> tuple[Blueprint, Blueprint]:
     """Return what devices are charged for, and what is really trained."""
     workload, proxy = scenario.workload, scenario.proxy
     charged = Blueprint(
         architecture=_architecture(workload.model or scenario.model),
-        input_shape=workload.input_shape or studied_shape,
-        num_classes=workload.classes or dataset.num_classes,
+        spec=studied.charged_as(workload.input_shape, workload.classes),
         name=(workload.model or scenario.model).kind,
     )
     trained = Blueprint(
         architecture=_architecture(scenario.model),
-        input_shape=dataset.input_shape,
-        num_classes=dataset.num_classes,
+        spec=dataset.spec,
         width=proxy.width or 1.0,
         name=scenario.model.kind,
     )
@@ -75,7 +70,7 @@ def build_fleet(scenario: Scenario, fleet: DrawnFleet | None = None) -> Populati
     return with_churn(fleet.population, scenario.churn, scenario.seed)
 
 
-def build_partition(scenario: Scenario, dataset: Dataset) -> Partition:
+def build_partition(scenario: Scenario, dataset: AnyDataset) -> Partition:
     """Return which training samples each device owns."""
     choice: Choice = scenario.data.options.partition
     deal = component("partition", choice.kind).build(choice.options)
@@ -112,10 +107,10 @@ def build_selector(scenario: Scenario) -> Selector:
     return selector
 
 
-def build_protocol(scenario: Scenario) -> RoundProtocol:
-    """Return the scenario's protocol."""
+def build_timing(scenario: Scenario) -> Timing:
+    """Return the scenario's protocol, and the rates of its server's link."""
     protocol: RoundProtocol = component("protocol", scenario.protocol.kind).build(scenario.protocol.options)
-    return protocol
+    return Timing(protocol=protocol, rates=server_rates(scenario))
 
 
 def server_rates(scenario: Scenario) -> ServerRates | None:

@@ -37,7 +37,7 @@ def check_training(parts: Parts) -> None:
     Raises:
         ScenarioError: with the bytes needed and those that are free.
     """
-    trained, training, model = parts.trained, parts.trained_training, parts.trained_model
+    trained, training, model = parts.trained, parts.trained_training, parts.trained.build_meta()
     weights = sum(parameter.numel() for parameter in model.parameters())
     require_room(
         FLOAT_BYTES * WEIGHT_COPIES * weights,
@@ -45,20 +45,20 @@ def check_training(parts: Parts) -> None:
         key="model",
         advice="choose a smaller model or input, or set proxy.width",
     )
-    image = math.prod(trained.input_shape)
-    maps = [math.prod(shape) for shape in model.block_shapes]
+    sample_bytes = trained.spec.num_bytes
+    maps_bytes = [FLOAT_BYTES * math.prod(shape) for shape in model.block_shapes]
     batch = min(training.micro_batch_size or training.batch_size, int(parts.partition.sizes.max()))
     # Without checkpointing every map waits for the backward pass; of a test only what one block reads and writes.
-    kept = image + (max(maps) if training.checkpointing else sum(maps))
+    kept_bytes = sample_bytes + (max(maps_bytes) if training.checkpointing else sum(maps_bytes))
     require_room(
-        FLOAT_BYTES * batch * kept,
+        batch * kept_bytes,
         f"the activations of a batch of {batch} on {trained.name}",
         key="training.batch_size",
         advice="lower it, or set proxy.batch_size or training.micro_batch_size",
     )
     tested = min(parts.scenario.evaluation.batch_size, len(parts.dataset.test_labels))
     require_room(
-        FLOAT_BYTES * tested * max(image, *maps),
+        tested * max(sample_bytes, *maps_bytes),
         f"a test batch of {tested} on {trained.name}",
         key="evaluation.batch_size",
         advice="lower it",

@@ -11,15 +11,13 @@ from neulite_sim.arrays import Integers
 from neulite_sim.engine.parts import Parts
 from neulite_sim.methods.contract import Method
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import FullModel, Trainee
 from neulite_sim.profiling.ledger import Ledger, Shrinking, halvings, merges_last_batch
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.scenario.schema import Training
 
 Profiler = Callable[..., Profile]
-
-REFERENCE = "full"
-"""The full model is profiled with every method: it is where the memory wall stands."""
 
 
 def build_ledger(parts: Parts, profiler: Profiler | None = None) -> Ledger:
@@ -71,10 +69,13 @@ def build_trainee(method: Method, submodel: str, blueprint: Blueprint) -> Traine
 def profile_all(
     method: Method, charged: Blueprint, training: Training, profiler: Profiler = profile
 ) -> dict[str, Profile]:
-    """Return the profile of every submodel of a method, in the method's order, and of the full model."""
+    """Return the profile of every submodel of a method, in the method's order, and of the full model.
+
+    The full model is profiled with every method: it is where the memory wall stands.
+    """
     return {
         submodel: profile_submodel(method, submodel, charged, training, profiler)
-        for submodel in dict.fromkeys((*method.submodels, REFERENCE))
+        for submodel in dict.fromkeys((*method.submodels, FULL))
     }
 
 
@@ -85,7 +86,7 @@ def profile_submodel(
     return profiler(
         submodel,
         lambda: build_trainee(method, submodel, charged),
-        input_shape=charged.input_shape,
+        spec=charged.spec,
         batch_size=training.batch_size,
         training=training,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neulite_sim.data.contract import Dataset, Partition
+from neulite_sim.data.contract import AnyDataset, Partition
 from neulite_sim.methods.contract import Method
-from neulite_sim.models.contract import BlockModel, Blueprint
+from neulite_sim.models.contract import Blueprint
 from neulite_sim.population.table import Population
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.scenario.schema import Scenario, Training
@@ -14,29 +14,32 @@ from neulite_sim.timeline.contract import RoundProtocol, ServerRates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """When the server dispatches and digests, and what its own link carries; None where that is no bottleneck."""
+
+    protocol: RoundProtocol
+    rates: ServerRates | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """The live objects of a scenario before anything is profiled: all that workers need.
 
     The charged blueprint is the workload (what devices pay for), the trained one the proxy (what is really learned);
-    without `workload` and `proxy` they are the same. `charged_model` and `trained_model` are what they build on the
-    meta device: shapes and names without memory. `rates` are those of the server's own link; None where it is no
-    bottleneck. `left_out` says, a sentence each, what of scenario and files is left out or taken otherwise than it
-    stands there.
+    without `workload` and `proxy` they are the same. `left_out` says, a sentence each, what of scenario and
+    files is left out or taken otherwise than it stands there.
     """
 
     scenario: Scenario
     charged: Blueprint
     trained: Blueprint
-    charged_model: BlockModel
-    trained_model: BlockModel
     charged_training: Training
     trained_training: Training
     method: Method
-    dataset: Dataset
+    dataset: AnyDataset
     partition: Partition
     population: Population
-    protocol: RoundProtocol
-    rates: ServerRates | None
+    timing: Timing
     left_out: tuple[str, ...]
 
 

@@ -51,7 +51,7 @@ class Planner:
         self._enforces_memory = costing.method.enforces_memory
         self._seed = costing.scenario.seed
         self._churn = costing.scenario.churn
-        self._shares_link = costing.rates is not None
+        self._shares_link = costing.timing.rates is not None
         self._batteries = build_batteries(
             self._churn.battery, num_devices=self._population.num_devices, seed=self._seed
         )

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from neulite_sim.errors import DataNotFoundError, SimulationError
+from neulite_sim.errors import NotResumableError, SimulationError
 from neulite_sim.methods.contract import Update
 from neulite_sim.results.checkpoint import Found, Saved, read_checkpoint, write_checkpoint
 from neulite_sim.results.journal import (
@@ -35,6 +35,7 @@ from neulite_sim.training.evaluation import EvaluationResult
 
 KEPT_METRICS = ("squared_loss", "num_skipped_terms")
 """The metrics of an update that rows and selectors go by."""
+_OF_ANOTHER = "the journal belongs to another scenario or version"
 
 
 class Keeper:
@@ -113,7 +114,7 @@ class FolderKeeper(Keeper):
 
     Raises:
         OutputError: the journal cannot be written.
-        DataNotFoundError: the journal is not the one of the checkpoint.
+        NotResumableError: the journal is not the one of the checkpoint.
     """
 
     def __init__(
@@ -197,10 +198,10 @@ class FolderKeeper(Keeper):
         """Return the next entry, which must be of this number and hold what is `wanted`."""
         entry = next(self._past[stream], None)
         if entry is None or entry.get(key) != number or wanted not in entry:
-            raise DataNotFoundError(
+            raise NotResumableError(
                 f"{self._run_dir / JOURNAL / stream}.jsonl: the entry of {key} {number} is "
-                f"{json.dumps(entry) if entry else 'missing'}; the journal belongs to another scenario or version, and "
-                "the run cannot be resumed"
+                f"{json.dumps(entry) if entry else 'missing'}",
+                because=_OF_ANOTHER,
             )
         return entry
 
@@ -245,14 +246,14 @@ class FolderKeeper(Keeper):
         """Return what the checkpoint holds; the replay is over.
 
         Raises:
-            DataNotFoundError: the checkpoint cannot be read, or the journal goes on.
+            NotResumableError: the checkpoint cannot be read, or the journal goes on.
             SimulationError: the replay came to something else than the run.
         """
         assert self._found is not None
         if any(next(entries, None) is not None for entries in self._past.values()):
-            raise DataNotFoundError(
-                f"{self._run_dir / JOURNAL}: holds more than the rounds up to {self._found.round}; the journal belongs "
-                "to another scenario or version, and the run cannot be resumed"
+            raise NotResumableError(
+                f"{self._run_dir / JOURNAL}: holds more than the rounds up to {self._found.round}",
+                because=_OF_ANOTHER,
             )
         if came_to != self._found.came_to:
             raise SimulationError(

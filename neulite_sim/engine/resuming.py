@@ -40,7 +40,7 @@ def find_cut_off(run_dir: Path) -> CutOff:
     path = run_dir / SCENARIO
     require_own(run_dir)
     if not path.is_file():
-        raise OutputError(f"{run_dir}: holds no {SCENARIO}, so it is no run folder; name the folder of a run")
+        raise OutputError(f"{run_dir}: holds no {SCENARIO}, so it is no run folder", hint="name the folder of a run")
     scenario = load_scenario(path)
     check_resumable(run_dir, scenario)
     return CutOff(run_dir=run_dir, scenario=scenario, found=find_checkpoint(run_dir / CHECKPOINT))

@@ -156,7 +156,7 @@ def drive(
     try:
         with _kept_from_the_collector():
             ended_s = run_protocol(
-                costing.protocol, federation, until_s=scenario.stop.virtual_time, rates=costing.rates
+                costing.timing.protocol, federation, until_s=scenario.stop.virtual_time, rates=costing.timing.rates
             )
         state = federation.end(ended_s)
         if message := tally.nothing_learned():

@@ -29,6 +29,8 @@ from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Method, Offers, Proposal, Setting, State, Update
 from neulite_sim.methods.state_files import Packing, packages_of, unpack
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.names import FULL
+from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.trainee import Trainee, load_tensors
 from neulite_sim.population.availability.kinds import AlwaysOnline
 from neulite_sim.population.hardware.contract import DeviceClass
@@ -41,7 +43,6 @@ from neulite_sim.scenario.schema import Training
 NUM_ROUNDS = 4
 NUM_REPLAYED = 8
 """Rounds after these, of one update each, that are only replayed: what a method forgets may show late."""
-FULL = "full"
 SEED = 1
 _NUM_DEVICES = 7
 _BATCH_SIZE = 4
@@ -110,7 +111,7 @@ def _ledger(method: Method, blueprint: Blueprint) -> Ledger:
         submodel: profile(
             submodel,
             lambda submodel=submodel: method.trainee(submodel, blueprint),  # type: ignore[misc]
-            input_shape=blueprint.input_shape,
+            spec=blueprint.spec,
             batch_size=_BATCH_SIZE,
             training=training,
         )
@@ -183,13 +184,13 @@ def _check_names(bench: _Bench, submodel: str) -> None:
 def _check_loss(bench: _Bench, submodel: str) -> None:
     """Check that a batch has a loss to minimise, and that selectors are told the squared loss when they ask for it."""
     trainee = bench.trainees[submodel]
-    shape, classes = bench.blueprint.input_shape, bench.blueprint.num_classes
-    images_BCHW = torch.randn(_BATCH_SIZE, *shape, generator=torch.Generator().manual_seed(SEED))
-    labels_B = torch.arange(_BATCH_SIZE) % classes
+    spec = bench.blueprint.spec
+    inputs = noise(spec, _BATCH_SIZE, generator=torch.Generator().manual_seed(SEED))
+    labels_B = taking_turns(spec, _BATCH_SIZE, num_classes=spec.num_classes)
     trainee.reports_squared_loss = True
     trainee.meet(labels_B)
     trainee.prepare()
-    loss, scalars = trainee.loss(images_BCHW, labels_B)
+    loss, scalars = trainee.loss(inputs, labels_B)
     assert loss.shape == (), f"{submodel}: the loss must be one number, has shape {tuple(loss.shape)}"
     assert loss.isfinite(), f"{submodel}: the loss of a random batch is {loss.item()}"
     assert loss.requires_grad, f"{submodel}: the loss has no gradient"
@@ -333,7 +334,7 @@ def _check_payload(
 
 def _check_tested(bench: _Bench, state: State) -> None:
     """Check that the tensors that are tested are those of the module that is tested, and that it gives logits."""
-    name = bench.method.evaluated(state)
+    name, spec = bench.method.evaluated(state), bench.blueprint.spec
     model = bench.method.evaluation_model(name, bench.blueprint)
     own = {key: tensor for key, tensor in model.state_dict().items() if tensor.is_floating_point()}
     tested = bench.method.evaluation_tensors(state)
@@ -345,10 +346,10 @@ def _check_tested(bench: _Bench, state: State) -> None:
     load_tensors(model, tested)
     model.eval()
     with torch.no_grad():
-        logits_BK = model(torch.zeros(2, *bench.blueprint.input_shape))
-    wanted = (2, bench.blueprint.num_classes)
+        logits_BK = model(noise(spec, 2, generator=torch.Generator().manual_seed(SEED)))
+    wanted = (2, spec.num_classes, *spec.target_shape)
     assert tuple(logits_BK.shape) == wanted, (
-        f"evaluation of {name!r}: logits of two images must be {wanted}, are {tuple(logits_BK.shape)}"
+        f"evaluation of {name!r}: logits of two samples must be {wanted}, are {tuple(logits_BK.shape)}"
     )
 
 

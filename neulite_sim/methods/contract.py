@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from neulite_sim.arrays import Integers
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.profiling.ledger import Cost, Ledger
 
@@ -84,7 +85,7 @@ class Proposal:
     """What a method can offer to the candidates of a moment, and why not to the others."""
 
     stage: str
-    """What the method is at now, in words: the stage of a staged method, "full" otherwise."""
+    """What the method is at now, in words: the stage of a staged method, `FULL` otherwise."""
     offers: Offers
     denials: tuple[Denial, ...] = ()
 
@@ -196,7 +197,7 @@ class Method:
 
     def evaluated(self, state: State) -> str:
         """Return the name of the model that is tested, for `evaluation_model`; it may depend on the state."""
-        return "full"
+        return FULL
 
     def evaluation_model(self, name: str, blueprint: Blueprint) -> nn.Module:
         """Return the module that is tested as `name`; `evaluation_tensors` fits it."""

@@ -20,11 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.proximal import Anchor, buffer_name
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.initialisation import initialise
-from neulite_sim.models.output import pooled_head
+from neulite_sim.models.output import pooled_head, simplest_head
 from neulite_sim.models.trainee import Trainee
+from neulite_sim.samples import InputSpec
 
 Classifier = Literal["attention", "linear"]
 
@@ -60,7 +62,7 @@ class DepthModel(Trainee):
         numbers = range(1, plan.depth + 1) if plan.is_extended else (plan.depth,)
         self.classifiers = nn.ModuleDict(
             {
-                str(number): auxiliary_classifier(model, number, plan.classifier, blueprint.num_classes)
+                str(number): auxiliary_classifier(model, number, plan.classifier, blueprint.spec)
                 for number in numbers
                 if number < model.num_blocks
             }
@@ -136,24 +138,32 @@ def mutual_distillation(logits: list[Tensor]) -> Tensor:
     """Return 1 / (d - 1) sum_i sum_{j != i} KL(softmax(z_j) + 1e-7 || softmax(z_i)) over two or more classifiers."""
     teachers = [F.softmax(logits_BK.detach(), dim=1) + _FLOOR for logits_BK in logits]
     students = [F.log_softmax(logits_BK, dim=1) for logits_BK in logits]
-    terms = [F.kl_div(students[i], teachers[j], reduction="batchmean")
+    num_targets = logits[0].numel() // logits[0].shape[1]
+    terms = [F.kl_div(students[i], teachers[j], reduction="sum") / num_targets
              for i, j in itertools.permutations(range(len(logits)), 2)]  # fmt: skip
     return torch.stack(terms).sum() / (len(logits) - 1)
 
 
-def auxiliary_classifier(model: BlockModel, number: int, kind: Classifier, num_classes: int) -> nn.Module:
+def auxiliary_classifier(model: BlockModel, number: int, kind: Classifier, spec: InputSpec) -> nn.Module:
     """Return the classifier on block `number` (1 to T - 1), freshly initialised.
 
     `attention`: a gate on the block's map, then one separable layer per later block that halves the sides and widens
     to that block's channels, then mean and linear layer. `linear`: mean and linear layer alone.
+
+    Raises:
+        ScenarioError: `attention` is asked for on maps that are not those of images.
     """
-    channels = [shape[0] for shape in model.block_shapes[number - 1 :]]
+    shapes = model.block_shapes[number - 1 :]
     if kind == "linear":
-        return pooled_head(channels[0], num_classes)
+        return simplest_head(shapes[0], spec)
+    if any(len(shape) != 3 for shape in shapes):
+        message = f"attention looks at maps of images, and the samples of data are {spec}; use linear"
+        raise ScenarioError([Problem(key="method.classifier", message=message)])
+    channels = [shape[0] for shape in shapes]
     layers: OrderedDict[str, nn.Module] = OrderedDict(gate=AttentionGate(channels[0]))
     for index, (channels_in, channels_out) in enumerate(itertools.pairwise(channels)):
         layers[f"layer{index}"] = _separable(channels_in, channels_out)
-    layers["head"] = pooled_head(channels[-1], num_classes)
+    layers["head"] = pooled_head(channels[-1], spec.num_classes)
     classifier = nn.Sequential(layers)
     initialise(classifier)
     return classifier

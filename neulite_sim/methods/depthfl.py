@@ -45,6 +45,7 @@ from neulite_sim.methods.depth import (
 from neulite_sim.methods.offering import offer_largest
 from neulite_sim.methods.proximal import buffer_name
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import Trainee, float_tensors
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options, refuse_inert
@@ -132,7 +133,7 @@ class DepthFL(Method):
         for number in range(1, self._num_blocks):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(integer_seed(seed, "auxiliary-classifier", number))
-                own = auxiliary_classifier(model, number, self._options.classifier, blueprint.num_classes)
+                own = auxiliary_classifier(model, number, self._options.classifier, blueprint.spec)
             prefix = f"classifiers.{number}."
             tensors.update((prefix + name, tensor) for name, tensor in float_tensors(own).items())
             weights.update(prefix + name for name, _ in own.named_parameters())
@@ -140,7 +141,7 @@ class DepthFL(Method):
 
     def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
         """Return an offer of the deepest submodel that fits, and a denial for who cannot hold one block."""
-        return offer_largest(ledger, self.submodels, candidates, stage="full")
+        return offer_largest(ledger, self.submodels, candidates, stage=FULL)
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the blocks and classifiers of a depth, and the weight of distillation in this round."""

@@ -16,11 +16,10 @@ from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
 from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
 from neulite_sim.methods.offering import offer_one
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
-
-FULL = "full"
 
 
 class ExclusiveFLOptions(Options):

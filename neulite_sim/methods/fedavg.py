@@ -26,11 +26,10 @@ from neulite_sim.methods.contract import Method, Proposal, Setting, State, Updat
 from neulite_sim.methods.offering import offer_one
 from neulite_sim.methods.proximal import Anchor
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
-
-FULL = "full"
 
 
 class FedAvgOptions(Options):

@@ -83,9 +83,21 @@ def feature_kernel(features_BD: Tensor, sigma: float) -> Tensor:
 
 
 def label_kernel(labels_B: Tensor, num_classes: int, sigma: float) -> Tensor:
-    """Return the centred kernel `[B, B]` (float64) of one-hot labels: two different classes are at distance 2."""
-    distances_BB = (labels_B[:, None] != labels_B[None, :]).double() * 2
-    return _centred_kernel(distances_BB, num_classes, sigma)
+    """Return the centred kernel `[B, B]` (float64) of one-hot labels: two different classes are at distance 2.
+
+    Labels `[B, places]` are one vector of as many one-hot parts.
+    """
+    differs = labels_B[:, None] != labels_B[None, :]
+    if differs.ndim == 2:
+        return _centred_kernel(differs.double() * 2, num_classes, sigma)
+    return _centred_kernel(differs.flatten(2).sum(dim=2).double() * 2, num_classes * labels_B[0].numel(), sigma)
+
+
+def input_kernel(inputs_BD: Tensor, vocabulary: int | None, sigma: float) -> Tensor:
+    """Return the centred kernel of inputs: of numbers as features, of the ids of a vocabulary as one-hot labels."""
+    if vocabulary is None:
+        return feature_kernel(inputs_BD, sigma)
+    return label_kernel(inputs_BD, vocabulary, sigma)
 
 
 def nhsic(kernel_a_BB: Tensor, kernel_b_BB: Tensor, *, form: Form, epsilon: float) -> tuple[Tensor, Tensor]:

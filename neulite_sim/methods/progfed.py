@@ -34,13 +34,13 @@ from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
 from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
 from neulite_sim.methods.offering import offer_one
 from neulite_sim.models.contract import Blueprint
-from neulite_sim.models.output import pooled_head
+from neulite_sim.models.names import FULL
+from neulite_sim.models.output import simplest_head
 from neulite_sim.models.trainee import Trainee, float_tensors
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
 from neulite_sim.seeding import integer_seed
 
-FULL = "full"
 WARMUP = "-warmup"
 
 
@@ -73,8 +73,8 @@ class GrowingModel(Trainee):
         if stage == model.num_blocks:
             self.head = model.head
         else:
-            channels = model.block_shapes[stage - 1][0]
-            self.heads = nn.ModuleDict({str(stage): pooled_head(channels, blueprint.num_classes)})
+            head = simplest_head(model.block_shapes[stage - 1], blueprint.spec)
+            self.heads = nn.ModuleDict({str(stage): head})
         self._head_path = "head" if stage == model.num_blocks else f"heads.{stage}"
         if is_warmup:
             self.blocks[: stage - 1].requires_grad_(False)
@@ -131,7 +131,7 @@ class ProgFed(Method):
         for stage in range(1, self._num_stages):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(integer_seed(seed, "progfed-head", stage))
-                head = float_tensors(pooled_head(shapes[stage - 1][0], blueprint.num_classes))
+                head = float_tensors(simplest_head(shapes[stage - 1], blueprint.spec))
             tensors.update((f"heads.{stage}.{name}", tensor) for name, tensor in head.items())
         return State(version=0, tensors=tensors)
 
@@ -173,11 +173,11 @@ def growth_schedule(num_rounds: int, num_stages: int) -> tuple[int, ...]:
 def _build(options: ProgFedOptions, setting: Setting) -> ProgFed:
     wanted = setting.num_blocks - 1
     if options.growth_rounds and len(options.growth_rounds) != wanted:
-        message = (
-            f"has {len(options.growth_rounds)} rounds, but a model of {setting.num_blocks} blocks grows {wanted} "
-            f"times; give {wanted}, or none for one every T / (2 S) rounds"
+        finding = (
+            f"has {len(options.growth_rounds)} rounds, but a model of {setting.num_blocks} blocks grows {wanted} times"
         )
-        raise ScenarioError([Problem(key="method.growth_rounds", message=message)])
+        hint = f"give {wanted}, or none for one every T / (2 S) rounds"
+        raise ScenarioError([Problem.advising(key="method.growth_rounds", found=finding, hint=hint)])
     return ProgFed(
         growth_rounds=options.growth_rounds or growth_schedule(setting.max_rounds, setting.num_blocks),
         warmup_rounds=options.warmup_rounds,

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neulite_sim.methods.nhsic import Form, feature_kernel, label_kernel, nhsic
+from neulite_sim.methods.nhsic import Form, feature_kernel, input_kernel, label_kernel, nhsic
 from neulite_sim.models.contract import Blueprint
-from neulite_sim.models.output import OutputModule, Surrogate, pooled_head
+from neulite_sim.models.output import OutputModule, Surrogate, simplest_head
 from neulite_sim.models.trainee import Trainee, flattened
 
 ZSource = Literal["block", "module"]
@@ -59,17 +59,17 @@ class StageTrainee(Trainee):
     def __init__(self, blueprint: Blueprint, plan: StagePlan) -> None:
         super().__init__()
         model = blueprint.build()
-        self._num_classes = blueprint.num_classes
+        self._spec = blueprint.spec
         self._curriculum = plan.curriculum
         self.frozen_batch_norm = plan.frozen_batch_norm
         self.uploads_everything = plan.uploads_everything
         self.blocks = model.blocks[: plan.stage]
         is_bare = plan.surrogate == "none" and plan.stage < model.num_blocks
-        channels = model.block_shapes[plan.stage - 1][0]
+        shape = model.block_shapes[plan.stage - 1]
         output = OutputModule(
             model,
             plan.stage,
-            head=pooled_head(channels, blueprint.num_classes) if is_bare else model.head,
+            head=simplest_head(shape, blueprint.spec) if is_bare else model.head,
             surrogate=plan.surrogate,
             projection=plan.curriculum is not None,
             projection_relu=plan.projection_relu,
@@ -81,13 +81,13 @@ class StageTrainee(Trainee):
             for path in itertools.chain(*model.layers[plan.stage - 2][-plan.tail_layers :]):
                 self.blocks[plan.stage - 2].get_submodule(path).requires_grad_(True)
 
-    def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def loss(self, inputs: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the curriculum-aware loss (eq. 4), or cross-entropy alone without a curriculum.
 
         Reported scalars: `cross_entropy`, and with a curriculum `nhsic_x`, `nhsic_y` and how many of the
         two terms are undefined for this batch and count as zero, `num_skipped_terms`. Then those of `squared_loss`.
         """
-        block_map = images_BCHW
+        block_map = inputs
         for block in self.blocks:
             block_map = self.through(block, block_map)
         logits_BK, final_map = self._output()(block_map)
@@ -95,7 +95,7 @@ class StageTrainee(Trainee):
         squared_loss = self.squared_loss(logits_BK, labels_B)
         if self._curriculum is None:
             return cross_entropy, squared_loss
-        parts = (images_BCHW, labels_B, block_map, final_map)
+        parts = (inputs, labels_B, block_map, final_map)
         loss, scalars = self._with_curriculum(cross_entropy, self._curriculum, parts)
         return loss, {**scalars, **squared_loss}
 
@@ -107,17 +107,17 @@ class StageTrainee(Trainee):
     def _with_curriculum(
         self, cross_entropy: Tensor, rule: Curriculum, parts: tuple[Tensor, Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        images_BCHW, labels_B, block_map, final_map = parts
+        inputs, labels_B, block_map, final_map = parts
         z_map = block_map if rule.z_source == "block" else final_map
         projected_BD = self._output().project(final_map)
         features_x_BD = projected_BD if rule.operand in ("x", "both") else flattened(z_map)
         features_y_BD = projected_BD if rule.operand in ("y", "both") else flattened(z_map)
         with torch.no_grad():
-            images_BB = feature_kernel(flattened(images_BCHW), rule.sigma)
-            labels_BB = label_kernel(labels_B, self._num_classes, rule.sigma)
+            inputs_BB = input_kernel(flattened(inputs), self._spec.vocabulary, rule.sigma)
+            labels_BB = label_kernel(labels_B, self._spec.num_classes, rule.sigma)
         kernel_x_BB = feature_kernel(features_x_BD, rule.sigma)
         kernel_y_BB = kernel_x_BB if features_x_BD is features_y_BD else feature_kernel(features_y_BD, rule.sigma)
-        term_x, defined_x = nhsic(images_BB, kernel_x_BB, form=rule.form, epsilon=rule.epsilon)
+        term_x, defined_x = nhsic(inputs_BB, kernel_x_BB, form=rule.form, epsilon=rule.epsilon)
         term_y, defined_y = nhsic(labels_BB, kernel_y_BB, form=rule.form, epsilon=rule.epsilon)
         loss = cross_entropy - (rule.lambda_x * term_x + rule.lambda_y * term_y).to(cross_entropy.dtype)
         return loss, {

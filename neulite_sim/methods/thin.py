@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from neulite_sim.bounds import Share
 from neulite_sim.methods.width import classifier_path
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import Trainee
 
-FULL = "full"
 LEVELS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 """The five levels of HeteroFL, a to e."""
 
@@ -55,7 +55,8 @@ def thinned(blueprint: Blueprint, rate: float) -> Blueprint:
 
 def masked_cross_entropy(logits_BC: Tensor, labels_B: Tensor, is_absent_C: Tensor) -> Tensor:
     """Return the mean cross-entropy with the logits of absent classes set to 0: they get no gradient."""
-    return F.cross_entropy(logits_BC.masked_fill(is_absent_C, 0.0), labels_B)
+    is_absent = is_absent_C.view(-1, *[1] * (logits_BC.ndim - 2))
+    return F.cross_entropy(logits_BC.masked_fill(is_absent, 0.0), labels_B)
 
 
 class ThinTrainee(Trainee):

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from torch import nn
 
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.models.contract import BlockModel, scaled
+from neulite_sim.models.contract import BlockModel, ImageArchitecture, scaled
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.registry import Component, Options
+from neulite_sim.samples import ImageShape, Shape
 
 CHANNELS = (32, 64)
 HIDDEN = 128
@@ -24,7 +24,7 @@ class CnnOptions(Options):
     """Options of `cnn`: none."""
 
 
-def cnn(input_shape: tuple[int, int, int], num_classes: int, width: float) -> BlockModel:
+def cnn(input_shape: ImageShape, num_classes: int, width: float) -> BlockModel:
     """Return the network; each block halves the sides, rounded down.
 
     Raises:
@@ -33,13 +33,11 @@ def cnn(input_shape: tuple[int, int, int], num_classes: int, width: float) -> Bl
     channels_in, height, side = input_shape
     if min(height, side) < SMALLEST_SIDE:
         shape = "x".join(map(str, input_shape))
-        message = (
-            f"cnn halves images twice and needs sides of at least {SMALLEST_SIDE}, the input is {shape}; "
-            f"use larger images (data.image_size, data.shape or workload.input_shape), or model logistic"
-        )
-        raise ScenarioError([Problem(key="model", message=message)])
+        finding = f"cnn halves images twice and needs sides of at least {SMALLEST_SIDE}, the input is {shape}"
+        hint = "use larger images (data.image_size, data.shape or workload.input_shape), or model logistic"
+        raise ScenarioError([Problem.advising(key="model", found=finding, hint=hint)])
     blocks: list[nn.Module] = []
-    shapes: list[tuple[int, int, int]] = []
+    shapes: list[Shape] = []
     for channels in (scaled(base, width) for base in CHANNELS):
         blocks.append(_block(channels_in, channels))
         height, side = height // 2, side // 2
@@ -73,7 +71,7 @@ def _block(channels_in: int, channels_out: int) -> nn.Module:
     )
 
 
-def _build(_options: CnnOptions) -> Callable[[tuple[int, int, int], int, float], BlockModel]:
+def _build(_options: CnnOptions) -> ImageArchitecture:
     return cnn
 
 

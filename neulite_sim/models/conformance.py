@@ -4,51 +4,57 @@ In a test of yours:
 
     from neulite_sim.models.conformance import check_architecture
     check_architecture(COMPONENT.build(COMPONENT.options()))
+
+and of one that reads something else than images:
+
+    check_architecture(architecture, spec=InputSpec(shape=(20,), vocabulary=50, num_classes=2))
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from neulite_sim.models.contract import BlockModel, Blueprint
+from neulite_sim.models.contract import Architecture, BlockModel, Blueprint
+from neulite_sim.models.noise import noise
 from neulite_sim.models.output import OutputModule
 from neulite_sim.models.pointwise import ConvolutionGuard
+from neulite_sim.samples import ImageShape, InputSpec
 
-Shape = tuple[int, int, int]
 BATCH = 3
 TOLERANCE = 1e-4
 """Between samples alone and together: float32 sums in another order."""
 
 
 def check_architecture(
-    architecture: Callable[[Shape, int, float], BlockModel],
+    architecture: Architecture,
     *,
-    input_shape: Shape = (3, 32, 32),
+    input_shape: ImageShape = (3, 32, 32),
     num_classes: int = 10,
     width: float = 0.125,
+    spec: InputSpec | None = None,
 ) -> None:
     """Pass where `architecture` keeps the contract of `neulite_sim.models.contract`, at the given sizes.
 
-    It is trained for one step at `width` and built without memory at width 1. PyTorch's global generator is left as it
-    was.
+    Samples are those of `spec` where it is given, else images of `input_shape` and `num_classes`. The model is trained
+    for one step at `width` and built without memory at width 1. PyTorch's global generator is left as it was.
 
     Raises:
         AssertionError: the first law that is broken, with what was found.
     """
-    blueprint = Blueprint(architecture=architecture, input_shape=input_shape, num_classes=num_classes, width=width)
+    spec = spec or InputSpec(shape=input_shape, num_classes=num_classes)
+    blueprint = Blueprint(architecture=architecture, spec=spec, width=width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = blueprint.build()
         assert isinstance(model, BlockModel), f"the architecture must return a BlockModel, it returns {type(model)}"
         _check_names(model)
-        _check_shapes(model, input_shape, num_classes)
-        _check_stages(model, torch.randn(BATCH, *input_shape))
-        _check_samples_apart(model, torch.randn(BATCH, *input_shape))
+        _check_shapes(model, spec)
+        _check_stages(model, noise(spec, BATCH))
+        _check_samples_apart(model, noise(spec, BATCH))
     _check_seeds(blueprint)
     _check_widths(blueprint)
     _check_without_memory(blueprint)
@@ -93,8 +99,8 @@ def _check_layers(model: BlockModel) -> None:
         )
 
 
-def _check_shapes(model: BlockModel, input_shape: Shape, num_classes: int) -> None:
-    features = torch.randn(BATCH, *input_shape)
+def _check_shapes(model: BlockModel, spec: InputSpec) -> None:
+    features = noise(spec, BATCH)
     for index, (block, stated) in enumerate(zip(model.blocks, model.block_shapes, strict=True)):
         before = features
         kept = before.clone()
@@ -104,15 +110,20 @@ def _check_shapes(model: BlockModel, input_shape: Shape, num_classes: int) -> No
             f"block_shapes[{index}]: states {stated}, block {index} puts out {tuple(features.shape[1:])}"
         )
     logits = model.head(features)
-    assert logits.shape == (BATCH, num_classes), f"head: must put out {(BATCH, num_classes)}, {tuple(logits.shape)}"
+    wanted = (BATCH, spec.num_classes, *spec.target_shape)
+    assert logits.shape == wanted, f"head: must put out {wanted}, {tuple(logits.shape)}"
     assert torch.isfinite(logits).all(), "head: logits of a fresh model are not finite"
 
 
-def _check_stages(model: BlockModel, images: Tensor) -> None:
+def _check_stages(model: BlockModel, inputs: Tensor) -> None:
     """Each stage of NeuLite trains all it holds; the last one is the full model."""
+    strange = [shape for shape in model.block_shapes if len(shape) != 3]
+    assert not strange or model.num_blocks == 1 or model.basic_layer is not None, (
+        f"basic_layer: must be given where maps are not (C, H, W), as {strange[0]} is not; stages of NeuLite need it"
+    )
     for stage in range(1, model.num_blocks + 1):
         output = OutputModule(model, stage, projection=True)
-        features = images
+        features = inputs
         for block in model.blocks[:stage]:
             features = block(features)
         logits, final_map = output(features)
@@ -127,10 +138,10 @@ def _check_stages(model: BlockModel, images: Tensor) -> None:
         assert not untouched, f"stage {stage}: no gradient reaches {untouched[:3]}"
 
 
-def _check_samples_apart(model: BlockModel, images: Tensor) -> None:
+def _check_samples_apart(model: BlockModel, inputs: Tensor) -> None:
     model.eval()
     with torch.no_grad():
-        together, alone = model(images), torch.cat([model(image[None]) for image in images])
+        together, alone = model(inputs), torch.cat([model(sample[None]) for sample in inputs])
     difference = float((together - alone).abs().max())
     assert difference <= TOLERANCE * (1 + float(alone.abs().max())), (
         f"in evaluation a sample's logits must not depend on the others of its batch; they differ by {difference:g}"
@@ -166,7 +177,7 @@ def _check_without_memory(blueprint: Blueprint) -> None:
     with FakeTensorMode():
         model = blueprint.build()
         try:
-            model(torch.randn(BATCH, *blueprint.input_shape)).sum().backward()
+            model(noise(blueprint.spec, BATCH)).sum().backward()
         except DataDependentOutputException as failure:
             raise AssertionError(f"the network looks at the values of its maps: {failure}") from failure
         bare = [name for name, parameter in model.named_parameters() if parameter.grad is None]

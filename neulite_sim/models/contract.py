@@ -6,13 +6,18 @@ Parameter names are the interface between methods, devices and aggregation: `blo
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-BasicLayer = Callable[[tuple[int, int, int], tuple[int, int, int]], nn.Module]
+from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.samples import ImageShape, InputSpec, Shape, spec_of
+
+BasicLayer = Callable[[Shape, Shape], nn.Module]
 Layers = tuple[tuple[str, ...], ...]
 """The layers of a block in order, each as the paths of the modules that hold it."""
 
@@ -23,9 +28,10 @@ class BlockModel(nn.Module):
     `tails[b]` names the modules (paths inside block b) that are its last layer: NeuLite trains them together with
     block b + 1. `layers[b]` names those of each of its layers, from the one that reads the block's input to the tail:
     one layer is what has weights and what normalises it, and layers side by side are one. Where it is not given, a
-    block is known by its tail alone. `block_shapes[b]` is the shape `(C, H, W)` that block b puts out, without the
-    batch. `basic_layer` makes one basic layer of this architecture from the shape it reads and the shape it puts out;
-    NeuLite's output modules take it in place of a convolution where it is given.
+    block is known by its tail alone. `block_shapes[b]` is the shape that block b puts out, without the batch: channels
+    first, then places, `(C, H, W)` of images and `(C, length)` of sequences. `basic_layer` makes one basic layer of
+    this architecture from the shape it reads and the shape it puts out; NeuLite's output modules take it in place of a
+    convolution where it is given, and need it where maps are not those of images.
     """
 
     def __init__(
@@ -34,7 +40,7 @@ class BlockModel(nn.Module):
         head: nn.Module,
         *,
         tails: tuple[tuple[str, ...], ...],
-        block_shapes: tuple[tuple[int, int, int], ...],
+        block_shapes: tuple[Shape, ...],
         basic_layer: BasicLayer | None = None,
         layers: tuple[Layers, ...] | None = None,
     ) -> None:
@@ -52,33 +58,72 @@ class BlockModel(nn.Module):
         """Number of blocks, T."""
         return len(self.blocks)
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Return logits `[B, classes]`."""
-        features = images_BCHW
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits `[B, classes, *target_shape]`."""
+        features = inputs
         for block in self.blocks:
             features = block(features)
         logits: Tensor = self.head(features)
         return logits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blueprint:
-    """How to build one model: an architecture at an input shape, a number of classes and a width.
+ImageArchitecture = Callable[[ImageShape, int, float], BlockModel]
+"""`architecture(input_shape, num_classes, width)`: of images."""
+Architecture = ImageArchitecture | Callable[[InputSpec, float], BlockModel]
+"""Or `architecture(spec, width)`: of any samples; what it cannot read it refuses with a `ScenarioError`."""
 
-    `architecture(input_shape, num_classes, width)` returns a `BlockModel`; it must be a module-level callable or a
-    `functools.partial` of one, so that a blueprint can travel to a worker process. The workload and the proxy of a
-    scenario are two blueprints of one architecture.
+
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
+class Blueprint:
+    """How to build one model: an architecture for samples of some kind, at a width.
+
+    The architecture must be a module-level callable or a `functools.partial` of one, so that a blueprint can travel to
+    a worker process. Samples are given as `spec`, or as `input_shape` and `num_classes` where they are images. The
+    workload and the proxy of a scenario are two blueprints of one architecture.
     """
 
-    architecture: Callable[[tuple[int, int, int], int, float], BlockModel]
-    input_shape: tuple[int, int, int]
-    num_classes: int
-    width: float = 1.0
-    name: str = field(default="")
+    architecture: Architecture
+    spec: InputSpec
+    width: float
+    name: str
+
+    def __init__(
+        self,
+        *,
+        architecture: Architecture,
+        spec: InputSpec | None = None,
+        input_shape: Shape | None = None,
+        num_classes: int | None = None,
+        width: float = 1.0,
+        name: str = "",
+    ) -> None:
+        values = (architecture, spec_of(spec, input_shape, num_classes), width, name)
+        for field, value in zip(("architecture", "spec", "width", "name"), values, strict=True):
+            object.__setattr__(self, field, value)
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of a sample; channels, height and width of an image."""
+        return self.spec.shape
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of a target."""
+        return self.spec.num_classes
 
     def build(self) -> BlockModel:
-        """Return a freshly initialised model on PyTorch's current default device and generator."""
-        return self.architecture(self.input_shape, self.num_classes, self.width)
+        """Return a freshly initialised model on PyTorch's current default device and generator.
+
+        Raises:
+            ScenarioError: the samples are no images, and the architecture reads nothing else.
+        """
+        architecture: Callable[..., BlockModel] = self.architecture
+        if _reads_any_samples(architecture):
+            return architecture(self.spec, self.width)
+        if not self.spec.is_image:
+            message = f"{self.name or 'this one'} reads images only, and the samples of data are {self.spec}"
+            raise ScenarioError([Problem(key="model", message=f"{message}; choose a model for them")])
+        return architecture(self.spec.shape, self.spec.num_classes, self.width)
 
     def build_meta(self) -> BlockModel:
         """Return the model on the meta device: shapes and names without memory."""
@@ -94,6 +139,19 @@ class Blueprint:
     def at_width(self, width: float) -> Blueprint:
         """Return the blueprint of the same model at another width."""
         return replace(self, width=width)
+
+
+def _reads_any_samples(architecture: Callable[..., Any]) -> bool:
+    """Return whether an architecture is of the kind that is called with a spec and a width, by what it can be given."""
+    return _takes(architecture, 2) and not _takes(architecture, 3)
+
+
+def _takes(function: Callable[..., Any], num_arguments: int) -> bool:
+    try:
+        inspect.signature(function).bind(*[None] * num_arguments)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def scaled(channels: int, width: float) -> int:

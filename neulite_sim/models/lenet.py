@@ -8,13 +8,13 @@ smaller images are set into the middle of it (28x28 digits get two pixels of zer
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from torch import nn
 
-from neulite_sim.models.contract import BlockModel, scaled
+from neulite_sim.models.contract import BlockModel, ImageArchitecture, scaled
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.registry import Component, Options
+from neulite_sim.samples import ImageShape, Shape
 
 FIELD = 32
 CHANNELS = (6, 16)
@@ -26,13 +26,13 @@ class LenetOptions(Options):
     """Options of `lenet`: none."""
 
 
-def lenet(input_shape: tuple[int, int, int], num_classes: int, width: float) -> BlockModel:
+def lenet(input_shape: ImageShape, num_classes: int, width: float) -> BlockModel:
     """Return the network for images of any size; sides below 32 are padded to 32 or 33."""
     channels, height, side = input_shape
     padding = tuple(max(0, (FIELD + 1 - length) // 2) for length in (height, side))
     height, side = height + 2 * padding[0], side + 2 * padding[1]
     blocks: list[nn.Module] = []
-    shapes: list[tuple[int, int, int]] = []
+    shapes: list[Shape] = []
     for base in CHANNELS:
         conv = nn.Conv2d(channels, scaled(base, width), KERNEL, padding=(0, 0) if blocks else (padding[0], padding[1]))
         blocks.append(nn.Sequential(OrderedDict(conv=conv, relu=nn.ReLU(inplace=True), pool=nn.MaxPool2d(2))))
@@ -54,7 +54,7 @@ def lenet(input_shape: tuple[int, int, int], num_classes: int, width: float) -> 
     return model
 
 
-def _build(_options: LenetOptions) -> Callable[[tuple[int, int, int], int, float], BlockModel]:
+def _build(_options: LenetOptions) -> ImageArchitecture:
     return lenet
 
 

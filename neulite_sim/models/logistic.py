@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
 
 from torch import nn
 
-from neulite_sim.models.contract import BlockModel
+from neulite_sim.models.contract import BlockModel, ImageArchitecture
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.registry import Component, Options
+from neulite_sim.samples import ImageShape
 
 
 class LogisticOptions(Options):
     """Options of `logistic`: none."""
 
 
-def logistic(input_shape: tuple[int, int, int], num_classes: int, _width: float) -> BlockModel:
+def logistic(input_shape: ImageShape, num_classes: int, _width: float) -> BlockModel:
     """Return the model. Its block puts out every pixel as a channel of a 1x1 map, as blocks put out maps."""
     pixels = math.prod(input_shape)
     block = nn.Sequential(OrderedDict(flatten=nn.Flatten(), as_map=nn.Unflatten(1, (pixels, 1, 1))))
@@ -30,7 +30,7 @@ def logistic(input_shape: tuple[int, int, int], num_classes: int, _width: float)
     return model
 
 
-def _build(_options: LogisticOptions) -> Callable[[tuple[int, int, int], int, float], BlockModel]:
+def _build(_options: LogisticOptions) -> ImageArchitecture:
     return logistic
 
 

@@ -18,11 +18,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.contract import BlockModel
 from neulite_sim.models.initialisation import initialise
+from neulite_sim.samples import InputSpec, Shape
 
 Surrogate = Literal["conv", "conv-bn-relu", "none"]
-Shape = tuple[int, int, int]
 
 
 class OutputModule(nn.Module):
@@ -34,6 +35,9 @@ class OutputModule(nn.Module):
     where it is not given, a copy of `model.head` is. `projection` adds linear layers d -> 4d -> 2d -> d for d channels
     of the last block, and `projection_relu` a ReLU between them. Parameters are named `surrogates.0.…`, `head.…` and
     `projection.…`.
+
+    Raises:
+        ScenarioError: a map between the blocks is not (C, H, W), and the model brings no basic layer.
     """
 
     def __init__(
@@ -56,24 +60,69 @@ class OutputModule(nn.Module):
         self.projection = _projection(shapes[-1][0], relu=projection_relu) if projection else None
         initialise(self)
 
-    def forward(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits `[B, classes]` and the map they were read from.
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits `[B, classes, *target_shape]` and the map they were read from.
 
         It has the last block's shape, or that of the stage's own block where there are no surrogates.
         """
-        final_map_BCHW = self.surrogates(features_BCHW)
-        return self.head(final_map_BCHW), final_map_BCHW
+        final_map = self.surrogates(features)
+        return self.head(final_map), final_map
 
-    def project(self, final_map_BCHW: Tensor) -> Tensor:
-        """Return the projection `[B, d]` of the map's mean over its pixels. Only for modules built with one."""
+    def project(self, final_map: Tensor) -> Tensor:
+        """Return the projection `[B, d]` of the map's mean over its places. Only for modules built with one."""
         assert self.projection is not None, "this output module was built without a projection"
-        projected: Tensor = self.projection(final_map_BCHW.mean(dim=(2, 3)))
+        places = tuple(range(2, final_map.ndim))
+        projected: Tensor = self.projection(final_map.mean(dim=places) if places else final_map)
         return projected
 
 
 def pooled_head(channels: int, num_classes: int) -> nn.Module:
     """Return the simplest head of a map of `channels`: mean over its pixels, then one linear layer."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+
+
+def simplest_head(shape: Shape, spec: InputSpec) -> nn.Module:
+    """Return the simplest head of a map of any shape: `pooled_head`, or one linear layer per place for its target.
+
+    Raises:
+        ScenarioError: there are several targets, but not one for each place of the map.
+    """
+    channels, *places = shape
+    if not spec.target_shape:
+        return pooled_head(channels, spec.num_classes) if len(places) == 2 else MeanHead(channels, spec.num_classes)
+    if tuple(places) != spec.target_shape:
+        message = (
+            f"the samples of data are {spec}, but a block puts out maps of shape {shape}: no head can stand on it; "
+            "choose a method that trains the full model"
+        )
+        raise ScenarioError([Problem(key="method", message=message)])
+    return PlaceHead(channels, spec.num_classes)
+
+
+class MeanHead(nn.Module):
+    """Mean over a map's places, however many dimensions they have, then one linear layer."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits `[B, classes]`."""
+        logits: Tensor = self.fc(features.flatten(2).mean(dim=2) if features.ndim > 2 else features)
+        return logits
+
+
+class PlaceHead(nn.Module):
+    """One linear layer, the same at each place of a map."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits `[B, classes, *places]`."""
+        logits: Tensor = self.fc(features.movedim(1, -1)).movedim(-1, 1)
+        return logits
 
 
 def _copied(head: nn.Module) -> nn.Module:
@@ -88,6 +137,12 @@ def _copied(head: nn.Module) -> nn.Module:
 
 def _surrogate(before: Shape, after: Shape, kind: Surrogate) -> nn.Sequential:
     """Return one layer from a map of shape `before` to one of shape `after`."""
+    if (len(before), len(after)) != (3, 3):
+        message = (
+            f"NeuLite puts a convolution in the place of each later block, and this model's maps are no images' but "
+            f"of shape {after}; choose a model that brings a basic layer of its own (BlockModel.basic_layer)"
+        )
+        raise ScenarioError([Problem(key="model", message=message)])
     stride = _stride(before[1], after[1]), _stride(before[2], after[2])
     conv = nn.Conv2d(before[0], after[0], 3, stride, padding=1, bias=False)
     layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from neulite_sim.models.contract import BlockModel, Layers, scaled
+from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers, scaled
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.models.pointwise import PointwiseConvolution
 from neulite_sim.registry import Component, Options
+from neulite_sim.samples import ImageShape, Shape
 
 CHANNELS = (64, 128, 256, 512)
 
@@ -48,11 +48,11 @@ class BasicBlock(nn.Module):
         return activated
 
 
-def resnet(input_shape: tuple[int, int, int], num_classes: int, width: float, *, layers: tuple[int, ...]) -> BlockModel:
+def resnet(input_shape: ImageShape, num_classes: int, width: float, *, layers: tuple[int, ...]) -> BlockModel:
     """Return a ResNet with `layers[b]` basic blocks in block b. Every image size works: sides halve, rounded up."""
     channels_in, height, side = input_shape
     blocks: list[nn.Module] = []
-    shapes: list[tuple[int, int, int]] = []
+    shapes: list[Shape] = []
     for index, (base, depth) in enumerate(zip(CHANNELS, layers, strict=True)):
         channels, stride = scaled(base, width), 1 if index == 0 else 2
         parts: OrderedDict[str, nn.Module] = OrderedDict()
@@ -93,7 +93,7 @@ def _stem(channels_in: int, channels_out: int) -> nn.Module:
 
 
 def _component(depth: int, layers: tuple[int, ...]) -> Component:
-    def build(_options: ResNetOptions) -> Callable[[tuple[int, int, int], int, float], BlockModel]:
+    def build(_options: ResNetOptions) -> ImageArchitecture:
         return functools.partial(resnet, layers=layers)
 
     return Component(

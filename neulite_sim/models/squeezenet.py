@@ -9,14 +9,14 @@ fire 9. The head is the classifier: a 1x1 convolution to the classes, ReLU, and 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from neulite_sim.models.contract import BlockModel, Layers, scaled
+from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers, scaled
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.registry import Component, Options
+from neulite_sim.samples import ImageShape, Shape
 
 STEM = 96
 FIRES = (
@@ -58,12 +58,12 @@ class ClassifierConvolution(nn.Conv2d):
         nn.init.zeros_(self.bias)
 
 
-def squeezenet(input_shape: tuple[int, int, int], num_classes: int, width: float) -> BlockModel:
+def squeezenet(input_shape: ImageShape, num_classes: int, width: float) -> BlockModel:
     """Return SqueezeNet 1.0. Every image size works: each pooling halves the sides, rounded down, to one at least."""
     channels_in, height, side = input_shape
     channels = scaled(STEM, width)
     blocks: list[nn.Module] = []
-    shapes: list[tuple[int, int, int]] = []
+    shapes: list[Shape] = []
     layers: list[Layers] = []
     number = 2
     for fires in FIRES:
@@ -102,7 +102,7 @@ def _classifier(channels: int, num_classes: int) -> nn.Module:
     )
 
 
-def _build(_options: SqueezeNetOptions) -> Callable[[tuple[int, int, int], int, float], BlockModel]:
+def _build(_options: SqueezeNetOptions) -> ImageArchitecture:
     return squeezenet
 
 

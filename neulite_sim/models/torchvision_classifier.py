@@ -9,18 +9,17 @@ project's `resnet18`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError, close_matches
-from neulite_sim.models.contract import BlockModel
+from neulite_sim.models.contract import BlockModel, ImageArchitecture
 from neulite_sim.registry import Component, Options
+from neulite_sim.samples import ImageShape
 from neulite_sim.torchvision_compat import torchvision_module
 
-Shape = tuple[int, int, int]
 RGB = 3
 WITH_AUXILIARY = ("googlenet", "inception_v3")
 
@@ -29,7 +28,7 @@ class TorchvisionOptions(Options):
     """Options of `torchvision:NAME`: none."""
 
 
-def classifier(input_shape: Shape, num_classes: int, _width: float, *, name: str) -> BlockModel:
+def classifier(input_shape: ImageShape, num_classes: int, _width: float, *, name: str) -> BlockModel:
     """Return torchvision's classifier `name` as one block that puts out the logits as a map `(classes, 1, 1)`.
 
     Raises:
@@ -45,7 +44,7 @@ def classifier(input_shape: Shape, num_classes: int, _width: float, *, name: str
     )
 
 
-def _network(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
+def _network(name: str, input_shape: ImageShape, num_classes: int) -> nn.Module:
     channels, height, side = input_shape
     if channels != RGB:
         raise _refused(name, input_shape, f"it reads {RGB} channels", "images in colour")
@@ -66,22 +65,20 @@ def _network(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
 
 
 @functools.cache
-def _try_on_nothing(name: str, input_shape: Shape, settings: tuple[tuple[str, object], ...]) -> None:
+def _try_on_nothing(name: str, input_shape: ImageShape, settings: tuple[tuple[str, object], ...]) -> None:
     """Build and run the network without memory, which fails where the images do not fit it; also amid a fake step."""
     with unset_fake_temporarily(), torch.device("meta"), torch.random.fork_rng(devices=[]), torch.no_grad():
         torchvision_module("models").get_model(name, **dict(settings)).eval()(torch.empty(1, *input_shape))
 
 
-def _refused(name: str, input_shape: Shape, reason: str, wish: str) -> ScenarioError:
+def _refused(name: str, input_shape: ImageShape, reason: str, wish: str) -> ScenarioError:
     shape = "x".join(map(str, input_shape))
-    message = (
-        f"torchvision:{name} cannot take images of {shape}: {reason}; use {wish} (data.image_size, data.shape or "
-        "workload.input_shape) or another model"
-    )
-    return ScenarioError([Problem(key="model", message=message)])
+    finding = f"torchvision:{name} cannot take images of {shape}: {reason}"
+    hint = f"use {wish} (data.image_size, data.shape or workload.input_shape) or another model"
+    return ScenarioError([Problem.advising(key="model", found=finding, hint=hint)])
 
 
-def _build(_options: TorchvisionOptions, name: str) -> Callable[[Shape, int, float], BlockModel]:
+def _build(_options: TorchvisionOptions, name: str) -> ImageArchitecture:
     models = torchvision_module("models")
     known = models.list_models(module=models)
     if name not in known:

@@ -41,12 +41,15 @@ class Trainee(nn.Module):
     def squared_loss(self, logits_BK: Tensor, labels_B: Tensor) -> Mapping[str, Tensor]:
         """Return `squared_loss`, the mean over the batch of each sample's squared cross-entropy, where it is wanted.
 
-        For `loss` to put among its scalars: a learning selector takes its root. Without gradient.
+        That of a sample with several targets is their mean. For `loss` to put among its scalars: a learning selector
+        takes its root. Without gradient.
         """
         if not self.reports_squared_loss:
             return {}
         with torch.no_grad():
-            return {"squared_loss": F.cross_entropy(logits_BK, labels_B, reduction="none").square().mean()}
+            losses = F.cross_entropy(logits_BK, labels_B, reduction="none")
+            losses_B = losses.flatten(1).mean(dim=1) if losses.ndim > 1 else losses
+            return {"squared_loss": losses_B.square().mean()}
 
     def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the loss to minimise and further scalars to report, averaged over batches by their size.
@@ -144,9 +147,14 @@ def lay_out(module: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=LAYOUT)
 
 
-def flattened(maps_BCHW: Tensor) -> Tensor:
-    """Return the maps as rows `[B, H*W*C]` without a copy: channels come last in `LAYOUT`."""
-    return maps_BCHW.permute(0, 2, 3, 1).flatten(1)
+def in_layout(samples: Tensor) -> Tensor:
+    """Return a batch in the layout that networks read: `LAYOUT` where samples have three dimensions, else rows."""
+    return samples.contiguous(memory_format=LAYOUT if samples.ndim == 4 else torch.contiguous_format)
+
+
+def flattened(maps: Tensor) -> Tensor:
+    """Return a batch of samples or maps as rows `[B, D]`; images without a copy: channels come last in `LAYOUT`."""
+    return maps.permute(0, 2, 3, 1).flatten(1) if maps.ndim == 4 else maps.flatten(1)
 
 
 class FullModel(Trainee):

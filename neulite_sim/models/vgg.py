@@ -9,14 +9,14 @@ of three of 4096. Blocks are the four groups of ProgFed (Wang et al., ICML 2022)
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from torch import nn
 
-from neulite_sim.models.contract import BlockModel, Layers, scaled
+from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers, scaled
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.models.output import pooled_head
 from neulite_sim.registry import Component, Options
+from neulite_sim.samples import ImageShape, Shape
 
 POOL = "M"
 GROUPS: tuple[tuple[int | str, ...], ...] = (
@@ -31,11 +31,11 @@ class VggOptions(Options):
     """Options of `vgg11_bn`: none."""
 
 
-def vgg11_bn(input_shape: tuple[int, int, int], num_classes: int, width: float) -> BlockModel:
+def vgg11_bn(input_shape: ImageShape, num_classes: int, width: float) -> BlockModel:
     """Return VGG11 with BatchNorm. Every image size works: each pooling halves the sides, rounded up."""
     channels, height, side = input_shape
     blocks: list[nn.Module] = []
-    shapes: list[tuple[int, int, int]] = []
+    shapes: list[Shape] = []
     layers: list[Layers] = []
     for group in GROUPS:
         parts: OrderedDict[str, nn.Module] = OrderedDict()
@@ -62,7 +62,7 @@ def vgg11_bn(input_shape: tuple[int, int, int], num_classes: int, width: float) 
     return model
 
 
-def _build(_options: VggOptions) -> Callable[[tuple[int, int, int], int, float], BlockModel]:
+def _build(_options: VggOptions) -> ImageArchitecture:
     return vgg11_bn
 
 

@@ -12,7 +12,6 @@ and values is channel c // heads of head c % heads, so cutting off the last rows
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -22,12 +21,12 @@ from torch import Tensor, nn
 
 from neulite_sim.bounds import Side
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.models.contract import BlockModel, Layers, scaled
+from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers, scaled
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.registry import Component, Options, refusal, refuse_inert
+from neulite_sim.samples import ImageShape, Shape
 
 NUM_BLOCKS = 3
-Shape = tuple[int, int, int]
 
 PRESETS = {"cifar": (4, 192, 3), "mini-imagenet": (12, 384, 6)}
 """Patch, dim and heads: the tiny and the small size of H. Touvron et al. (DeiT), ICML 2021, with 8x8 tokens for images
@@ -176,7 +175,13 @@ class MeanHead(nn.Module):
 
 
 def vit(
-    input_shape: Shape, num_classes: int, width: float, *, sizes: tuple[int, int, int], depth: int, mlp_ratio: float
+    input_shape: ImageShape,
+    num_classes: int,
+    width: float,
+    *,
+    sizes: tuple[int, int, int],
+    depth: int,
+    mlp_ratio: float,
 ) -> BlockModel:
     """Return the transformer; `sizes` is patch, dim and heads at full width.
 
@@ -187,12 +192,12 @@ def vit(
     channels, height, side = input_shape
     if height % patch or side % patch:
         shape = "x".join(map(str, input_shape))
-        message = (
-            f"vit cuts images into patches of {patch}x{patch}, which do not fit the input of {shape}; use a patch "
-            f"(model.patch) that divides {height} and {side}, or images (data.image_size, workload.input_shape) whose "
-            f"sides are multiples of {patch}"
+        finding = f"vit cuts images into patches of {patch}x{patch}, which do not fit the input of {shape}"
+        hint = (
+            f"use a patch (model.patch) that divides {height} and {side}, or images (data.image_size, "
+            f"workload.input_shape) whose sides are multiples of {patch}"
         )
-        raise ScenarioError([Problem(key="model.patch", message=message)])
+        raise ScenarioError([Problem.advising(key="model.patch", found=finding, hint=hint)])
     dim, hidden = heads * scaled(full_dim // heads, width), scaled(round(full_dim * mlp_ratio), width)
     grid = (height // patch, side // patch)
     stem = Stem(channels, dim, patch=patch, grid=grid)
@@ -220,7 +225,7 @@ def _one_encoder(before: Shape, after: Shape, *, heads: int, hidden: int) -> nn.
     return Encoders(before[0], depth=1, heads=heads, hidden=hidden)
 
 
-def _build(options: VitOptions) -> Callable[[Shape, int, float], BlockModel]:
+def _build(options: VitOptions) -> ImageArchitecture:
     return functools.partial(vit, sizes=options.sizes, depth=options.depth, mlp_ratio=options.mlp_ratio)
 
 

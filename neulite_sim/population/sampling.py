@@ -133,8 +133,9 @@ def _classes_of(section: PopulationSection) -> tuple[DeviceClass, ...]:
     found: list[DeviceClass] = []
     problems: list[Problem] = []
     if own and not any(group.device in own for group in section.groups):
-        message = f"{section.hardware} holds {', '.join(own)}, but no group names any of them; name one, or remove it"
-        problems.append(Problem(key=HARDWARE_KEY, message=message))
+        finding = f"{section.hardware} holds {', '.join(own)}, but no group names any of them"
+        hint = "name one, or remove it"
+        problems.append(Problem.advising(key=HARDWARE_KEY, found=finding, hint=hint))
     for place, group in enumerate(section.groups):
         try:
             found.append(device_class(group.device, own))

@@ -11,6 +11,7 @@ from neulite_sim.models.step import require_precision
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.profiling.profile import ready
 from neulite_sim.profiling.tracer import MemoryBytes, trace
+from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.schema import Training
 
 LOW_LOSS_SCALE = 2.0
@@ -28,7 +29,7 @@ class Audit:
 def audit(
     build: Callable[[], Trainee],
     *,
-    input_shape: tuple[int, int, int],
+    spec: InputSpec,
     batch_size: int,
     training: Training,
 ) -> MemoryBytes:
@@ -39,14 +40,14 @@ def audit(
     """
     require_precision(training.precision, torch.device("cpu"))
     trainee = build()
-    stepper, batch = ready(trainee, input_shape, batch_size, training, loss_scale=LOW_LOSS_SCALE)
+    stepper, batch = ready(trainee, spec, batch_size, training, loss_scale=LOW_LOSS_SCALE)
     return trace(trainee, stepper.optimizer, stepper.step, batch).peak
 
 
 def cuda_peak_bytes(
     build: Callable[[], Trainee],
     *,
-    input_shape: tuple[int, int, int],
+    spec: InputSpec,
     batch_size: int,
     training: Training,
 ) -> int:
@@ -58,7 +59,7 @@ def cuda_peak_bytes(
     require_precision(training.precision, torch.device("cuda"))
     before = torch.cuda.memory_allocated()
     trainee = build().to("cuda")
-    stepper, batch = ready(trainee, input_shape, batch_size, training, loss_scale=LOW_LOSS_SCALE)
+    stepper, batch = ready(trainee, spec, batch_size, training, loss_scale=LOW_LOSS_SCALE)
     stepper.step(*batch)
     stepper.optimizer.zero_grad(set_to_none=True)
     torch.cuda.synchronize()
@@ -71,14 +72,12 @@ def cuda_peak_bytes(
 def audited(
     build: Callable[[], Trainee],
     *,
-    input_shape: tuple[int, int, int],
+    spec: InputSpec,
     batch_size: int,
     training: Training,
 ) -> Audit:
     """Return the tracked peak, and that of the CUDA allocator where this machine has one. Raises what `audit` does."""
     has_cuda = torch.cuda.is_available()
-    measured = (
-        cuda_peak_bytes(build, input_shape=input_shape, batch_size=batch_size, training=training) if has_cuda else None
-    )
-    tracked = audit(build, input_shape=input_shape, batch_size=batch_size, training=training)
+    measured = cuda_peak_bytes(build, spec=spec, batch_size=batch_size, training=training) if has_cuda else None
+    tracked = audit(build, spec=spec, batch_size=batch_size, training=training)
     return Audit(tracked=tracked, cuda_allocated_bytes=measured)

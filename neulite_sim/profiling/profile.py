@@ -6,19 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper, micro_batch_sizes
-from neulite_sim.models.trainee import LAYOUT, Trainee, lay_out
+from neulite_sim.models.trainee import Trainee, lay_out
 from neulite_sim.profiling.roofline import Kinds
 from neulite_sim.profiling.tracer import MemoryBytes, OperatorCost, trace
+from neulite_sim.samples import ImageShape, InputSpec, spec_of
 from neulite_sim.scenario.schema import CachingAllocator, NoAllocator, Training
 
 NO_ALLOCATOR = NoAllocator()
+
+FEWEST_CLASSES = 2
+"""Targets of one class would make the curriculum term vanish; two classes are valid for any problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,30 +70,31 @@ def profile(
     submodel: str,
     build: Callable[[], Trainee],
     *,
-    input_shape: tuple[int, int, int],
     batch_size: int,
     training: Training,
+    spec: InputSpec | None = None,
+    input_shape: ImageShape | None = None,
     allocator: NoAllocator | CachingAllocator = NO_ALLOCATOR,
 ) -> Profile:
     """Return the predicted cost of a submodel: two training steps on fake tensors, no memory, no arithmetic.
 
-    `build` makes the trainee; it is called under a fake mode and must not read the values of tensors. With an
-    `allocator` the profile also says, and is compared with devices by, what that allocator would hold.
+    `build` makes the trainee; it is called under a fake mode and must not read the values of tensors. It steps on
+    noise of `spec`, or on images of `input_shape` where that is given in its place. With an `allocator` the profile
+    also says, and is compared with devices by, what that allocator would hold.
 
     Raises:
         ScenarioError: checkpointing is asked for and the trainee applies none of its blocks with `Trainee.through`.
     """
+    spec = spec_of(spec, input_shape, FEWEST_CLASSES if spec is None else None)
     with FakeTensorMode():
         trainee = build()
-        stepper, batch = ready(trainee, input_shape, batch_size, training)
+        stepper, batch = ready(trainee, spec, batch_size, training)
         round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
         tracer = trace(trainee, stepper.optimizer, stepper.step, batch, round_bytes=round_bytes)
     if training.checkpointing and not trainee.num_blocks_applied:
-        message = (
-            f"true has no effect on {submodel}: its trainee applies no block with Trainee.through; set it to false, or "
-            "use another method"
-        )
-        raise ScenarioError([Problem(key="training.checkpointing", message=message)])
+        finding = f"true has no effect on {submodel}: its trainee applies no block with Trainee.through"
+        hint = "set it to false, or use another method"
+        raise ScenarioError([Problem.advising(key="training.checkpointing", found=finding, hint=hint)])
     sent = set(trainee.upload_names())
     travelling = dict(trainee.travelling())
     return Profile(
@@ -112,7 +117,7 @@ def profile(
 
 def ready(
     trainee: Trainee,
-    input_shape: tuple[int, int, int],
+    spec: InputSpec,
     batch_size: int,
     training: Training,
     *,
@@ -123,10 +128,8 @@ def ready(
     trainee.prepare()
     stepper = Stepper(trainee, training, learning_rate=training.learning_rate, loss_scale=loss_scale)
     device = next(trainee.parameters()).device
-    images = torch.randn(batch_size, *input_shape, device=device).contiguous(memory_format=LAYOUT)
-    # Labels of one class would make the curriculum term vanish; two classes are valid for any problem.
-    labels = torch.arange(batch_size, device=device) % 2
-    return stepper, (images, labels)
+    inputs = noise(spec, batch_size, device=device)
+    return stepper, (inputs, taking_turns(spec, batch_size, num_classes=FEWEST_CLASSES, device=device))
 
 
 def _column(operators: list[OperatorCost], name: str) -> NDArray[np.float64]:

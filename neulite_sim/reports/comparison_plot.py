@@ -48,8 +48,9 @@ def check_plot(path: Path) -> None:
         NeuliteError: matplotlib is not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
-        message = f"{str(path)!r} is neither .png nor .svg; call the figure one of them"
-        raise ScenarioError([Problem(key="--plot", message=message)])
+        finding = f"{str(path)!r} is neither .png nor .svg"
+        hint = "call the figure one of them"
+        raise ScenarioError([Problem.advising(key="--plot", found=finding, hint=hint)])
     try:
         is_there = importlib.util.find_spec("matplotlib") is not None
     except ValueError:
@@ -91,7 +92,9 @@ def draw(lines: Sequence[Line], path: Path) -> None:
         try:
             figure.savefig(path, dpi=150, **stamp)
         except OSError as error:
-            raise OutputError(f"{path}: cannot write: {error.strerror}; choose another place with --plot") from error
+            raise OutputError(
+                f"{path}: cannot write: {error.strerror}", hint="choose another place with --plot"
+            ) from error
 
 
 def _figure(lines: Sequence[Line]) -> Figure:

@@ -9,10 +9,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from neulite_sim.models.names import FULL
 from neulite_sim.results.rows import Event, Notice, Progress, RoundRow, RunStarted
 
 STAGES = (("stage-1", 424_100_000), ("stage-2", 309_500_000), ("stage-3", 198_900_000), ("stage-4", 250_000_000))
-THRESHOLDS = (*STAGES, ("full", 711_800_000))
+THRESHOLDS = (*STAGES, (FULL, 711_800_000))
 PROXY = "resnet18 at width 0.25 on 16x16 images"
 _DEVICES = 100
 _PER_ROUND = 10

@@ -59,7 +59,9 @@ def draw_whatif(report: Mapping[str, Any], path: Path) -> None:
         try:
             figure.savefig(path, dpi=150, **stamp)
         except OSError as error:
-            raise OutputError(f"{path}: cannot write: {error.strerror}; choose another place with --plot") from error
+            raise OutputError(
+                f"{path}: cannot write: {error.strerror}", hint="choose another place with --plot"
+            ) from error
 
 
 def series_of(report: Mapping[str, Any], keys: Sequence[str]) -> list[Series]:

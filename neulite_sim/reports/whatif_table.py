@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from neulite_sim.models.names import FULL
 from neulite_sim.reports.comparison_table import Column, tables_of
 from neulite_sim.reports.table import TextTable
 
 _UNITS_S = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
 _UNITS_BYTES = ((20e9, "GB", 1e9), (20e6, "MB", 1e6), (20e3, "kB", 1e3), (0.0, "B", 1.0))
 _NONE = "-"
-REFERENCE = "full"
 
 Row = Mapping[str, Any]
 
@@ -217,13 +217,13 @@ def _needs(rows: Sequence[Row], scale: float) -> Iterator[tuple[str, str, str]]:
     """Yield head, variant and submodel of each column; needs that are the same as far as they are shown share one."""
     heads: dict[tuple[int, bool], tuple[list[str], str, str]] = {}
     for row in rows:
-        is_full = row["submodel"] == REFERENCE
+        is_full = row["submodel"] == FULL
         key = round(row["needed_bytes"] / scale), is_full
         names = heads.setdefault(key, ([], row["variant"], row["submodel"]))[0]
         text = f"full model{row['variant'].removeprefix(row['method'])}" if is_full else row["variant"]
         if text not in names:
             names.append(text)
-    for names, variant, submodel in sorted(heads.values(), key=lambda head: head[2] == REFERENCE):
+    for names, variant, submodel in sorted(heads.values(), key=lambda head: head[2] == FULL):
         more = f" +{len(names) - 1}" if len(names) > 1 else ""
         yield names[0] + more, variant, submodel
 

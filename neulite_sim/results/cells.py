@@ -111,7 +111,7 @@ def scan_rows(path: Path | str, kind: type[Row]) -> Iterator[dict[str, Any]]:
     try:
         opened = open_regular(path, most_bytes=TABLE_BYTES * 64, follows_links=False)
     except OSError as error:
-        raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}; name the folder of a run") from None
+        raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}", hint="name the folder of a run") from None
     with io.TextIOWrapper(opened, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         records = csv.reader(line for line in file if line.endswith("\n"))
         try:

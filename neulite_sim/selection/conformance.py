@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neulite_sim.methods.contract import Offers
+from neulite_sim.models.names import FULL
 from neulite_sim.seeding import stream
 from neulite_sim.selection.contract import Feedback, Selector, SelectorSetting
 
@@ -62,7 +63,7 @@ def _offers(number: int, rng: np.random.Generator) -> Offers:
     if num_offers is None:
         num_offers = int(rng.integers(2, NUM_DEVICES))
     devices = np.sort(rng.choice(NUM_DEVICES, size=num_offers, replace=False)).astype(np.int64)
-    submodels = (("full",), ("stage-1",), ("stage-2",), ("width-1", "width-0.5"))[number % 4]
+    submodels = ((FULL,), ("stage-1",), ("stage-2",), ("width-1", "width-0.5"))[number % 4]
     expected_s = 1.0 + (devices * 7919 % NUM_DEVICES) * (1 + number % 4)
     index = (devices % len(submodels)).astype(np.int16)
     return Offers(devices=devices, submodel_index=index, submodels=submodels, expected_s=expected_s.astype(np.float64))

@@ -48,7 +48,7 @@ def _rows(costing: Costing, ledger: str, blueprint: Blueprint, training: Trainin
 
 def _row(costing: Costing, ledger: str, submodel: str, blueprint: Blueprint, training: Training) -> AuditRow:
     how: dict[str, Any] = {
-        "input_shape": blueprint.input_shape,
+        "spec": blueprint.spec,
         "batch_size": training.batch_size,
         "training": training,
     }

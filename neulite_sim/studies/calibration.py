@@ -25,6 +25,7 @@ from neulite_sim.models.trainee import FullModel
 from neulite_sim.profiling.fitting import Constants, Machine, Measurement, Quality, fit, left_out, quality
 from neulite_sim.profiling.profile import profile, ready
 from neulite_sim.registry import component
+from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.schema import Training
 
 ARCHITECTURES = (
@@ -113,7 +114,8 @@ def require_device(name: str) -> torch.device:
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailableError(
-            "--device cuda: PyTorch sees no CUDA device on this machine; use --device cpu, or install PyTorch for CUDA"
+            "--device cuda: PyTorch sees no CUDA device on this machine",
+            hint="use --device cpu, or install PyTorch for CUDA",
         )
     return torch.device(name)
 
@@ -171,13 +173,13 @@ def measured_step(task: Task, device: torch.device, *, min_timed_s: float) -> Me
     found = component("model", task.architecture)
     options = found.options()
     architecture = found.build(options, argument) if found.takes_argument else found.build(options)
-    shape = (3, task.side, task.side)
-    blueprint = Blueprint(architecture=architecture, input_shape=shape, num_classes=_NUM_CLASSES, name=name)
+    spec = InputSpec(shape=(3, task.side, task.side), num_classes=_NUM_CLASSES)
+    blueprint = Blueprint(architecture=architecture, spec=spec, name=name)
     build = functools.partial(FullModel, blueprint)
     training = Training(batch_size=task.batch_size)
-    stepper, batch = ready(build().to(device), shape, task.batch_size, training)
+    stepper, batch = ready(build().to(device), spec, task.batch_size, training)
     seconds = seconds_of(lambda: stepper.step(*batch), device, min_timed_s=min_timed_s)
-    charged = profile(task.name, build, input_shape=shape, batch_size=task.batch_size, training=training)
+    charged = profile(task.name, build, spec=spec, batch_size=task.batch_size, training=training)
     assert charged.operator_kinds is not None
     return Measurement(
         network=task.architecture,
@@ -250,8 +252,8 @@ def require_physical(found: Calibration) -> None:
         wrong.append(f"a median error of {found.quality.median_error:.0%}, above {MOST_MEDIAN_ERROR:.0%}")
     if wrong:
         raise SimulationError(
-            f"the measurements do not fit together ({'; '.join(wrong)}): the machine was busy with something else; let "
-            "nothing else run on it, and calibrate again without --quick"
+            f"the measurements do not fit together ({'; '.join(wrong)}): the machine was busy with something else",
+            hint="let nothing else run on it, and calibrate again without --quick",
         )
 
 

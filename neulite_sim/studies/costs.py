@@ -57,7 +57,7 @@ def _entry(costing: Costing, profile: Profile, *, audits: bool) -> dict[str, Any
     if audits:
         measured = audited(
             lambda: build_trainee(costing.method, profile.submodel, costing.charged),
-            input_shape=costing.charged.input_shape,
+            spec=costing.charged.spec,
             batch_size=profile.batch_size,
             training=costing.charged_training,
         )

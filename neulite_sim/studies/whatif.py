@@ -15,9 +15,9 @@ import torch
 
 from neulite_sim.arrays import Flags, Integers
 from neulite_sim.engine.assembly import charge, prepare, prepare_variation
-from neulite_sim.engine.charging import REFERENCE
 from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.errors import ScenarioError
+from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import FullModel
 from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
@@ -109,14 +109,14 @@ class SharedProfiler:
 
     def __call__(self, submodel: str, build: Callable[[], Any], **how: Any) -> Profile:
         """Return what `profile` returns of the same arguments."""
-        if submodel != REFERENCE:
+        if submodel != FULL:
             return profile(submodel, build, **how)
         with torch.device("meta"):
             trainee = build()
         if type(trainee) is not FullModel:
             return profile(submodel, build, **how)
         training = how["training"]
-        key = (how["input_shape"], how["batch_size"], training, *_shapes(trainee))
+        key = (how["spec"], how["batch_size"], training, *_shapes(trainee))
         if key not in self._known:
             self._known[key] = profile(submodel, build, **how)
         return self._known[key]
@@ -343,7 +343,7 @@ def class_rows(entrant: Entrant, costing: Costing) -> list[dict[str, Any]]:
         if not len(members):
             continue
         memory = population.available_memory_bytes[members]
-        for submodel in dict.fromkeys((smallest, REFERENCE)):
+        for submodel in dict.fromkeys((smallest, FULL)):
             needs = least_peaks(costing, submodel)[members]
             needed = int(needs.max())
             rows.append({

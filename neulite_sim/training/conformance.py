@@ -23,8 +23,9 @@ from neulite_sim.arrays import Integers
 from neulite_sim.data.contract import Dataset, Partition
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
-from neulite_sim.methods.fedavg import FULL, FedAvg
+from neulite_sim.methods.fedavg import FedAvg
 from neulite_sim.models.contract import BlockModel, Blueprint
+from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import float_tensors
 from neulite_sim.profiling.ledger import Cost
 from neulite_sim.scenario.schema import Evaluation, Training

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neulite_sim.arrays import Integers
 from neulite_sim.bounds import ThreadCount
-from neulite_sim.data.contract import Dataset, Partition
+from neulite_sim.data.contract import AnyDataset, Partition
 from neulite_sim.methods.contract import LocalTask, Method, Update
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.registry import Options
@@ -36,7 +36,7 @@ class WorkerOptions(Options):
 class Workplace:
     """All that a worker needs beside its tasks, the same for every worker of a run; travels to other processes."""
 
-    dataset: Dataset
+    dataset: AnyDataset
     partition: Partition
     method: Method
     blueprint: Blueprint

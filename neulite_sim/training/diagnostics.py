@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from neulite_sim.errors import SimulationError
-from neulite_sim.methods.nhsic import feature_kernel, label_kernel, nhsic
+from neulite_sim.methods.nhsic import feature_kernel, input_kernel, label_kernel, nhsic
+from neulite_sim.samples import InputSpec
 
 NHSIC_X, NHSIC_Y = "nhsic_x", "nhsic_y"
 SIGMA = 5.0
@@ -30,12 +31,12 @@ class Diagnostic:
     value: float | None
 
 
-def nhsic_plane(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor, *, num_classes: int) -> list[Diagnostic]:
+def nhsic_plane(model: nn.Module, inputs: Tensor, labels_N: Tensor, *, spec: InputSpec) -> list[Diagnostic]:
     """Return nHSIC(X; Z_t) and nHSIC(Y; Z_t), in [0, 1], of each block t of `model.blocks`, in their order.
 
-    One forward pass in evaluation mode over all N images, as the model sees them; each block's output lives only until
-    its N x N kernel is known. A value is None where it is undefined: features that do not vary or are not finite, a
-    sample of one class, fewer than three images.
+    One forward pass in evaluation mode over all N samples, as the model reads them; each block's output lives only
+    until its N x N kernel is known. A value is None where it is undefined: features that do not vary or are not finite,
+    a sample of one class, fewer than three samples.
 
     Raises:
         SimulationError: the model has no blocks, or a block of it does not run once.
@@ -50,9 +51,9 @@ def nhsic_plane(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor, *, num_
     model.eval()
     try:
         with torch.no_grad():
-            images_NN = feature_kernel(images_NCHW.flatten(1), SIGMA)
-            labels_NN = label_kernel(labels_N, num_classes, SIGMA)
-            model(images_NCHW)
+            inputs_NN = input_kernel(inputs.flatten(1), spec.vocabulary, SIGMA)
+            labels_NN = label_kernel(labels_N, spec.num_classes, SIGMA)
+            model(inputs)
     finally:
         for handle in handles:
             handle.remove()
@@ -61,9 +62,10 @@ def nhsic_plane(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor, *, num_
         if len(seen) != 1:
             raise SimulationError(
                 f"evaluation.diagnostics: block {number} of {type(model).__name__} ran {len(seen)} times in one "
-                "forward pass, and nhsic_plane needs its one output; remove nhsic_plane"
+                "forward pass, and nhsic_plane needs its one output",
+                hint="remove nhsic_plane",
             )
-        for name, own_NN in ((NHSIC_X, images_NN), (NHSIC_Y, labels_NN)):
+        for name, own_NN in ((NHSIC_X, inputs_NN), (NHSIC_Y, labels_NN)):
             found.append(Diagnostic(name=name, block=number, value=_defined(own_NN, seen[0])))
     return found
 
@@ -73,7 +75,8 @@ def _blocks(model: nn.Module) -> Sequence[nn.Module]:
     if not isinstance(blocks, nn.ModuleList) or not len(blocks):
         raise SimulationError(
             f"evaluation.diagnostics: nhsic_plane looks at the blocks of the tested model, and "
-            f"{type(model).__name__} has none; remove nhsic_plane"
+            f"{type(model).__name__} has none",
+            hint="remove nhsic_plane",
         )
     return list(blocks)
 

@@ -15,7 +15,7 @@ from neulite_sim.training.diagnostics import Diagnostic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
-    """Mean cross-entropy and accuracy, in [0, 1], over the test samples, and the diagnostics that were asked for."""
+    """Mean cross-entropy and accuracy, in [0, 1], over the targets of `num_samples`, and the diagnostics asked for."""
 
     loss: float
     accuracy: float
@@ -24,20 +24,21 @@ class EvaluationResult:
 
 
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> EvaluationResult:
-    """Return loss and accuracy of `model` over batches of normalised images and labels."""
+    """Return loss and accuracy of `model` over batches of what it reads and their targets, one or more per sample."""
     model.eval()
-    loss, correct, count = 0.0, 0, 0
+    loss, correct, num_targets, num_samples = 0.0, 0, 0, 0
     with torch.no_grad():
-        for images_BCHW, labels_B in batches:
-            logits_BK = model(images_BCHW)
+        for inputs, labels_B in batches:
+            logits_BK = model(inputs)
             loss += float(F.cross_entropy(logits_BK, labels_B, reduction="sum"))
             correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
-            count += len(labels_B)
-    return EvaluationResult(loss=loss / count, accuracy=correct / count, num_samples=count)
+            num_targets += labels_B.numel()
+            num_samples += len(labels_B)
+    return EvaluationResult(loss=loss / num_targets, accuracy=correct / num_targets, num_samples=num_samples)
 
 
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Rebuild every BatchNorm's running statistics as the plain mean over `batches` of normalised images.
+    """Rebuild every BatchNorm's running statistics as the plain mean over `batches` of what it reads.
 
     Width-scaled and staged methods average statistics that belong to different networks; this gives the global
     model statistics of its own (static BatchNorm of Diao, Ding and Tarokh, HeteroFL, ICLR 2021, section 3).
@@ -49,7 +50,7 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
         layer.momentum = None
     model.train()
     with torch.no_grad():
-        for images_BCHW in batches:
-            model(images_BCHW)
+        for inputs in batches:
+            model(inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

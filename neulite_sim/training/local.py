@@ -11,7 +11,7 @@ from torch import Tensor
 from neulite_sim.data.batches import batch_slices
 from neulite_sim.methods.contract import LocalTask
 from neulite_sim.models.step import Stepper, require_precision
-from neulite_sim.models.trainee import LAYOUT, Trainee
+from neulite_sim.models.trainee import Trainee, in_layout
 from neulite_sim.scenario.schema import Training
 from neulite_sim.seeding import integer_seed, stream
 
@@ -32,7 +32,7 @@ class LocalResult:
 
 def train_locally(
     trainee: Trainee,
-    images_NCHW: Tensor,
+    inputs: Tensor,
     labels_N: Tensor,
     *,
     task: LocalTask,
@@ -41,7 +41,7 @@ def train_locally(
 ) -> LocalResult:
     """Train in place and return the result; the trainee must hold the payload's tensors.
 
-    `images_NCHW` are what the network sees, unless `transform` makes that of each batch (augmentation). The order of
+    `inputs` are what the network reads, unless `transform` makes that of each batch (augmentation). The order of
     samples, augmentation and dropout depend on (root seed, device, flight) alone. A last batch of one sample is
     merged into the one before: BatchNorm cannot train on one.
 
@@ -61,10 +61,10 @@ def train_locally(
             means.next_epoch()
             for chosen in batch_slices(len(labels_N), batch_size, order):
                 rows = torch.from_numpy(chosen)
-                images_BCHW, labels_B = images_NCHW[rows], labels_N[rows]
+                batch, labels_B = inputs[rows], labels_N[rows]
                 if transform is not None:
-                    images_BCHW = transform(images_BCHW, generator)
-                stepper.step(images_BCHW.contiguous(memory_format=LAYOUT), labels_B, means.add)
+                    batch = transform(batch, generator)
+                stepper.step(in_layout(batch), labels_B, means.add)
     state = trainee.state_dict()
     tensors = {
         name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()

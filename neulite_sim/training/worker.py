@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neulite_sim.arrays import Integers
-from neulite_sim.data.batches import augment_crop_flip, normalise
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
-from neulite_sim.models.trainee import LAYOUT, Trainee, lay_out, load_tensors
+from neulite_sim.models.trainee import Trainee, in_layout, lay_out, load_tensors
 from neulite_sim.seeding import stream
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.diagnostics import nhsic_plane
@@ -46,10 +46,10 @@ class Worker:
         trainee = self._trainee(task.submodel)
         load_tensors(trainee, {**payload, **(personal or {})})
         numbers = place.partition.of(task.device)
-        images = torch.from_numpy(place.dataset.train_images[numbers])
+        inputs = torch.from_numpy(place.dataset.train_inputs[numbers])
         labels = torch.from_numpy(place.dataset.train_labels[numbers]).to(place.device)
-        transform = self._augmented if place.dataset.augmentation == "crop-flip" else None
-        seen = images.to(place.device) if transform else self._seen(images)
+        transform = self._augmented if place.dataset.augments else None
+        seen = inputs.to(place.device) if transform else self._seen(inputs)
         trainee.meet(labels)
         result = train_locally(trainee, seen, labels, task=task, training=place.training, transform=transform)
         return Update(
@@ -71,15 +71,13 @@ class Worker:
             lay_out(built)
         return self._trainees[submodel]
 
-    def _seen(self, images_BCHW: Tensor) -> Tensor:
-        """Return what a network sees of stored images, on the worker's accelerator."""
-        dataset, stored = self._place.dataset, images_BCHW.to(self._place.device)
-        seen = normalise(stored, mean=dataset.mean, std=dataset.std, pixel_scale=dataset.pixel_scale)
-        return seen.contiguous(memory_format=LAYOUT)
+    def _seen(self, inputs: Tensor) -> Tensor:
+        """Return what a network reads of kept inputs, on the worker's accelerator."""
+        return in_layout(self._place.dataset.seen(inputs.to(self._place.device)))
 
-    def _augmented(self, images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-        """Return augmented images as a network sees them: cropped where black is zero, then normalised."""
-        return self._seen(augment_crop_flip(images_BCHW, generator))
+    def _augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Return augmented inputs as a network reads them."""
+        return self._seen(self._place.dataset.augmented(inputs, generator))
 
     def evaluate(self, name: str, tensors: Payload, devices: Integers | None = None) -> EvaluationResult:
         """Return loss and accuracy of a global model on the test samples, or on the training samples of `devices`.
@@ -96,9 +94,9 @@ class Worker:
             recalibrate_batch_norm(model, self._calibration_batches())
         dataset = self._place.dataset
         if devices is None:
-            return self._diagnosed(model, evaluate(model, self._batches(dataset.test_images, dataset.test_labels)))
+            return self._diagnosed(model, evaluate(model, self._batches(dataset.test_inputs, dataset.test_labels)))
         owned = np.concatenate([self._place.partition.of(int(device)) for device in devices])
-        return evaluate(model, self._batches(dataset.train_images[owned], dataset.train_labels[owned]))
+        return evaluate(model, self._batches(dataset.train_inputs[owned], dataset.train_labels[owned]))
 
     def _diagnosed(self, model: nn.Module, result: EvaluationResult) -> EvaluationResult:
         """Return the result with the diagnostics that the scenario asks for, all over the same training samples."""
@@ -106,9 +104,9 @@ class Worker:
         if "nhsic_plane" not in place.evaluation.diagnostics:
             return result
         rows = self._same_samples("diagnostics", place.evaluation.diagnostic_samples)
-        images = self._seen(torch.from_numpy(place.dataset.train_images[rows]))
+        inputs = self._seen(torch.from_numpy(place.dataset.train_inputs[rows]))
         labels = torch.from_numpy(place.dataset.train_labels[rows]).to(place.device)
-        plane = nhsic_plane(model, images, labels, num_classes=place.dataset.num_classes)
+        plane = nhsic_plane(model, inputs, labels, spec=place.dataset.spec)
         return replace(result, diagnostics=tuple(plane))
 
     def _same_samples(self, purpose: str, wanted: int) -> Integers:
@@ -116,12 +114,10 @@ class Worker:
         owned = len(self._place.dataset.train_labels)
         return stream(self._place.seed, purpose).choice(owned, min(wanted, owned), replace=False)
 
-    def _batches(
-        self, images_NCHW: NDArray[np.uint8] | NDArray[np.float32], labels_N: NDArray[np.int64]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, inputs: NDArray[Any], labels_N: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
         for rows in np.array_split(np.arange(len(labels_N)), self._num_batches(len(labels_N))):
             yield (
-                self._seen(torch.from_numpy(images_NCHW[rows])),
+                self._seen(torch.from_numpy(inputs[rows])),
                 torch.from_numpy(labels_N[rows]).to(self._place.device),
             )
 
@@ -130,7 +126,7 @@ class Worker:
         dataset = self._place.dataset
         chosen = self._same_samples("recalibration", self._place.evaluation.recalibration_samples)
         for rows in np.array_split(chosen, self._num_batches(len(chosen))):
-            yield self._seen(torch.from_numpy(dataset.train_images[rows]))
+            yield self._seen(torch.from_numpy(dataset.train_inputs[rows]))
 
     def _num_batches(self, count: int) -> int:
         return -(-count // self._place.evaluation.batch_size)

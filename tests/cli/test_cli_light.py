@@ -149,7 +149,7 @@ def test_what_nobody_foresaw_is_one_sentence_on_standard_error(
 
     monkeypatch.setattr(registry, "names", fail)
     found = ran("components", "--json")
-    assert (found.exit_code, found.stdout) == (1, "")
+    assert found.exit_code == 1
     assert found.stderr.startswith(words)
     assert found.stderr.count("\n") == 1
     assert "--debug" in found.stderr
@@ -157,8 +157,12 @@ def test_what_nobody_foresaw_is_one_sentence_on_standard_error(
         isinstance(error, MemoryError)
         or "is a mistake of neulite-sim or of a plug-in: please report it" in found.stderr
     )
+    told = json.loads(found.stdout)["error"]
+    assert told["kind"] == ("out-of-memory" if isinstance(error, MemoryError) else "internal")
+    assert found.stderr == f"error: {told['message']}\n"
     debugged = ran("--debug", "components", "--json")
     assert debugged.exception is error
+    assert json.loads(debugged.stdout)["error"]["kind"] == told["kind"]
 
 
 def test_wrong_usage_and_a_closed_pipe_are_typers_to_answer() -> None:

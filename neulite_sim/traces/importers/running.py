@@ -40,7 +40,7 @@ def import_trace(
     imported = reader(paths)
     target = out or Path(f"{paths[0].name.split('.')[0] or 'trace'}.{imported.kind}.csv")
     if target.exists():
-        raise OutputError(f"{target} exists already; remove it, or name another with --out")
+        raise OutputError(f"{target} exists already", hint="remove it, or name another with --out")
     names = ", ".join(path.name for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     write_table(
         target,

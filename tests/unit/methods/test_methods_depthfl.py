@@ -85,6 +85,12 @@ def test_teachers_do_not_learn_from_their_students():
     torch.testing.assert_close(student.grad, -gap, atol=1e-6, rtol=0)
 
 
+def test_several_targets_of_a_sample_are_distilled_as_so_many_samples():
+    logits = [torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(number)) for number in (1, 2)]
+    apart = [logits_BKL.movedim(1, 2).flatten(0, 1) for logits_BKL in logits]
+    torch.testing.assert_close(mutual_distillation(logits), mutual_distillation(apart))
+
+
 def test_the_loss_of_a_depth_sums_classifiers_and_ramped_distillation():
     method = depthfl(ramp_rounds=10)
     state = method.start(blueprint(), 0, None)

@@ -11,6 +11,7 @@ from neulite_sim.models.contract import Blueprint
 from neulite_sim.profiling.audit import audit
 from neulite_sim.profiling.profile import profile
 from neulite_sim.registry import component
+from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.schema import Training
 
 SHAPE = (1, 8, 8)
@@ -87,7 +88,7 @@ def test_nothing_of_the_copy_travels():
 
 @pytest.mark.parametrize("batch_size", [2, 32])
 def test_the_profile_charges_one_more_copy_of_the_weights_and_no_more(batch_size):
-    given = {"input_shape": SHAPE, "batch_size": batch_size, "training": Training()}
+    given = {"spec": InputSpec(shape=SHAPE, num_classes=10), "batch_size": batch_size, "training": Training()}
     plain = profile("full", lambda: trainee(0.0), **given)
     tied = profile("full", lambda: trainee(0.1), **given)
     assert tied.bytes_down == plain.bytes_down
@@ -100,7 +101,7 @@ def test_the_profile_charges_one_more_copy_of_the_weights_and_no_more(batch_size
 
 
 def test_the_prediction_is_what_a_real_step_holds():
-    given = {"input_shape": SHAPE, "batch_size": 4, "training": Training()}
+    given = {"spec": InputSpec(shape=SHAPE, num_classes=10), "batch_size": 4, "training": Training()}
     predicted = profile("full", lambda: trainee(0.1), **given).peak_memory_bytes
     assert audit(lambda: trainee(0.1), **given).total == pytest.approx(predicted, rel=0.01)
 

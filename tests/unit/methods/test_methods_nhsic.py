@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from neulite_sim.methods.nhsic import feature_kernel, label_kernel, nhsic
+from neulite_sim.methods.nhsic import feature_kernel, input_kernel, label_kernel, nhsic
 
 X = torch.tensor([[0.0], [1.0], [2.0], [3.0]], dtype=torch.float64)
 Z = torch.tensor([[1.0, 2.0], [2.0, 1.0], [0.0, 0.0], [3.0, 3.0]], dtype=torch.float64)
@@ -72,6 +72,18 @@ def test_label_kernel_equals_the_kernel_of_one_hot_rows():
     labels = torch.tensor([2, 0, 1, 2, 2, 0])
     one_hot = torch.eye(4, dtype=torch.float64)[labels]
     torch.testing.assert_close(label_kernel(labels, 4, 5.0), centred_gaussian(one_hot, 5.0), atol=1e-14, rtol=1e-10)
+
+
+def test_labels_at_several_places_are_the_one_hot_rows_side_by_side():
+    labels = torch.randint(5, (6, 3), generator=torch.Generator().manual_seed(1))
+    one_hot = torch.nn.functional.one_hot(labels, 5).double().flatten(1)
+    torch.testing.assert_close(label_kernel(labels, 5, 2.0), feature_kernel(one_hot, 2.0))
+
+
+def test_ids_of_a_vocabulary_are_compared_as_labels_and_numbers_as_features():
+    ids = torch.tensor([[0, 3], [1, 3], [0, 2]])
+    torch.testing.assert_close(input_kernel(ids, 4, 2.0), label_kernel(ids, 4, 2.0))
+    torch.testing.assert_close(input_kernel(Z, None, 2.0), feature_kernel(Z, 2.0))
 
 
 @pytest.mark.parametrize("form", ["ratio", "nocco"])

@@ -168,6 +168,9 @@ LOGITS, LABEL, ABSENT = (
 def test_masked_cross_entropy_sets_absent_logits_to_zero():
     assert masked_cross_entropy(LOGITS, LABEL, ABSENT).item() == pytest.approx(0.4938117, abs=1e-6)
     assert masked_cross_entropy(LOGITS, LABEL, ABSENT & False).item() == pytest.approx(0.4951819, abs=1e-6)
+    # Of several targets of a sample the mean, each of them masked.
+    twice = torch.stack([LOGITS, LOGITS], dim=2), torch.stack([LABEL, LABEL], dim=1)
+    assert masked_cross_entropy(*twice, ABSENT).item() == pytest.approx(0.4938117, abs=1e-6)
     minus_infinity = LOGITS.masked_fill(ABSENT, -torch.inf)
     assert nn.functional.cross_entropy(minus_infinity, LABEL).item() == pytest.approx(0.3132617, abs=1e-6)
 

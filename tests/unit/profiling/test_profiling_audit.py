@@ -12,6 +12,7 @@ from neulite_sim.profiling import audit as audit_module
 from neulite_sim.profiling.audit import audit, audited, cuda_peak_bytes
 from neulite_sim.profiling.profile import profile
 from neulite_sim.registry import component
+from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.schema import Training
 
 TOLERANCE = 0.03
@@ -37,7 +38,7 @@ def narrow(kind):
 
 def relative_error(kind, build, **options):
     training = Training(batch_size=6, **options)
-    how = {"input_shape": SHAPES[kind], "batch_size": 6, "training": training}
+    how = {"spec": InputSpec(shape=SHAPES[kind], num_classes=10), "batch_size": 6, "training": training}
     return abs(audit(build, **how).total / profile("any", build, **how).peak_memory_bytes - 1)
 
 
@@ -90,7 +91,7 @@ def test_an_audit_in_a_precision_that_cannot_be_trained_in_is_refused(monkeypatc
 
 
 def test_the_third_column_is_absent_without_cuda_and_there_with_it(monkeypatch):
-    how = {"input_shape": (1, 8, 8), "batch_size": 4, "training": Training(batch_size=4)}
+    how = {"spec": InputSpec(shape=(1, 8, 8), num_classes=10), "batch_size": 4, "training": Training(batch_size=4)}
     build = lambda: FullModel(blueprint("lenet"))  # noqa: E731
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert audited(build, **how).cuda_allocated_bytes is None
@@ -103,7 +104,7 @@ def test_the_third_column_is_absent_without_cuda_and_there_with_it(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_cuda_allocator_holds_the_tensors_and_little_more():
     """Blocks of 512 bytes and workspaces of convolutions come on top; at 32 images of 32x32 both are small."""
-    how = {"input_shape": (3, 32, 32), "batch_size": 32, "training": Training(batch_size=32)}
+    how = {"spec": InputSpec(shape=(3, 32, 32), num_classes=10), "batch_size": 32, "training": Training(batch_size=32)}
     build = lambda: FullModel(blueprint("resnet18", (3, 32, 32)))  # noqa: E731
     predicted = profile("full", build, **how).peak_memory_bytes
     assert 0.97 * predicted < cuda_peak_bytes(build, **how) < 1.6 * predicted

@@ -11,6 +11,7 @@ from neulite_sim.profiling.audit import audit
 from neulite_sim.profiling.profile import profile
 from neulite_sim.profiling.tracer import trace_steps
 from neulite_sim.registry import component
+from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.schema import Training
 
 CIFAR = (3, 32, 32)
@@ -151,7 +152,7 @@ def test_the_audit_on_real_tensors_agrees_with_the_prediction_for_each_stage(sub
     chosen, training = method("neulite"), Training(batch_size=8)
     build = lambda: chosen.trainee(submodel, blueprint())  # noqa: E731
     predicted = profile(submodel, build, input_shape=CIFAR, batch_size=8, training=training)
-    measured = audit(build, input_shape=CIFAR, batch_size=8, training=training)
+    measured = audit(build, spec=InputSpec(shape=CIFAR, num_classes=10), batch_size=8, training=training)
     assert measured.total == pytest.approx(predicted.peak_memory_bytes, rel=0.03)
 
 
@@ -161,7 +162,7 @@ def test_the_audit_agrees_for_the_full_model_under_each_optimizer(optimizer):
     training = Training(batch_size=8, optimizer={"kind": optimizer})
     build = lambda: chosen.trainee("full", blueprint())  # noqa: E731
     predicted = profile("full", build, input_shape=CIFAR, batch_size=8, training=training)
-    measured = audit(build, input_shape=CIFAR, batch_size=8, training=training)
+    measured = audit(build, spec=InputSpec(shape=CIFAR, num_classes=10), batch_size=8, training=training)
     assert measured.total == pytest.approx(predicted.peak_memory_bytes, rel=0.03)
 
 

@@ -5,11 +5,13 @@ import torch
 from torch import nn
 
 from neulite_sim.errors import SimulationError
+from neulite_sim.samples import InputSpec
 from neulite_sim.training.diagnostics import nhsic_plane
 
 IMAGES = torch.arange(4.0).reshape(4, 1, 1, 1)
 LABELS = torch.tensor([0, 0, 1, 1])
 OTHER = torch.tensor([[1.0, 2.0], [2.0, 1.0], [0.0, 0.0], [3.0, 3.0]]).reshape(4, 2, 1, 1)
+SPEC = InputSpec(shape=(1, 1, 1), num_classes=2)
 
 
 class Gives(nn.Module):
@@ -36,7 +38,7 @@ class Stack(nn.Module):
 
 
 def plane(*blocks, images=IMAGES, labels=LABELS):
-    found = nhsic_plane(Stack(*blocks), images, labels, num_classes=2)
+    found = nhsic_plane(Stack(*blocks), images, labels, spec=SPEC)
     return [(item.name, item.block, item.value) for item in found]
 
 
@@ -73,7 +75,7 @@ def test_a_sample_of_one_class_leaves_only_the_label_term_undefined():
 def test_the_model_stays_as_it_was():
     model = Stack(nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.9)))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    first, second = (nhsic_plane(model, IMAGES, LABELS, num_classes=2) for _ in range(2))
+    first, second = (nhsic_plane(model, IMAGES, LABELS, spec=SPEC) for _ in range(2))
     assert first == second
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
     assert not model.blocks[0]._forward_hooks
@@ -81,9 +83,9 @@ def test_the_model_stays_as_it_was():
 
 def test_a_model_without_blocks_is_refused():
     with pytest.raises(SimulationError, match=r"blocks of the tested model, and Linear has none; remove nhsic_plane"):
-        nhsic_plane(nn.Linear(1, 2), IMAGES, LABELS, num_classes=2)
+        nhsic_plane(nn.Linear(1, 2), IMAGES, LABELS, spec=SPEC)
 
 
 def test_a_block_that_runs_twice_is_refused():
     with pytest.raises(SimulationError, match=r"evaluation.diagnostics: block 1 of Stack ran 2 times in one forward"):
-        nhsic_plane(Stack(nn.Identity(), repeats=2), IMAGES, LABELS, num_classes=2)
+        nhsic_plane(Stack(nn.Identity(), repeats=2), IMAGES, LABELS, spec=SPEC)

@@ -31,8 +31,9 @@ from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.methods.contract import LocalTask
 from neulite_sim.results.rows import Notice
-from neulite_sim.training import ray_backend
-from neulite_sim.training.ray_backend import RayOptions, RayPool
+from neulite_sim.training import ray_backend, ray_pool
+from neulite_sim.training.ray_backend import RayBackend
+from neulite_sim.training.ray_pool import RayOptions
 
 FOLDER = "NEULITE_SIM_TEST_FOLDER"
 HERE = Path(__file__).parent
@@ -91,7 +92,7 @@ class Light:
         return float(tensors["weight"].sum())
 
 
-class Mortal(ray_backend.DeviceActor):
+class Mortal(ray_pool.DeviceActor):
     """A real actor that dies as the files in the folder of `FOLDER` say."""
 
     def train(self, task, payload, personal):
@@ -138,11 +139,11 @@ def cluster():
 @pytest.fixture
 def light(cluster, tmp_path, monkeypatch):
     """Return a function that starts a pool of light actors; it is closed at the end."""
-    monkeypatch.setattr(ray_backend, "DeviceActor", Light)
+    monkeypatch.setattr(ray_pool, "DeviceActor", Light)
     pools = []
 
     def start(workers):
-        pools.append(RayPool(RayOptions(workers=workers)))
+        pools.append(RayBackend(RayOptions(workers=workers)))
         pools[-1].equip(Place(str(tmp_path)))
         return pools[-1]
 
@@ -309,7 +310,7 @@ def test_actors_that_cannot_be_equipped_are_told_at_the_first_task(light, tmp_pa
 
 
 def test_actors_that_cannot_be_made_are_told_at_the_first_task(light, monkeypatch):
-    monkeypatch.setattr(ray_backend, "DeviceActor", Stillborn)
+    monkeypatch.setattr(ray_pool, "DeviceActor", Stillborn)
     pool = light(1)
     with pytest.raises(BackendUnavailableError, match=CANNOT_START.format("OSError: nothing works here")):
         pool.submit_training(job(61), PAYLOAD, NOTHING)
@@ -330,7 +331,7 @@ def test_actors_that_always_die_as_they_start_are_told(light, tmp_path):
 
 
 def test_a_run_that_ends_before_its_actors_are_equipped_closes_the_pool(cluster):
-    RayPool(RayOptions(workers=1)).close()
+    RayBackend(RayOptions(workers=1)).close()
     assert ray.is_initialized()
 
 
@@ -338,7 +339,7 @@ def test_the_driver_computes_on_one_thread_while_the_pool_is_there(cluster):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        pool = RayPool(RayOptions(workers=1))
+        pool = RayBackend(RayOptions(workers=1))
         assert torch.get_num_threads() == 1
         pool.close()
         assert torch.get_num_threads() == 3
@@ -347,7 +348,7 @@ def test_the_driver_computes_on_one_thread_while_the_pool_is_there(cluster):
 
 
 def test_a_pool_closes_while_work_is_left_in_it_and_leaves_a_cluster_of_others_alone(light, tmp_path):
-    pool = RayPool(RayOptions(workers=1))
+    pool = RayBackend(RayOptions(workers=1))
     pool.equip(Place(str(tmp_path)))
     for flight in range(5):
         pool.submit_training(job(flight), PAYLOAD, NOTHING)
@@ -371,8 +372,8 @@ RUN_WITH_A_DEATH = """
 import json
 from test_training_ray import Mortal, Notices, tiny
 from neulite_sim import simulate
-from neulite_sim.training import ray_backend
-ray_backend.DeviceActor = Mortal
+from neulite_sim.training import ray_pool
+ray_pool.DeviceActor = Mortal
 notices = Notices()
 result = simulate(tiny("backend={kind: ray, workers: 1}"), observers=[notices])
 with open("result", "w") as file:
