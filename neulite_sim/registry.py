@@ -174,7 +174,7 @@ def load(group_field: str, name: str) -> Component:
     return loaded
 
 
-def whole(group_field: str, *only: str) -> tuple[dict[str, Component], dict[str, str]]:
+def load_all(group_field: str, *only: str) -> tuple[dict[str, Component], dict[str, str]]:
     """Return what is registered for a field (or `only` these) and can be described, and why the others cannot, by name.
 
     A package that is broken takes nothing else with it.
@@ -249,7 +249,7 @@ class ComponentField:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        found, _ = whole(self.group_field)
+        found, _ = load_all(self.group_field)
         variants = [_variant(name, item, handler) for name, item in found.items()]
         bare = [name for name, item in found.items() if not (item.takes_argument or _required(item))]
         return {"oneOf": [*variants, *([{"type": "string", "enum": bare}] if bare else [])]}

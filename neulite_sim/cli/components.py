@@ -87,7 +87,7 @@ def _entries(wanted: str | None) -> Iterator[Entry]:
 def _entry(field: str, name: str) -> Entry:
     from neulite_sim import registry
 
-    sound, broken = registry.whole(field, name)
+    sound, broken = registry.load_all(field, name)
     if name in broken:
         return Entry(field=field, kind=name, summary="", source="", options=(), error=broken[name])
     found = sound[name]

@@ -14,7 +14,7 @@ from typing import Annotated
 from neulite_sim.bounds import PathText, ResampledSide
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import NAMED, Sentences, class_files, entries, flattened, is_hidden, listed
-from neulite_sim.data.pictures import Reader
+from neulite_sim.data.pictures import PictureReader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import user_path
@@ -58,7 +58,7 @@ def build(options: MiniImagenetOptions, seed: int) -> Dataset:
     cuts = {name: len(files[name]) - len(files[name]) // TEST_DIVISOR for name in classes}
     train_files, train_labels = flattened({name: files[name][: cuts[name]] for name in classes}, classes)
     test_files, test_labels = flattened({name: files[name][cuts[name] :] for name in classes}, classes)
-    reader = Reader("mini-imagenet", channels=3, side=options.image_size)
+    reader = PictureReader("mini-imagenet", channels=3, side=options.image_size)
     train_images, test_images = reader.read(train_files), reader.read(test_files)
     reader.tell(sentences)
     native = Dataset(

@@ -47,7 +47,7 @@ TURNED = "turned upright as their EXIF orientation says"
 WITHOUT_PROFILE = "in CMYK read without their colour profile"
 
 
-class Reader:
+class PictureReader:
     """Reads images as bytes `[N, C, H, W]`, all of one size: `side` where it is given, else that of the first image."""
 
     def __init__(self, kind: str, *, channels: int, side: int | None) -> None:

@@ -51,7 +51,7 @@ _TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {
 }
 
 
-class _Reader:
+class _CellReader:
     """Reads the cells of one kind of row; what does not depend on the row is looked up once."""
 
     def __init__(self, kind: type[Row], *, wall_clock: bool) -> None:
@@ -66,7 +66,9 @@ class _Reader:
         ]
 
 
-_READERS = {(kind, wall_clock): _Reader(kind, wall_clock=wall_clock) for kind in _TYPES for wall_clock in (True, False)}
+_READERS = {
+    (kind, wall_clock): _CellReader(kind, wall_clock=wall_clock) for kind in _TYPES for wall_clock in (True, False)
+}
 
 
 def values(row: Row, *, wall_clock: bool = True) -> list[Any]:

@@ -13,7 +13,7 @@ from neulite_sim.errors import Problem, ScenarioError, close_matches
 from neulite_sim.scenario.files import text_of
 from neulite_sim.scenario.loading import SET_OPTION
 from neulite_sim.scenario.problems import located, shown
-from neulite_sim.scenario.sweeps import Axis, Setting, Sweep, axis_of, setting_of
+from neulite_sim.scenario.sweeps import Assignment, Axis, Sweep, axis_of, setting_of
 from neulite_sim.scenario.tree import Node, Place
 from neulite_sim.scenario.yaml_text import read_yaml
 
@@ -44,7 +44,7 @@ def load_sweep(
     content: Mapping[str, Node] = {} if tree is None else tree.content
     axes = {axis.key: axis for axis in _file_axes(content.get("grid"), path, problems)}
     axes |= {axis.key: axis for axis in _option_axes(grid, problems)}
-    typed = [Setting(key=text.partition("=")[0].strip(), text=text, place=Place(SET_OPTION)) for text in overrides]
+    typed = [Assignment(key=text.partition("=")[0].strip(), text=text, place=Place(SET_OPTION)) for text in overrides]
     keys = {setting.key for setting in typed}
     settings = [item for item in _file_settings(content.get("set"), path, problems) if item.key not in keys] + typed
     for setting in settings:
@@ -122,7 +122,7 @@ def _seeds(node: Node | None, path: str, problems: list[Problem]) -> int | tuple
     return 1
 
 
-def _file_settings(node: Node | None, path: str, problems: list[Problem]) -> list[Setting]:
+def _file_settings(node: Node | None, path: str, problems: list[Problem]) -> list[Assignment]:
     if node is None:
         return []
     if not isinstance(node.content, dict):

@@ -44,7 +44,7 @@ _POLL_S, _PATIENCE_S = 0.1, 30.0
 _PROGRAM = (sys.executable, "-P", "-m", "neulite_sim")
 _ANSWERS = "--json"
 
-State = Literal["new", "finished", "cut off"]
+FolderState = Literal["new", "finished", "cut off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class PlannedRun:
 
     name: str
     folder: Path
-    state: State
+    state: FolderState
     scenario: Scenario
     command: tuple[str, ...]
     resume_command: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ def _planned(variant: Variant, scenario: str, folder: Path) -> PlannedRun:
     return _with_past(run) if state == "cut off" else run
 
 
-def _state(folder: Path, scenario: Scenario) -> State:
+def _state(folder: Path, scenario: Scenario) -> FolderState:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return "new"
     require_own(folder)

@@ -50,18 +50,8 @@ class Worker:
         labels = torch.from_numpy(place.dataset.train_labels[numbers]).to(place.device)
         transform = self._augmented if place.dataset.augments else None
         seen = inputs.to(place.device) if transform else self._seen(inputs)
-        trainee.meet(labels)
-        result = train_locally(trainee, seen, labels, task=task, training=place.training, transform=transform)
-        return Update(
-            device=task.device,
-            submodel=task.submodel,
-            num_samples=len(labels),
-            tensors=result.tensors,
-            loss=result.loss,
-            metrics=result.metrics,
-            classes=tuple(torch.unique(labels).tolist()),
-            version=task.version,
-        )
+        trainee.see_labels(labels)
+        return train_locally(trainee, seen, labels, task=task, training=place.training, transform=transform)
 
     def _trainee(self, submodel: str) -> Trainee:
         if submodel not in self._trainees:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from neulite_sim.errors import DataNotFoundError, NeuliteError, ScenarioError
 from neulite_sim.seeding import stream
-from neulite_sim.traces.importers.contract import Imported, Reader
+from neulite_sim.traces.importers.contract import Imported, ReadForeign
 from neulite_sim.traces.importers.running import SUMMARIES
 from neulite_sim.traces.tables import write_table
 
@@ -23,7 +23,7 @@ NUM_DAMAGED = 8
 _LENGTH = 200
 
 
-def check_importer(reader: Reader, paths: Sequence[Path]) -> None:
+def check_importer(reader: ReadForeign, paths: Sequence[Path]) -> None:
     """Pass where `reader` keeps the contract of `neulite_sim.traces.importers.contract.Reader`.
 
     `paths` are small files of its format. Files that are missing, empty or no such files are made from their names.
@@ -68,7 +68,7 @@ def _check_read_back(imported: Imported, path: Path) -> None:
         raise AssertionError(f"rows: are no table of {imported.kind} ({wrong})") from wrong
 
 
-def _check_refusals(reader: Reader, path: Path) -> None:
+def _check_refusals(reader: ReadForeign, path: Path) -> None:
     """Check what becomes of files from outside: each is refused, and as an error that users can read."""
     _check_refused(reader, path, "there is no such file")
     damaged = [stream(number, "conformance").bytes(_LENGTH) for number in range(NUM_DAMAGED)]
@@ -77,7 +77,7 @@ def _check_refusals(reader: Reader, path: Path) -> None:
         _check_refused(reader, path, what)
 
 
-def _check_refused(reader: Reader, path: Path, what: str) -> None:
+def _check_refused(reader: ReadForeign, path: Path, what: str) -> None:
     try:
         found = reader([path])
     except (DataNotFoundError, ScenarioError):
