@@ -32,6 +32,7 @@ class View:
 
     def proposal_to_all(self) -> Proposal:
         """Return the proposal with a denial for every device that is offered nothing."""
+        # Whoever owns data, is online and was no candidate is in flight: nobody else is left.
         is_busy = self.owns & self.online
         is_busy[self.candidates] = False
         others = (

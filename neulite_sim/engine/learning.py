@@ -89,8 +89,8 @@ class Learning:
             self._begin_late(merged)
             self.state = self._method.digest(self.state, self._arriving(merged, learned, collected))
             self._keeper.digested(round_number, self._method.progress(self.state))
-        for flight in learned:
-            self._trainings.pop(flight, None)
+        # Of an update that the method did not read the training is dropped.
+        self.forget(ending.flight for ending in merged)
         return learned
 
     def _begin_late(self, merged: Sequence[Ending]) -> None:
@@ -111,6 +111,7 @@ class Learning:
                     f"protocol {self._costing.scenario.protocol.kind} merges flight {number}, of which it did not say "
                     "that it is trained; it has to call server.train with every flight that it may merge"
                 )
+            # Collected once: if the method breaks off, what is forgotten later must not discard it again.
             ticket, training.ticket = training.ticket, None
             update = self._backend.collect_update(ticket)
             self._keeper.arrived(number, update)
@@ -162,6 +163,7 @@ class Learning:
 
     def checkpoint(self, round_number: int, came_to: str) -> None:
         """Keep what cannot be made again from the journal: the weights, also those that flights were sent."""
+        # Flights of one version were sent one state; of the current one the checkpoint has it anyway.
         sent = {training.sent.version: training.sent for training in self._trainings.values()}
         sent.pop(self.state.version, None)
         self._keeper.checkpoint(

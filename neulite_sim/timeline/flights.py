@@ -62,6 +62,7 @@ class Conditions:
             math.inf if self.waits_offline else self.online_until_s(dispatched_s),
             self.timeout_at_s,
         )
+        # `index` finds the first of equal moments, which is the order of `CAUSES`.
         first_s = min(moments_s)
         return first_s, CAUSES[moments_s.index(first_s)]
 
@@ -156,6 +157,7 @@ def planned_outcome(dispatched_s: float, *, legs: Legs, conditions: Conditions) 
     """
     stop_s, cause = conditions.first_cause(dispatched_s)
     leaves_s = conditions.online_until_s(dispatched_s) if conditions.waits_offline else math.inf
+    # Nearly every flight is one of these, and a fleet has millions: they skip the walk leg by leg.
     smooth = _undisturbed(dispatched_s, legs, min(stop_s, leaves_s))
     if smooth is not None:
         return smooth
@@ -232,12 +234,14 @@ def stretch_of(leg: Leg, now_s: float, stop_s: float, conditions: Conditions) ->
             return Stretch(worked_s=worked_s, ended_s=ends_s, pauses=pauses, is_done=True)
         if ends_s == stop_s == math.inf:
             return Stretch(worked_s=math.fsum(pieces_s), ended_s=now_s, pauses=pauses, hopeless=STALLED)
+        # What ends the flight at the moment at which its device leaves ends it: no pause begins.
         if stop_s <= leaves_s:
             pieces_s.append(stop_s - now_s)
             return Stretch(worked_s=math.fsum(pieces_s), ended_s=stop_s, pauses=pauses)
         pieces_s.append(leaves_s - now_s)
         rest = rest.rest(now_s, leaves_s)
         back_s = conditions.next_online_s(leaves_s)
+        # It left in the middle of its work; that it never returns is certain now, not at some later time-out.
         if back_s == stop_s == math.inf:
             return Stretch(worked_s=math.fsum(pieces_s), ended_s=leaves_s, pauses=pauses, hopeless=LOST)
         now_s = min(back_s, stop_s)
