@@ -2,6 +2,7 @@
 
 The clock's queue has one total order, (virtual time, priority, running number), and nothing else decides what comes
 first: flights end before the server acts at that moment, and the server takes them by (end, flight).
+`timeline.conformance.check_protocol` tests what is asked of a protocol for one of your own.
 """
 
 from __future__ import annotations

@@ -33,7 +33,5 @@ def test_they_are_trained_when_they_are_merged_and_come_to_the_same(monkeypatch)
 
 def test_they_are_refused_once_the_model_is_another_than_they_were_sent(monkeypatch):
     monkeypatch.setattr(Synchronous, "process", one_round_late)
-    with pytest.raises(
-        SimulationError, match="protocol synchronous merges flight 2, of which it did not say .* server.train"
-    ):
+    with pytest.raises(SimulationError, match=r"synchronous merges flight 2, of which it did not say .* server\.train"):
         simulate(tiny())
