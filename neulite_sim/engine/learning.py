@@ -86,11 +86,18 @@ class Learning:
             learned = {ending.flight.number: self._keeper.learned(ending.flight) for ending in merged}
             self.state = self._method.follow(self.state, self._keeper.progress(round_number))
         else:
+            self._begin_late(merged)
             self.state = self._method.digest(self.state, self._arriving(merged, learned, collected))
             self._keeper.digested(round_number, self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
         self.forget(ending.flight for ending in merged)
         return learned
+
+    def _begin_late(self, merged: Sequence[Ending]) -> None:
+        """Train those that the protocol named to nobody, as long as the model is still the one that they were sent."""
+        for ending in merged:
+            if ending.flight.number not in self._trainings and ending.flight.version == self.state.version:
+                self.begin(ending.flight)
 
     def _arriving(
         self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None]

@@ -2,18 +2,20 @@
 
 The clock's queue has one total order, (virtual time, priority, running number), and nothing else decides what comes
 first: flights end before the server acts at that moment, and the server takes them by (end, flight).
+`timeline.conformance.check_protocol` tests what is asked of a protocol for one of your own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import simpy
 
+from neulite_sim.timeline import endings, first_version
 from neulite_sim.timeline.clock import Clock
-from neulite_sim.timeline.endings import Ending, Landing, Launch, LoneLanding, ending_of
+from neulite_sim.timeline.endings import Landing, Launch, LoneLanding, ending_of
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.timeline.shared_flights import ServerLinks, fly_shared
 from neulite_sim.timeline.shared_link import SharedLink
@@ -41,12 +43,12 @@ class Server(Protocol):
     def train(self, flights: Iterable[Flight]) -> None:
         """Start the training of those flights, just dispatched, that the protocol may merge.
 
-        One that is planned to be dropped is not trained even if it is named; one that is not named never is, and must
-        not be merged.
+        One that is planned to be dropped is not trained even if it is named. One that is not named must not be merged,
+        except into the very version that it was sent: it is then trained as late as that.
         """
         ...
 
-    def note_end(self, ending: Ending) -> None:
+    def note_end(self, ending: endings.Ending) -> None:
         """Be told, at that moment, that a launched flight has ended and how: its device can fly again."""
         ...
 
@@ -58,7 +60,7 @@ class Server(Protocol):
         """Return the stage that the method is at now."""
         ...
 
-    def digest(self, ended: Sequence[Ending], at_s: float) -> None:
+    def digest(self, ended: Sequence[endings.Ending], at_s: float) -> None:
         """Learn from the flights that ended: an aggregation."""
         ...
 
@@ -109,6 +111,8 @@ def run_protocol(
 
     def launch(flight: Flight) -> Landing:
         landing = fly(flight)
+        # Protocols of version 0.1.0 find the flight by its landing.
+        landing.flight = flight  # type: ignore[union-attr]
         # First of all that watch the landing: whatever they do, they find the device free.
         landing.callbacks.append(lambda event: server.note_end(ending_of(flight, event)))
         return landing
@@ -133,3 +137,14 @@ def _shared(clock: Clock, rates: ServerRates) -> Launch:
     down, up = (None if rate is None else SharedLink(clock, rate) for rate in (rates.down, rates.up))
     links = ServerLinks(down=down, up=up)
     return lambda flight: clock.process(fly_shared(clock, flight, links))
+
+
+def __getattr__(name: str) -> Any:
+    """Return what protocols written for version 0.1.0 import from here.
+
+    Raises:
+        AttributeError: there is no such name, and was none.
+    """
+    if name in first_version.NAMES:
+        return first_version.NAMES[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from neulite_sim.profiling.ledger import Cost
 from neulite_sim.timeline.legs import Leg, Steady
@@ -265,3 +266,14 @@ def cut_short(outcome: Outcome, dispatched_s: float, at_s: float, *, kind: str, 
         reason=reason,
         pauses=pauses,
     )
+
+
+def __getattr__(name: str) -> Any:
+    """Return what annotations of protocols written for version 0.1.0 name.
+
+    Raises:
+        AttributeError: there is no such name, and was none.
+    """
+    if name in ("FlightPlan", "Launch"):
+        return Flight if name == "FlightPlan" else Callable
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,14 @@
 """A protocol for neulite-sim: synchronous rounds with a break after each."""
 
+from collections.abc import Generator
+
+import simpy
 from pydantic import Field
 
 from neulite_sim.registry import Component, Options
-from neulite_sim.timeline.contract import Ending, come_about
+from neulite_sim.timeline.clock import Clock
+from neulite_sim.timeline.contract import Ending, Server, come_about
+from neulite_sim.timeline.flights import Launch
 
 
 class BreaksOptions(Options):
@@ -21,7 +26,7 @@ class Breaks:
     def __init__(self, seconds):
         self._seconds = seconds
 
-    def process(self, clock, server, launch):
+    def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
         while not server.is_over():
             plans = server.dispatch(clock.now)
             if not plans:
