@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from neulite_sim.engine import assembly, simulation
+from neulite_sim.engine import assembly, building, simulation
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.scenario.loading import load_scenario
 
@@ -62,8 +62,8 @@ def measured(
         path.write_text(content, encoding="utf-8")
         scenario = load_scenario(path)
         begun_s = time.perf_counter()
-        backend = assembly.build_backend(scenario)
-        costing = simulation.ready(scenario, backend)
+        backend = building.build_backend(scenario)
+        costing = assembly.ready(scenario, backend)
         prepared_s, prepared_cpu_s = time.perf_counter(), time.process_time()
         with RunFolder.create(Path(folder) / "run", name="run", seed=1, scenario_yaml="", provenance={}) as run:
             keeper = simulation.keeper_of(costing, run.path)

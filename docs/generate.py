@@ -21,8 +21,10 @@ from typing import Any
 
 from typer.models import ArgumentInfo, OptionInfo
 
+from neulite_sim import errors
 from neulite_sim.cli import COMMAND_GROUPS, COMMANDS
 from neulite_sim.cli.components import _INSIDE, Entry, Option, _default, _entries, _options
+from neulite_sim.cli.failures import OWN_KINDS
 from neulite_sim.population.hardware.catalogue import Fact, catalogue_entries
 from neulite_sim.registry import GROUPS
 from neulite_sim.scenario.files import MOST_BYTES as MOST_FILE_BYTES
@@ -110,10 +112,11 @@ def scenario_page() -> str:
 
 
 def _built_in() -> Iterator[Entry]:
-    """Yield the components that this project registers, whatever else is installed."""
+    """Yield the components for scenarios that this project registers, whatever else is installed."""
     pyproject = tomllib.loads((REFERENCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     registered = pyproject["project"]["entry-points"]
-    return (entry for entry in _entries(None) if entry.kind in registered[GROUPS[entry.field]])
+    in_scenarios = (entry for entry in _entries(None) if entry.field in GROUPS)
+    return (entry for entry in in_scenarios if entry.kind in registered[GROUPS[entry.field]])
 
 
 def _definition(schema: Mapping[str, Any], described: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -242,8 +245,7 @@ def commands_page() -> str:
         "written |",
         "| 130 | interrupted with Ctrl-C, or asked to stop by another signal |",
         "",
-        "With `--json` standard output holds JSON and nothing else; messages go to standard error.",
-        "",
+        *_answers(),
     ]
     for command in COMMANDS:
         lines += _command(command, command.__name__)
@@ -251,6 +253,36 @@ def commands_page() -> str:
         for name, command in commands.items():
             lines += _command(command, f"{word} {name}")
     return "\n".join(lines)
+
+
+def _answers() -> Iterator[str]:
+    kinds = {**errors.kinds(), **OWN_KINDS}
+    yield from (
+        "## Answers in JSON",
+        "",
+        "With `--json` standard output holds one JSON object at the end and nothing else; messages, and whatever a",
+        "library prints, go to standard error. A command that fails prints its object as well, with the key `error`;",
+        "no other answer has it:",
+        "",
+        "```json",
+        '{"error": {"kind": "output", "message": "a.png: cannot write: No space left on device; choose another place '
+        'with --plot", "hint": "choose another place with --plot"}}',
+        "```",
+        "",
+        "`kind` is one of the words below and stays what it is. `message` is all that standard error says, without",
+        "the `error:` before it, and `hint` the part of it, or the line to type, that says what to do; it is empty",
+        "where that is not known apart from the rest. Where there is more to tell, `error` has further keys:",
+        "`problems` of a scenario, each with `key`, `message`, `file` and `line`; `what` of a run that cannot be",
+        "resumed, without the consequence; `runs` of a sweep or study, each with `run` and the error that this run",
+        "answered. What was found before the failure stands beside `error`: the `rows` of the runs that could be",
+        "read, the `run_dir` of a run that had begun.",
+        "",
+        "Nothing is printed where nobody is left to print it, after `kill -9` for one (a run on Ray is answered for",
+        "even then), or to read it.",
+        "",
+    )
+    rows = [(f"`{kind}`", str(code), meaning) for kind, (code, meaning) in kinds.items()]
+    yield from _table(("kind", "exit code", "meaning"), rows)
 
 
 def _command(command: Callable[..., None], name_of_command: str) -> Iterator[str]:

@@ -20,7 +20,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from neulite_sim.engine.assembly import Parts, build_trainee, prepare
+from neulite_sim.engine.assembly import prepare
+from neulite_sim.engine.charging import build_trainee
+from neulite_sim.engine.parts import Parts
 from neulite_sim.population.hardware.catalogue import device_class
 from neulite_sim.profiling.ledger import step_seconds
 from neulite_sim.profiling.profile import profile, ready

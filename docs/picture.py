@@ -17,7 +17,7 @@ from rich.console import Console
 
 from neulite_sim import load_scenario, simulate
 from neulite_sim.reports.board import Board
-from neulite_sim.reports.console import dashboard
+from neulite_sim.reports.dashboard import dashboard
 from neulite_sim.results.rows import Event, Progress
 
 ROOT = Path(__file__).parent.parent

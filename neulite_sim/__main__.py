@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from neulite_sim.stopping import EXIT_CODE, heed_signals
+from neulite_sim.stopping import EXIT_CODE, INTERRUPTED, heed_signals
 
 
 def main() -> None:
@@ -19,12 +19,20 @@ def main() -> None:
         # A library whose import was broken off may have made an error of another kind of it.
         if not stopping.is_asked or not _is_untold(error):
             raise
-        sys.stderr.write("interrupted\n")
+        sys.stderr.write(f"{INTERRUPTED}\n")
+        _answer_in_json()
         sys.exit(EXIT_CODE)
     finally:
         stopping.rest()
         # Python kills itself with SIGINT where an interruption left any code that was given to it as text: none did.
         exec("")
+
+
+def _answer_in_json() -> None:
+    """Print the object of `--json` where the command came to no answer of its own."""
+    if "--json" in sys.argv[1:] and sys.__stdout__ is not None:
+        error = f'{{"kind": "{INTERRUPTED}", "message": "{INTERRUPTED}", "hint": ""}}'
+        sys.__stdout__.write(f'{{"error": {error}}}\n')
 
 
 def _is_untold(error: BaseException) -> bool:

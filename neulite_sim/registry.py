@@ -42,8 +42,8 @@ GROUPS: Mapping[str, str] = {
 }
 
 TRACE_FORMAT = "trace format"
-# What a command names rather than a scenario.
-_TOOLS: Mapping[str, str] = {TRACE_FORMAT: "neulite_sim.trace_importers"}
+TOOLS: Mapping[str, str] = {TRACE_FORMAT: "neulite_sim.trace_importers"}
+"""What a command names rather than a scenario."""
 
 
 class Options(BaseModel):
@@ -128,11 +128,11 @@ def _entry_points(group: str) -> Mapping[str, EntryPoint]:
 
 
 def _group(group_field: str) -> str:
-    return GROUPS.get(group_field) or _TOOLS[group_field]
+    return GROUPS.get(group_field) or TOOLS[group_field]
 
 
 def names(group_field: str) -> tuple[str, ...]:
-    """Return what can be named for a field of `GROUPS` (or as a `TRACE_FORMAT`), sorted."""
+    """Return what can be named for a field of `GROUPS` or `TOOLS`, sorted."""
     return tuple(_entry_points(_group(group_field)))
 
 
@@ -158,23 +158,23 @@ def load(group_field: str, name: str) -> Component:
     except BaseException as error:
         what = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
         raise UnknownComponentError(
-            f"{group_field} {name!r} cannot be loaded from {point.value}: {what}; install or mend what is missing, "
-            f"or name another {group_field} ({choices(group_field)})"
+            f"{group_field} {name!r} cannot be loaded from {point.value}: {what}",
+            hint=f"install or mend what is missing, or name another {group_field} ({choices(group_field)})",
         ) from error
     if not isinstance(loaded, Component):
         raise UnknownComponentError(
-            f"{group_field} {name!r}: {point.value} is a {type(loaded).__name__}; "
-            f"its package must name a neulite_sim.registry.Component there"
+            f"{group_field} {name!r}: {point.value} is a {type(loaded).__name__}",
+            hint="its package must name a neulite_sim.registry.Component there",
         )
     if not (isinstance(loaded.options, type) and issubclass(loaded.options, Options)):
         raise UnknownComponentError(
-            f"{group_field} {name!r}: the options of {point.value} are {loaded.options!r}; "
-            f"they must be a subclass of neulite_sim.registry.Options"
+            f"{group_field} {name!r}: the options of {point.value} are {loaded.options!r}",
+            hint="they must be a subclass of neulite_sim.registry.Options",
         )
     return loaded
 
 
-def whole(group_field: str, *only: str) -> tuple[dict[str, Component], dict[str, str]]:
+def load_all(group_field: str, *only: str) -> tuple[dict[str, Component], dict[str, str]]:
     """Return what is registered for a field (or `only` these) and can be described, and why the others cannot, by name.
 
     A package that is broken takes nothing else with it.
@@ -205,7 +205,7 @@ def component(group_field: str, kind: str) -> Component:
     if found.takes_argument and not argument:
         raise UnknownComponentError(f"{kind!r} needs a name after a colon: {name}:NAME")
     if colon and not found.takes_argument:
-        raise UnknownComponentError(f"{kind!r}: {name} takes nothing after a colon; write {name}")
+        raise UnknownComponentError(f"{kind!r}: {name} takes nothing after a colon", hint=f"write {name}")
     return found
 
 
@@ -249,7 +249,7 @@ class ComponentField:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        found, _ = whole(self.group_field)
+        found, _ = load_all(self.group_field)
         variants = [_variant(name, item, handler) for name, item in found.items()]
         bare = [name for name, item in found.items() if not (item.takes_argument or _required(item))]
         return {"oneOf": [*variants, *([{"type": "string", "enum": bare}] if bare else [])]}

@@ -30,5 +30,5 @@ def require_room(needed_bytes: float, what: str, *, key: str, advice: str) -> No
         return
     free = free_memory_bytes()
     if free is not None and needed_bytes > free:
-        message = f"needs about {format_bytes(needed_bytes)} for {what}, {format_bytes(free)} are free; {advice}"
-        raise ScenarioError([Problem(key=key, message=message)])
+        finding = f"needs about {format_bytes(needed_bytes)} for {what}, {format_bytes(free)} are free"
+        raise ScenarioError([Problem.advising(key=key, found=finding, hint=advice)])

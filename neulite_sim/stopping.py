@@ -13,6 +13,8 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 """Ctrl-C, a request to terminate, a lost terminal, and what batch systems warn with before they kill."""
 
 EXIT_CODE = 130
+INTERRUPTED = "interrupted"
+"""What is said of a command that was asked to stop, and the kind of its failure for scripts."""
 
 CLUSTER_MARK = "NEULITE_CLUSTER"
 """Environment variable of all processes of a local cluster: its driver's process number, a colon, its folder."""
@@ -63,6 +65,13 @@ def heed_signals() -> Stopping:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stopping)
     return stopping
+
+
+def heed_no_more() -> None:
+    """Let the handler that this process has installed, if any, rest: what comes now comes when all is over."""
+    for number in _numbers():
+        if isinstance(handler := signal.getsignal(number), Stopping):
+            handler.rest()
 
 
 def is_asked_to_stop() -> bool:

@@ -7,8 +7,13 @@ from importlib.metadata import EntryPoint
 
 import fake_components
 import pytest
+import torch
 
 from neulite_sim import registry
+
+# Threads that wait for one another in tensors this small take three times the processor time of one thread. What must
+# hold for any number of threads is tested with that number (test_pinning_laws.py).
+torch.set_num_threads(1)
 
 
 def entry_points_of_fakes(group: str) -> Mapping[str, EntryPoint]:

@@ -113,6 +113,7 @@ EXPLICIT = _fake("explicit", Explicit)
 ALWAYS = _fake("always", Nothing)
 MARKOV = _fake("markov", Markov)
 CONSTANT = _fake("constant", Nothing)
+LINES = _fake("lines", Nothing)
 NOT_A_COMPONENT = 3
 
 GROUPS = {
@@ -126,6 +127,7 @@ GROUPS = {
     "neulite_sim.available_memory": {"explicit": "EXPLICIT", "uniform": "UNIFORM_MEMORY"},
     "neulite_sim.availability": {"always": "ALWAYS", "markov": "MARKOV"},
     "neulite_sim.memory_motion": {"constant": "CONSTANT"},
+    "neulite_sim.trace_importers": {"lines": "LINES"},
 }
 
 SCENARIO = """\

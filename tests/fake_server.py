@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from orders import order_of
+from made_flights import flight_of, outcome_after
 
 from neulite_sim.errors import SimulationError
-from neulite_sim.timeline.contract import Ending, Foresight
-from neulite_sim.timeline.flights import ARRIVED, DROPPED, FlightPlan
+from neulite_sim.timeline.endings import Ending
+from neulite_sim.timeline.flights import ARRIVED, DROPPED, Flight
 
 NO_TRIPS = "no trips left"
 
@@ -48,39 +48,40 @@ class FakeServer:
     def is_over(self) -> bool:
         return len(self.digests) >= self.rounds or (not self._left and not self._flying)
 
-    def dispatch(self, at_s: float, *, wanted: int | None = None, foresee: Foresight | None = None) -> list[FlightPlan]:
-        plans = [self._plan(at_s) for _ in range(min(wanted or self.devices_per_round, len(self._left)))]
-        if plans:
-            self.dispatched.append((at_s, [plan.flight for plan in plans]))
-            self.trained.append(sorted(foresee(plans)) if foresee else [p.flight for p in plans if p.has_arrived])
-        return plans
+    def dispatch(self, at_s: float, *, wanted: int | None = None) -> list[Flight]:
+        flights = [self._flight(at_s) for _ in range(min(wanted or self.devices_per_round, len(self._left)))]
+        if flights:
+            self.dispatched.append((at_s, [flight.number for flight in flights]))
+        return flights
 
-    def _plan(self, at_s: float) -> FlightPlan:
+    def train(self, flights: Iterable[Flight]) -> None:
+        self.trained.append([flight.number for flight in flights if flight.planned.has_arrived])
+
+    def _flight(self, at_s: float) -> Flight:
         trip = self._left.popleft()
         self._flights += 1
         self._flying.add(self._flights)
         self._in_flight.add(self._flights)
         self._before[self._flights] = self._merges.get(trip.stage, 0)
-        order = order_of(
-            self._flights, at_s=at_s, round=len(self.digests) + 1, version=len(self.digests), stage=trip.stage
-        )
-        return FlightPlan(order=order, download_s=0.0, compute_s=trip.seconds, upload_s=0.0, ended_s=at_s + trip.seconds,
-                          outcome=ARRIVED if trip.arrives else DROPPED, reason="" if trip.arrives else "lost")  # fmt: skip
+        kind, reason = (ARRIVED, "") if trip.arrives else (DROPPED, "lost")
+        planned = outcome_after(trip.seconds, at_s=at_s, kind=kind, reason=reason)
+        rounds = len(self.digests)
+        return flight_of(self._flights, at_s=at_s, planned=planned, round=rounds + 1, version=rounds, stage=trip.stage)
 
-    def landed(self, plan: FlightPlan) -> None:
-        self._in_flight.remove(plan.flight)
+    def note_end(self, ending: Ending) -> None:
+        self._in_flight.remove(ending.flight.number)
 
-    def staleness(self, plan: FlightPlan) -> int:
-        return self._merges.get(plan.order.stage, 0) - self._before[plan.flight]
+    def staleness(self, flight: Flight) -> int:
+        return self._merges.get(flight.stage, 0) - self._before[flight.number]
 
     def stage(self) -> str:
         return self.stages[len(self.digests) % len(self.stages)]
 
     def digest(self, ended: Sequence[Ending], at_s: float) -> None:
         self.digests.append((at_s, list(ended)))
-        for stage in {item.plan.order.stage for item in ended if item.is_merged}:
+        for stage in {item.flight.stage for item in ended if item.is_merged}:
             self._merges[stage] = self._merges.get(stage, 0) + 1
-        self._flying -= {item.plan.flight for item in ended}
+        self._flying -= {item.flight.number for item in ended}
 
     def next_chance_s(self, at_s: float) -> float:
         if self._in_flight:
@@ -89,12 +90,12 @@ class FakeServer:
 
     def merged(self) -> list[tuple[float, list[int]]]:
         """When each aggregation happened, and which flights it merged, in the order given."""
-        return [(at_s, [item.plan.flight for item in ended if item.is_merged]) for at_s, ended in self.digests]
+        return [(at_s, [item.flight.number for item in ended if item.is_merged]) for at_s, ended in self.digests]
 
     def reasons(self) -> dict[int, str]:
         """Why each flight that was handed over was not merged."""
         return {
-            item.plan.flight: item.refused or item.plan.reason
+            item.flight.number: item.refused or item.outcome.reason
             for _, ended in self.digests
             for item in ended
             if not item.is_merged

@@ -42,11 +42,13 @@ import simpy
 from neulite_sim import simulate
 from neulite_sim.engine.assembly import assemble
 from neulite_sim.population.availability.kinds import MARKOV
+from neulite_sim.profiling.ledger import Cost
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.seeding import stream
 from neulite_sim.timeline.clock import Clock
-from neulite_sim.timeline.flights import Conditions, FlightPlan, LoneFlight, Order, plan_flight
+from neulite_sim.timeline.endings import LoneLanding
+from neulite_sim.timeline.flights import Conditions, Flight, planned_outcome
 from neulite_sim.timeline.legs import Steady
 from neulite_sim.timeline.shared_link import SharedLink
 
@@ -191,22 +193,22 @@ def _always(value: float) -> Callable[[float], float]:
     return lambda _: value
 
 
-def flight_of(number: int, dispatched_s: float, seconds: float, conditions: Conditions) -> FlightPlan:
-    """Return the plan of a flight that lasts `seconds`: a tenth of it download, a fifth upload."""
-    order = Order(
-        flight=number,
-        round=1,
-        version=0,
+def flight_of(number: int, dispatched_s: float, seconds: float, conditions: Conditions) -> Flight:
+    """Return a flight that lasts `seconds`: a tenth of it download, a fifth upload."""
+    legs = (Steady(0.1 * seconds), Steady(0.7 * seconds), Steady(0.2 * seconds))
+    cost = Cost(
         device=number,
         submodel="full",
-        stage="full",
+        download_s=0.1 * seconds,
+        compute_s=0.7 * seconds,
+        upload_s=0.2 * seconds,
         peak_memory_bytes=1,
         available_memory_bytes=1,
         batch_size=1,
-        dispatched_s=dispatched_s,
     )
-    return plan_flight(
-        order, legs=(Steady(0.1 * seconds), Steady(0.7 * seconds), Steady(0.2 * seconds)), conditions=conditions
+    planned = planned_outcome(dispatched_s, legs=legs, conditions=conditions)
+    return Flight(
+        number=number, round=1, version=0, stage="full", dispatched_s=dispatched_s, cost=cost, planned=planned
     )
 
 
@@ -231,7 +233,7 @@ def counts_in_flight(rate: float, spacing_s: float, draw: Draw, num_samples: int
                 yield clock.at(clock.now + gap_s)
                 number += 1
                 in_flight += 1
-                process = LoneFlight(clock, flight_of(number, float(clock.now), seconds, ALWAYS_ONLINE))
+                process = LoneLanding(clock, flight_of(number, float(clock.now), seconds, ALWAYS_ONLINE))
                 assert process.callbacks is not None
                 process.callbacks.append(landed)
 
@@ -286,7 +288,7 @@ def dropped_by_leaving(num_devices: int, num_moments: int, seed: int) -> Iterato
             for device, leaves_s in zip(devices.tolist(), until_s.tolist(), strict=True):
                 conditions = replace(ALWAYS_ONLINE, online_until_s=_always(leaves_s))
                 flights += 1
-                dropped += not flight_of(device, at_s, share * mean_s, conditions).has_arrived
+                dropped += not flight_of(device, at_s, share * mean_s, conditions).planned.has_arrived
         yield of_counts(f"left during {share:g} mean times online", dropped, flights, 1 - math.exp(-share))
 
 

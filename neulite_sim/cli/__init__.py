@@ -50,11 +50,21 @@ COMMAND_GROUPS = {
 }
 
 
+_MAY_BE_JSON = "neulite_sim.may_be_json"
+
+
 class _Answering(TyperGroup):
     """Turns this package's exceptions into messages and exit codes, in the one place all commands pass through."""
 
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
+        may_be_json = "--json" in args
+        with answered(may_be_json=may_be_json, is_whole=False):
+            ctx = super().make_context(info_name, args, *rest, **extra)
+        ctx.meta[_MAY_BE_JSON] = may_be_json
+        return ctx
+
     def invoke(self, ctx: Any) -> Any:
-        with answered(debug=bool(ctx.params.get("debug"))), interruptible():
+        with answered(debug=bool(ctx.params.get("debug")), may_be_json=ctx.meta[_MAY_BE_JSON]), interruptible():
             return super().invoke(ctx)
 
 

@@ -28,10 +28,13 @@ def with_backend(
     if changes and section["kind"] != "ray":
         options = {"workers": "--workers", "address": "--ray-address"}
         raise ScenarioError(
-            Problem(key=options[name], message=f"{value!r} acts only with backend ray, not with {section['kind']!r}; "
-                                               "add --backend ray or leave it out")
+            Problem.advising(
+                key=options[name],
+                found=f"{value!r} acts only with backend ray, not with {section['kind']!r}",
+                hint="add --backend ray or leave it out",
+            )
             for name, value in changes.items()
-        )  # fmt: skip
+        )
     if kind is None and not changes:
         return scenario
     return parse_scenario({**scenario.dump(), "backend": {**section, **changes}})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def calibrate(
         )
     require_physical(found)
     if as_json:
-        sys.stdout.write(json.dumps(_report(found, name), indent=2) + "\n")
+        answer(_report(found, name), is_ascii=True)
         return
     for line in _lines(found):
         typer.echo(f"# {line}")

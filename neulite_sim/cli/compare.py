@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neulite_sim.cli.answers import answer
+from neulite_sim.cli.failures import Failed, failure_of
 from neulite_sim.cli.options import AsJson
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from neulite_sim.errors import DataNotFoundError
     from neulite_sim.reports.comparison import Line
     from neulite_sim.results.stored import StoredRun
 
@@ -42,22 +44,22 @@ def compare(
     """Print accuracy, participation, memory, time to accuracy and traffic of runs side by side."""
     from rich.console import Console
 
-    from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
+    from neulite_sim.errors import Problem, ScenarioError
     from neulite_sim.reports.comparison import lines_of
 
     if as_json and csv_file == "-":
-        message = "prints to standard output, and so does --json; choose one, or name a file"
-        raise ScenarioError([Problem(key="--csv -", message=message)])
+        found = "prints to standard output, and so does --json"
+        raise ScenarioError([Problem.advising(key="--csv -", found=found, hint="choose one, or name a file")])
     if plot is not None:
         from neulite_sim.reports.comparison_plot import check_plot, draw
 
         check_plot(plot)
-    found, problems = read_runs(runs)
+    stored, problems = read_runs(runs)
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
-    if not found:
-        raise typer.Exit(DataNotFoundError.exit_code)
-    lines, notes = lines_of(found, grouped=is_grouped)
+    if not stored:
+        raise _unreadable(problems)
+    lines, notes = lines_of(stored, grouped=is_grouped)
     if csv_file is not None:
         write_csv([line.row() for line in lines], csv_file)
     if as_json:
@@ -67,28 +69,36 @@ def compare(
     if plot is not None:
         draw(lines, plot)
     if problems:
-        raise typer.Exit(DataNotFoundError.exit_code)
+        raise _unreadable(problems)
 
 
-def read_runs(paths: Sequence[Path]) -> tuple[list[StoredRun], list[str]]:
-    """Return the runs in folders, each once, and a message for each that cannot be read."""
+def _unreadable(problems: Sequence[DataNotFoundError]) -> Failed:
+    """Return the end of a command that has told these; a script reads them as one, a line each."""
+    from neulite_sim.errors import DataNotFoundError
+
+    hints = "\n".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
+    return Failed(failure_of(DataNotFoundError("\n".join(map(str, problems))), hint=hints))
+
+
+def read_runs(paths: Sequence[Path]) -> tuple[list[StoredRun], list[DataNotFoundError]]:
+    """Return the runs in folders, each once, and an error for each that cannot be read."""
     from neulite_sim.errors import DataNotFoundError
     from neulite_sim.results.stored import find_runs, read_run
 
     found: dict[Path, StoredRun] = {}
-    problems: list[str] = []
+    problems: dict[str, DataNotFoundError] = {}
     for path in paths:
         try:
             folders = find_runs(path)
         except DataNotFoundError as error:
-            problems.append(str(error))
+            problems.setdefault(str(error), error)
             continue
         for folder in folders:
             try:
                 found.setdefault(folder.resolve(), read_run(folder))
             except DataNotFoundError as error:
-                problems.append(str(error))
-    return list(found.values()), list(dict.fromkeys(problems))
+                problems.setdefault(str(error), error)
+    return list(found.values()), list(problems.values())
 
 
 def show_lines(console: Console, lines: Sequence[Line], notes: Sequence[str] = ()) -> None:
@@ -101,8 +111,8 @@ def show_lines(console: Console, lines: Sequence[Line], notes: Sequence[str] = (
 
 
 def print_rows(lines: Sequence[Line]) -> None:
-    """Print the rows of a comparison as one JSON object."""
-    sys.stdout.write(json.dumps({"rows": [line.row() for line in lines]}, indent=2, ensure_ascii=False) + "\n")
+    """Answer with the rows of a comparison."""
+    answer({"rows": [line.row() for line in lines]})
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], name: str) -> None:
@@ -126,4 +136,4 @@ def write_csv(rows: Sequence[Mapping[str, Any]], name: str) -> None:
     try:
         Path(name).write_text(text.getvalue(), encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{name}: cannot write: {error.strerror}; choose another place with --csv") from error
+        raise OutputError(f"{name}: cannot write: {error.strerror}", hint="choose another place with --csv") from error

@@ -1,4 +1,4 @@
-"""`neulite-sim components [KIND]`: what can be named in a scenario, with its options and its source."""
+"""`neulite-sim components [KIND]`: what can be named in a scenario or a command, with its options and its source."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.options import AsJson
 from neulite_sim.errors import UnknownComponentError, close_matches
 
@@ -50,16 +51,16 @@ def components(
         str | None,
         typer.Argument(
             metavar="[KIND]",
-            help="Only one field of a scenario (method, data, ...), or only the components of one name (neulite).",
+            help="Only one field of a scenario (method, data, ...), the trace formats, or the components of one name.",
             show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what can be named in a scenario, with its options and its source."""
+    """List what can be named in a scenario, and the formats of traces import, with options and source."""
     found = list(_entries(kind))
     if as_json:
-        typer.echo(json.dumps({"components": [asdict(entry) for entry in found]}, indent=2, ensure_ascii=False))
+        answer({"components": [asdict(entry) for entry in found]})
     elif sys.stdout.isatty():
         _print_tables(found)
     else:
@@ -70,7 +71,7 @@ def components(
 def _entries(wanted: str | None) -> Iterator[Entry]:
     from neulite_sim import registry
 
-    fields = {field: registry.names(field) for field in registry.GROUPS}
+    fields = {field: registry.names(field) for field in (*registry.GROUPS, *registry.TOOLS)}
     known = {name for names in fields.values() for name in names}
     if wanted is not None and wanted not in fields and wanted not in known:
         near = close_matches(wanted, [*fields, *sorted(known)])
@@ -86,7 +87,7 @@ def _entries(wanted: str | None) -> Iterator[Entry]:
 def _entry(field: str, name: str) -> Entry:
     from neulite_sim import registry
 
-    sound, broken = registry.whole(field, name)
+    sound, broken = registry.load_all(field, name)
     if name in broken:
         return Entry(field=field, kind=name, summary="", source="", options=(), error=broken[name])
     found = sound[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import typer
 
-from neulite_sim.cli.failures import message_of
+from neulite_sim.cli.answers import answer, wants_json
+from neulite_sim.cli.failures import KILLED, UNFORESEEN, Failed, Failure, failure_of, interruption, message_of
 from neulite_sim.cli.last_word import LastWord
 from neulite_sim.errors import BackendLostError
-from neulite_sim.stopping import EXIT_CODE, is_asked_to_stop
+from neulite_sim.stopping import is_asked_to_stop
 
 ENDED = (
     "error: this process was ended in the middle of the run, by Ray or by the system; was a process of Ray killed, or "
@@ -39,7 +41,8 @@ class Whereabouts:
         """
         self.run_dir = getattr(event, "run_dir", None) or self.run_dir
         if getattr(event, "backend", None) == "ray" and self._last_word is None and self.run_dir is not None:
-            self._last_word = LastWord(f"{ENDED}\n{_how_to_go_on(self.run_dir)}\n")
+            in_json = _killed(self.run_dir) if wants_json() else ""
+            self._last_word = LastWord(f"{ENDED}\n{_how_to_go_on(self.run_dir)}\n", in_json)
         is_stopping = sys.exc_info()[0] is not None
         if is_asked_to_stop() and not is_stopping:
             raise KeyboardInterrupt
@@ -81,21 +84,39 @@ def resumable(run_dir: str | None = None) -> Iterator[Whereabouts]:
         with interruptible():
             yield place
     except KeyboardInterrupt:
-        typer.echo(_how_to_go_on(place.run_dir), err=True)
-        raise typer.Exit(EXIT_CODE) from None
+        message = _how_to_go_on(place.run_dir)
+        typer.echo(message, err=True)
+        raise Failed(interruption(message, hint=_wish(place.run_dir))) from None
     except BackendLostError as lost:
         typer.echo(message_of(lost), err=True)
         typer.echo(_how_to_go_on(place.run_dir), err=True)
-        raise typer.Exit(lost.exit_code) from None
+        raise Failed(failure_of(lost, hint=_wish(place.run_dir))) from None
     finally:
+        if place.run_dir is not None and wants_json():
+            answer({"run_dir": place.run_dir}, indent=None, is_ascii=True)
         place.close()
 
 
-def _how_to_go_on(run_dir: str | None) -> str:
+def _killed(run_dir: str) -> str:
+    """Return the object of `--json` of a run that was ended without a word."""
+    failure = Failure(
+        kind=KILLED, message=ENDED.removeprefix("error: "), hint=_wish(run_dir), exit_code=UNFORESEEN
+    )  # fmt: skip
+    return json.dumps({"run_dir": run_dir, "error": failure.to_json()}) + "\n"
+
+
+def _wish(run_dir: str | None) -> str:
+    """Return how to go on with a run; empty where there is nothing to go on with."""
     from neulite_sim.results.places import COMPLETE
 
+    if run_dir is None or Path(run_dir, COMPLETE).exists():
+        return ""
+    return f"go on with: neulite-sim resume {shlex.quote(run_dir)}"
+
+
+def _how_to_go_on(run_dir: str | None) -> str:
     if run_dir is None:
         return "interrupted before the run began"
-    if Path(run_dir, COMPLETE).exists():
-        return f"interrupted when the run was complete: {run_dir}"
-    return f"interrupted; go on with: neulite-sim resume {shlex.quote(run_dir)}"
+    if wish := _wish(run_dir):
+        return f"interrupted; {wish}"
+    return f"interrupted when the run was complete: {run_dir}"

@@ -19,14 +19,14 @@ _TIMEOUT_S = 5.0
 
 
 class LastWord:
-    """Says `words` on standard error if this process ends before `drop` was called."""
+    """Says `words` on standard error and `answer` on standard output if this process ends before `drop` was called."""
 
-    def __init__(self, words: str) -> None:
+    def __init__(self, words: str, answer: str = "") -> None:
         # A session of its own: what is sent to all processes of a terminal or a job passes it by.
         self._watcher = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_WATCHER), words, f"{CLUSTER_MARK}={os.getpid()}:"],
+            [sys.executable, "-I", "-S", str(_WATCHER), words, f"{CLUSTER_MARK}={os.getpid()}:", answer],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=None if answer else subprocess.DEVNULL,
             start_new_session=True,
         )
 

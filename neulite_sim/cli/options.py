@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from neulite_sim.cli.answers import ask_for_json
+
 ScenarioPath = Annotated[str, typer.Argument(metavar="SCENARIO", help="Scenario file (YAML).", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
@@ -16,4 +18,7 @@ Overrides = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Replace the scenario's seed.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", callback=ask_for_json, help="Print JSON on standard output."),
+]

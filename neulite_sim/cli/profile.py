@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath
 
 if TYPE_CHECKING:
@@ -23,15 +22,17 @@ def profile(
     """Print memory, compute and traffic of each submodel, and the share of the fleet that can train it."""
     from rich.console import Console
 
-    from neulite_sim.cli.checks import check_fleet
+    from neulite_sim.cli.checks import FleetCheck
     from neulite_sim.engine.assembly import assemble
     from neulite_sim.reports.console import print_table
     from neulite_sim.scenario.loading import load_scenario
     from neulite_sim.studies.costs import cost_report
 
-    report = cost_report(assemble(load_scenario(scenario, overrides or (), checks=[check_fleet])), audits=audit)
+    check = FleetCheck()
+    loaded = load_scenario(scenario, overrides or (), checks=[check])
+    report = cost_report(assemble(loaded, check.fleet), audits=audit)
     if as_json:
-        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+        answer(report, is_ascii=True)
         return
     console = Console()
     for table in (_memory_table(report, audits=audit), _time_table(report)):

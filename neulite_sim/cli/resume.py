@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.interruption import resumable
 from neulite_sim.cli.options import AsJson
 
@@ -34,6 +33,6 @@ def resume(
     with resumable(str(run_dir)), run_console(console, quiet=quiet) as view:
         result = go_on(run, backend=chosen, observers=[view])
     if as_json:
-        sys.stdout.write(json.dumps({**result.summary, "run_dir": str(result.run_dir)}) + "\n")
+        answer({**result.summary, "run_dir": str(result.run_dir)}, indent=None, is_ascii=True)
     if not (as_json and quiet):
         view.finish(result.summary, run_dir=str(result.run_dir))

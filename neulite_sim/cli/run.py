@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.interruption import resumable
 from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath, Seed
 
 if TYPE_CHECKING:
+    from neulite_sim.population.sampling import DrawnFleet
     from neulite_sim.results.contract import Observer
     from neulite_sim.scenario.schema import Scenario
 
@@ -33,25 +34,33 @@ def run(
     from rich.console import Console
 
     from neulite_sim.cli.backend import with_backend
-    from neulite_sim.cli.checks import check_fleet
+    from neulite_sim.cli.checks import FleetCheck
     from neulite_sim.reports.console import run_console
     from neulite_sim.scenario.loading import load_scenario
 
-    loaded: Scenario = load_scenario(scenario, overrides or (), seed=seed, checks=[check_fleet])
+    check = FleetCheck()
+    loaded: Scenario = load_scenario(scenario, overrides or (), seed=seed, checks=[check])
     loaded = with_backend(loaded, kind=backend, workers=workers, address=ray_address)
-    keepers = _audit(loaded, quiet=quiet) if audit else []
+    keepers = _audit(loaded, check.fleet, quiet=quiet) if audit else []
     console = Console(stderr=as_json)
     with resumable() as place, run_console(console, quiet=quiet) as view:
         from neulite_sim.engine.simulation import simulate
 
-        result = simulate(loaded, out=out, keeps_folder=True, observers=[view, place, *keepers], command=sys.argv)
+        result = simulate(
+            loaded,
+            out=out,
+            keeps_folder=True,
+            observers=[view, place, *keepers],
+            command=sys.argv,
+            fleet=check.fleet,
+        )
     if as_json:
-        sys.stdout.write(json.dumps({**result.summary, "run_dir": str(result.run_dir)}) + "\n")
+        answer({**result.summary, "run_dir": str(result.run_dir)}, indent=None, is_ascii=True)
     if not (as_json and quiet):
         view.finish(result.summary, run_dir=str(result.run_dir))
 
 
-def _audit(scenario: Scenario, *, quiet: bool) -> list[Observer]:
+def _audit(scenario: Scenario, fleet: DrawnFleet | None, *, quiet: bool) -> list[Observer]:
     """Print predicted and measured peaks on standard error; return who keeps them in the run folder."""
     from rich.console import Console
 
@@ -60,7 +69,7 @@ def _audit(scenario: Scenario, *, quiet: bool) -> list[Observer]:
     from neulite_sim.reports.console import print_table
     from neulite_sim.studies.auditing import AuditKeeper, audit_run
 
-    rows = audit_run(assemble(scenario))
+    rows = audit_run(assemble(scenario, fleet))
     if not quiet:
         print_table(Console(stderr=True), audit_table(rows))
     return [AuditKeeper(rows)]

@@ -13,6 +13,6 @@ def schema() -> None:
     from neulite_sim.scenario.schema import scenario_json_schema
 
     for field in registry.GROUPS:
-        for reason in registry.whole(field)[1].values():
+        for reason in registry.load_all(field)[1].values():
             typer.echo(f"notice: left out: {reason}", err=True)
     typer.echo(json.dumps(scenario_json_schema(), indent=2, ensure_ascii=False))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.compare import print_rows, read_runs, show_lines
+from neulite_sim.cli.failures import RUNS_FAILED, UNFORESEEN, Failed, Failure
 from neulite_sim.cli.options import AsJson, Overrides
 
 if TYPE_CHECKING:
@@ -82,9 +82,20 @@ def sweep(
     failed = run_planned(runs, folder, jobs or default_jobs(runs), console)
     _compare(runs, console, as_json=as_json)
     if failed:
-        names = ", ".join(ended.run.name for ended in failed)
-        typer.echo(f"error: {len(failed)} of {len(runs)} runs failed: {names}", err=True)
-        raise typer.Exit(1)
+        failure = runs_failed(failed, total=len(runs))
+        typer.echo(f"error: {failure.message}", err=True)
+        raise Failed(failure)
+
+
+def runs_failed(failed: Sequence[EndedRun], *, total: int) -> Failure:
+    """Return what scripts read of a sweep or a study of so many runs, some of which failed."""
+    return Failure(
+        kind=RUNS_FAILED,
+        message=f"{len(failed)} of {total} runs failed: {', '.join(ended.run.name for ended in failed)}",
+        hint="started again, it runs what is missing",
+        exit_code=UNFORESEEN,
+        details={"runs": [{"run": ended.run.name, **ended.error} for ended in failed]},
+    )
 
 
 def _list(runs: Sequence[PlannedRun], *, as_json: bool) -> None:
@@ -100,7 +111,7 @@ def _list(runs: Sequence[PlannedRun], *, as_json: bool) -> None:
             }
             for run in runs
         ]
-        sys.stdout.write(json.dumps({"runs": entries}, indent=2, ensure_ascii=False) + "\n")
+        answer({"runs": entries})
         return
     width = max(len(run.name) for run in runs)
     for run in runs:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.options import AsJson
 
 VIEWER = "https://ui.perfetto.dev"
@@ -50,13 +50,14 @@ def timeline(
         try:
             rebuild(run_dir, trace)
         except OSError as error:
-            raise OutputError(f"{trace}: cannot write: {error.strerror}; choose another place with --trace") from error
+            raise OutputError(
+                f"{trace}: cannot write: {error.strerror}", hint="choose another place with --trace"
+            ) from error
     is_whole = (run_dir / TIMELINE).is_file() and (run_dir / COMPLETE).exists()
     file = trace or (run_dir / TIMELINE if is_whole else None)
     report = timeline_report(window)
     if as_json:
-        found = {**report, "timeline": None if file is None else str(file)}
-        sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        answer({**report, "timeline": None if file is None else str(file)})
         return
     console = Console()
     for table in timeline_tables(report):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.components import _entry, _lines, _print_tables
 from neulite_sim.cli.options import AsJson
 from neulite_sim.errors import Problem, ScenarioError
@@ -39,7 +39,7 @@ def import_(
 
     report = import_trace(format_name, files, settings=_settings(settings or []), out=out)
     if as_json:
-        typer.echo(printable(json.dumps(report, indent=2, ensure_ascii=False)))
+        answer(report)
     else:
         for line in _told(report):
             typer.echo(printable(line))
@@ -61,7 +61,7 @@ def formats(
         names = (registry.load(registry.TRACE_FORMAT, format_name).kind,)
     found = [_entry(registry.TRACE_FORMAT, name) for name in names]
     if as_json:
-        typer.echo(json.dumps({"formats": [asdict(one) for one in found]}, indent=2, ensure_ascii=False))
+        answer({"formats": [asdict(one) for one in found]})
     elif sys.stdout.isatty():
         _print_tables(found)
     else:
@@ -79,8 +79,9 @@ def _settings(texts: list[str]) -> dict[str, Any]:
         node, found = read_yaml(value, "--set", with_lines=False)
         problems += found
         if not equals or not key.strip():
-            message = f"{text!r} sets nothing; write key=value, for example unit=kbps"
-            problems.append(Problem(key="", message=message, file="--set"))
+            finding = f"{text!r} sets nothing"
+            hint = "write key=value, for example unit=kbps"
+            problems.append(Problem.advising(key="", found=finding, hint=hint, file="--set"))
         elif node is not None:
             settings[key.strip()] = node.plain()
     if problems:

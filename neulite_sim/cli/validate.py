@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.checks import data_notes, fleet_notes
-from neulite_sim.cli.failures import message_of
+from neulite_sim.cli.failures import Failed, failure_of, message_of
 from neulite_sim.cli.options import AsJson, Overrides
 from neulite_sim.errors import NeuliteError, Problem, ScenarioError
 
@@ -26,16 +26,16 @@ def validate(
 ) -> None:
     """Check scenarios without running; all problems at once."""
     found = [(path, _checked(path, overrides or [])) for path in scenarios]
-    wrong = sum(isinstance(result, ScenarioError) for _, result in found)
+    wrong = [result for _, result in found if isinstance(result, ScenarioError)]
     if as_json:
-        typer.echo(json.dumps({"scenarios": [_as_json(path, result) for path, result in found]}, indent=2))
+        answer({"scenarios": [_as_json(path, result) for path, result in found]}, is_ascii=True)
     else:
         for path, result in found:
             _print(path, result)
         if wrong and len(found) > 1:
-            typer.echo(f"error: {wrong} of {len(found)} scenarios cannot be run", err=True)
+            typer.echo(f"error: {len(wrong)} of {len(found)} scenarios cannot be run", err=True)
     if wrong:
-        raise typer.Exit(ScenarioError.exit_code)
+        raise Failed(failure_of(ScenarioError(problem for error in wrong for problem in error.problems)))
 
 
 def _checked(path: str, overrides: list[str]) -> _Sound | ScenarioError:
@@ -50,7 +50,7 @@ def _checked(path: str, overrides: list[str]) -> _Sound | ScenarioError:
     except ScenarioError as error:
         return error
     except NeuliteError as error:
-        return ScenarioError([Problem(key="", message=str(error), file=path)])
+        return ScenarioError([Problem(key="", message=str(error), file=path, hint=error.hint)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _facts(scenario: Scenario) -> dict[str, Any]:
 
 def _as_json(path: str, result: _Sound | ScenarioError) -> dict[str, Any]:
     if isinstance(result, ScenarioError):
-        return {"path": path, "ok": False, "problems": [asdict(problem) for problem in result.problems]}
+        return {"path": path, "ok": False, "problems": [problem.to_json() for problem in result.problems]}
     return {"path": path, "ok": True, **_facts(result.scenario), "notes": result.notes}
 
 

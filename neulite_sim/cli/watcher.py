@@ -13,8 +13,8 @@ from pathlib import Path
 _TIMEOUT_S = 5.0
 
 
-def _watch(words: str, mark: str) -> None:
-    """Wait for the end of standard input; where nothing came, end what carries `mark`, and say `words`."""
+def _watch(words: str, mark: str, answer: str) -> None:
+    """Wait for the end of standard input; where nothing came, end what carries `mark`, and say `words` and `answer`."""
     if sys.stdin.buffer.read():
         return
     until_s = time.monotonic() + _TIMEOUT_S
@@ -28,6 +28,7 @@ def _watch(words: str, mark: str) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     sys.stderr.write(words)
+    sys.stdout.write(answer)
 
 
 def _left_behind(mark: str) -> dict[int, str]:

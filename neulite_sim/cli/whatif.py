@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neulite_sim.cli.answers import answer
 from neulite_sim.cli.compare import write_csv
+from neulite_sim.cli.failures import Failed
 from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from neulite_sim.studies.sweeps import EndedRun
     from neulite_sim.studies.whatif import Budgets, Entrant
 
 _BUDGET_OPTIONS = {"memory": "--memory", "scale": "--scale-memory", "cap": "--cap-memory"}
@@ -78,7 +79,8 @@ def whatif(
 
     Give exactly one of --memory, --scale-memory and --cap-memory. Nothing is trained without --train.
     """
-    from neulite_sim.cli.checks import check_fleet
+    from neulite_sim.cli.checks import FleetCheck
+    from neulite_sim.cli.sweep import runs_failed
     from neulite_sim.studies.whatif import study
     from neulite_sim.studies.whatif_entrants import entrants, tunings
 
@@ -90,10 +92,12 @@ def whatif(
     )
     _check_outputs(as_json=as_json, csv_file=csv_file, plot=plot)
     _check_training(train=train, jobs=jobs, out=out)
-    found, left_out = entrants(scenario, methods=methods, overrides=overrides or (), ways=ways, checks=[check_fleet])
-    report = study(found, budgets)
+    check = FleetCheck()
+    found, left_out = entrants(scenario, methods=methods, overrides=overrides or (), ways=ways, checks=[check])
+    report = study(found, budgets, check.fleet)
     report["not_applicable"] |= left_out
-    failed = 0
+    failed: list[EndedRun] = []
+    runners: list[Entrant] = []
     if train:
         known = {row["variant"] for row in report["rows"]}
         runners = [entrant for entrant in found if entrant.variant in known]
@@ -101,7 +105,7 @@ def whatif(
         report, failed = _trained(report, runners, budgets, folder=folder, jobs=jobs, quiet=as_json or csv_file == "-")
     _show(report, as_json=as_json, csv_file=csv_file, plot=plot, details=details)
     if failed:
-        raise typer.Exit(1)
+        raise Failed(runs_failed(failed, total=len(runners) * len(budgets.values)))
 
 
 def _budgets(given: dict[str, str | None]) -> Budgets:
@@ -148,22 +152,24 @@ def _numbers(option: str, text: str, read: Callable[[str], float]) -> list[float
         except ValueError as error:
             raise _refused(option, str(error)) from None
         if value <= 0:
-            raise _refused(option, f"{item.strip()!r} is not above zero; leave it out")
+            raise _refused(option, f"{item.strip()!r} is not above zero", "leave it out")
         if value in values:
-            raise _refused(option, f"{item.strip()!r} is given twice; remove one")
+            raise _refused(option, f"{item.strip()!r} is given twice", "remove one")
         values.append(value)
     return values
 
 
-def _refused(option: str, message: str) -> Exception:
+def _refused(option: str, found: str, hint: str = "") -> Exception:
     from neulite_sim.errors import Problem, ScenarioError
 
-    return ScenarioError([Problem(key=option, message=message)])
+    if hint:
+        return ScenarioError([Problem.advising(key=option, found=found, hint=hint)])
+    return ScenarioError([Problem(key=option, message=found)])
 
 
 def _check_outputs(*, as_json: bool, csv_file: str | None, plot: Path | None) -> None:
     if as_json and csv_file == "-":
-        raise _refused("--csv -", "prints to standard output, and so does --json; choose one, or name a file")
+        raise _refused("--csv -", "prints to standard output, and so does --json", "choose one, or name a file")
     if plot is not None:
         from neulite_sim.reports.comparison_plot import check_plot
 
@@ -173,13 +179,13 @@ def _check_outputs(*, as_json: bool, csv_file: str | None, plot: Path | None) ->
 def _check_training(*, train: bool, jobs: int | None, out: Path | None) -> None:
     for option, value in (("--jobs", jobs), ("--out", out)):
         if value is not None and not train:
-            raise _refused(option, f"acts only with --train, found {value}; remove it, or add --train")
+            raise _refused(option, f"acts only with --train, found {value}", "remove it, or add --train")
 
 
 def _trained(
     report: dict[str, Any], found: Sequence[Entrant], budgets: Budgets, *, folder: Path, jobs: int | None, quiet: bool
-) -> tuple[dict[str, Any], int]:
-    """Run what is not finished of every method at every budget; return the study with it and how many runs failed."""
+) -> tuple[dict[str, Any], list[EndedRun]]:
+    """Run what is not finished of every method at every budget; return the study with it and the runs that failed."""
     from rich.console import Console
 
     from neulite_sim.cli.sweep import run_planned
@@ -191,14 +197,14 @@ def _trained(
     failed = run_planned(everything, folder, jobs or default_jobs(everything), Console(stderr=quiet))
     for ended in failed:
         typer.echo(f"error: {ended.run.name}: {ended.message}", err=True)
-    return with_learning(report, budgets, runs), len(failed)
+    return with_learning(report, budgets, runs), failed
 
 
 def _show(report: dict[str, Any], *, as_json: bool, csv_file: str | None, plot: Path | None, details: bool) -> None:
     if csv_file is not None:
         write_csv(report["rows"], csv_file)
     if as_json:
-        sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        answer(report)
     elif csv_file != "-":
         from rich.console import Console
 

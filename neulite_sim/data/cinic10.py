@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import Sentences, class_files, flattened, listed
-from neulite_sim.data.pictures import Reader
+from neulite_sim.data.pictures import PictureReader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import user_path
@@ -52,7 +52,7 @@ def build(options: Cinic10Options, seed: int) -> Dataset:
     train, test = _parts(options, sentences)
     train_files, train_labels = flattened(train, CLASSES)
     test_files, test_labels = flattened(test, CLASSES)
-    reader = Reader("cinic10", channels=3, side=options.image_size)
+    reader = PictureReader("cinic10", channels=3, side=options.image_size)
     train_images, test_images = reader.read(train_files), reader.read(test_files)
     reader.tell(sentences)
     native = Dataset(
@@ -91,7 +91,7 @@ def _part(folder: Path, sentences: Sentences) -> Files:
     found = class_files("cinic10", folder, ADVICE, sentences)
     missing = [name for name in CLASSES if not found.get(name)]
     if missing:
-        raise DataNotFoundError(f"cinic10: {folder} has no images of {', '.join(missing)}; {ADVICE}")
+        raise DataNotFoundError(f"cinic10: {folder} has no images of {', '.join(missing)}", hint=ADVICE)
     if strange := [name for name in found if name not in CLASSES]:
         sentences.say(f"{folder} has folders that are no class, which are not looked at: {listed(strange)}")
     return found

@@ -1,20 +1,26 @@
-"""The laws of the dataset contract as assertions, for tests of any dataset, in this package or in another.
+"""The laws of datasets and partitions as assertions, for tests of any of them, in this package or in another.
 
 In a test of yours, with a dataset small enough for it:
 
-    from neulite_sim.data.conformance import check_dataset
+    from neulite_sim.data.conformance import check_dataset, check_partition
     check_dataset(COMPONENT.build(COMPONENT.options(root="small"), 0))
+    check_partition(PARTITION.build(PARTITION.options()))
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neulite_sim.data.contract import AnyDataset, Dataset
+from neulite_sim.arrays import Integers
+from neulite_sim.data.contract import AnyDataset, Dataset, Partition
+from neulite_sim.data.partition import Deal
+from neulite_sim.errors import ScenarioError
+from neulite_sim.seeding import stream
 
 ANY_VALUES = 2**22
 """Values that are looked at, evenly spread over the inputs: enough to see NaN, cheap for a large set."""
@@ -112,3 +118,59 @@ def _check_normalisation(dataset: Dataset) -> None:
         f"mean: {dataset.mean} lies outside the pixels, which reach {largest:g} in units of pixel_scale "
         f"{dataset.pixel_scale:g}; mean and std must be given in these units"
     )
+
+
+def check_partition(deal: Deal, *, num_devices: int = 12, num_samples: int = 600, num_classes: int = 5) -> None:
+    """Pass where `deal` keeps the contract of `neulite_sim.data.partition.Deal`.
+
+    It deals samples of random labels twice: without natural owners, and with twice as many owners as devices. One of
+    the two it may refuse with a `ScenarioError`.
+
+    Raises:
+        AssertionError: the first law that is broken, with what was found.
+    """
+    rng = stream(0, "conformance")
+    labels = rng.integers(0, num_classes, num_samples).astype(np.int64)
+    groups = rng.permutation(num_samples).astype(np.int64) % (2 * num_devices)
+    refusals = []
+    for owners in ({}, {"groups": groups}):
+        try:
+            _check_deal(deal, labels, num_devices, owners)
+        except ScenarioError as refused:
+            refusals.append(str(refused))
+    assert len(refusals) < 2, f"deal: refuses {num_samples} samples for {num_devices} devices: {refusals[0]}"
+
+
+def _check_deal(deal: Deal, labels: Integers, num_devices: int, owners: Mapping[str, Integers]) -> None:
+    given = labels.copy()
+    first, other, again = (deal(given, num_devices, stream(0, "conformance", seed), **owners) for seed in (1, 2, 1))
+    assert np.array_equal(given, labels), "deal: changed the labels that it was given"
+    for dealt in (first, other):
+        _check_dealt(dealt, len(labels), num_devices)
+    same = np.array_equal(first.samples, again.samples) and np.array_equal(first.offsets, again.offsets)
+    assert same, "deal: equal generators dealt otherwise; `rng` must be the only randomness"
+
+
+def _check_dealt(dealt: Partition, num_samples: int, num_devices: int) -> None:
+    for name, column in (("samples", dealt.samples), ("offsets", dealt.offsets)):
+        assert column.dtype == np.int64, f"{name}: must be int64, are {column.dtype}"
+    offsets = dealt.offsets
+    assert offsets.shape == (num_devices + 1,), (
+        f"offsets: {num_devices} devices have {num_devices + 1}, found {offsets.shape}"
+    )
+    assert offsets[0] == 0, f"offsets: must begin at 0, begin at {offsets[0]}"
+    assert (np.diff(offsets) >= 0).all(), f"offsets: must not fall, are {offsets.tolist()}"
+    count = len(dealt.samples)
+    assert offsets[-1] == count, f"offsets: must end at the number of samples dealt, {count}, end at {offsets[-1]}"
+    low, high = (int(dealt.samples.min()), int(dealt.samples.max())) if count else (0, 0)
+    assert 0 <= low <= high < num_samples, f"samples: must be 0 to {num_samples - 1}, reach from {low} to {high}"
+    numbers, times = np.unique(dealt.samples, return_counts=True)
+    twice = numbers[times > 1]
+    assert not len(twice), f"samples: {twice[:3].tolist()} belong to more than one device"
+    for device in range(num_devices):
+        own = dealt.of(device)
+        assert (np.diff(own) > 0).all(), (
+            f"samples: must ascend within a device, those of {device} begin {own[:3].tolist()}"
+        )
+    missing = num_samples - count
+    assert not missing or dealt.left_out, f"left_out: {missing} samples belong to nobody, and nothing is said about it"

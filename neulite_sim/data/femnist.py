@@ -83,7 +83,7 @@ def _part(folder: Path, sentences: Sentences) -> tuple[Pixels, Numbers, Numbers]
     places = entries("femnist", folder, ADVICE)
     files = [place for place in places if place.suffix == ".json" and not is_hidden(place.name)]
     if not files:
-        raise DataNotFoundError(f"femnist: {folder} has no .json file; {ADVICE}")
+        raise DataNotFoundError(f"femnist: {folder} has no .json file", hint=ADVICE)
     if others := [place.name for place in places if place not in files and not is_hidden(place.name)]:
         sentences.say(f"{folder} holds more than .json files, which is not looked at: {listed(others)}")
     by_writer: dict[str, list[tuple[Pixels, Numbers]]] = {}
@@ -96,7 +96,7 @@ def _part(folder: Path, sentences: Sentences) -> tuple[Pixels, Numbers, Numbers]
                 by_writer.setdefault(writer, []).append((images, labels))
     ordered = [piece for writer in sorted(by_writer) for piece in by_writer[writer]]
     if not ordered:
-        raise DataNotFoundError(f"femnist: the files in {folder} hold no image; {ADVICE}")
+        raise DataNotFoundError(f"femnist: the files in {folder} hold no image", hint=ADVICE)
     counts = [sum(len(labels) for _, labels in by_writer[writer]) for writer in sorted(by_writer)]
     if num_empty:
         sentences.say(f"{num_empty} of {num_empty + len(counts)} writers in {folder} have no image and are left out")
@@ -113,10 +113,12 @@ def _users(file: Path) -> Iterator[tuple[str, Pixels, Numbers, int]]:
         content = plain_json(read_regular(file, most_bytes=TABLE_BYTES))
         pieces = [(user, *_lists(by_name), count) for user, by_name, count in _entries(content)]
     except OSError as failure:
-        raise DataNotFoundError(f"femnist: {file} cannot be read ({failure.strerror or failure}); {ADVICE}") from None
+        raise DataNotFoundError(
+            f"femnist: {file} cannot be read ({failure.strerror or failure})", hint=ADVICE
+        ) from None
     except ValueError as failure:
         reason = printable(str(failure))
-        raise DataNotFoundError(f"femnist: {file} is not a file of LEAF's format: {reason}; {ADVICE}") from None
+        raise DataNotFoundError(f"femnist: {file} is not a file of LEAF's format: {reason}", hint=ADVICE) from None
     for user, rows, labels, count in pieces:
         writer = f"{file} of writer {printable(user)}"
         if count not in (None, len(labels)):

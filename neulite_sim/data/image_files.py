@@ -68,7 +68,7 @@ def class_files(kind: str, folder: Path, advice: str, sentences: Sentences | Non
     num_read = sum(map(len, found.values()))
     if not num_read:
         left = f"; ignored: {_counted(ignored)}" if ignored else ""
-        raise DataNotFoundError(f"{kind}: {folder} has no class folder with an image ({NAMED}){left}; {advice}")
+        raise DataNotFoundError(f"{kind}: {folder} has no class folder with an image ({NAMED}){left}", hint=advice)
     if ignored:
         total = num_read + ignored.total()
         sentences.say(f"{ignored.total()} of {total} files in {folder} ignored: {_counted(ignored)}")
@@ -86,7 +86,7 @@ def entries(kind: str, folder: Path, advice: str) -> list[Path]:
         DataNotFoundError: there is no such folder, or it cannot be read.
     """
     if not folder.is_dir():
-        raise DataNotFoundError(f"{kind}: there is no folder {printable(str(folder))}; {advice}")
+        raise DataNotFoundError(f"{kind}: there is no folder {printable(str(folder))}", hint=advice)
     try:
         return sorted(folder.iterdir())
     except OSError as failure:
@@ -160,7 +160,8 @@ def require_classes(kind: str, folder: Path, classes: Sequence[str]) -> None:
     """
     if len(classes) < 2:
         raise DataNotFoundError(
-            f"{kind}: {folder} has one class, {printable(', '.join(classes))}; a classifier needs two, a folder each"
+            f"{kind}: {folder} has one class, {printable(', '.join(classes))}",
+            hint="a classifier needs two, a folder each",
         )
 
 

@@ -24,7 +24,7 @@ from neulite_sim.data.image_files import (
     listed,
     require_classes,
 )
-from neulite_sim.data.pictures import Reader
+from neulite_sim.data.pictures import PictureReader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import printable, user_path
@@ -58,7 +58,7 @@ def build(options: ImageFolderOptions, seed: int) -> Dataset:
     """
     sentences = Sentences(KIND)
     train, test, classes = _found(options, sentences)
-    reader = Reader(KIND, channels=options.channels, side=options.image_size)
+    reader = PictureReader(KIND, channels=options.channels, side=options.image_size)
     train_files, train_labels = flattened(train, classes)
     test_files, test_labels = flattened(test, classes)
     train_images, test_images = reader.read(train_files), reader.read(test_files)
@@ -113,7 +113,8 @@ def _require_same(root: Path, train: Files, test: Files) -> None:
         if unknown:
             raise DataNotFoundError(
                 f"{KIND}: {root / part} has classes that {root / other} has no images of: "
-                f"{printable(', '.join(unknown))}; remove them or add images to {other}"
+                f"{printable(', '.join(unknown))}",
+                hint=f"remove them or add images to {other}",
             )
 
 

@@ -14,7 +14,7 @@ from typing import Annotated
 from neulite_sim.bounds import PathText, ResampledSide
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import NAMED, Sentences, class_files, entries, flattened, is_hidden, listed
-from neulite_sim.data.pictures import Reader
+from neulite_sim.data.pictures import PictureReader
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import user_path
@@ -58,7 +58,7 @@ def build(options: MiniImagenetOptions, seed: int) -> Dataset:
     cuts = {name: len(files[name]) - len(files[name]) // TEST_DIVISOR for name in classes}
     train_files, train_labels = flattened({name: files[name][: cuts[name]] for name in classes}, classes)
     test_files, test_labels = flattened({name: files[name][cuts[name] :] for name in classes}, classes)
-    reader = Reader("mini-imagenet", channels=3, side=options.image_size)
+    reader = PictureReader("mini-imagenet", channels=3, side=options.image_size)
     train_images, test_images = reader.read(train_files), reader.read(test_files)
     reader.tell(sentences)
     native = Dataset(
@@ -94,7 +94,8 @@ def _files(options: MiniImagenetOptions, sentences: Sentences) -> dict[str, list
         wrong = f"only {len(files[scarce[0]])} images of {scarce[0]}" if scarce else f"{len(classes)} classes"
         raise DataNotFoundError(
             f"mini-imagenet: {root} has {wrong}; it must have {NUM_CLASSES} classes of at least {TEST_DIVISOR} images "
-            f"(600 in the published set); {ADVICE}"
+            f"(600 in the published set)",
+            hint=ADVICE,
         )
     return files
 

@@ -28,18 +28,14 @@ def deal_natural(
         ScenarioError: the dataset knows no groups, or fewer than there are devices.
     """
     if groups is None:
-        message = (
-            "natural needs a dataset that knows the owner of each sample, as femnist does; use partition iid, "
-            "dirichlet or shards with this one"
-        )
-        raise ScenarioError([Problem(key="data.partition", message=message)])
+        finding = "natural needs a dataset that knows the owner of each sample, as femnist does"
+        hint = "use partition iid, dirichlet or shards with this one"
+        raise ScenarioError([Problem.advising(key="data.partition", found=finding, hint=hint)])
     present = np.unique(groups)
     if num_devices > len(present):
-        message = (
-            f"{num_devices} is more than the {len(present)} natural groups of the {len(labels)} training samples; "
-            f"use at most {len(present)}, or another data.partition"
-        )
-        raise ScenarioError([Problem(key="population.devices", message=message)])
+        finding = f"{num_devices} is more than the {len(present)} natural groups of the {len(labels)} training samples"
+        hint = f"use at most {len(present)}, or another data.partition"
+        raise ScenarioError([Problem.advising(key="population.devices", found=finding, hint=hint)])
     device_of_group = np.full(len(present), num_devices, np.int64)
     device_of_group[rng.permutation(len(present))[:num_devices]] = np.arange(num_devices)
     # Whatever is left goes to one owner more, which is cut off.

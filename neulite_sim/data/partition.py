@@ -2,7 +2,8 @@
 
 Every way first decides the owner of each sample and then groups samples by owner, so none is lost or doubled.
 `Component.build(options)` returns a `Deal`. The engine's assembly calls it as `deal(labels, num_devices, rng)`, with
-`groups=...` as well where the dataset knows the natural owner of each sample.
+`groups=...` as well where the dataset knows the natural owner of each sample. `data.conformance.check_partition` tests
+one of your own.
 """
 
 from __future__ import annotations

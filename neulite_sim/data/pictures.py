@@ -47,7 +47,7 @@ TURNED = "turned upright as their EXIF orientation says"
 WITHOUT_PROFILE = "in CMYK read without their colour profile"
 
 
-class Reader:
+class PictureReader:
     """Reads images as bytes `[N, C, H, W]`, all of one size: `side` where it is given, else that of the first image."""
 
     def __init__(self, kind: str, *, channels: int, side: int | None) -> None:
@@ -102,10 +102,11 @@ class Reader:
         if (height, width) != (first_height, first_width):
             raise ScenarioError(
                 [
-                    Problem(
+                    Problem.advising(
                         key="data.image_size",
-                        message=f"is not given, but the images of {self._kind} differ in size: {first} is "
-                        f"{first_width}x{first_height}, {file} is {width}x{height}; give a side to resample them to",
+                        found=f"is not given, but the images of {self._kind} differ in size: {first} is "
+                        f"{first_width}x{first_height}, {file} is {width}x{height}",
+                        hint="give a side to resample them to",
                     )
                 ]
             )
@@ -174,5 +175,6 @@ class Reader:
 
     def _unreadable(self, file: Path, why: str) -> DataNotFoundError:
         return DataNotFoundError(
-            f"{self._kind}: {printable(str(file))} cannot be read as an image ({printable(why)}); replace or remove it"
+            f"{self._kind}: {printable(str(file))} cannot be read as an image ({printable(why)})",
+            hint="replace or remove it",
         )

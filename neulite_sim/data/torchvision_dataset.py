@@ -76,7 +76,7 @@ def load(source: Source, options: TorchvisionOptions, seed: int) -> Dataset:
         train, test = (getattr(datasets, source.name)(root, train=part) for part in (True, False))
     except ALLOWED as failure:
         wrong = _damage(source, datasets, root) or f"{root / source.folder} cannot be read: {failure}"
-        raise DataNotFoundError(f"{source.kind}: {wrong}; {source.advice}") from None
+        raise DataNotFoundError(f"{source.kind}: {wrong}", hint=source.advice) from None
     (train_images, train_labels), (test_images, test_labels) = (_checked(source, root, part) for part in (train, test))
     if train_images.shape[1:] != test_images.shape[1:]:
         shapes = " and ".join("x".join(map(str, images.shape[1:])) for images in (train_images, test_images))
@@ -108,7 +108,7 @@ def _checked(source: Source, root: Path, part: Any) -> tuple[NDArray[np.uint8], 
 
 
 def _damaged(source: Source, root: Path, why: str) -> DataNotFoundError:
-    return DataNotFoundError(f"{source.kind}: {root / source.folder} is damaged: {why}; {source.advice}")
+    return DataNotFoundError(f"{source.kind}: {root / source.folder} is damaged: {why}", hint=source.advice)
 
 
 def _channels_first(part: Any) -> NDArray[np.uint8]:
@@ -151,6 +151,7 @@ def _download(source: Source, datasets: ModuleType, root: Path) -> None:
     except (OSError, RuntimeError) as failure:
         address = loader.url if hasattr(loader, "url") else loader.mirrors[0]
         raise DataNotFoundError(
-            f"{source.kind}: could not be downloaded from {address} to {root}: {failure}; check the connection "
-            f"and that {root} can be written, or copy the files there yourself: {source.advice.split(';')[0]}"
+            f"{source.kind}: could not be downloaded from {address} to {root}: {failure}",
+            hint=f"check the connection and that {root} can be written, or copy the files there yourself: "
+            f"{source.advice.split(';')[0]}",
         ) from failure

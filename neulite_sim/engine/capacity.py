@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 
-from neulite_sim.models.contract import Blueprint
+from neulite_sim.engine.parts import Parts
 from neulite_sim.room import require_room
-from neulite_sim.scenario.schema import Scenario, Training
+from neulite_sim.scenario.schema import Scenario
 
 FLOAT_BYTES = 4
 WEIGHT_COPIES = 3
@@ -31,22 +31,13 @@ def check_data(scenario: Scenario) -> None:
         options.require_room()
 
 
-def check_training(
-    scenario: Scenario, trained: Blueprint, training: Training, *, most_samples: int, test_samples: int
-) -> None:
-    """Refuse a model, or a batch of it, that this machine does not hold.
-
-    Args:
-        scenario: says the size of the batches that are tested.
-        trained: what is really trained.
-        training: with the batch that is really trained.
-        most_samples: samples of the device that owns most.
-        test_samples: samples that are tested.
+def check_training(parts: Parts) -> None:
+    """Refuse a model that is really trained, or a batch of it, that this machine does not hold.
 
     Raises:
         ScenarioError: with the bytes needed and those that are free.
     """
-    model = trained.build_meta()
+    trained, training, model = parts.trained, parts.trained_training, parts.trained.build_meta()
     weights = sum(parameter.numel() for parameter in model.parameters())
     require_room(
         FLOAT_BYTES * WEIGHT_COPIES * weights,
@@ -56,7 +47,7 @@ def check_training(
     )
     sample_bytes = trained.spec.num_bytes
     maps_bytes = [FLOAT_BYTES * math.prod(shape) for shape in model.block_shapes]
-    batch = min(training.micro_batch_size or training.batch_size, most_samples)
+    batch = min(training.micro_batch_size or training.batch_size, int(parts.partition.sizes.max()))
     # Without checkpointing every map waits for the backward pass; of a test only what one block reads and writes.
     kept_bytes = sample_bytes + (max(maps_bytes) if training.checkpointing else sum(maps_bytes))
     require_room(
@@ -65,7 +56,7 @@ def check_training(
         key="training.batch_size",
         advice="lower it, or set proxy.batch_size or training.micro_batch_size",
     )
-    tested = min(scenario.evaluation.batch_size, test_samples)
+    tested = min(parts.scenario.evaluation.batch_size, len(parts.dataset.test_labels))
     require_room(
         tested * max(sample_bytes, *maps_bytes),
         f"a test batch of {tested} on {trained.name}",

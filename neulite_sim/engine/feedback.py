@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from neulite_sim.arrays import Integers
-from neulite_sim.engine.tracking import RoundFacts
+from neulite_sim.engine.facts import RoundFacts, known_loss, loss_rms
 from neulite_sim.selection.contract import Feedback, Selector
-from neulite_sim.timeline.contract import in_order
-from neulite_sim.timeline.flights import FlightPlan
+from neulite_sim.timeline.endings import Ending, in_order
 
 
 def learns(selector: Selector) -> bool:
@@ -19,19 +18,20 @@ def tell_selector(selector: Selector, facts: RoundFacts, num_samples: Integers) 
 
     `num_samples` holds the size of each device's own data.
     """
-    plans = in_order(ending.plan for ending in facts.ended)
-    selector.observe([_feedback(plan, facts, int(num_samples[plan.device])) for plan in plans])
+    selector.observe(
+        [_feedback(ending, facts, int(num_samples[ending.flight.device])) for ending in in_order(facts.ended)]
+    )
 
 
-def _feedback(plan: FlightPlan, facts: RoundFacts, num_samples: int) -> Feedback:
-    learned = facts.learned.get(plan.flight)
+def _feedback(ending: Ending, facts: RoundFacts, num_samples: int) -> Feedback:
+    flight, update = ending.flight, facts.learned.get(ending.flight.number)
     return Feedback(
-        device=plan.device,
-        submodel=plan.submodel,
+        device=flight.device,
+        submodel=flight.submodel,
         round=facts.round,
-        duration_s=plan.ended_s - plan.dispatched_s,
-        has_arrived=plan.has_arrived,
+        duration_s=ending.outcome.ended_s - flight.dispatched_s,
+        has_arrived=ending.outcome.has_arrived,
         num_samples=num_samples,
-        loss=learned.loss if learned else None,
-        loss_rms=learned.loss_rms if learned else None,
+        loss=known_loss(update) if update else None,
+        loss_rms=loss_rms(update) if update else None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from neulite_sim.methods.contract import Method, State, Update
-from neulite_sim.timeline.contract import Mixing
+from neulite_sim.timeline.endings import Mixing
 
 STATISTICS = ("running_mean", "running_var")
 

@@ -8,15 +8,14 @@ journal, and the weights from the checkpoint.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from neulite_sim.engine.tracking import Learned
-from neulite_sim.errors import DataNotFoundError, SimulationError
+from neulite_sim.errors import NotResumableError, SimulationError
+from neulite_sim.methods.contract import Update
 from neulite_sim.results.checkpoint import Found, Saved, read_checkpoint, write_checkpoint
 from neulite_sim.results.journal import (
     BEGINNING,
@@ -30,8 +29,13 @@ from neulite_sim.results.journal import (
     read_journal,
 )
 from neulite_sim.results.places import CHECKPOINT, JOURNAL
+from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.diagnostics import Diagnostic
 from neulite_sim.training.evaluation import EvaluationResult
+
+KEPT_METRICS = ("squared_loss", "num_skipped_terms")
+"""The metrics of an update that rows and selectors go by."""
+_OF_ANOTHER = "the journal belongs to another scenario or version"
 
 
 class Keeper:
@@ -57,7 +61,7 @@ class Keeper:
         del round_number
         return False
 
-    def arrived(self, flight: int, learned: Learned, tensors: Mapping[str, Tensor]) -> None:
+    def arrived(self, flight: int, update: Update) -> None:
         """Note what is kept of an update."""
 
     def digested(self, round_number: int, progress: Mapping[str, Any]) -> None:
@@ -75,8 +79,8 @@ class Keeper:
     def checkpoint(self, saved: Saved) -> None:
         """Keep the weights."""
 
-    def learned(self, flight: int) -> Learned:
-        """Return what was kept of an update; asked in the order in which it was noted."""
+    def learned(self, flight: Flight) -> Update:
+        """Return what was kept of an update, without tensors; asked in the order in which it was noted."""
         raise NotImplementedError
 
     def progress(self, round_number: int) -> Mapping[str, Any]:
@@ -110,7 +114,7 @@ class FolderKeeper(Keeper):
 
     Raises:
         OutputError: the journal cannot be written.
-        DataNotFoundError: the journal is not the one of the checkpoint.
+        NotResumableError: the journal is not the one of the checkpoint.
     """
 
     def __init__(
@@ -156,17 +160,16 @@ class FolderKeeper(Keeper):
         """Whether a checkpoint is made after this round."""
         return round_number % self._every_rounds == 0
 
-    def arrived(self, flight: int, learned: Learned, tensors: Mapping[str, Tensor]) -> None:
+    def arrived(self, flight: int, update: Update) -> None:
         """Write what is kept of an update, with a fingerprint of its tensors."""
+        numbers = {"loss": update.loss, **{name: update.metrics.get(name, math.nan) for name in KEPT_METRICS}}
         self._journal.add(
             UPDATES,
             {
                 "flight": flight,
-                "loss": learned.loss,
-                "loss_rms": learned.loss_rms,
-                "num_samples": learned.num_samples,
-                "skipped_terms": learned.skipped_terms,
-                "sha256": fingerprint(tensors),
+                **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+                "num_samples": update.num_samples,
+                "sha256": fingerprint(update.tensors),
             },
         )
 
@@ -195,21 +198,24 @@ class FolderKeeper(Keeper):
         """Return the next entry, which must be of this number and hold what is `wanted`."""
         entry = next(self._past[stream], None)
         if entry is None or entry.get(key) != number or wanted not in entry:
-            raise DataNotFoundError(
+            raise NotResumableError(
                 f"{self._run_dir / JOURNAL / stream}.jsonl: the entry of {key} {number} is "
-                f"{json.dumps(entry) if entry else 'missing'}; the journal belongs to another scenario or version, and "
-                "the run cannot be resumed"
+                f"{json.dumps(entry) if entry else 'missing'}",
+                because=_OF_ANOTHER,
             )
         return entry
 
-    def learned(self, flight: int) -> Learned:
+    def learned(self, flight: Flight) -> Update:
         """Return the next update of the journal, which must be this flight's."""
-        entry = self._next(UPDATES, "flight", flight, "loss")
-        return Learned(
-            loss=entry["loss"],
-            loss_rms=entry["loss_rms"],
+        entry = self._next(UPDATES, "flight", flight.number, "loss")
+        return Update(
+            device=flight.device,
+            submodel=flight.submodel,
             num_samples=entry["num_samples"],
-            skipped_terms=entry["skipped_terms"],
+            tensors={},
+            loss=math.nan if entry["loss"] is None else entry["loss"],
+            metrics={name: entry[name] for name in KEPT_METRICS if entry[name] is not None},
+            version=flight.version,
         )
 
     def progress(self, round_number: int) -> Mapping[str, Any]:
@@ -240,14 +246,14 @@ class FolderKeeper(Keeper):
         """Return what the checkpoint holds; the replay is over.
 
         Raises:
-            DataNotFoundError: the checkpoint cannot be read, or the journal goes on.
+            NotResumableError: the checkpoint cannot be read, or the journal goes on.
             SimulationError: the replay came to something else than the run.
         """
         assert self._found is not None
         if any(next(entries, None) is not None for entries in self._past.values()):
-            raise DataNotFoundError(
-                f"{self._run_dir / JOURNAL}: holds more than the rounds up to {self._found.round}; the journal belongs "
-                "to another scenario or version, and the run cannot be resumed"
+            raise NotResumableError(
+                f"{self._run_dir / JOURNAL}: holds more than the rounds up to {self._found.round}",
+                because=_OF_ANOTHER,
             )
         if came_to != self._found.came_to:
             raise SimulationError(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from neulite_sim.engine import assembly
-from neulite_sim.engine.simulation import RunResult, drive, keeper_of, ready
+from neulite_sim.engine import assembly, building
+from neulite_sim.engine.simulation import RunResult, drive, keeper_of
 from neulite_sim.errors import OutputError
 from neulite_sim.registry import Choice
 from neulite_sim.results.checkpoint import Found, find_checkpoint
@@ -40,7 +40,7 @@ def find_cut_off(run_dir: Path) -> CutOff:
     path = run_dir / SCENARIO
     require_own(run_dir)
     if not path.is_file():
-        raise OutputError(f"{run_dir}: holds no {SCENARIO}, so it is no run folder; name the folder of a run")
+        raise OutputError(f"{run_dir}: holds no {SCENARIO}, so it is no run folder", hint="name the folder of a run")
     scenario = load_scenario(path)
     check_resumable(run_dir, scenario)
     return CutOff(run_dir=run_dir, scenario=scenario, found=find_checkpoint(run_dir / CHECKPOINT))
@@ -59,9 +59,9 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
         SimulationError: the run failed, or the replay did not come to what the run had come to.
     """
     scenario = run.scenario if backend is None else run.scenario.model_copy(update={"backend": backend})
-    live = assembly.build_backend(scenario)
+    live = building.build_backend(scenario)
     try:
-        costing = ready(scenario, live)
+        costing = assembly.ready(scenario, live)
         check_inputs(run.run_dir, run.scenario, read_provenance(run.run_dir))
         # The journal first: its lock keeps others out of the folder.
         keeper = keeper_of(costing, run.run_dir, run.found)

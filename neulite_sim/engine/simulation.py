@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neulite_sim.engine import assembly
+from neulite_sim.engine import assembly, building
 from neulite_sim.engine.federation import Federation
+from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.replay import FolderKeeper, Keeper
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.methods.state_files import packages_of
+from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.results.checkpoint import Found
 from neulite_sim.results.contract import Observer, Sink
@@ -79,11 +81,13 @@ def simulate(
     keeps_folder: bool = False,
     observers: Sequence[Observer] = (),
     command: Sequence[str] = (),
+    fleet: DrawnFleet | None = None,
 ) -> RunResult:
     """Run a scenario and return its result.
 
     Rows are kept in memory, unless `out` names a run folder or `keeps_folder` asks for one under `runs/`.
-    `command` is what the user typed, for the provenance.
+    `command` is what the user typed, for the provenance. `fleet` is that of the scenario, where it has been
+    drawn already; any other is drawn anew.
 
     Raises:
         ScenarioError: the parts of the scenario do not go together.
@@ -92,9 +96,9 @@ def simulate(
         BackendUnavailableError: the backend cannot start.
         SimulationError: the run failed; rows written so far stay.
     """
-    backend = assembly.build_backend(scenario)
+    backend = building.build_backend(scenario)
     try:
-        costing = ready(scenario, backend)
+        costing = assembly.ready(scenario, backend, fleet)
         # After a download, too; what is kept of the run holds from any folder.
         scenario = pinned(scenario)
         if out is None and not keeps_folder:
@@ -120,17 +124,7 @@ def simulate(
         backend.close()
 
 
-def ready(scenario: Scenario, backend: Backend) -> assembly.Costing:
-    """Return the profiled parts of a scenario, the backend equipped for them."""
-    parts = assembly.prepare(scenario)
-    assembly.require_training(parts, backend)
-    backend.equip(assembly.workplace(parts))
-    costing = assembly.charge(parts)
-    assembly.require_somebody(costing)
-    return costing
-
-
-def keeper_of(costing: assembly.Costing, run_dir: Path, found: Found | None = None) -> FolderKeeper:
+def keeper_of(costing: Costing, run_dir: Path, found: Found | None = None) -> FolderKeeper:
     """Return what keeps journal and checkpoints in a run folder, replaying first up to the checkpoint `found`."""
     every_rounds = costing.scenario.checkpoint.every_rounds
     packages = packages_of(costing.method)
@@ -138,7 +132,7 @@ def keeper_of(costing: assembly.Costing, run_dir: Path, found: Found | None = No
 
 
 def drive(
-    costing: assembly.Costing,
+    costing: Costing,
     backend: Backend,
     sink: Sink,
     observers: Sequence[Observer],
@@ -156,14 +150,15 @@ def drive(
         observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
     for message in (*costing.left_out, *_skipped(costing)):
         recorder.notice(message)
-    selector = assembly.build_selector(scenario)
+    selector = building.build_selector(scenario)
     selector.register(costing.partition.sizes)
     federation = Federation(costing, selector, backend, recorder, keeper)
     try:
-        protocol, rates = assembly.build_protocol(scenario), assembly.server_rates(scenario)
         with _kept_from_the_collector():
-            ended_s = run_protocol(protocol, federation, until_s=scenario.stop.virtual_time, rates=rates)
-        federation.cut(ended_s)
+            ended_s = run_protocol(
+                costing.timing.protocol, federation, until_s=scenario.stop.virtual_time, rates=costing.timing.rates
+            )
+        state = federation.end(ended_s)
         if message := tally.nothing_learned():
             recorder.notice(message)
     except BaseException:
@@ -171,7 +166,7 @@ def drive(
         raise
     finally:
         keeper.close()
-    weights = method.evaluation_tensors(federation.state)
+    weights = method.evaluation_tensors(state)
     summary = tally.summary(
         identity_of(scenario),
         participation_rate=rate,
@@ -202,7 +197,7 @@ def targets_of(scenario: Scenario) -> tuple[float, ...]:
     return tuple(sorted(wanted))
 
 
-def _participation_rate(costing: assembly.Costing) -> float:
+def _participation_rate(costing: Costing) -> float:
     method = costing.method
     return costing.ledger.participation_rate(method.submodels) if method.enforces_memory else 1.0
 
@@ -241,7 +236,7 @@ def _workload(scenario: Scenario) -> str:
     return f"{model} on {shape}, batch {batch}{''.join(told)}"
 
 
-def _skipped(costing: assembly.Costing) -> list[str]:
+def _skipped(costing: Costing) -> list[str]:
     """Return a message for each submodel of a staged method that fits no device and is therefore left out."""
     ledger: Ledger = costing.ledger
     if not costing.method.skippable_submodels:
@@ -255,7 +250,7 @@ def _skipped(costing: assembly.Costing) -> list[str]:
     ]
 
 
-def _started(costing: assembly.Costing, rate: float, run_dir: Path | None, replays_until: int) -> RunStarted:
+def _started(costing: Costing, rate: float, run_dir: Path | None, replays_until: int) -> RunStarted:
     scenario, ledger = costing.scenario, costing.ledger
     return RunStarted(
         name=scenario.name,

@@ -6,66 +6,29 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
 
-from neulite_sim.engine.assembly import Costing
-from neulite_sim.methods.contract import Denial, Proposal, Update
+from neulite_sim.engine.airspace import View
+from neulite_sim.engine.facts import RoundFacts, known_loss, skipped_terms
+from neulite_sim.engine.parts import Costing
+from neulite_sim.methods.contract import Denial, Proposal
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.digest import Digest
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, Notice, Progress, RoundRow, Row
 from neulite_sim.results.summary import Tally
-from neulite_sim.timeline.contract import Ending
-from neulite_sim.timeline.flights import CUT, DROPPED, FlightPlan, cut_short
+from neulite_sim.timeline.endings import in_order
+from neulite_sim.timeline.flights import CUT, DROPPED, Flight, Outcome, cut_short
 from neulite_sim.training.evaluation import EvaluationResult
 
 TIME_OVER = "the virtual time of the run was over"
 RUN_OVER = "the run had aggregated its last round"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
-    """What the rows and the selector keep of an update.
-
-    `loss` and `loss_rms`, the root mean square over samples, are None where nothing was trained or training diverged.
-    """
-
-    loss: float | None
-    loss_rms: float | None
-    num_samples: int
-    skipped_terms: int
-
-    @classmethod
-    def of(cls, update: Update) -> Learned:
-        """Return the part of an update that is kept."""
-        squared_loss = update.metrics.get("squared_loss", math.nan)
-        return cls(
-            loss=update.loss if math.isfinite(update.loss) else None,
-            loss_rms=math.sqrt(squared_loss) if math.isfinite(squared_loss) else None,
-            num_samples=update.num_samples,
-            skipped_terms=round(update.metrics.get("num_skipped_terms", 0.0)),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundFacts:
-    """A round that has ended, before its test; `learned` and `stalenesses` by flight, for those that were merged."""
-
-    round: int
-    at_s: float
-    stage: str
-    proposal: Proposal
-    num_online: int
-    learning_rate: float
-    ended: tuple[Ending, ...]
-    learned: Mapping[int, Learned]
-    stalenesses: Mapping[int, int]
-    workers_replaced: int
-    wall_time_s: float = 0.0
+Aloft = Sequence[tuple[Flight, Outcome | None]]
+"""Flights that were not handed over yet, each with its outcome once it has landed."""
 
 
 class Recorder:
@@ -93,16 +56,14 @@ class Recorder:
         """Go on counting from the wall time of a checkpoint."""
         self._started = time.perf_counter() - wall_time_s
 
-    def came_to(self, version: int, plans: Sequence[FlightPlan], proposal: Proposal | None) -> str:
+    def came_to(self, version: int, aloft: Aloft, proposal: Proposal) -> str:
         """Return the digest of the rows so far, of the version, of flights in the air, and of the latest proposal."""
         found: list[Any] = [self.digest.rows_hexdigest(), version]
-        found += [(astuple(plan.order), plan.ended_s) for plan in plans]
-        if proposal is not None:
-            found += [proposal.stage, [(item.reason, item.submodel) for item in proposal.denials]]
-        digest = hashlib.sha256(json.dumps(found, default=str).encode())
+        found += [_what_flies(flight, outcome or flight.planned) for flight, outcome in aloft]
+        found += [proposal.stage, [(item.reason, item.submodel) for item in proposal.denials]]
+        digest = hashlib.sha256(json.dumps(found).encode())
         # As bytes: as text a million devices would be a list, and megabytes, at each checkpoint.
-        groups = [] if proposal is None else [proposal.offers.devices, *(item.devices for item in proposal.denials)]
-        for devices in groups:
+        for devices in (proposal.offers.devices, *(item.devices for item in proposal.denials)):
             digest.update(len(devices).to_bytes(8, "little"))
             digest.update(devices.astype("<i8").tobytes())
         return digest.hexdigest()
@@ -120,26 +81,26 @@ class Recorder:
         """Tell observers something that a user should know."""
         self._notify(Notice(message=message))
 
-    def dispatched(self, round_number: int, at_s: float, proposal: Proposal, *, online: int, training: int) -> None:
-        """Tell observers that flights have left."""
-        self._progress(round_number, at_s, proposal, (online, training, 0))
+    def dispatched(self, round_number: int, view: View, *, training: int) -> None:
+        """Tell observers that flights have left, of which `training` are in the air now."""
+        self._progress(round_number, view.at_s, view, training=training, trained=0)
 
-    def trained(self, round_number: int, at_s: float, proposal: Proposal, counts: tuple[int, int, int]) -> None:
-        """Tell observers that one more result came in; `counts` are devices online, flights, and results so far."""
-        self._progress(round_number, at_s, proposal, counts)
+    def collected(self, round_number: int, at_s: float, view: View, *, in_flight: int, count: int) -> None:
+        """Tell observers that one more result came in, the `count`-th of those that are merged at `at_s`."""
+        self._progress(round_number, at_s, view, training=in_flight - count, trained=count)
 
-    def _progress(self, round_number: int, at_s: float, proposal: Proposal, counts: tuple[int, int, int]) -> None:
-        online, flights, trained = counts
+    def _progress(self, round_number: int, at_s: float, view: View, *, training: int, trained: int) -> None:
+        denials = view.proposal.denials
         self._notify(
             Progress(
                 round=round_number,
                 virtual_time_s=at_s,
-                stage=proposal.stage,
-                online=online,
-                offline=self._costing.population.num_devices - online,
-                training=flights - trained,
+                stage=view.proposal.stage,
+                online=view.num_online,
+                offline=self._costing.population.num_devices - view.num_online,
+                training=training,
                 trained=trained,
-                denied_by_memory=sum(len(item.devices) for item in proposal.denials if item.reason == OUT_OF_MEMORY),
+                denied_by_memory=sum(len(item.devices) for item in denials if item.reason == OUT_OF_MEMORY),
             )
         )
 
@@ -147,15 +108,17 @@ class Recorder:
         """Write the denials and the flights of a round, flights in the order in which they ended."""
         for denial in facts.proposal.denials:
             self._write(_denial_row(facts.round, denial))
-        for ending in sorted(facts.ended, key=lambda item: (item.plan.ended_s, item.plan.flight)):
-            plan = ending.plan
-            learned = facts.learned.get(plan.flight)
-            if learned is not None:
-                self._write(self._flight_row(plan, facts.round, facts.stalenesses[plan.flight], learned.loss))
-            elif ending.refused and plan.has_arrived:
-                self._write(replace(self._flight_row(plan, facts.round), outcome=DROPPED, reason=ending.refused))
+        for ending in in_order(facts.ended):
+            flight, outcome = ending.flight, ending.outcome
+            update = facts.learned.get(flight.number)
+            if update is not None:
+                staleness = facts.stalenesses[flight.number]
+                self._write(self._flight_row(flight, outcome, facts.round, staleness, known_loss(update)))
+            elif ending.refused and outcome.has_arrived:
+                row = self._flight_row(flight, outcome, facts.round)
+                self._write(replace(row, outcome=DROPPED, reason=ending.refused))
             else:
-                self._write(self._flight_row(plan, facts.round))
+                self._write(self._flight_row(flight, outcome, facts.round))
 
     def round_tested(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
         """Write the diagnostics of its test and the row of a round, and tell observers."""
@@ -173,67 +136,69 @@ class Recorder:
         self._write(row)
         self._notify(row)
 
-    def cut(
-        self, round_number: int, at_s: float, proposal: Proposal, plans: Sequence[FlightPlan], *, reason: str
-    ) -> None:
+    def cut(self, round_number: int, at_s: float, proposal: Proposal, aloft: Aloft, *, reason: str) -> None:
         """Write the denials and flights of the round that was open when the run was over, for `reason`."""
         for denial in proposal.denials:
             self._write(_denial_row(round_number, denial))
-        for plan in plans:
-            # A plan that still has its departure is only what the flight would have been on a link of its own.
-            has_ended = plan.departure is None and plan.ended_s < at_s
-            if has_ended and not plan.has_arrived:
-                self._write(self._flight_row(plan, round_number))
+        for flight, outcome in aloft:
+            has_ended = outcome is not None and outcome.ended_s < at_s
+            found = outcome or flight.planned
+            if has_ended and not found.has_arrived:
+                self._write(self._flight_row(flight, found, round_number))
                 continue
-            row = self._flight_row(
-                cut_short(plan, plan.ended_s if has_ended else at_s, outcome=CUT, reason=reason), round_number
-            )
+            until_s = found.ended_s if has_ended else at_s
+            short = cut_short(found, flight.dispatched_s, until_s, kind=CUT, reason=reason)
             # What was sent in full has cost its bytes, although the server never learned from it.
-            self._write(replace(row, bytes_up=self._bytes_up(plan) if has_ended else 0))
+            bytes_up = self._bytes_up(flight, found) if has_ended else 0
+            self._write(replace(self._flight_row(flight, short, round_number), bytes_up=bytes_up))
         if reason == TIME_OVER:
             self.notice(f"round {round_number} was cut off: {reason}")
 
-    def _bytes_down(self, plan: FlightPlan) -> int:
-        return self._costing.ledger.profiles[plan.submodel].bytes_down
+    def _bytes_down(self, flight: Flight) -> int:
+        return self._costing.ledger.profiles[flight.submodel].bytes_down
 
-    def _bytes_up(self, plan: FlightPlan) -> int:
-        return self._costing.ledger.profiles[plan.submodel].bytes_up if plan.has_arrived else 0
+    def _bytes_up(self, flight: Flight, outcome: Outcome) -> int:
+        return self._costing.ledger.profiles[flight.submodel].bytes_up if outcome.has_arrived else 0
 
     def _flight_row(
-        self, plan: FlightPlan, round_number: int, staleness: int | None = None, loss: float | None = None
+        self,
+        flight: Flight,
+        outcome: Outcome,
+        round_number: int,
+        staleness: int | None = None,
+        loss: float | None = None,
     ) -> FlightRow:
-        population, order = self._costing.population, plan.order
-        device = order.device
+        population, cost = self._costing.population, flight.cost
         return FlightRow(
-            flight=order.flight,
+            flight=flight.number,
             round=round_number,
-            device=device,
-            device_class=population.classes[population.class_index[device]].name,
-            submodel=order.submodel,
-            version=order.version,
-            dispatched_s=order.dispatched_s,
-            download_s=plan.download_s,
-            compute_s=plan.compute_s,
-            upload_s=plan.upload_s,
-            waiting_s=plan.waiting_s,
-            ended_s=plan.ended_s,
-            outcome=plan.outcome,
-            reason=plan.reason,
-            pauses=";".join(f"{start_s!r}-{end_s!r}" for start_s, end_s in plan.pauses),
-            peak_memory_bytes=order.peak_memory_bytes,
-            available_memory_bytes=order.available_memory_bytes,
-            batch_size=order.batch_size,
-            samples=len(self._costing.partition.of(device)),
-            bytes_down=self._bytes_down(plan),
-            bytes_up=self._bytes_up(plan),
+            device=cost.device,
+            device_class=population.classes[population.class_index[cost.device]].name,
+            submodel=cost.submodel,
+            version=flight.version,
+            dispatched_s=flight.dispatched_s,
+            download_s=outcome.download_s,
+            compute_s=outcome.compute_s,
+            upload_s=outcome.upload_s,
+            waiting_s=outcome.waiting_s,
+            ended_s=outcome.ended_s,
+            outcome=outcome.kind,
+            reason=outcome.reason,
+            pauses=";".join(f"{start_s!r}-{end_s!r}" for start_s, end_s in outcome.pauses),
+            peak_memory_bytes=cost.peak_memory_bytes,
+            available_memory_bytes=cost.available_memory_bytes,
+            batch_size=cost.batch_size,
+            samples=len(self._costing.partition.of(cost.device)),
+            bytes_down=self._bytes_down(flight),
+            bytes_up=self._bytes_up(flight, outcome),
             staleness=staleness,
             loss=loss,
         )
 
     def _round_row(self, facts: RoundFacts, test: EvaluationResult | None) -> RoundRow:
-        losses = [(item.loss, item.num_samples) for item in facts.learned.values() if item.loss is not None]
+        known = ((known_loss(update), update.num_samples) for update in facts.learned.values())
+        losses = [(loss, samples) for loss, samples in known if loss is not None]
         weight = sum(samples for _, samples in losses)
-        plans = [ending.plan for ending in facts.ended]
         merged = sum(ending.is_merged for ending in facts.ended)
         return RoundRow(
             round=facts.round,
@@ -241,23 +206,29 @@ class Recorder:
             stage=facts.stage,
             online=facts.num_online,
             offered=len(facts.proposal.offers),
-            selected=len(plans),
+            selected=len(facts.ended),
             arrived=merged,
-            dropped=len(plans) - merged,
-            discarded=sum(plan.has_arrived for plan in plans) - merged,
+            dropped=len(facts.ended) - merged,
+            discarded=sum(ending.outcome.has_arrived for ending in facts.ended) - merged,
             staleness_mean=_mean(list(facts.stalenesses.values())),
             denied=sum(len(denial.devices) for denial in facts.proposal.denials),
             train_loss=sum(loss * samples for loss, samples in losses) / weight if weight else None,
             test_loss=test.loss if test and math.isfinite(test.loss) else None,
             test_accuracy=test.accuracy if test else None,
             learning_rate=facts.learning_rate,
-            bytes_down=sum(map(self._bytes_down, plans)),
-            bytes_up=sum(map(self._bytes_up, plans)),
-            peak_memory_bytes=max((plan.order.peak_memory_bytes for plan in plans), default=0),
-            skipped_terms=sum(item.skipped_terms for item in facts.learned.values()),
+            bytes_down=sum(self._bytes_down(ending.flight) for ending in facts.ended),
+            bytes_up=sum(self._bytes_up(ending.flight, ending.outcome) for ending in facts.ended),
+            peak_memory_bytes=max((ending.flight.cost.peak_memory_bytes for ending in facts.ended), default=0),
+            skipped_terms=sum(map(skipped_terms, facts.learned.values())),
             workers_replaced=facts.workers_replaced,
             wall_time_s=facts.wall_time_s,
         )
+
+
+def _what_flies(flight: Flight, outcome: Outcome) -> list[Any]:
+    """Return all by which one flight in the air differs from another, as plain values."""
+    return [flight.number, flight.round, flight.version, flight.stage, flight.dispatched_s, astuple(flight.cost),
+            outcome.ended_s]  # fmt: skip
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 from neulite_sim.arrays import Integers
+from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Denial, Proposal
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.population.table import Population
-from neulite_sim.units import format_bytes
+from neulite_sim.units import format_bytes, format_seconds
 
 MOST_CHANGES = 10_000
 """How many changes of memory are looked at before nobody is taken ever to fit again."""
@@ -43,6 +44,12 @@ def next_chance(
 RAISE_MEMORY = "raise population.available_memory or lower the batch size that is charged (workload.batch_size)"
 COME_BACK = "let devices come online for longer (population.availability; a trace can be repeated with `repeat`)"
 STOP_BEFORE = "stop before (stop.rounds)"
+
+
+def nobody_left(population: Population, proposal: Proposal, at_s: float, *, round_number: int) -> SimulationError:
+    """Return the error that nobody can be offered work any more after `at_s`, and why; see `why_nobody`."""
+    where = f"after virtual time {format_seconds(at_s)} (round {round_number}, {proposal.stage})"
+    return SimulationError(f"nobody can be offered work any more {where}{why_nobody(population, proposal, at_s)}")
 
 
 def why_nobody(population: Population, proposal: Proposal, at_s: float) -> str:

@@ -188,7 +188,7 @@ def _check_loss(bench: _Bench, submodel: str) -> None:
     inputs = noise(spec, _BATCH_SIZE, generator=torch.Generator().manual_seed(SEED))
     labels_B = taking_turns(spec, _BATCH_SIZE, num_classes=spec.num_classes)
     trainee.reports_squared_loss = True
-    trainee.meet(labels_B)
+    trainee.see_labels(labels_B)
     trainee.prepare()
     loss, scalars = trainee.loss(inputs, labels_B)
     assert loss.shape == (), f"{submodel}: the loss must be one number, has shape {tuple(loss.shape)}"

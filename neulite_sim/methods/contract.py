@@ -19,7 +19,7 @@ from neulite_sim.arrays import Integers
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import Trainee
-from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.profiling.ledger import Cost, Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,19 +94,27 @@ class Proposal:
 class LocalTask:
     """What one device is asked to train: a submodel of a state's version, and its own conditions.
 
-    `available_memory_bytes` is None where the scenario switched the memory limit off. `batch_size` is that of the real
+    `cost` is what the device is charged; with `enforces_memory` its peak fits. `batch_size` is that of the real
     training; the scenario's where it is None.
     """
 
     flight: int
-    device: int
-    submodel: str
+    cost: Cost
     version: int
     seed: int
     learning_rate: float
-    peak_memory_bytes: int
-    available_memory_bytes: int | None
+    enforces_memory: bool = True
     batch_size: int | None = None
+
+    @property
+    def device(self) -> int:
+        """Number of the device."""
+        return self.cost.device
+
+    @property
+    def submodel(self) -> str:
+        """What is trained."""
+        return self.cost.submodel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

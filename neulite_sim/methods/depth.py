@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.methods.proximal import Anchor, buffer_name
+from neulite_sim.methods.proximal import SentCopy, buffer_name
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.models.output import pooled_head, simplest_head
@@ -75,7 +75,7 @@ class DepthModel(Trainee):
         if self._distills:
             self.register_buffer(DISTILLATION_WEIGHT, torch.zeros(()))
         if self._alpha:
-            self.anchor = Anchor()
+            self.anchor = SentCopy()
             self.drift = _Drift(self)
 
     def prepare(self, *, has_batch_statistics: bool = True) -> None:

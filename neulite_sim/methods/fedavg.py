@@ -24,7 +24,7 @@ from neulite_sim.bounds import Coefficient
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
 from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
 from neulite_sim.methods.offering import offer_one
-from neulite_sim.methods.proximal import Anchor
+from neulite_sim.methods.proximal import SentCopy
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
@@ -49,7 +49,7 @@ class ProximalModel(FullModel):
     def __init__(self, blueprint: Blueprint, mu: float) -> None:
         super().__init__(blueprint)
         self._mu = mu
-        self.anchor = Anchor()
+        self.anchor = SentCopy()
 
     def prepare(self, *, has_batch_statistics: bool = True) -> None:
         """Set the layers to training mode and take the present weights as w_t."""

@@ -173,11 +173,11 @@ def growth_schedule(num_rounds: int, num_stages: int) -> tuple[int, ...]:
 def _build(options: ProgFedOptions, setting: Setting) -> ProgFed:
     wanted = setting.num_blocks - 1
     if options.growth_rounds and len(options.growth_rounds) != wanted:
-        message = (
-            f"has {len(options.growth_rounds)} rounds, but a model of {setting.num_blocks} blocks grows {wanted} "
-            f"times; give {wanted}, or none for one every T / (2 S) rounds"
+        finding = (
+            f"has {len(options.growth_rounds)} rounds, but a model of {setting.num_blocks} blocks grows {wanted} times"
         )
-        raise ScenarioError([Problem(key="method.growth_rounds", message=message)])
+        hint = f"give {wanted}, or none for one every T / (2 S) rounds"
+        raise ScenarioError([Problem.advising(key="method.growth_rounds", found=finding, hint=hint)])
     return ProgFed(
         growth_rounds=options.growth_rounds or growth_schedule(setting.max_rounds, setting.num_blocks),
         warmup_rounds=options.warmup_rounds,

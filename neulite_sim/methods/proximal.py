@@ -1,6 +1,6 @@
 """Terms of a local loss that tie a device's weights to those it was sent: (1/2) |w - w_t|^2.
 
-`Anchor` keeps the copy w_t. It is a module with non-persistent buffers, so that a profile counts its bytes among the
+`SentCopy` keeps the copy w_t. It is a module with non-persistent buffers, so that a profile counts its bytes among the
 parameters while nothing of it travels: a device has w_t already, it is the model that it downloaded.
 
 Compute a term before the forward pass. Its backward pass then comes last, and the gradients that it adds are no
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-class Anchor(nn.Module):
+class SentCopy(nn.Module):
     """A copy of the trainable parameters of another module, as they were when `hold` was called last."""
 
     def hold(self, module: nn.Module) -> None:

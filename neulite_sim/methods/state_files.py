@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neulite_sim.errors import DataNotFoundError, SimulationError
+from neulite_sim.errors import NotResumableError, SimulationError
 
 OWN_PACKAGE = "neulite_sim"
 
@@ -55,7 +55,7 @@ class Packing:
         try:
             again = json.loads(json.dumps(packed))
             unpack(again, self.tensors, packages=self._packages)
-        except (DataNotFoundError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (NotResumableError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise SimulationError(f"{where} could not be read back from a checkpoint: {error}") from error
         return packed
 
@@ -119,19 +119,19 @@ def _sorted(values: frozenset[Any], where: str) -> list[Any]:
     try:
         return sorted(values)
     except TypeError as error:
-        raise SimulationError(f"{where} is a set without an order ({error}); keep a tuple instead") from None
+        raise SimulationError(f"{where} is a set without an order ({error})", hint="keep a tuple instead") from None
 
 
 def _refused(where: str, kind: type | str, wish: str) -> SimulationError:
     name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
-    return SimulationError(f"{where} is {name}, which a checkpoint cannot keep; a state holds {wish}")
+    return SimulationError(f"{where} is {name}, which a checkpoint cannot keep", hint=f"a state holds {wish}")
 
 
 def unpack(packed: Any, tensors: Mapping[str, Tensor], *, packages: frozenset[str]) -> Any:
     """Return the value that was packed. Classes are taken from dataclasses of `packages` alone.
 
     Raises:
-        DataNotFoundError: it names another class, or is no packed value.
+        NotResumableError: it names another class, or is no packed value.
     """
     if not isinstance(packed, dict):
         return packed
@@ -152,9 +152,7 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor], *, packages: frozenset[st
     if kind == "class" and rest:
         found = _class(content, packages)
         return found(**{name: inner(item) for name, item in rest[0][1].items()})
-    raise DataNotFoundError(
-        f"a checkpoint holds {kind!r}, which this version does not know; it was changed, and the run cannot be resumed"
-    )
+    raise NotResumableError(f"a checkpoint holds {kind!r}, which this version does not know", because="it was changed")
 
 
 def _class(path: str, packages: frozenset[str]) -> Any:
@@ -165,6 +163,4 @@ def _class(path: str, packages: frozenset[str]) -> Any:
             found = getattr(found, part, None)
         if isinstance(found, type) and dataclasses.is_dataclass(found):
             return found
-    raise DataNotFoundError(
-        f"a checkpoint names the class {path!r}, which is no part of a method's state; the run cannot be resumed"
-    )
+    raise NotResumableError(f"a checkpoint names the class {path!r}, which is no part of a method's state")

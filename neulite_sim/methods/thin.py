@@ -77,7 +77,7 @@ class ThinTrainee(Trainee):
         if scaler and rate != 1:
             _add_scalers(self, rate)
 
-    def meet(self, labels_N: Tensor) -> None:
+    def see_labels(self, labels_N: Tensor) -> None:
         """Take note of the classes that the device owns."""
         self._is_absent_C.fill_(True)
         self._is_absent_C[labels_N] = False

@@ -24,7 +24,7 @@ THINNEST = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class Dimension:
     """A dimension of a global tensor: `outer` x `channels` x `inner` scalars, of which the width scales `channels`.
 
     `inner` is what each channel is made of: its pixels where a linear layer reads a flattened map, or one scalar of
@@ -63,11 +63,11 @@ def window(channels: int, count: int, offset: int) -> Tensor:
 class Layout:
     """How the tensors of thin models lie in those of the global one.
 
-    `axes[name]` has an `Axis` per dimension, `shapes[submodel][name]` is the thin tensor's shape. `classifier` names
-    the tensors whose rows are classes: weight and bias of the last linear or convolutional layer.
+    `axes[name]` has a `Dimension` each, `shapes[submodel][name]` is the thin tensor's shape. `classifier` names the
+    tensors whose rows are classes: weight and bias of the last linear or convolutional layer.
     """
 
-    axes: Mapping[str, tuple[Axis, ...]]
+    axes: Mapping[str, tuple[Dimension, ...]]
     shapes: Mapping[str, Mapping[str, tuple[int, ...]]]
     classifier: frozenset[str]
 
@@ -106,10 +106,10 @@ def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
 
 
-def _axis(size: int, fixed: int, *, is_concatenated: bool) -> Axis:
+def _axis(size: int, fixed: int, *, is_concatenated: bool) -> Dimension:
     if size % fixed:
-        return Axis(size)
-    return Axis(size // fixed, outer=fixed) if is_concatenated else Axis(size // fixed, inner=fixed)
+        return Dimension(size)
+    return Dimension(size // fixed, outer=fixed) if is_concatenated else Dimension(size // fixed, inner=fixed)
 
 
 def classifier_path(model: nn.Module) -> str:

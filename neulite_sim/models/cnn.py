@@ -33,11 +33,9 @@ def cnn(input_shape: ImageShape, num_classes: int, width: float) -> BlockModel:
     channels_in, height, side = input_shape
     if min(height, side) < SMALLEST_SIDE:
         shape = "x".join(map(str, input_shape))
-        message = (
-            f"cnn halves images twice and needs sides of at least {SMALLEST_SIDE}, the input is {shape}; "
-            f"use larger images (data.image_size, data.shape or workload.input_shape), or model logistic"
-        )
-        raise ScenarioError([Problem(key="model", message=message)])
+        finding = f"cnn halves images twice and needs sides of at least {SMALLEST_SIDE}, the input is {shape}"
+        hint = "use larger images (data.image_size, data.shape or workload.input_shape), or model logistic"
+        raise ScenarioError([Problem.advising(key="model", found=finding, hint=hint)])
     blocks: list[nn.Module] = []
     shapes: list[Shape] = []
     for channels in (scaled(base, width) for base in CHANNELS):

@@ -147,8 +147,8 @@ def require_precision(precision: Precision, device: torch.device) -> None:
     problem = _problem(precision, device.type) if precision != "fp32" else ""
     if problem:
         raise SimulationError(
-            f"training.precision is {precision}, but PyTorch cannot train with it on this {device.type} ({problem}); "
-            f"set proxy.precision: fp32 and keep {precision} for what devices are charged, or use another machine"
+            f"training.precision is {precision}, but PyTorch cannot train with it on this {device.type} ({problem})",
+            hint=f"set proxy.precision: fp32 and keep {precision} for what devices are charged, or use another machine",
         )
 
 

@@ -73,11 +73,9 @@ def _try_on_nothing(name: str, input_shape: ImageShape, settings: tuple[tuple[st
 
 def _refused(name: str, input_shape: ImageShape, reason: str, wish: str) -> ScenarioError:
     shape = "x".join(map(str, input_shape))
-    message = (
-        f"torchvision:{name} cannot take images of {shape}: {reason}; use {wish} (data.image_size, data.shape or "
-        "workload.input_shape) or another model"
-    )
-    return ScenarioError([Problem(key="model", message=message)])
+    finding = f"torchvision:{name} cannot take images of {shape}: {reason}"
+    hint = f"use {wish} (data.image_size, data.shape or workload.input_shape) or another model"
+    return ScenarioError([Problem.advising(key="model", found=finding, hint=hint)])
 
 
 def _build(_options: TorchvisionOptions, name: str) -> ImageArchitecture:

@@ -75,8 +75,11 @@ class Trainee(nn.Module):
             block, features_BCHW, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
         )
 
-    def meet(self, labels_N: Tensor) -> None:
+    def see_labels(self, labels_N: Tensor) -> None:
         """Be told the labels of the device that trains next; for losses that depend on which classes it owns."""
+        # Plug-ins of the first version know it by this name.
+        if (meet := getattr(self, "meet", None)) is not None:
+            meet(labels_N)
 
     def prepare(self, *, has_batch_statistics: bool = True) -> None:
         """Set every layer to training mode, frozen BatchNorm as `frozen_batch_norm` says.

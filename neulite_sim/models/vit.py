@@ -192,12 +192,12 @@ def vit(
     channels, height, side = input_shape
     if height % patch or side % patch:
         shape = "x".join(map(str, input_shape))
-        message = (
-            f"vit cuts images into patches of {patch}x{patch}, which do not fit the input of {shape}; use a patch "
-            f"(model.patch) that divides {height} and {side}, or images (data.image_size, workload.input_shape) whose "
-            f"sides are multiples of {patch}"
+        finding = f"vit cuts images into patches of {patch}x{patch}, which do not fit the input of {shape}"
+        hint = (
+            f"use a patch (model.patch) that divides {height} and {side}, or images (data.image_size, "
+            f"workload.input_shape) whose sides are multiples of {patch}"
         )
-        raise ScenarioError([Problem(key="model.patch", message=message)])
+        raise ScenarioError([Problem.advising(key="model.patch", found=finding, hint=hint)])
     dim, hidden = heads * scaled(full_dim // heads, width), scaled(round(full_dim * mlp_ratio), width)
     grid = (height // patch, side // patch)
     stem = Stem(channels, dim, patch=patch, grid=grid)

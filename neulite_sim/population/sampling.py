@@ -36,6 +36,19 @@ DEVICE_BYTES = 250
 """What a device takes in the columns of the fleet, its costs and what the protocols know of it; measured."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnFleet:
+    """A fleet that may be handed on, with what it was drawn from: nobody takes it for that of another scenario."""
+
+    section: PopulationSection
+    seed: int
+    population: Population
+
+    def is_of(self, section: PopulationSection, seed: int) -> bool:
+        """Return whether `build_population` of the same arguments would return this fleet."""
+        return seed == self.seed and section == self.section
+
+
 def apportion(total: int, shares: Sequence[float]) -> tuple[int, ...]:
     """Return how many of `total` each share gets, by largest remainders; the sum is `total`.
 
@@ -110,13 +123,19 @@ def build_population(section: PopulationSection, seed: int) -> Population:
     )
 
 
+def draw_fleet(section: PopulationSection, seed: int) -> DrawnFleet:
+    """Return `build_population` of a section, to be handed on. Raises what that raises."""
+    return DrawnFleet(section=section, seed=seed, population=build_population(section, seed))
+
+
 def _classes_of(section: PopulationSection) -> tuple[DeviceClass, ...]:
     own = read_hardware(user_path(section.hardware)) if section.hardware is not None else {}
     found: list[DeviceClass] = []
     problems: list[Problem] = []
     if own and not any(group.device in own for group in section.groups):
-        message = f"{section.hardware} holds {', '.join(own)}, but no group names any of them; name one, or remove it"
-        problems.append(Problem(key=HARDWARE_KEY, message=message))
+        finding = f"{section.hardware} holds {', '.join(own)}, but no group names any of them"
+        hint = "name one, or remove it"
+        problems.append(Problem.advising(key=HARDWARE_KEY, found=finding, hint=hint))
     for place, group in enumerate(section.groups):
         try:
             found.append(device_class(group.device, own))

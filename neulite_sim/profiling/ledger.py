@@ -132,6 +132,7 @@ class Ledger:
 
     def with_memory(self, available_memory_bytes: Integers) -> Ledger:
         """Return the same ledger with other available memory of each device; profiles and seconds are shared."""
+        # Shares the columns of seconds, which are costly and do not depend on memory; only what fits does.
         other = copy.copy(self)
         other.available_memory_bytes = available_memory_bytes
         other._rungs, other._able = {}, {}
@@ -159,6 +160,7 @@ class Ledger:
             if not len(members):
                 continue
             whole_step_s = step_seconds(profile, device)
+            # Devices with equally many samples left over take equally long: a step per rest, not per device.
             rests, positions = np.unique(rest[members], return_inverse=True)
             rest_step_s = [step_seconds(profile, device, r / profile.batch_size) if r else 0.0 for r in rests]
             seconds[members] = whole_batches[members] * whole_step_s + np.array(rest_step_s)[positions]
@@ -190,6 +192,7 @@ class Ledger:
         if submodel not in self._rungs:
             rungs = np.zeros(self.population.num_devices, np.int8)
             for rung, batch_size in enumerate(self.batch_sizes[:-1]):
+                # Peaks need not fall with the batch, so only who is on this rung goes down from it.
                 short = (rungs == rung) & (self.available_memory_bytes < self._peak_at(submodel, batch_size))
                 if not short.any():
                     break
@@ -257,6 +260,7 @@ class Ledger:
         """Return seconds from dispatch to arrival of each device, before jitter."""
         if len(self.batch_sizes) > 1:
             return self._added_s(submodel, devices)
+        # Offers are made to nearly everybody at every dispatch: the whole column once is cheaper than its parts.
         if submodel not in self._total_s:
             self._total_s[submodel] = self._added_s(submodel, np.arange(self.population.num_devices))
         return self._total_s[submodel][devices]
@@ -281,6 +285,7 @@ class Ledger:
             if motion is None
             else motion.available_bytes_of(devices, at_s, round_number)
         )
+        # By submodel, so that each column is asked once; then back into the order of the devices.
         costs: dict[int, Cost] = {}
         for submodel in dict.fromkeys(submodels):
             members = np.flatnonzero([wanted == submodel for wanted in submodels])

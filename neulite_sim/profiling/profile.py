@@ -92,11 +92,9 @@ def profile(
         round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
         tracer = trace(trainee, stepper.optimizer, stepper.step, batch, round_bytes=round_bytes)
     if training.checkpointing and not trainee.num_blocks_applied:
-        message = (
-            f"true has no effect on {submodel}: its trainee applies no block with Trainee.through; set it to false, or "
-            "use another method"
-        )
-        raise ScenarioError([Problem(key="training.checkpointing", message=message)])
+        finding = f"true has no effect on {submodel}: its trainee applies no block with Trainee.through"
+        hint = "set it to false, or use another method"
+        raise ScenarioError([Problem.advising(key="training.checkpointing", found=finding, hint=hint)])
     sent = set(trainee.upload_names())
     travelling = dict(trainee.travelling())
     return Profile(

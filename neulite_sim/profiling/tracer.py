@@ -100,10 +100,12 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _note(self, tensor: Tensor, category: str, *, moves: bool) -> None:
         storage = tensor.untyped_storage()
+        # Views and their base share this address; a Python wrapper of the storage is made anew at each call.
         key = storage._cdata
         known = self._live.get(key)
         if known is None:
             num_bytes = storage.nbytes()
+            # The callback tells the very operator after which the last reference is gone.
             if num_bytes:
                 reference = weakref.ref(storage, functools.partial(self._forget, key))
                 self._live[key] = (reference, num_bytes, category)
@@ -118,11 +120,13 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._add(category, -num_bytes)
 
     def _add(self, category: str, num_bytes: int) -> None:
+        # An allocator rounds each storage by itself, so the sum cannot be rounded afterwards.
         block_bytes = -(-abs(num_bytes) // self._round_bytes) * self._round_bytes
         self._rounded += block_bytes if num_bytes > 0 else -block_bytes
         self._rounded_peak = max(self._rounded_peak, self._rounded)
         self._bytes[category] += num_bytes
         self._total += num_bytes
+        # The split belongs to one moment: the highest of each category by itself would add up to more.
         if self._total > self._peak_total:
             self._peak_total = self._total
             self._peak = dict(self._bytes)
@@ -143,6 +147,7 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         for output in outputs:
             self._note(output, "temporaries", moves=False)
+        # Views move no byte, and operators outside of ATen call those that do.
         if func.namespace == "aten" and not _is_view(func):
             self._record(func, args, kwargs, result, outputs)
         return result
@@ -162,6 +167,7 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _save(self, tensor: Tensor) -> None:
         known = self._live.get(tensor.untyped_storage()._cdata)
+        # Autograd saves weights and inputs as well; their bytes are counted where they belong.
         if known is not None and known[2] == "temporaries":
             self._note(tensor, "activations", moves=True)
 
@@ -227,6 +233,7 @@ def trace(
     with tracer:
         tracer.mark((*module.parameters(), *module.buffers()), "parameters")
         tracer.mark(batch, "inputs")
+        # The first step runs without optimizer state and would show a peak that only one step in a run has.
         for _ in range(2):
             optimizer.zero_grad(set_to_none=True)
             tracer.reset()

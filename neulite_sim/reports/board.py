@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from neulite_sim.reports.figures import Curve, reach_s, time_left_s
+from neulite_sim.reports.figures import History, reach_s, time_left_s
 from neulite_sim.reports.notices import Notices
 from neulite_sim.results.rows import Event, Notice, Progress, RoundRow, RunStarted
 
@@ -36,7 +36,7 @@ class Board:
         self.num_tests = 0
         self.wall_before_s = 0.0  # of the rounds that a resumed run took from the journal
         self.told_wall_s = 0.0  # the run's wall time when its latest round was told
-        self.curve = Curve()
+        self.curve = History()
         self.last_accuracy: float | None = None
         self.best_accuracy: float | None = None
         self.budgets: NDArray[np.int64] = np.zeros(0, dtype=np.int64)

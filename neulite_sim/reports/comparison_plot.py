@@ -31,7 +31,7 @@ _WIDTH_IN, _PANELS_IN, _LEGEND_ROW_IN, _LETTER_IN = 11.0, 4.2, 0.22, 0.085
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
+class MeanCurve:
     """Accuracy (0 to 1) over rounds or seconds; `low` and `high` are its limits over the seeds of a group."""
 
     at: Floats
@@ -48,8 +48,9 @@ def check_plot(path: Path) -> None:
         NeuliteError: matplotlib is not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
-        message = f"{str(path)!r} is neither .png nor .svg; call the figure one of them"
-        raise ScenarioError([Problem(key="--plot", message=message)])
+        finding = f"{str(path)!r} is neither .png nor .svg"
+        hint = "call the figure one of them"
+        raise ScenarioError([Problem.advising(key="--plot", found=finding, hint=hint)])
     try:
         is_there = importlib.util.find_spec("matplotlib") is not None
     except ValueError:
@@ -58,7 +59,7 @@ def check_plot(path: Path) -> None:
         raise NeuliteError("--plot needs matplotlib; install it with: python -m pip install matplotlib")
 
 
-def joined(curves: Sequence[tuple[Floats, Floats]]) -> Curve | None:
+def joined(curves: Sequence[tuple[Floats, Floats]]) -> MeanCurve | None:
     """Return the mean curve of several and its limits, between the latest start and the earliest end of them.
 
     Each curve is a pair of places, rising, and values; between two tests it is taken as straight. None where they
@@ -72,7 +73,7 @@ def joined(curves: Sequence[tuple[Floats, Floats]]) -> Curve | None:
     places = np.unique(np.concatenate([at for at, _ in curves]))
     places = places[(places >= first) & (places <= last)]
     values = np.stack([np.interp(places, at, value) for at, value in curves])
-    return Curve(at=places, mean=values.mean(axis=0), low=values.min(axis=0), high=values.max(axis=0))
+    return MeanCurve(at=places, mean=values.mean(axis=0), low=values.min(axis=0), high=values.max(axis=0))
 
 
 def draw(lines: Sequence[Line], path: Path) -> None:
@@ -91,7 +92,9 @@ def draw(lines: Sequence[Line], path: Path) -> None:
         try:
             figure.savefig(path, dpi=150, **stamp)
         except OSError as error:
-            raise OutputError(f"{path}: cannot write: {error.strerror}; choose another place with --plot") from error
+            raise OutputError(
+                f"{path}: cannot write: {error.strerror}", hint="choose another place with --plot"
+            ) from error
 
 
 def _figure(lines: Sequence[Line]) -> Figure:
@@ -145,7 +148,7 @@ def _label(line: Line, curves: Sequence[tuple[Floats, Floats, Floats]]) -> str:
     return f"{line.name} ({len(curves)} seeds)" if len(curves) > 1 else line.name
 
 
-def _add(axes: Axes, curve: Curve | None, label: str, look: dict[str, Any]) -> None:
+def _add(axes: Axes, curve: MeanCurve | None, label: str, look: dict[str, Any]) -> None:
     if curve is None:
         axes.plot([], [], label=label, **look)
         return

@@ -20,7 +20,7 @@ _THINNEST_RUNG_SHARE = 0.01
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 
 
-class Curve:
+class History:
     """The whole history of a number in bounded memory: once full, neighbours are averaged and the step doubles."""
 
     def __init__(self, *, capacity: int = 512) -> None:

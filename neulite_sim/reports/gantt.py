@@ -80,7 +80,9 @@ def draw_window(window: Window, out: Path) -> None:
         try:
             figure.savefig(out, dpi=150, **stamp)
         except OSError as error:
-            raise OutputError(f"{out}: cannot write: {error.strerror}; choose another place with --plot") from error
+            raise OutputError(
+                f"{out}: cannot write: {error.strerror}", hint="choose another place with --plot"
+            ) from error
 
 
 def gantt_figure(window: Window) -> Figure:

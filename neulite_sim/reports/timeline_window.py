@@ -53,12 +53,13 @@ def read_window(run_dir: Path, *, first: int = 1, count: int = 3) -> Window:
     rows = [RoundRow(**row) for row in itertools.islice(scanned, first - 1 + count)]
     if not rows:
         raise DataNotFoundError(
-            f"{run_dir}: no round was aggregated (yet), so there is nothing to show; summary.json or the console says "
-            "why"
+            f"{run_dir}: no round was aggregated (yet), so there is nothing to show",
+            hint="summary.json or the console says why",
         )
     if len(rows) < first:
-        message = f"{first} is beyond the last round, {len(rows)}; name a round from 1 to {len(rows)}"
-        raise ScenarioError([Problem(key="--from", message=message)])
+        finding = f"{first} is beyond the last round, {len(rows)}"
+        hint = f"name a round from 1 to {len(rows)}"
+        raise ScenarioError([Problem.advising(key="--from", found=finding, hint=hint)])
     start_s = rows[first - 2].virtual_time_s if first > 1 else 0.0
     rounds = tuple(rows[first - 1 :])
     flights = _flights(run_dir / FILES[FlightRow], rounds, start_s)

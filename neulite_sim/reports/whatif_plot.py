@@ -27,7 +27,7 @@ _MARKERS = "os^DvP*X"
 # Grey tells an eighth method apart in any eye; the palette's own eighth, yellow, is lost on white.
 _COLOURS = (*COLOURS, "#808080")
 
-Row = Mapping[str, Any]
+BudgetRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Series:
     """The rows of variants that agree in every number, under all their names."""
 
     names: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[BudgetRow, ...]
     look: Mapping[str, Any]
 
     @property
@@ -59,12 +59,14 @@ def draw_whatif(report: Mapping[str, Any], path: Path) -> None:
         try:
             figure.savefig(path, dpi=150, **stamp)
         except OSError as error:
-            raise OutputError(f"{path}: cannot write: {error.strerror}; choose another place with --plot") from error
+            raise OutputError(
+                f"{path}: cannot write: {error.strerror}", hint="choose another place with --plot"
+            ) from error
 
 
 def series_of(report: Mapping[str, Any], keys: Sequence[str]) -> list[Series]:
     """Return one series per variant; variants whose rows have the same values under `keys` are one."""
-    lines: dict[str, list[Row]] = {}
+    lines: dict[str, list[BudgetRow]] = {}
     for row in report["rows"]:
         lines.setdefault(row["variant"], []).append(row)
     groups: dict[tuple[object, ...], list[str]] = {}
@@ -105,7 +107,7 @@ def _figure(report: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _at(row: Row, scale: float) -> float:
+def _at(row: BudgetRow, scale: float) -> float:
     return float(row["scale"]) if "scale" in row else row["budget_bytes"] / scale
 
 

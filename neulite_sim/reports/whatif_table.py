@@ -13,7 +13,7 @@ _UNITS_S = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
 _UNITS_BYTES = ((20e9, "GB", 1e9), (20e6, "MB", 1e6), (20e3, "kB", 1e3), (0.0, "B", 1.0))
 _NONE = "-"
 
-Row = Mapping[str, Any]
+BudgetRow = Mapping[str, Any]
 
 
 def whatif_tables(report: Mapping[str, Any], *, width: int | None = None, details: bool = False) -> list[TextTable]:
@@ -44,8 +44,8 @@ def _budgets(report: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(heads))
 
 
-def _by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    lines: dict[str, list[Row]] = {}
+def _by_variant(rows: Sequence[BudgetRow]) -> dict[str, list[BudgetRow]]:
+    lines: dict[str, list[BudgetRow]] = {}
     for row in rows:
         lines.setdefault(row["variant"], []).append(row)
     return lines
@@ -58,7 +58,7 @@ def _what(report: Mapping[str, Any]) -> str:
 
 
 def _table(
-    report: Mapping[str, Any], cell: Callable[[Row], str], *, lead: Sequence[Column] = (), **how: Any
+    report: Mapping[str, Any], cell: Callable[[BudgetRow], str], *, lead: Sequence[Column] = (), **how: Any
 ) -> list[TextTable]:
     lines = _by_variant(report["rows"])
     columns = [Column(head="method", cells=tuple(lines), is_numeric=False), *lead]
@@ -71,7 +71,7 @@ def _participation(report: Mapping[str, Any], width: int | None) -> list[TextTab
     lines = list(_by_variant(report["rows"]))
     differ = any(_percent(row["participation_rate"]) != _percent(row["data_share"]) for row in report["rows"])
 
-    def cell(row: Row) -> str:
+    def cell(row: BudgetRow) -> str:
         rate, data = _percent(row["participation_rate"]), _percent(row["data_share"])
         return f"{rate} ({data})" if differ else rate
 
@@ -113,7 +113,7 @@ def _digits(value: float) -> str:
 def _binding(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
     unit, scale = unit_of_bytes(report)
 
-    def cell(row: Row) -> str:
+    def cell(row: BudgetRow) -> str:
         if row["binding_submodel"] is None:
             return _NONE
         return f"{row['binding_submodel']} {_digits(row['shortfall_bytes_median'] / scale)}"
@@ -130,14 +130,14 @@ def _rounds(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
     unit, scale = next((name, size) for least, name, size in _UNITS_S if longest_s >= least)
     cut = any(row["ends_after_rounds"] for row in report["rows"])
 
-    def seconds(row: Row) -> str:
+    def seconds(row: BudgetRow) -> str:
         mark = "*" if row["ends_after_rounds"] else ""
         return _NONE if row["round_s"] is None else f"{_digits(row['round_s'] / scale)}{mark}"
 
     most = max((row["bytes_per_round"] or 0.0 for row in report["rows"]), default=0.0)
     bytes_unit, bytes_scale = next((name, size) for least, name, size in _UNITS_BYTES if most >= least)
 
-    def traffic(row: Row) -> str:
+    def traffic(row: BudgetRow) -> str:
         return _NONE if row["bytes_per_round"] is None else f"{row['bytes_per_round'] / bytes_scale:.0f}"
 
     drawn = report["devices_per_round"]
@@ -155,7 +155,7 @@ def _learning(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
     if not any("tail_accuracy" in row for row in report["rows"]):
         return []
 
-    def cell(row: Row) -> str:
+    def cell(row: BudgetRow) -> str:
         accuracy = row["tail_accuracy"]
         return "NA" if accuracy is None else f"{accuracy * 100:.1f}"
 
@@ -168,7 +168,7 @@ def _learning(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
     times = [(row["time_to_accuracy_s"] or {}).get(target) for row in report["rows"]]
     unit, scale = next((n, size) for least, n, size in _UNITS_S if max(at_s or 0.0 for at_s in times) >= least)
 
-    def time(row: Row) -> str:
+    def time(row: BudgetRow) -> str:
         at_s = (row["time_to_accuracy_s"] or {}).get(target)
         return _NONE if at_s is None else f"{at_s / scale:.3g}"
 
@@ -178,7 +178,7 @@ def _learning(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
 
 def _submodels(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
     unit, scale = unit_of_bytes(report)
-    lines: dict[tuple[str, str], list[Row]] = {}
+    lines: dict[tuple[str, str], list[BudgetRow]] = {}
     for row in report["submodels"]:
         lines.setdefault((row["variant"], row["submodel"]), []).append(row)
     columns = [
@@ -213,7 +213,7 @@ def _classes(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
     return tables_of(columns, title="what each device class lacks", notes=notes, width=width)
 
 
-def _needs(rows: Sequence[Row], scale: float) -> Iterator[tuple[str, str, str]]:
+def _needs(rows: Sequence[BudgetRow], scale: float) -> Iterator[tuple[str, str, str]]:
     """Yield head, variant and submodel of each column; needs that are the same as far as they are shown share one."""
     heads: dict[tuple[int, bool], tuple[list[str], str, str]] = {}
     for row in rows:
@@ -228,5 +228,5 @@ def _needs(rows: Sequence[Row], scale: float) -> Iterator[tuple[str, str, str]]:
         yield names[0] + more, variant, submodel
 
 
-def _pair(row: Row, key: str, scale: float) -> str:
+def _pair(row: BudgetRow, key: str, scale: float) -> str:
     return f"{row[f'{key}_min'] / scale:.0f} / {row[f'{key}_median'] / scale:.0f}"

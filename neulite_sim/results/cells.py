@@ -51,7 +51,7 @@ _TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {
 }
 
 
-class _Reader:
+class _CellReader:
     """Reads the cells of one kind of row; what does not depend on the row is looked up once."""
 
     def __init__(self, kind: type[Row], *, wall_clock: bool) -> None:
@@ -66,7 +66,9 @@ class _Reader:
         ]
 
 
-_READERS = {(kind, wall_clock): _Reader(kind, wall_clock=wall_clock) for kind in _TYPES for wall_clock in (True, False)}
+_READERS = {
+    (kind, wall_clock): _CellReader(kind, wall_clock=wall_clock) for kind in _TYPES for wall_clock in (True, False)
+}
 
 
 def values(row: Row, *, wall_clock: bool = True) -> list[Any]:
@@ -111,7 +113,7 @@ def scan_rows(path: Path | str, kind: type[Row]) -> Iterator[dict[str, Any]]:
     try:
         opened = open_regular(path, most_bytes=TABLE_BYTES * 64, follows_links=False)
     except OSError as error:
-        raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}; name the folder of a run") from None
+        raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}", hint="name the folder of a run") from None
     with io.TextIOWrapper(opened, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         records = csv.reader(line for line in file if line.endswith("\n"))
         try:

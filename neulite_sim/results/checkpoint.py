@@ -19,7 +19,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
-from neulite_sim.errors import DataNotFoundError, OutputError
+from neulite_sim.errors import DataNotFoundError, NotResumableError, OutputError
 from neulite_sim.methods.contract import State
 from neulite_sim.methods.state_files import Packing, unpack
 from neulite_sim.outside import TEXT_BYTES, file_sha256, read_regular, what_stands
@@ -31,7 +31,7 @@ MANIFEST, STATE, TENSORS = "manifest.json", "state.json", "tensors.safetensors"
 TENSOR_BYTES = 256 * 10**9
 """The most that a file of a checkpoint may hold."""
 
-_CHANGED = "it was changed, and the run cannot be resumed"
+_CHANGED = "it was changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,14 +148,14 @@ def find_checkpoint(folder: Path) -> Found | None:
             files={name: str(content["files"][name]["sha256"]) for name in (STATE, TENSORS)},
         )
     if path.name != f"round-{found.round:08d}":
-        raise DataNotFoundError(f"{path}: holds the checkpoint of round {found.round}; {_CHANGED}")
+        raise NotResumableError(f"{path}: holds the checkpoint of round {found.round}", because=_CHANGED)
     for name, wanted in found.files.items():
         try:
             is_same = file_sha256(path / name, most_bytes=TENSOR_BYTES, follows_links=False) == wanted
         except OSError as error:
             raise _unreadable(path / name, error) from None
         if not is_same:
-            raise DataNotFoundError(f"{path / name}: is not as it was written; {_CHANGED}")
+            raise NotResumableError(f"{path / name}: is not as it was written", because=_CHANGED)
     return found
 
 
@@ -163,7 +163,7 @@ def read_checkpoint(found: Found, *, packages: frozenset[str]) -> Saved:
     """Return what a checkpoint holds; its states are of classes in `packages`.
 
     Raises:
-        DataNotFoundError: it cannot be read, or was changed.
+        NotResumableError: it cannot be read, or was changed.
     """
     read = {}
     for name, wanted in found.files.items():
@@ -172,7 +172,7 @@ def read_checkpoint(found: Found, *, packages: frozenset[str]) -> Saved:
         except OSError as error:
             raise _unreadable(found.path / name, error) from None
         if sha256(read[name]) != wanted:
-            raise DataNotFoundError(f"{found.path / name}: is not as it was written; {_CHANGED}")
+            raise NotResumableError(f"{found.path / name}: is not as it was written", because=_CHANGED)
     with _refusing_changes(found.path / STATE):
         content = json.loads(read.pop(STATE))
         tensors = load(read.pop(TENSORS))
@@ -191,30 +191,30 @@ def _refusing_changes(path: Path) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
-        raise DataNotFoundError(f"{path}: is no checkpoint ({type(error).__name__}: {error}); {_CHANGED}") from None
+        message = f"{path}: is no checkpoint ({type(error).__name__}: {error})"
+        raise NotResumableError(message, because=_CHANGED) from None
 
 
-def _unreadable(path: Path, error: Exception) -> DataNotFoundError:
+def _unreadable(path: Path, error: Exception) -> NotResumableError:
     reason = getattr(error, "strerror", None) or error
-    return DataNotFoundError(f"{path}: cannot be read: {reason}; the run cannot be resumed")
+    return NotResumableError(f"{path}: cannot be read: {reason}")
 
 
 def _content(path: Path) -> dict[str, Any]:
     if what_stands(path / MANIFEST) is None and what_stands(path / STATE) is not None:
-        raise DataNotFoundError(
-            f"{path}: has no {MANIFEST}; it was made by an older version, without checksums, or changed, and the run "
-            "cannot be resumed"
-        )
+        because = "it was made by an older version, without checksums, or changed"
+        raise NotResumableError(f"{path}: has no {MANIFEST}", because=because)
     try:
         content = json.loads(read_regular(path / MANIFEST, most_bytes=TEXT_BYTES, follows_links=False))
     except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path / MANIFEST, error) from None
     if not isinstance(content, dict) or not is_sealed(content):
-        raise DataNotFoundError(f"{path / MANIFEST}: is not as it was written; {_CHANGED}")
+        raise NotResumableError(f"{path / MANIFEST}: is not as it was written", because=_CHANGED)
     if content.get("schema_version") != SCHEMA_VERSION:
         raise DataNotFoundError(
             f"{path / MANIFEST}: is of schema version {content.get('schema_version')}, this neulite-sim reads "
-            f"{SCHEMA_VERSION}; resume with the version that made it"
+            f"{SCHEMA_VERSION}",
+            hint="resume with the version that made it",
         )
     return content
 

@@ -110,7 +110,7 @@ class RunFolder(Sink):
             DataNotFoundError: something else stands in the place of one of its files.
         """
         if not path.is_dir():
-            raise OutputError(f"{path}: there is no such folder any more; name the folder of a run")
+            raise OutputError(f"{path}: there is no such folder any more", hint="name the folder of a run")
         require_own(path)
         folder = cls(path, ())
         folder._staged = _STAGED
@@ -252,7 +252,7 @@ def clear_cut_off(path: Path) -> None:
     """
     require_own(path)
     if (path / COMPLETE).exists():
-        raise OutputError(f"{path}: holds a complete run, which is not removed; choose another place with --out")
+        raise OutputError(f"{path}: holds a complete run, which is not removed", hint="choose another place with --out")
     for name in (SUMMARY, MODEL, SUMS, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values(), PROVENANCE, SCENARIO):
         remove(path / name)
         remove(path / f"{name}.partial")
@@ -279,14 +279,14 @@ def _claim(path: Path) -> tuple[Path, tuple[Path, ...]]:
         path.mkdir(parents=True, exist_ok=True)
         found = sorted(item.name for item in path.iterdir())
     except FileExistsError:
-        raise OutputError(f"{path}: is a file; --out needs a new or empty folder") from None
+        raise OutputError(f"{path}: is a file", hint="--out needs a new or empty folder") from None
     except OSError as error:
         _remove_empty(made)
         raise refusal(path, "create", error) from error
     if found:
         state = "the complete run" if COMPLETE in found else "an unfinished run" if SCENARIO in found else "other files"
         shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-        raise OutputError(f"{path}: already holds {state} ({shown}); --out needs a new or empty folder")
+        raise OutputError(f"{path}: already holds {state} ({shown})", hint="--out needs a new or empty folder")
     return path, made
 
 

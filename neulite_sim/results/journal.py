@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Self
 
 from torch import Tensor, uint8
 
-from neulite_sim.errors import DataNotFoundError, OutputError, SimulationError
+from neulite_sim.errors import NotResumableError, OutputError, SimulationError
 from neulite_sim.outside import TABLE_BYTES, open_own, open_regular
 from neulite_sim.results.seals import Chain
 
@@ -78,7 +78,7 @@ class Journal:
                 _lock(file)
         except BlockingIOError:
             self.close()
-            raise OutputError(f"{folder}: another process is writing this run; wait for it or stop it") from None
+            raise OutputError(f"{folder}: another process is writing this run", hint="wait for it or stop it") from None
         except OSError as error:
             self.close()
             raise self._refusal(error) from error
@@ -102,8 +102,8 @@ class Journal:
             body = _AS_JSON.encode(entry).encode()
         except (TypeError, ValueError) as error:
             raise SimulationError(
-                f"the journal cannot keep an entry of {stream}: {error}; what a method's progress returns are plain "
-                "values: text, numbers, lists and mappings of them"
+                f"the journal cannot keep an entry of {stream}: {error}",
+                hint="what a method's progress returns are plain values: text, numbers, lists and mappings of them",
             ) from None
         try:
             self._files[stream].write(body[:-1] + _CHECK + self._chains[stream].link(body).encode() + b'"}\n')
@@ -164,19 +164,15 @@ def read_journal(folder: Path, stream: str, mark: Mark) -> Generator[Entry, None
     The file is open from the first entry to the last; who stops before closes the generator.
 
     Raises:
-        DataNotFoundError: the file is gone, shorter than that, or was changed.
+        NotResumableError: the file is gone, shorter than that, or was changed.
     """
     path = folder / f"{stream}.jsonl"
     chain = Chain(stream)
     for body in _bodies(path, mark.length):
         if body is None or chain.link(body[0]) != body[1]:
-            raise DataNotFoundError(
-                f"{path}: a line is not as it was written; it was changed, and the run cannot be resumed"
-            )
+            raise NotResumableError(f"{path}: a line is not as it was written", because="it was changed")
     if chain.last != mark.check:
-        raise DataNotFoundError(
-            f"{path}: is not the journal that its checkpoint goes with; it was changed, and the run cannot be resumed"
-        )
+        raise NotResumableError(f"{path}: is not the journal that its checkpoint goes with", because="it was changed")
     return _entries(path, mark.length)
 
 
@@ -187,7 +183,7 @@ def _entries(path: Path, length: int) -> Generator[Entry, None, None]:
         except ValueError:
             entry = None
         if entry is None:
-            raise DataNotFoundError(f"{path}: a line is no JSON; it was changed, and the run cannot be resumed")
+            raise NotResumableError(f"{path}: a line is no JSON", because="it was changed")
         yield entry
 
 
@@ -196,13 +192,11 @@ def _bodies(path: Path, length: int) -> Generator[tuple[bytes, str] | None, None
     try:
         file = open_regular(path, most_bytes=TABLE_BYTES, follows_links=False)
     except OSError as error:
-        raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}; the run cannot be resumed") from None
+        raise NotResumableError(f"{path}: cannot be read: {error.strerror}") from None
     with file:
         found = os.fstat(file.fileno()).st_size
         if found < length:
-            raise DataNotFoundError(
-                f"{path}: has {found} bytes, its checkpoint needs {length}; it was cut, and the run cannot be resumed"
-            )
+            raise NotResumableError(f"{path}: has {found} bytes, its checkpoint needs {length}", because="it was cut")
         at = 0
         while at < length:
             line = file.readline(length - at)

@@ -37,11 +37,13 @@ def require_own(run_dir: Path) -> None:
         try:
             found = what_stands(path)
         except OSError as error:
-            raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}; name the folder of a run") from None
+            raise DataNotFoundError(
+                f"{path}: cannot be read: {error.strerror}", hint="name the folder of a run"
+            ) from None
         if found not in (None, wanted):
             raise DataNotFoundError(
-                f"{path}: is {found}, where a run has {wanted} of its own; nothing was read or written there: put "
-                f"{wanted} back, or remove it"
+                f"{path}: is {found}, where a run has {wanted} of its own",
+                hint=f"nothing was read or written there: put {wanted} back, or remove it",
             )
 
 

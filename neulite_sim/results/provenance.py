@@ -86,18 +86,19 @@ def read_provenance(run_dir: Path, *, takes_older: bool = False) -> dict[str, An
         made = json.loads(read_regular(path, most_bytes=TEXT_BYTES, follows_links=False))
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
-        raise OutputError(f"{path}: cannot be read: {reason}; name the folder of a run") from None
+        raise OutputError(f"{path}: cannot be read: {reason}", hint="name the folder of a run") from None
     if not isinstance(made, dict):
-        raise OutputError(f"{path}: cannot be read: it is no JSON object; name the folder of a run")
+        raise OutputError(f"{path}: cannot be read: it is no JSON object", hint="name the folder of a run")
     if SEAL not in made and made.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
         if takes_older:
             return made
         raise OutputError(
             f"{run_dir}: was made by an older version of neulite-sim ({made.get('neulite_sim')}), which kept no "
-            "checksums, so that nothing shows whether it was changed; run its scenario.yaml again"
+            "checksums, so that nothing shows whether it was changed",
+            hint="run its scenario.yaml again",
         )
     if not is_sealed(made):
-        raise OutputError(f"{path}: is not as it was written; it was changed, so run its scenario.yaml again")
+        raise OutputError(f"{path}: is not as it was written", hint="it was changed, so run its scenario.yaml again")
     return made
 
 
@@ -133,11 +134,13 @@ def check_resumable(run_dir: Path, scenario: Scenario) -> None:
     differing = [f"{name} {found[name]} (here {own[name]})" for name in own if found[name] != own[name]]
     if differing:
         raise OutputError(
-            f"{run_dir}: was made with {', '.join(differing)}, whose bits this installation cannot repeat; resume it "
-            "with those versions, or run its scenario.yaml again"
+            f"{run_dir}: was made with {', '.join(differing)}, whose bits this installation cannot repeat",
+            hint="resume it with those versions, or run its scenario.yaml again",
         )
     if not is_of(scenario, made):
-        raise OutputError(f"{run_dir / SCENARIO}: was changed since the run began; undo that, or run it as a new one")
+        raise OutputError(
+            f"{run_dir / SCENARIO}: was changed since the run began", hint="undo that, or run it as a new one"
+        )
     check_inputs(run_dir, scenario, made)
 
 
@@ -149,6 +152,6 @@ def check_inputs(run_dir: Path, scenario: Scenario, made: Mapping[str, Any]) -> 
     """
     if changed := changed_inputs(scenario, made):
         raise OutputError(
-            f"{run_dir}: what the run read has changed since it began: {changed}; put it back, or run its "
-            "scenario.yaml as a new one"
+            f"{run_dir}: what the run read has changed since it began: {changed}",
+            hint="put it back, or run its scenario.yaml as a new one",
         )

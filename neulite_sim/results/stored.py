@@ -77,12 +77,12 @@ def find_runs(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
-        raise DataNotFoundError(f"{path}: {what}; {_WISH}")
+        raise DataNotFoundError(f"{path}: {what}", hint=_WISH)
     if (path / SCENARIO).is_file():
         return [path]
     inside = sorted(item.parent for item in path.glob(f"*/{SCENARIO}"))
     if not inside:
-        raise DataNotFoundError(f"{path}: is no run folder and holds none (no {SCENARIO} in it); {_WISH}")
+        raise DataNotFoundError(f"{path}: is no run folder and holds none (no {SCENARIO} in it)", hint=_WISH)
     return inside
 
 
@@ -135,7 +135,7 @@ def _provenance(path: Path) -> Mapping[str, Any]:
 
 
 def _damaged(path: Path, why: str) -> DataNotFoundError:
-    return DataNotFoundError(f"{path}: {why}; the file was changed or cut, so run the scenario again")
+    return DataNotFoundError(f"{path}: {why}", hint="the file was changed or cut, so run the scenario again")
 
 
 def _text(path: Path) -> str:

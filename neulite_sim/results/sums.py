@@ -56,4 +56,4 @@ def check_sums(run_dir: Path, *names: str) -> None:
 
 
 def _damaged(path: Path, why: str) -> DataNotFoundError:
-    return DataNotFoundError(f"{path}: {why}; put it back, or run the scenario again")
+    return DataNotFoundError(f"{path}: {why}", hint="put it back, or run the scenario again")

@@ -23,7 +23,7 @@ def refusal(path: Path, what: str, error: Exception) -> OutputError:
     """Return what a user is told where a file cannot be written."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return OutputError(
-        f"{path}: cannot {what}: {reason}; make room or rights there, or choose another place with --out"
+        f"{path}: cannot {what}: {reason}", hint="make room or rights there, or choose another place with --out"
     )
 
 

@@ -164,11 +164,13 @@ def _setting(text: str, problems: list[Problem]) -> tuple[tuple[str, ...], Node]
     keys = tuple(key.split("."))
     if not equals or not all(keys):
         example = "write key=value with a dotted key, for example training.epochs=3"
-        problems.append(Problem(key="", message=f"{text!r} sets nothing; {example}", file=SET_OPTION))
+        problems.append(Problem.advising(key="", found=f"{text!r} sets nothing", hint=example, file=SET_OPTION))
         return None
     if keys[0] == "extends":
         problems.append(
-            Problem(key="extends", message="stands in a file only; name that file instead", file=SET_OPTION)
+            Problem.advising(
+                key="extends", found="stands in a file only", hint="name that file instead", file=SET_OPTION
+            )
         )
         return None
     node, found = read_yaml(value, SET_OPTION, with_lines=False)
@@ -188,7 +190,7 @@ def _with_bases(path: str, chain: tuple[str, ...], problems: list[Problem]) -> N
     if not isinstance(node.content, dict):
         what = "is empty" if node.content is None else f"holds {shown(node.plain())}"
         wish = "a scenario is a mapping with keys such as name, data, model and method"
-        problems.append(Problem(key="", message=f"{what}; {wish}", file=path))
+        problems.append(Problem.advising(key="", found=what, hint=wish, file=path))
         return None
     return _extended(node, (*chain, path), problems)
 

@@ -77,8 +77,8 @@ def explain(error: ValidationError, tree: Node) -> list[Problem]:
         found.setdefault(finding.path, []).append(finding)
     problems = [located(path, _sentence(findings, value_at(given, path)), tree) for path, findings in found.items()]
     if len(every) > MOST_PROBLEMS:
-        more = f"{len(every) - MOST_PROBLEMS} more problems are not listed; mend these first"
-        problems.append(Problem(key="", message=more, file=tree.place.file))
+        more = f"{len(every) - MOST_PROBLEMS} more problems are not listed"
+        problems.append(Problem.advising(key="", found=more, hint="mend these first", file=tree.place.file))
     return problems
 
 

@@ -13,7 +13,7 @@ from neulite_sim.errors import Problem, ScenarioError, close_matches
 from neulite_sim.scenario.files import text_of
 from neulite_sim.scenario.loading import SET_OPTION
 from neulite_sim.scenario.problems import located, shown
-from neulite_sim.scenario.sweeps import Axis, Setting, Sweep, axis_of, setting_of
+from neulite_sim.scenario.sweeps import Assignment, Axis, Sweep, axis_of, setting_of
 from neulite_sim.scenario.tree import Node, Place
 from neulite_sim.scenario.yaml_text import read_yaml
 
@@ -44,22 +44,30 @@ def load_sweep(
     content: Mapping[str, Node] = {} if tree is None else tree.content
     axes = {axis.key: axis for axis in _file_axes(content.get("grid"), path, problems)}
     axes |= {axis.key: axis for axis in _option_axes(grid, problems)}
-    typed = [Setting(key=text.partition("=")[0].strip(), text=text, place=Place(SET_OPTION)) for text in overrides]
+    typed = [Assignment(key=text.partition("=")[0].strip(), text=text, place=Place(SET_OPTION)) for text in overrides]
     keys = {setting.key for setting in typed}
     settings = [item for item in _file_settings(content.get("set"), path, problems) if item.key not in keys] + typed
     for setting in settings:
         if setting.key in axes:
             place = setting.place
-            problems.append(Problem(key=setting.key, message="is set and varied by the grid; remove one of the two",
-                                    file=place.file, line=place.line))  # fmt: skip
+            problems.append(
+                Problem.advising(
+                    key=setting.key,
+                    found="is set and varied by the grid",
+                    hint="remove one of the two",
+                    file=place.file,
+                    line=place.line,
+                )
+            )
     number = _seeds(content.get("seeds"), path, problems) if seeds is None else seeds
     scenario = path if tree is None else _scenario_path(content.get("scenario"), path, problems)
     runs = math.prod(len(axis.settings) for axis in axes.values()) * (
         number if isinstance(number, int) else len(number)
     )
     if runs > MOST_RUNS:
-        message = f"comes to {runs} runs; a sweep has at most {MOST_RUNS}, so vary fewer keys at once or split it"
-        problems.append(Problem(key="grid" if axes else "seeds", message=message, file=path))
+        finding = f"comes to {runs} runs"
+        hint = f"a sweep has at most {MOST_RUNS}, so vary fewer keys at once or split it"
+        problems.append(Problem.advising(key="grid" if axes else "seeds", found=finding, hint=hint, file=path))
     if problems:
         raise ScenarioError(problems)
     name = None if tree is None else os.path.splitext(os.path.basename(path))[0]
@@ -114,7 +122,7 @@ def _seeds(node: Node | None, path: str, problems: list[Problem]) -> int | tuple
     return 1
 
 
-def _file_settings(node: Node | None, path: str, problems: list[Problem]) -> list[Setting]:
+def _file_settings(node: Node | None, path: str, problems: list[Problem]) -> list[Assignment]:
     if node is None:
         return []
     if not isinstance(node.content, dict):
@@ -148,11 +156,11 @@ def _option_axes(texts: Sequence[str], problems: list[Problem]) -> Iterator[Axis
         key = key.strip()
         if not equals or not all(key.split(".")):
             wish = "write key=v1,v2 with a dotted key, for example method=neulite,fedavg"
-            problems.append(Problem(key="", message=f"{text!r} varies nothing; {wish}", file=GRID_OPTION))
+            problems.append(Problem.advising(key="", found=f"{text!r} varies nothing", hint=wish, file=GRID_OPTION))
             continue
         if key in seen:
-            problems.append(Problem(key=key, message="is varied twice; write all its values in one --grid",
-                                    file=GRID_OPTION))  # fmt: skip
+            hint = "write all its values in one --grid"
+            problems.append(Problem.advising(key=key, found="is varied twice", hint=hint, file=GRID_OPTION))
         seen.add(key)
         # A flow sequence: commas inside braces and brackets belong to the value.
         node, found = read_yaml(f"[{values}]", GRID_OPTION, with_lines=False)

@@ -28,7 +28,7 @@ _REFUSED = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Assignment:
     """One value that a sweep gives to a scenario: `text` is `key=value` as `--set` takes it."""
 
     key: str
@@ -41,7 +41,7 @@ class Axis:
     """One key of the grid, with each of its values as a setting and as the piece of a run's name."""
 
     key: str
-    settings: tuple[Setting, ...]
+    settings: tuple[Assignment, ...]
     slugs: tuple[str, ...]
 
 
@@ -52,7 +52,7 @@ class Sweep:
     name: str | None
     """What the sweep file is called; None where the sweep stands on the command line alone."""
     scenario: str
-    settings: tuple[Setting, ...]
+    settings: tuple[Assignment, ...]
     axes: tuple[Axis, ...]
     seeds: int | tuple[int, ...]
 
@@ -66,10 +66,10 @@ class Variant:
     scenario: Scenario
 
 
-def setting_of(key: str, value: Any, place: Place) -> Setting:
+def setting_of(key: str, value: Any, place: Place) -> Assignment:
     """Return a plain value as the setting that gives it to `key`."""
     # JSON is YAML in one line: text stays text, numbers come back bit for bit.
-    return Setting(key=key, text=f"{key}={json.dumps(value, ensure_ascii=False)}", place=place)
+    return Assignment(key=key, text=f"{key}={json.dumps(value, ensure_ascii=False)}", place=place)
 
 
 def axis_of(key: str, values: Sequence[Any], place: Place, problems: list[Problem]) -> Axis | None:
@@ -114,7 +114,7 @@ def variants(sweep: Sweep, checks: Sequence[Check] = ()) -> tuple[Variant, ...]:
     return tuple(_with_names(loaded, sweep.seeds))
 
 
-def _combinations(sweep: Sweep) -> Iterator[tuple[tuple[str, ...], list[Setting]]]:
+def _combinations(sweep: Sweep) -> Iterator[tuple[tuple[str, ...], list[Assignment]]]:
     for places in itertools.product(*(range(len(axis.settings)) for axis in sweep.axes)):
         chosen = [axis.settings[place] for axis, place in zip(sweep.axes, places, strict=True)]
         slugs = tuple(axis.slugs[place] for axis, place in zip(sweep.axes, places, strict=True))
@@ -122,7 +122,7 @@ def _combinations(sweep: Sweep) -> Iterator[tuple[tuple[str, ...], list[Setting]
         yield slugs, sorted([*sweep.settings, *chosen], key=lambda setting: setting.key.count("."))
 
 
-def _at_its_place(problem: Problem, settings: Sequence[Setting]) -> Problem:
+def _at_its_place(problem: Problem, settings: Sequence[Assignment]) -> Problem:
     """Return a problem that `--set` is said to have with the place where the sweep has that value."""
     if problem.file != SET_OPTION:
         return problem

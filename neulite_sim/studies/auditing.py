@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neulite_sim.engine.assembly import Costing, build_trainee
+from neulite_sim.engine.charging import build_trainee
+from neulite_sim.engine.parts import Costing
 from neulite_sim.machine import free_memory_bytes
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.profiling.audit import audited

@@ -114,7 +114,8 @@ def require_device(name: str) -> torch.device:
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailableError(
-            "--device cuda: PyTorch sees no CUDA device on this machine; use --device cpu, or install PyTorch for CUDA"
+            "--device cuda: PyTorch sees no CUDA device on this machine",
+            hint="use --device cpu, or install PyTorch for CUDA",
         )
     return torch.device(name)
 
@@ -251,8 +252,8 @@ def require_physical(found: Calibration) -> None:
         wrong.append(f"a median error of {found.quality.median_error:.0%}, above {MOST_MEDIAN_ERROR:.0%}")
     if wrong:
         raise SimulationError(
-            f"the measurements do not fit together ({'; '.join(wrong)}): the machine was busy with something else; let "
-            "nothing else run on it, and calibrate again without --quick"
+            f"the measurements do not fit together ({'; '.join(wrong)}): the machine was busy with something else",
+            hint="let nothing else run on it, and calibrate again without --quick",
         )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from neulite_sim.engine.assembly import Costing, build_trainee
+from neulite_sim.engine.charging import build_trainee
+from neulite_sim.engine.parts import Costing
 from neulite_sim.profiling.audit import audited
 from neulite_sim.profiling.profile import Profile
 

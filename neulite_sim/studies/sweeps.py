@@ -11,20 +11,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import neulite_sim
 from neulite_sim.engine.resuming import find_cut_off
 from neulite_sim.engine.simulation import describe_proxy, identity_of, targets_of
-from neulite_sim.errors import DataNotFoundError, InfeasibleError, NeuliteError, OutputError
+from neulite_sim.errors import InfeasibleError, NeuliteError, NotResumableError, OutputError
 from neulite_sim.outside import create_regular, open_own, what_stands
 from neulite_sim.results.folder import RunFolder, clear_cut_off
 from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, require_own
@@ -35,18 +34,17 @@ from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sweeps import Variant
+from neulite_sim.studies.children import Ending, ending_of
 
 WORK = ".sweep"
-"""Inside the folder of a sweep: its lock, and what runs said, kept where they failed."""
+"""Inside the folder of a sweep: its lock, what runs answer while they work, and what they said where they failed."""
 
 _POLL_S, _PATIENCE_S = 0.1, 30.0
 # -P: as for the installed command, the current directory holds data and not modules.
 _PROGRAM = (sys.executable, "-P", "-m", "neulite_sim")
-_NOT_APPLICABLE = "error: NA: "
-_NOT_RESUMABLE = "the run cannot be resumed"
-_COUNT_OF_PROBLEMS = re.compile(r"error: \d+ problems found")
+_ANSWERS = "--json"
 
-State = Literal["new", "finished", "cut off"]
+FolderState = Literal["new", "finished", "cut off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +57,7 @@ class PlannedRun:
 
     name: str
     folder: Path
-    state: State
+    state: FolderState
     scenario: Scenario
     command: tuple[str, ...]
     resume_command: tuple[str, ...] = ()
@@ -69,12 +67,16 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRun:
-    """A run that ended. `message` says why it failed, or why no device could train anything."""
+    """A run that ended. `message` says why it failed, or why no device could train anything.
+
+    `error` is what a failed run answered: `kind`, `message` and `hint`, as `run --json` prints them.
+    """
 
     run: PlannedRun
     outcome: Literal["done", "NA", "failed"]
     message: str
     wall_time_s: float
+    error: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plan(variants: Sequence[Variant], *, scenario: str, out: Path) -> tuple[PlannedRun, ...]:
@@ -97,12 +99,14 @@ def _planned(variant: Variant, scenario: str, folder: Path) -> PlannedRun:
     return _with_past(run) if state == "cut off" else run
 
 
-def _state(folder: Path, scenario: Scenario) -> State:
+def _state(folder: Path, scenario: Scenario) -> FolderState:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return "new"
     require_own(folder)
     if not (folder / SCENARIO).is_file():
-        raise OutputError(f"{folder}: holds other files and no run; choose another place with --out, or remove it")
+        raise OutputError(
+            f"{folder}: holds other files and no run", hint="choose another place with --out, or remove it"
+        )
     is_complete = (folder / COMPLETE).exists()
     if (folder / PROVENANCE).exists():
         # A cut-off run of an older version is run anew, a finished one must not pass for what it may not be.
@@ -110,12 +114,13 @@ def _state(folder: Path, scenario: Scenario) -> State:
         if not is_of(scenario, made):
             raise OutputError(
                 f"{folder}: holds a run of another scenario than this sweep has under that name (compare its "
-                f"{SCENARIO}); choose another place with --out, or remove it"
+                f"{SCENARIO})",
+                hint="choose another place with --out, or remove it",
             )
         if SEAL in made and (changed := changed_inputs(scenario, made)):
             raise OutputError(
-                f"{folder}: holds a run that read other files than there are now: {changed}; put them back, choose "
-                "another place with --out, or remove it"
+                f"{folder}: holds a run that read other files than there are now: {changed}",
+                hint="put them back, choose another place with --out, or remove it",
             )
     return "finished" if is_complete else "cut off"
 
@@ -125,17 +130,16 @@ def _with_past(run: PlannedRun) -> PlannedRun:
     try:
         found = find_cut_off(run.folder).found
     except NeuliteError as error:
-        return replace(run, anew_because=_in_short(str(error), run.folder))
+        return replace(run, anew_because=_in_short(error.what, run.folder))
     if found is None:
         return replace(run, anew_because="it has no checkpoint yet")
     command = (*_PROGRAM, "resume", str(run.folder), "--quiet")
     return replace(run, resume_command=command, checkpoint_round=found.round)
 
 
-def _in_short(message: str, folder: Path) -> str:
-    """Return an error about a run folder without the folder, and without what to do about it."""
-    inside = message.replace(f"{folder}{os.sep}", "").removeprefix(f"{folder}: ")
-    return inside.splitlines()[0].partition("; ")[0]
+def _in_short(what: str, folder: Path) -> str:
+    """Return the first line of an error about a run folder, without the folder."""
+    return what.replace(f"{folder}{os.sep}", "").removeprefix(f"{folder}: ").partition("\n")[0]
 
 
 def default_jobs(runs: Sequence[PlannedRun]) -> int:
@@ -171,10 +175,11 @@ def run_all(runs: Sequence[PlannedRun], *, out: Path, jobs: int) -> Generator[Pl
                 time.sleep(_POLL_S)
                 for process in [process for process in working if process.poll() is not None]:
                     run, started_s = working.pop(process)
-                    if reason := _why_not_resumed(run, process.returncode, out / WORK):
+                    ending = _ending(run, process.returncode, out / WORK)
+                    if reason := _why_not_resumed(run, ending):
                         waiting.appendleft(replace(run, resume_command=(), anew_because=reason))
                     else:
-                        yield _ended(run, process.returncode, out / WORK, time.monotonic() - started_s)
+                        yield _ended(run, process.returncode, ending, out / WORK, time.monotonic() - started_s)
         finally:
             _stop(working)
 
@@ -189,7 +194,7 @@ def _claimed(folder: Path) -> Iterator[int]:
         file = open_own(folder / "lock")
     except OSError as error:
         wish = "make room or rights there, or choose another place with --out"
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}; {wish}") from None
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}", hint=wish) from None
     with file:
         _lock(file.fileno(), folder.parent)
         yield file.fileno()
@@ -204,11 +209,15 @@ def _lock(lock: int, out: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         wish = "wait for it, or choose another place with --out"
-        raise OutputError(f"{out}: another sweep, or a run it left behind, is at work there; {wish}") from None
+        raise OutputError(f"{out}: another sweep, or a run it left behind, is at work there", hint=wish) from None
 
 
 def _log(run: PlannedRun, work: Path) -> Path:
     return work / f"{run.name}.log"
+
+
+def _answer(run: PlannedRun, work: Path) -> Path:
+    return work / f"{run.name}.json"
 
 
 def _start(run: PlannedRun, work: Path, lock: int) -> subprocess.Popen[bytes]:
@@ -218,12 +227,13 @@ def _start(run: PlannedRun, work: Path, lock: int) -> subprocess.Popen[bytes]:
     paths = [str(Path(neulite_sim.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     held = () if sys.platform == "win32" else (lock,)
-    path = _log(run, work)
-    path.unlink(missing_ok=True)
-    with create_regular(path) as log:
+    paths_of_run = _answer(run, work), _log(run, work)
+    for path in paths_of_run:
+        path.unlink(missing_ok=True)
+    with create_regular(paths_of_run[0]) as answer, create_regular(paths_of_run[1]) as log:
         # A session of its own: Ctrl-C reaches a run once, through `_stop`.
         return subprocess.Popen(
-            run.resume_command or run.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            (*(run.resume_command or run.command), _ANSWERS), stdin=subprocess.DEVNULL, stdout=answer, stderr=log,
             start_new_session=True, pass_fds=held, env=environment,
         )  # fmt: skip
 
@@ -240,45 +250,37 @@ def _stop(working: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]]) -> N
             process.wait()
 
 
-def _said(run: PlannedRun, work: Path) -> list[str]:
-    text = _log(run, work).read_text(encoding="utf-8", errors="replace")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def _ending(run: PlannedRun, exit_code: int, work: Path) -> Ending | None:
+    """Return why a run failed, None where it did not; its answer has then been read."""
+    answer = _answer(run, work)
+    on_ray = run.scenario.backend.kind not in ("inprocess", "dry-run")
+    ending = ending_of(answer, _log(run, work), exit_code, may_be_spoken_for=on_ray) if exit_code else None
+    answer.unlink(missing_ok=True)
+    return ending
 
 
-def _why_not_resumed(run: PlannedRun, exit_code: int, work: Path) -> str:
+def _why_not_resumed(run: PlannedRun, ending: Ending | None) -> str:
     """Return why what a run left behind cannot be used; empty where it was used, or did not fail for that."""
-    if not run.resume_command or exit_code != DataNotFoundError.exit_code:
+    if not run.resume_command or ending is None or ending.kind != NotResumableError.kind:
         return ""
-    error = _last_error(_said(run, work), exit_code)
-    return _in_short(error, run.folder) if error.endswith(_NOT_RESUMABLE) else ""
+    return _in_short(str(ending.details.get("what", ending.message)), run.folder)
 
 
-def _ended(run: PlannedRun, exit_code: int, work: Path, wall_time_s: float) -> EndedRun:
-    log, said = _log(run, work), _said(run, work)
-    if exit_code == 0:
+def _ended(run: PlannedRun, exit_code: int, ending: Ending | None, work: Path, wall_time_s: float) -> EndedRun:
+    log = _log(run, work)
+    if ending is None:
         log.unlink(missing_ok=True)
         return EndedRun(run=run, outcome="done", message="", wall_time_s=wall_time_s)
     # A run that is resumed has trained: that it now cannot has a cause outside it, and its folder is kept.
-    is_na = bool(said) and said[-1].startswith(_NOT_APPLICABLE) and not run.resume_command
-    if exit_code == InfeasibleError.exit_code and is_na:
-        reason = said[-1].removeprefix("error: ")
-        write_not_applicable(run.scenario, reason, out=run.folder, command=run.command)
+    if ending.kind == InfeasibleError.kind and not run.resume_command:
+        write_not_applicable(run.scenario, ending.message, out=run.folder, command=run.command)
         log.unlink(missing_ok=True)
-        return EndedRun(run=run, outcome="NA", message=reason, wall_time_s=wall_time_s)
+        return EndedRun(run=run, outcome="NA", message=ending.message, wall_time_s=wall_time_s)
     # Errors for users, with exit code 2, say themselves what to do.
     may_be_past = bool(run.resume_command) and exit_code != NeuliteError.exit_code
     wish = f"; to run it anew, remove {run.folder}" if may_be_past else ""
-    message = f"{_last_error(said, exit_code)} (all it said: {log}{wish})"
-    return EndedRun(run=run, outcome="failed", message=message, wall_time_s=wall_time_s)
-
-
-def _last_error(said: Sequence[str], exit_code: int) -> str:
-    if exit_code < 0:
-        return f"killed by signal {-exit_code}"
-    lines = [line for line in said if not _COUNT_OF_PROBLEMS.fullmatch(line)]
-    # What a program prints beside its error may reach the log after it: standard output is buffered.
-    errors = [line for line in lines if line.startswith("error: ")] or lines
-    return errors[-1].removeprefix("error: ") if errors else f"exit code {exit_code}"
+    message = f"{ending.in_a_line} (all it said: {log}{wish})"
+    return EndedRun(run=run, outcome="failed", message=message, wall_time_s=wall_time_s, error=ending.to_json())
 
 
 def write_not_applicable(scenario: Scenario, reason: str, *, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:

@@ -14,16 +14,12 @@ import numpy as np
 import torch
 
 from neulite_sim.arrays import Flags, Integers
-from neulite_sim.engine.assembly import (
-    Costing,
-    Parts,
-    charge,
-    prepare,
-    prepare_variation,
-)
+from neulite_sim.engine.assembly import charge, prepare, prepare_variation
+from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.errors import ScenarioError
 from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import FullModel
+from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.scenario.schema import Scenario
@@ -74,10 +70,13 @@ class BudgetedLedger(Ledger):
         return self._fits_somebody[submodel]
 
 
-def costings(entrants: Sequence[Entrant]) -> tuple[list[tuple[Entrant, Costing]], dict[str, str]]:
+def costings(
+    entrants: Sequence[Entrant], fleet: DrawnFleet | None = None
+) -> tuple[list[tuple[Entrant, Costing]], dict[str, str]]:
     """Return the entrants with their ledgers, and by variant the reason why another does not go with the scenario.
 
     Their scenarios differ in the method and in what devices are charged per step; data and fleet are made once.
+    `fleet` is theirs where it has been drawn already.
 
     Raises:
         ScenarioError: no entrant goes with the scenario; with the problems of all.
@@ -89,13 +88,17 @@ def costings(entrants: Sequence[Entrant]) -> tuple[list[tuple[Entrant, Costing]]
     profiler = SharedProfiler()
     for entrant in entrants:
         try:
-            parts = prepare(entrant.scenario) if parts is None else prepare_variation(parts, entrant.scenario)
+            parts = _prepared(entrant.scenario, parts, fleet)
             found.append((entrant, charge(parts, profiler)))
         except ScenarioError as error:
             refused[entrant.variant] = error
     if not found:
         raise ScenarioError(dict.fromkeys(problem for error in refused.values() for problem in error.problems))
     return found, {variant: "; ".join(map(str, error.problems)) for variant, error in refused.items()}
+
+
+def _prepared(scenario: Scenario, parts: Parts | None, fleet: DrawnFleet | None) -> Parts:
+    return prepare(scenario, fleet) if parts is None else prepare_variation(parts, scenario)
 
 
 class SharedProfiler:
@@ -124,14 +127,16 @@ def _shapes(trainee: FullModel) -> list[tuple[str, tuple[int, ...]]]:
 
 
 @pinned_torch()
-def study(entrants: Sequence[Entrant], budgets: Budgets) -> dict[str, Any]:
+def study(entrants: Sequence[Entrant], budgets: Budgets, fleet: DrawnFleet | None = None) -> dict[str, Any]:
     """Return a mapping in the shape of `whatif --json`: a row per entrant and budget, thresholds, needs per class.
+
+    `fleet` is that of the entrants, where it has been drawn already.
 
     Raises:
         ScenarioError: no entrant goes with the scenario.
         DataNotFoundError: a dataset or trace is missing.
     """
-    found, refused = costings(entrants)
+    found, refused = costings(entrants, fleet)
     first = found[0][1]
     own_bytes = first.population.available_memory_bytes
     answers = [

@@ -61,7 +61,7 @@ def planned_runs(entrants: Sequence[Entrant], budgets: Budgets, *, out: Path) ->
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 wish = "choose another place with --out"
-                raise OutputError(f"{file}: cannot write: {error.strerror}; {wish}") from error
+                raise OutputError(f"{file}: cannot write: {error.strerror}", hint=wish) from error
             write_whole(file, dump_scenario(pinned(scenario)))
             variant = Variant(name=name, overrides=(), scenario=scenario)
             (runs[entrant.variant, value],) = plan([variant], scenario=str(file), out=out)

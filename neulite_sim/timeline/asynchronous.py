@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import simpy
@@ -24,8 +24,9 @@ from neulite_sim.bounds import MOST_ROUNDS, DeviceCount, Factor, LearningRate, R
 from neulite_sim.errors import SimulationError
 from neulite_sim.registry import BareKind, Component, Options
 from neulite_sim.timeline.clock import AFTER_ALL, Clock, Moment
-from neulite_sim.timeline.contract import Anchor, Ending, Landings, Mixing, Server
-from neulite_sim.timeline.flights import FlightPlan, Launch
+from neulite_sim.timeline.contract import Server
+from neulite_sim.timeline.endings import Ending, Landings, Launch, Mixing, MixingAnchor
+from neulite_sim.timeline.flights import Flight
 from neulite_sim.units import format_seconds
 
 PATIENCE = 1000
@@ -144,8 +145,8 @@ class Asynchronous:
             chance = None if is_full else _chance(clock, server, chance)
             yield clock.any_of([landings.next(), *([chance] if chance else [])])
             ended = landings.take()
-            for plan in ended:
-                self._take(plan, server, buffer, clock.now)
+            for ending in ended:
+                self._take(ending, server, buffer, clock.now)
                 if server.is_over():
                     break
             if buffer.num_lost > PATIENCE * concurrency:
@@ -159,19 +160,21 @@ class Asynchronous:
     def _fill(clock: Clock, server: Server, launch: Launch, landings: Landings, concurrency: int) -> bool:
         """Dispatch until as many are in flight as wanted, or nobody is left; return whether it is as many."""
         while landings.num_flying < concurrency:
-            plans = server.dispatch(clock.now, wanted=concurrency - landings.num_flying)
-            if not plans:
+            flights = server.dispatch(clock.now, wanted=concurrency - landings.num_flying)
+            if not flights:
                 return False
-            for plan in plans:
-                landings.watch(launch(plan))
+            server.train(flights)
+            for flight in flights:
+                landings.watch(flight, launch(flight))
         return True
 
-    def _take(self, plan: FlightPlan, server: Server, buffer: _Buffer, now_s: float) -> None:
+    def _take(self, ending: Ending, server: Server, buffer: _Buffer, now_s: float) -> None:
         """Put a flight that has ended into the buffer, and hand that over when it is full."""
-        staleness = server.staleness(plan) if plan.has_arrived else 0
-        refused = self._refusal(plan, staleness, server) if plan.has_arrived else ""
-        buffer.ended.append(Ending(plan=plan, refused=refused))
-        if not plan.has_arrived or refused:
+        has_arrived = ending.outcome.has_arrived
+        staleness = server.staleness(ending.flight) if has_arrived else 0
+        refused = self._refusal(ending.flight, staleness, server) if has_arrived else ""
+        buffer.ended.append(replace(ending, refused=refused))
+        if not has_arrived or refused:
             buffer.num_lost += 1
             return
         buffer.num_lost = 0
@@ -179,17 +182,17 @@ class Asynchronous:
         if len(buffer.stalenesses) < self._rule.size:
             return
         mixings = iter(self._rule.mixing(buffer.stalenesses))
-        mixed = [Ending(plan=item.plan, mixing=next(mixings)) if item.is_merged else item for item in buffer.ended]
+        mixed = [replace(item, mixing=next(mixings)) if item.is_merged else item for item in buffer.ended]
         buffer.ended, buffer.stalenesses = [], []
         server.digest(mixed, now_s)
 
-    def _refusal(self, plan: FlightPlan, staleness: int, server: Server) -> str:
+    def _refusal(self, flight: Flight, staleness: int, server: Server) -> str:
         """Return why an update is discarded; empty where it is merged."""
         rule = self._rule
         if rule.maximum_staleness is not None and staleness > rule.maximum_staleness:
             return f"discarded: staleness {staleness} is above {rule.maximum_staleness}"
-        if not rule.merges_other_stage and plan.order.stage != (now := server.stage()):
-            return f"discarded: of {plan.order.stage}, while the server is at {now}"
+        if not rule.merges_other_stage and flight.stage != (now := server.stage()):
+            return f"discarded: of {flight.stage}, while the server is at {now}"
         return ""
 
 
@@ -212,7 +215,7 @@ def _build_fedasync(options: FedAsyncOptions) -> Asynchronous:
 
 
 def _build_fedbuff(options: FedBuffOptions) -> Asynchronous:
-    anchor: Anchor = "own"
+    anchor: MixingAnchor = "own"
 
     def mixing(stalenesses: Sequence[int]) -> Sequence[Mixing]:
         factors = [options.staleness.factor(staleness) for staleness in stalenesses]

@@ -6,48 +6,17 @@ first: flights end before the server acts at that moment, and the server takes t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import simpy
 
 from neulite_sim.timeline.clock import Clock
-from neulite_sim.timeline.flights import Flight, FlightPlan, Launch, LoneFlight
+from neulite_sim.timeline.endings import Ending, Landing, Launch, LoneLanding, ending_of
+from neulite_sim.timeline.flights import Flight
 from neulite_sim.timeline.shared_flights import ServerLinks, fly_shared
 from neulite_sim.timeline.shared_link import SharedLink
-
-Anchor = Literal["current", "own"]
-Foresight = Callable[[Sequence[FlightPlan]], Collection[int]]
-"""Which of the flights, by number, will be merged, as far as their plans tell."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mixing:
-    """How far the model moves along an update: x + rate * (update - anchor).
-
-    The anchor is the current model (FedAsync: (1 - rate) x + rate update) or the one the device was sent (FedBuff).
-    """
-
-    rate: float
-    anchor: Anchor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """A flight that has ended, as the protocol hands it over.
-
-    Without `mixing` an update counts as it is. `refused` says why one that arrived is not merged.
-    """
-
-    plan: FlightPlan
-    mixing: Mixing | None = None
-    refused: str = ""
-
-    @property
-    def is_merged(self) -> bool:
-        """Whether the server learns from it."""
-        return self.plan.has_arrived and not self.refused
 
 
 class Server(Protocol):
@@ -62,21 +31,26 @@ class Server(Protocol):
         """Whether a stop condition has been met."""
         ...
 
-    def dispatch(
-        self, at_s: float, *, wanted: int | None = None, foresee: Foresight | None = None
-    ) -> Sequence[FlightPlan]:
-        """Choose devices and start their flights; none where nobody can be offered work now.
+    def dispatch(self, at_s: float, *, wanted: int | None = None) -> Sequence[Flight]:
+        """Choose devices and plan their flights; none where nobody can be offered work now.
 
-        `wanted` devices, `devices_per_round` by default, none of those that are in flight. With `foresee` only the
-        flights that it names are really trained, otherwise all that will arrive.
+        `wanted` devices, `devices_per_round` by default, none of those that are in flight.
         """
         ...
 
-    def landed(self, plan: FlightPlan) -> None:
+    def train(self, flights: Iterable[Flight]) -> None:
+        """Start the training of those flights, just dispatched, that the protocol may merge.
+
+        One that is planned to be dropped is not trained even if it is named; one that is not named never is, and must
+        not be merged.
+        """
+        ...
+
+    def note_end(self, ending: Ending) -> None:
         """Be told, at that moment, that a launched flight has ended and how: its device can fly again."""
         ...
 
-    def staleness(self, plan: FlightPlan) -> int:
+    def staleness(self, flight: Flight) -> int:
         """Return how many aggregations of the flight's own stage there have been since its dispatch."""
         ...
 
@@ -116,64 +90,10 @@ class RoundProtocol(Protocol):
     def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
         """Run as a SimPy process until the server says that the run is over.
 
-        `launch(plan)` starts a dispatched flight and returns it.
+        Each dispatched flight is given to `server.train` where it may be merged, then to `launch(flight)`, which
+        starts it and returns its landing, and handed over once, by `server.digest`, when it has landed.
         """
         ...
-
-
-def come_about(flight: simpy.Event) -> FlightPlan:
-    """Return how a launched flight came about; it must have ended."""
-    plan = flight.value
-    assert isinstance(plan, FlightPlan)
-    return plan
-
-
-class Landings:
-    """The flights that are out, and those that have ended and were not taken yet; a look at it costs nothing."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._ended: list[FlightPlan] = []
-        self._num_arrived = 0
-        self._awaited = 0
-        self._next: simpy.Event | None = None
-        self.num_flying = 0
-
-    def watch(self, flight: Flight) -> None:
-        """Take note of a launched flight's end."""
-        self.num_flying += 1
-        assert flight.callbacks is not None, "a flight is launched and watched before the clock goes on"
-        flight.callbacks.append(self._land)
-
-    def _land(self, flight: simpy.Event) -> None:
-        self.num_flying -= 1
-        plan = come_about(flight)
-        self._ended.append(plan)
-        self._num_arrived += plan.has_arrived
-        if self._next is not None and (self._num_arrived >= self._awaited or not self.num_flying):
-            self._clock.signal(self._next)
-            self._next = None
-
-    def next(self, *, arrivals: int = 0) -> simpy.Event:
-        """Return an event that happens at the next moment at which a flight ends, after all that end then.
-
-        With `arrivals` it is the next such moment at which so many updates have arrived that were not taken yet, or
-        nobody is out any more.
-        """
-        self._awaited = arrivals
-        if self._next is None:
-            self._next = simpy.Event(self._clock)
-        return self._next
-
-    def take(self) -> list[FlightPlan]:
-        """Return and forget what has ended, by (end, flight)."""
-        ended, self._ended, self._num_arrived = in_order(self._ended), [], 0
-        return ended
-
-
-def in_order(plans: Iterable[FlightPlan]) -> list[FlightPlan]:
-    """Return flights as the server takes them: by (end, flight)."""
-    return sorted(plans, key=lambda plan: (plan.ended_s, plan.flight))
 
 
 def run_protocol(
@@ -187,14 +107,11 @@ def run_protocol(
     clock = Clock()
     fly = _alone(clock) if rates is None else _shared(clock, rates)
 
-    def land(flight: simpy.Event) -> None:
-        server.landed(come_about(flight))
-
-    def launch(plan: FlightPlan) -> Flight:
-        flight = fly(plan)
-        # First of all that watch the flight: whatever they do, they find its device free.
-        flight.callbacks.append(land)
-        return flight
+    def launch(flight: Flight) -> Landing:
+        landing = fly(flight)
+        # First of all that watch the landing: whatever they do, they find the device free.
+        landing.callbacks.append(lambda event: server.note_end(ending_of(flight, event)))
+        return landing
 
     process = clock.process(protocol.process(clock, server, launch))
     if until_s is None:
@@ -208,11 +125,11 @@ def run_protocol(
 
 def _alone(clock: Clock) -> Launch:
     """Return what starts flights that end as they were planned."""
-    return lambda plan: LoneFlight(clock, plan)
+    return lambda flight: LoneLanding(clock, flight)
 
 
 def _shared(clock: Clock, rates: ServerRates) -> Launch:
     """Return what starts flights that share the server's link."""
     down, up = (None if rate is None else SharedLink(clock, rate) for rate in (rates.down, rates.up))
     links = ServerLinks(down=down, up=up)
-    return lambda plan: clock.process(fly_shared(clock, plan, links))
+    return lambda flight: clock.process(fly_shared(clock, flight, links))

@@ -9,8 +9,8 @@ keeps the K fastest.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Generator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import simpy
@@ -20,8 +20,9 @@ from neulite_sim.bounds import DeviceCount, Duration
 from neulite_sim.registry import Component, Options, refusal
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.timeline.clock import Clock
-from neulite_sim.timeline.contract import Ending, Landings, Server, come_about, in_order
-from neulite_sim.timeline.flights import Flight, FlightPlan, Launch
+from neulite_sim.timeline.contract import Server
+from neulite_sim.timeline.endings import Ending, Landing, Landings, Launch, ending_of, in_order
+from neulite_sim.timeline.flights import Flight
 from neulite_sim.units import Seconds, format_seconds
 
 MISSED = "missed the deadline"
@@ -68,7 +69,7 @@ class Closing:
     """When a round closes (`inf`: not yet), which flights it keeps, and why it does not keep others that arrived."""
 
     at_s: float
-    kept: tuple[int, ...]
+    kept: Set[int]
     refused: str
 
 
@@ -85,67 +86,71 @@ class Deadline:
         # 1.1 * 10 is 11.000000000000002: what the user wrote is a decimal.
         return math.ceil(round(self._options.over_selection * keep, 9))
 
-    def closing(self, ended: Sequence[FlightPlan], flying: int, *, opened_s: float, keep: int) -> Closing:
+    def closing(self, ended: Sequence[Ending], flying: int, *, opened_s: float, keep: int) -> Closing:
         """Return when the round closes if only `ended` have ended so far and `flying` are still out."""
         options = self._options
-        arrived = in_order(plan for plan in ended if plan.has_arrived)
-        everybody_s = math.inf if flying else max((plan.ended_s for plan in ended), default=opened_s)
+        arrived = in_order(item for item in ended if item.outcome.has_arrived)
+        everybody_s = math.inf if flying else max((item.outcome.ended_s for item in ended), default=opened_s)
         earliest_s = opened_s + options.minimum_wait
         enough_s = max(_nth_s(arrived, keep), earliest_s)
         at_s = min(enough_s, everybody_s, opened_s + (options.maximum_wait or math.inf))
-        in_time = sum(plan.ended_s <= at_s for plan in arrived)
+        in_time = sum(item.outcome.ended_s <= at_s for item in arrived)
         if math.isfinite(at_s) and in_time < options.minimum_updates:
             if options.too_few == "abort":
                 refused = ABORTED.format(arrived=in_time, minimum=options.minimum_updates)
-                return Closing(at_s=at_s, kept=(), refused=refused)
+                return Closing(at_s=at_s, kept=frozenset(), refused=refused)
             at_s = min(_nth_s(arrived, options.minimum_updates), everybody_s)
-        early = sum(plan.ended_s <= earliest_s for plan in arrived)
-        kept = [plan.flight for plan in arrived if plan.ended_s <= at_s][: max(keep, early)]
-        return Closing(at_s=at_s, kept=tuple(kept), refused=TOO_SLOW.format(keep=keep))
+        early = sum(item.outcome.ended_s <= earliest_s for item in arrived)
+        kept = [item.flight.number for item in arrived if item.outcome.ended_s <= at_s][: max(keep, early)]
+        return Closing(at_s=at_s, kept=frozenset(kept), refused=TOO_SLOW.format(keep=keep))
 
     def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
         """Run rounds until the server says that the run is over."""
         while not server.is_over():
             keep, opened_s = server.devices_per_round, clock.now
-
-            def foresee(plans: Sequence[FlightPlan], opened_s: float = opened_s, keep: int = keep) -> Collection[int]:
-                return self.closing(plans, 0, opened_s=opened_s, keep=keep).kept
-
-            plans = server.dispatch(clock.now, wanted=self.wanted(keep), foresee=foresee)
-            if not plans:
+            flights = server.dispatch(opened_s, wanted=self.wanted(keep))
+            if not flights:
                 yield clock.at(server.next_chance_s(clock.now))
                 continue
-            flights = [launch(plan) for plan in plans]
-            closing = yield from self._until_closed(clock, flights, opened_s=opened_s, keep=keep)
-            for flight in flights:
-                if flight.is_alive:
-                    flight.interrupt(self._too_late(clock.now, opened_s=opened_s, keep=keep))
-            yield clock.all_of(flights)
-            kept = frozenset(closing.kept)
-            server.digest([_ending(come_about(flight), kept, closing.refused) for flight in flights], clock.now)
+            server.train(self._to_train(flights, opened_s=opened_s, keep=keep))
+            landings = [launch(flight) for flight in flights]
+            closing = yield from self._until_closed(clock, flights, landings, opened_s=opened_s, keep=keep)
+            for landing in landings:
+                if landing.is_alive:
+                    landing.interrupt(self._too_late(clock.now, opened_s=opened_s, keep=keep))
+            yield clock.all_of(landings)
+            server.digest([_judged(ending, closing) for ending in map(ending_of, flights, landings)], clock.now)
+
+    def _to_train(self, flights: Sequence[Flight], *, opened_s: float, keep: int) -> Sequence[Flight]:
+        """Return the flights that the round may keep, as far as that is known before they are launched."""
+        if not all(flight.ends_as_planned for flight in flights):
+            return flights
+        planned = [Ending(flight=flight, outcome=flight.planned) for flight in flights]
+        kept = self.closing(planned, 0, opened_s=opened_s, keep=keep).kept
+        return [flight for flight in flights if flight.number in kept]
 
     def _until_closed(
-        self, clock: Clock, flights: Sequence[Flight], *, opened_s: float, keep: int
+        self, clock: Clock, flights: Sequence[Flight], landings: Sequence[Landing], *, opened_s: float, keep: int
     ) -> Generator[simpy.Event, object, Closing]:
         """Wait until the round closes."""
-        landings = Landings(clock)
-        for flight in flights:
-            landings.watch(flight)
+        out = Landings(clock)
+        for flight, landing in zip(flights, landings, strict=True):
+            out.watch(flight, landing)
         waits = (self._options.minimum_wait, self._options.maximum_wait)
         timers = [clock.at(opened_s + wait_s) for wait_s in waits if wait_s]
-        ended: list[FlightPlan] = []
+        ended: list[Ending] = []
         num_arrived = 0
         while True:
             running = [timer for timer in timers if not timer.processed]
             # Until a timer rings, the K-th update closes the round, and the end of the last flight beyond that.
             awaited = keep - num_arrived if num_arrived < keep else len(flights)
             arrivals = awaited if len(running) == len(timers) else 0
-            yield clock.any_of([landings.next(arrivals=arrivals), *running])
+            yield clock.any_of([out.next(arrivals=arrivals), *running])
             yield clock.after_all()
-            landed = landings.take()
-            ended += landed
-            num_arrived += sum(plan.has_arrived for plan in landed)
-            closing = self.closing(ended, landings.num_flying, opened_s=opened_s, keep=keep)
+            latest = out.take()
+            ended += latest
+            num_arrived += sum(ending.outcome.has_arrived for ending in latest)
+            closing = self.closing(ended, out.num_flying, opened_s=opened_s, keep=keep)
             if closing.at_s <= clock.now:
                 return closing
 
@@ -154,14 +159,15 @@ class Deadline:
         return MISSED if now_s >= latest_s else TOO_SLOW.format(keep=keep)
 
 
-def _ending(plan: FlightPlan, kept: Set[int], refused: str) -> Ending:
-    is_kept = not plan.has_arrived or plan.flight in kept
-    return Ending(plan=plan, refused="" if is_kept else refused)
+def _judged(ending: Ending, closing: Closing) -> Ending:
+    """Return the ending, refused where its update arrived and the round does not keep it."""
+    is_kept = not ending.outcome.has_arrived or ending.flight.number in closing.kept
+    return ending if is_kept else replace(ending, refused=closing.refused)
 
 
-def _nth_s(arrived: Sequence[FlightPlan], count: int) -> float:
+def _nth_s(arrived: Sequence[Ending], count: int) -> float:
     """Return when the `count`-th update arrived; `inf` where fewer have."""
-    return arrived[count - 1].ended_s if len(arrived) >= count else math.inf
+    return arrived[count - 1].outcome.ended_s if len(arrived) >= count else math.inf
 
 
 def _build(options: DeadlineOptions) -> Deadline:

@@ -15,9 +15,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import simpy
-
-from neulite_sim.timeline.clock import Clock
+from neulite_sim.profiling.ledger import Cost
 from neulite_sim.timeline.legs import Leg, Steady
 
 PHASES = ("download", "compute", "upload")
@@ -34,24 +32,8 @@ MOST_PAUSES = 10_000
 """Pauses within one phase after which a flight is taken never to end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What is dispatched: `version` is the state of the method that the device is sent, `round` the next digest.
-
-    The bytes are the peak that is charged, and what the device had available at dispatch.
-    """
-
-    flight: int
-    round: int
-    version: int
-    device: int
-    submodel: str
-    stage: str
-    dispatched_s: float
-    peak_memory_bytes: int
-    available_memory_bytes: int
-    batch_size: int
-    """Samples per step that are charged: the workload's, or fewer where the device shrinks its batch."""
+Legs = tuple[Leg, Leg, Leg]
+"""Download, compute and upload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +61,7 @@ class Conditions:
             math.inf if self.waits_offline else self.online_until_s(dispatched_s),
             self.timeout_at_s,
         )
+        # `index` finds the first of equal moments, which is the order of `CAUSES`.
         first_s = min(moments_s)
         return first_s, CAUSES[moments_s.index(first_s)]
 
@@ -94,53 +77,30 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Departure:
-    """What a flight is planned from; `down` and `up` are its transfers over the server's link."""
+    """What a flight goes by that shares the server's link; `down` and `up` are its transfers over it."""
 
-    legs: tuple[Leg, Leg, Leg]
+    legs: Legs
     conditions: Conditions
     down: Load
     up: Load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlightPlan:
-    """One dispatched participation with its outcome: `arrived`, or `dropped` with a reason.
+class Outcome:
+    """How a flight ends: its update has `arrived`, or it was `dropped` or `cut` for a reason.
 
     `download_s`, `compute_s` and `upload_s` are the seconds really spent in each phase: a dropped flight ends within
     one of them and spends nothing in those after it. `pauses` are the (start, end) in which it waited; they belong to
     no phase.
     """
 
-    order: Order
+    kind: str
+    ended_s: float
     download_s: float
     compute_s: float
     upload_s: float
-    ended_s: float
-    outcome: str
     reason: str = ""
     pauses: tuple[tuple[float, float], ...] = ()
-    departure: Departure | None = None
-    """What the flight was planned from, kept where it shares a link with others and so may come about otherwise."""
-
-    @property
-    def flight(self) -> int:
-        """Number of the flight, from 1 in the order of dispatch."""
-        return self.order.flight
-
-    @property
-    def device(self) -> int:
-        """Number of the device."""
-        return self.order.device
-
-    @property
-    def submodel(self) -> str:
-        """What is trained."""
-        return self.order.submodel
-
-    @property
-    def dispatched_s(self) -> float:
-        """When the flight began."""
-        return self.order.dispatched_s
 
     @property
     def waiting_s(self) -> float:
@@ -150,81 +110,108 @@ class FlightPlan:
     @property
     def has_arrived(self) -> bool:
         """Whether the update reaches the server."""
-        return self.outcome == ARRIVED
+        return self.kind == ARRIVED
 
 
-def plan_flight(order: Order, *, legs: tuple[Leg, Leg, Leg], conditions: Conditions) -> FlightPlan:
-    """Return the plan of a flight through its legs: download, compute, upload.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
+    """One dispatched participation, from dispatch to its outcome.
+
+    `number` counts from 1 in the order of dispatch, `round` is that of the next digest, `version` the state of the
+    method that the device is sent, `cost` what its submodel costs on its device. `planned` is how it ends; where it
+    shares a link with others it is how it would end alone, and `departure` is what it really flies by.
+    """
+
+    number: int
+    round: int
+    version: int
+    stage: str
+    dispatched_s: float
+    cost: Cost
+    planned: Outcome
+    departure: Departure | None = None
+
+    @property
+    def device(self) -> int:
+        """Number of the device."""
+        return self.cost.device
+
+    @property
+    def submodel(self) -> str:
+        """What is trained."""
+        return self.cost.submodel
+
+    @property
+    def ends_as_planned(self) -> bool:
+        """Whether nothing but the server itself can make it end otherwise."""
+        return self.departure is None
+
+
+def planned_outcome(dispatched_s: float, *, legs: Legs, conditions: Conditions) -> Outcome:
+    """Return how a flight through its legs (download, compute, upload) ends that leaves at `dispatched_s`.
 
     A device that is still online at the very moment its upload ends arrives. A flight that can neither arrive nor be
     ended by a moment of `conditions` is dropped when that is certain: when its device goes offline for good, or at
     the beginning of a leg that never ends.
     """
-    stop_s, cause = conditions.first_cause(order.dispatched_s)
-    leaves_s = conditions.online_until_s(order.dispatched_s) if conditions.waits_offline else math.inf
-    smooth = _undisturbed(order, legs, min(stop_s, leaves_s))
+    stop_s, cause = conditions.first_cause(dispatched_s)
+    leaves_s = conditions.online_until_s(dispatched_s) if conditions.waits_offline else math.inf
+    # Nearly every flight is one of these, and a fleet has millions: they skip the walk leg by leg.
+    smooth = _undisturbed(dispatched_s, legs, min(stop_s, leaves_s))
     if smooth is not None:
         return smooth
     spent_s = [0.0, 0.0, 0.0]
     pauses: list[tuple[float, float]] = []
-    now_s = order.dispatched_s
-    outcome, reason = ARRIVED, ""
+    now_s = dispatched_s
+    kind, reason = ARRIVED, ""
     for index, (phase, leg) in enumerate(zip(PHASES, legs, strict=True)):
         stretch = stretch_of(leg, now_s, stop_s, conditions)
         spent_s[index] = stretch.worked_s
         pauses += stretch.pauses
         now_s = stretch.ended_s
         if not stretch.is_done:
-            outcome, reason = DROPPED, f"{stretch.hopeless or cause} during {phase}"
+            kind, reason = DROPPED, f"{stretch.hopeless or cause} during {phase}"
             break
-    return FlightPlan(
-        order=order,
+    return Outcome(
+        kind=kind,
+        ended_s=now_s,
         download_s=spent_s[0],
         compute_s=spent_s[1],
         upload_s=spent_s[2],
-        ended_s=now_s,
-        outcome=outcome,
         reason=reason,
         pauses=tuple(pauses),
     )
 
 
-def earliest_end_s(order: Order, legs: tuple[Leg, Leg, Leg]) -> float:
+def earliest_end_s(dispatched_s: float, legs: Legs) -> float:
     """Return when a flight arrives if nothing disturbs it; `inf` where it never does."""
-    return _undisturbed_ends_s(order, legs)[-1]
+    return _undisturbed_ends_s(dispatched_s, legs)[-1]
 
 
-def _undisturbed_ends_s(order: Order, legs: tuple[Leg, Leg, Leg]) -> list[float]:
+def _undisturbed_ends_s(dispatched_s: float, legs: Legs) -> list[float]:
     """Return when each leg ends if nothing disturbs the flight; `inf` from one that never ends on."""
-    ends_s = [order.dispatched_s]
+    ends_s = [dispatched_s]
     for leg in legs:
         ends_s.append(leg.ends_s(ends_s[-1]) if ends_s[-1] < math.inf else math.inf)
     return ends_s[1:]
 
 
-def _undisturbed(order: Order, legs: tuple[Leg, Leg, Leg], until_s: float) -> FlightPlan | None:
-    """Return the plan of a flight that nothing meets before its end, as most are; None where that lies later."""
-    ends_s = _undisturbed_ends_s(order, legs)
+def _undisturbed(dispatched_s: float, legs: Legs, until_s: float) -> Outcome | None:
+    """Return how a flight ends that nothing disturbs until then, as most do; None where its end lies later."""
+    ends_s = _undisturbed_ends_s(dispatched_s, legs)
     if ends_s[-1] > until_s or ends_s[-1] == math.inf:
         return None
-    starts_s = (order.dispatched_s, *ends_s)
+    starts_s = (dispatched_s, *ends_s)
     download_s, compute_s, upload_s = (
         leg.seconds if isinstance(leg, Steady) else end_s - start_s
         for leg, start_s, end_s in zip(legs, starts_s, ends_s, strict=False)
     )
-    return FlightPlan(
-        order=order,
-        download_s=download_s,
-        compute_s=compute_s,
-        upload_s=upload_s,
-        ended_s=ends_s[-1],
-        outcome=ARRIVED,
-    )
+    return Outcome(kind=ARRIVED, ended_s=ends_s[-1], download_s=download_s, compute_s=compute_s, upload_s=upload_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """One leg as it came about: `hopeless` says why it would never have ended where no other cause ends the flight."""
+    """How far one leg got: `hopeless` says why it would never have ended where no other cause ends the flight."""
 
     worked_s: float
     ended_s: float
@@ -246,12 +233,14 @@ def stretch_of(leg: Leg, now_s: float, stop_s: float, conditions: Conditions) ->
             return Stretch(worked_s=worked_s, ended_s=ends_s, pauses=pauses, is_done=True)
         if ends_s == stop_s == math.inf:
             return Stretch(worked_s=math.fsum(pieces_s), ended_s=now_s, pauses=pauses, hopeless=STALLED)
+        # What ends the flight at the moment at which its device leaves ends it: no pause begins.
         if stop_s <= leaves_s:
             pieces_s.append(stop_s - now_s)
             return Stretch(worked_s=math.fsum(pieces_s), ended_s=stop_s, pauses=pauses)
         pieces_s.append(leaves_s - now_s)
         rest = rest.rest(now_s, leaves_s)
         back_s = conditions.next_online_s(leaves_s)
+        # It left in the middle of its work; that it never returns is certain now, not at some later time-out.
         if back_s == stop_s == math.inf:
             return Stretch(worked_s=math.fsum(pieces_s), ended_s=leaves_s, pauses=pauses, hopeless=LOST)
         now_s = min(back_s, stop_s)
@@ -261,53 +250,18 @@ def stretch_of(leg: Leg, now_s: float, stop_s: float, conditions: Conditions) ->
     return Stretch(worked_s=math.fsum(pieces_s), ended_s=now_s, pauses=pauses, hopeless=WORN_OUT)
 
 
-def cut_short(plan: FlightPlan, at_s: float, *, outcome: str, reason: str) -> FlightPlan:
-    """Return a flight as far as it had come at `at_s`, where the server ended it; pauses go on until then."""
-    pauses = tuple((start_s, min(end_s, at_s)) for start_s, end_s in plan.pauses if start_s < at_s)
-    left_s = max(0.0, at_s - plan.dispatched_s - math.fsum(end_s - start_s for start_s, end_s in pauses))
-    download_s = min(plan.download_s, left_s)
-    compute_s = min(plan.compute_s, left_s - download_s)
-    return FlightPlan(
-        order=plan.order,
+def cut_short(outcome: Outcome, dispatched_s: float, at_s: float, *, kind: str, reason: str) -> Outcome:
+    """Return how a flight ends that the server ends at `at_s`, before its `outcome`; pauses go on until then."""
+    pauses = tuple((start_s, min(end_s, at_s)) for start_s, end_s in outcome.pauses if start_s < at_s)
+    left_s = max(0.0, at_s - dispatched_s - math.fsum(end_s - start_s for start_s, end_s in pauses))
+    download_s = min(outcome.download_s, left_s)
+    compute_s = min(outcome.compute_s, left_s - download_s)
+    return Outcome(
+        kind=kind,
+        ended_s=at_s,
         download_s=download_s,
         compute_s=compute_s,
-        upload_s=min(plan.upload_s, left_s - download_s - compute_s),
-        ended_s=at_s,
-        outcome=outcome,
+        upload_s=min(outcome.upload_s, left_s - download_s - compute_s),
         reason=reason,
         pauses=pauses,
     )
-
-
-class LoneFlight(simpy.Event):
-    """A flight that shares nothing with others: an event at its end, whose value is the plan as it came about.
-
-    The stages between have no events of their own: nothing in the simulation depends on when they pass.
-    """
-
-    def __init__(self, clock: Clock, plan: FlightPlan) -> None:
-        super().__init__(clock)
-        self._clock = clock
-        self._plan = plan
-        clock.at(max(plan.ended_s, clock.now)).callbacks.append(self._end)
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the flight has not ended yet."""
-        return not self.triggered
-
-    def _end(self, at: simpy.Event) -> None:
-        del at
-        if self.is_alive:
-            self.succeed(self._plan)
-
-    def interrupt(self, cause: str) -> None:
-        """End a flight that is alive now: it is dropped, with the cause as the reason."""
-        self.succeed(cut_short(self._plan, float(self._clock.now), outcome=DROPPED, reason=cause))
-
-
-Flight = LoneFlight | simpy.Process
-"""A launched flight: its value is the plan as it came about; an interrupt with a reason ends it there."""
-
-Launch = Callable[[FlightPlan], Flight]
-"""Starts a dispatched flight."""

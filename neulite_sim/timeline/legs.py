@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from neulite_sim.population.link.contract import Throughput
+
 
 class Leg(Protocol):
     """Work of one phase of a flight."""
@@ -39,18 +41,6 @@ class Steady:
     def rest(self, start_s: float, end_s: float) -> Steady:
         """Return the seconds that are left, 0 at least."""
         return Steady(max(0.0, self.seconds - (end_s - start_s)))
-
-
-class Throughput(Protocol):
-    """What a link carries over virtual time, without state (`population.throughput`)."""
-
-    def bits(self, start_s: float, end_s: float) -> float:
-        """Return how many bits pass between two moments."""
-        ...
-
-    def ends_s(self, start_s: float, num_bits: float) -> float:
-        """Return when `num_bits` have passed from `start_s` on; `inf` where they never do."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Flights whose transfers share the link of the server: how they come about is known only when they have ended.
+"""Flights whose transfers share the link of the server: their outcome is known only when they have ended.
 
 A device's transfer passes what its own link allows, and its fair share of the server's. Everything else is as in a
 planned flight: the same conditions end it, the same pauses interrupt it. A flight that is dropped on its own link is
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import simpy
 
@@ -20,9 +20,9 @@ from neulite_sim.timeline.flights import (
     LOST,
     PHASES,
     Conditions,
-    Departure,
-    FlightPlan,
+    Flight,
     Load,
+    Outcome,
     stretch_of,
 )
 from neulite_sim.timeline.legs import Leg, Steady
@@ -64,45 +64,43 @@ class _Ended(Exception):  # noqa: N818
 Steps = Generator[simpy.Event, object, None]
 
 
-def fly_shared(clock: Clock, plan: FlightPlan, links: ServerLinks) -> Generator[simpy.Event, object, FlightPlan]:
-    """Run a flight over the server's links; the process's value is the plan as it came about.
+def fly_shared(clock: Clock, flight: Flight, links: ServerLinks) -> Generator[simpy.Event, object, Outcome]:
+    """Run a flight over the server's links; the process's value is its outcome.
 
     An interrupt ends the flight there: it is dropped, with the interrupt's cause as the reason.
     """
-    departure = plan.departure
+    departure = flight.departure
     assert departure is not None, "flights are planned with their departure where the server has a link"
     log = _Log(began_s=float(clock.now))
     shared = (links.down, None, links.up)
     loads = (departure.down, None, departure.up)
-    outcome, reason = ARRIVED, ""
+    kind, reason = ARRIVED, ""
     try:
         for log.phase, leg in enumerate(departure.legs):
             log.began_s = float(clock.now)
             link, load = shared[log.phase], loads[log.phase]
             if link is None or load is None:
-                yield from _work(clock, leg, departure, plan, log)
+                yield from _work(clock, leg, flight.dispatched_s, departure.conditions, log)
             else:
-                yield from _work(clock, Steady(load.latency_s), departure, plan, log)
-                yield from _pass(clock, link, load, departure.conditions, plan, log)
+                yield from _work(clock, Steady(load.latency_s), flight.dispatched_s, departure.conditions, log)
+                yield from _pass(clock, link, load, flight.dispatched_s, departure.conditions, log)
             log.close_phase(float(clock.now))
     except _Ended as end:
-        outcome, reason = DROPPED, f"{end} during {PHASES[log.phase]}"
+        kind, reason = DROPPED, f"{end} during {PHASES[log.phase]}"
     except simpy.Interrupt as end:
-        outcome, reason = DROPPED, str(end.cause)
-    if outcome == DROPPED:
+        kind, reason = DROPPED, str(end.cause)
+    if kind == DROPPED:
         _leave(links, log)
         log.close_phase(float(clock.now))
     download_s, compute_s, upload_s = log.worked_s
-    return replace(
-        plan,
+    return Outcome(
+        kind=kind,
+        ended_s=float(clock.now),
         download_s=download_s,
         compute_s=compute_s,
         upload_s=upload_s,
-        ended_s=float(clock.now),
-        outcome=outcome,
         reason=reason,
         pauses=tuple(log.pauses),
-        departure=None,
     )
 
 
@@ -113,10 +111,10 @@ def _leave(links: ServerLinks, log: _Log) -> None:
         link.cancel(log.transfer)
 
 
-def _work(clock: Clock, leg: Leg, departure: Departure, plan: FlightPlan, log: _Log) -> Steps:
+def _work(clock: Clock, leg: Leg, dispatched_s: float, conditions: Conditions, log: _Log) -> Steps:
     """Let a leg pass that depends on nobody else."""
-    stop_s, cause = departure.conditions.first_cause(plan.dispatched_s)
-    stretch = stretch_of(leg, float(clock.now), stop_s, departure.conditions)
+    stop_s, cause = conditions.first_cause(dispatched_s)
+    stretch = stretch_of(leg, float(clock.now), stop_s, conditions)
     for start_s, end_s in stretch.pauses:
         yield clock.at(start_s)
         log.paused_since_s = start_s
@@ -128,9 +126,9 @@ def _work(clock: Clock, leg: Leg, departure: Departure, plan: FlightPlan, log: _
         raise _Ended(stretch.hopeless or cause)
 
 
-def _pass(clock: Clock, link: SharedLink, load: Load, conditions: Conditions, plan: FlightPlan, log: _Log) -> Steps:
+def _pass(clock: Clock, link: SharedLink, load: Load, dispatched_s: float, conditions: Conditions, log: _Log) -> Steps:
     """Let a transfer pass over the server's link, paused while its device is offline where flights pause."""
-    stop_s, cause = conditions.first_cause(plan.dispatched_s)
+    stop_s, cause = conditions.first_cause(dispatched_s)
     transfer = log.transfer = link.transfer(load.num_bits, load.limit_bits_per_second)
     while True:
         now_s = float(clock.now)

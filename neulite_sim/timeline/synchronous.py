@@ -12,8 +12,8 @@ import simpy
 
 from neulite_sim.registry import Component, Options
 from neulite_sim.timeline.clock import Clock
-from neulite_sim.timeline.contract import Ending, Server, come_about
-from neulite_sim.timeline.flights import Launch
+from neulite_sim.timeline.contract import Server
+from neulite_sim.timeline.endings import Launch, ending_of
 
 
 class SynchronousOptions(Options):
@@ -28,13 +28,14 @@ class Synchronous:
     def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
         """Run rounds until the server says that the run is over."""
         while not server.is_over():
-            plans = server.dispatch(clock.now)
-            if not plans:
+            flights = server.dispatch(clock.now)
+            if not flights:
                 yield clock.at(server.next_chance_s(clock.now))
                 continue
-            flights = [launch(plan) for plan in plans]
-            yield clock.all_of(flights)
-            server.digest([Ending(plan=come_about(flight)) for flight in flights], clock.now)
+            server.train(flights)
+            landings = [launch(flight) for flight in flights]
+            yield clock.all_of(landings)
+            server.digest(list(map(ending_of, flights, landings)), clock.now)
 
 
 def _build(options: SynchronousOptions) -> Synchronous:

@@ -195,4 +195,4 @@ def _periods(found: _Lines, path: Path, problems: list[Problem]) -> Floats:
             f"end_s {found.end_s[at]:.13g} lies after period_s {given[at]:.13g}; an interval ends within the period"
         )
         problems.append(problem(KIND, path, int(found.lines[at]), message))
-    return on_grid(np.minimum(of_label, LAST_S))
+    return on_grid(np.clip(of_label, 0.0, LAST_S))

@@ -42,7 +42,7 @@ _LIMITS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Individuals:
+class MeasuredDevices:
     """Columns over the rows of a table, float64 `[R]`; those that the file has, all above 0."""
 
     models: tuple[str, ...]
@@ -55,7 +55,7 @@ class Individuals:
         return rows
 
 
-def read_individuals(path: Path, key: str = KIND.key) -> Individuals:
+def read_individuals(path: Path, key: str = KIND.key) -> MeasuredDevices:
     """Return the table in a CSV file, or in a gzipped one (`.gz`); `key` is what messages call the path.
 
     Raises:
@@ -89,7 +89,7 @@ def read_individuals(path: Path, key: str = KIND.key) -> Individuals:
         what = "all weights are 0" if len(whole) else "holds no device"
         raise ScenarioError([problem(kind, path, table.header_line, f"{what}; expected {kind.form}")])
     label = table.header.index(LABEL)
-    return Individuals(models=tuple(cells[label] for _, cells in whole), columns=columns, weight=weight)
+    return MeasuredDevices(models=tuple(cells[label] for _, cells in whole), columns=columns, weight=weight)
 
 
 def _check_header(table: Table, path: Path, kind: TraceKind) -> None:

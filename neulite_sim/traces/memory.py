@@ -92,7 +92,7 @@ def _parsed(table: Table, path: Path, origin: Origin) -> MemoryFile:
     number_of: dict[str, int] = {}
     rows = np.array([number_of.setdefault(cells[0], len(number_of)) for _, cells in whole], np.int64)
     labels = tuple(number_of)
-    given_s = np.where(given_s <= LAST_S, given_s, math.nan)
+    given_s = np.where((given_s >= 0) & (given_s <= LAST_S), given_s, math.nan)
     time_s = on_grid(given_s - origin_of(origin, given_s, lines, kind=KIND, path=path))
     order = np.lexsort((lines, time_s, rows))
     rows, time_s = rows[order], time_s[order]

@@ -34,9 +34,9 @@ def origin_of(origin: Origin, times_s: Floats, lines: Integers, *, kind: TraceKi
     if origin == "first":
         return float(times_s[first])
     if origin > times_s[first]:
-        message = (
-            f"{origin:.16g} s is after the earliest time of {path}, {times_s[first]:.16g} s on line {lines[first]}; "
-            "use at most that, or first"
+        finding = (
+            f"{origin:.16g} s is after the earliest time of {path}, {times_s[first]:.16g} s on line {lines[first]}"
         )
-        raise ScenarioError([Problem(key=kind.key.removesuffix("path") + "origin", message=message)])
+        hint = "use at most that, or first"
+        raise ScenarioError([Problem.advising(key=kind.key.removesuffix("path") + "origin", found=finding, hint=hint)])
     return origin

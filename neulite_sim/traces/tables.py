@@ -126,12 +126,18 @@ def _read_errors(path: Path, kind: TraceKind) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataNotFoundError(f"there is no {kind.noun} at {path.absolute()}; {kind.key} names {kind.form}") from None
+        raise DataNotFoundError(
+            f"there is no {kind.noun} at {path.absolute()}", hint=f"{kind.key} names {kind.form}"
+        ) from None
     except (UnicodeDecodeError, EOFError, zlib.error) as unreadable:
-        raise DataNotFoundError(f"{path.absolute()} is not text ({unreadable}); {kind.key} names {kind.form}") from None
+        raise DataNotFoundError(
+            f"{path.absolute()} is not text ({unreadable})", hint=f"{kind.key} names {kind.form}"
+        ) from None
     except OSError as failure:
         why = failure.strerror or failure
-        raise DataNotFoundError(f"{path.absolute()} cannot be read ({why}); {kind.key} names {kind.form}") from None
+        raise DataNotFoundError(
+            f"{path.absolute()} cannot be read ({why})", hint=f"{kind.key} names {kind.form}"
+        ) from None
 
 
 def _opened(path: Path) -> TextIO:

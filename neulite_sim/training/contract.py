@@ -2,6 +2,7 @@
 
 The engine submits a task when its flight is dispatched and collects the update when the virtual clock reaches the
 arrival; in between the work may run anywhere. Results depend on the task alone, never on where or when it ran.
+`training.conformance.check_backend` tests all of this for a backend of your own.
 """
 
 from __future__ import annotations

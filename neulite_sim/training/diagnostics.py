@@ -62,7 +62,8 @@ def nhsic_plane(model: nn.Module, inputs: Tensor, labels_N: Tensor, *, spec: Inp
         if len(seen) != 1:
             raise SimulationError(
                 f"evaluation.diagnostics: block {number} of {type(model).__name__} ran {len(seen)} times in one "
-                "forward pass, and nhsic_plane needs its one output; remove nhsic_plane"
+                "forward pass, and nhsic_plane needs its one output",
+                hint="remove nhsic_plane",
             )
         for name, own_NN in ((NHSIC_X, inputs_NN), (NHSIC_Y, labels_NN)):
             found.append(Diagnostic(name=name, block=number, value=_defined(own_NN, seen[0])))
@@ -74,7 +75,8 @@ def _blocks(model: nn.Module) -> Sequence[nn.Module]:
     if not isinstance(blocks, nn.ModuleList) or not len(blocks):
         raise SimulationError(
             f"evaluation.diagnostics: nhsic_plane looks at the blocks of the tested model, and "
-            f"{type(model).__name__} has none; remove nhsic_plane"
+            f"{type(model).__name__} has none",
+            hint="remove nhsic_plane",
         )
     return list(blocks)
 

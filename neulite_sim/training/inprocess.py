@@ -96,8 +96,8 @@ class InProcess:
 def _build(options: InProcessOptions) -> Backend:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailableError(
-            "backend.device is 'cuda' but PyTorch finds no CUDA device here; use backend.device: cpu, or install a "
-            "CUDA build of torch"
+            "backend.device is 'cuda' but PyTorch finds no CUDA device here",
+            hint="use backend.device: cpu, or install a CUDA build of torch",
         )
     return InProcess()
 

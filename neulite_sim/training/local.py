@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from neulite_sim.data.batches import batch_slices
-from neulite_sim.methods.contract import LocalTask
+from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.models.step import Stepper, require_precision
 from neulite_sim.models.trainee import Trainee, in_layout
 from neulite_sim.scenario.schema import Training
 from neulite_sim.seeding import integer_seed, stream
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalResult:
-    """What came out of a local training.
-
-    `loss` and `metrics` are sample-weighted means over the last epoch; metrics named `num_...` are sums over all steps.
-    """
-
-    tensors: Mapping[str, Tensor]
-    loss: float
-    metrics: Mapping[str, float]
 
 
 def train_locally(
@@ -38,12 +25,13 @@ def train_locally(
     task: LocalTask,
     training: Training,
     transform: Transform | None = None,
-) -> LocalResult:
-    """Train in place and return the result; the trainee must hold the payload's tensors.
+) -> Update:
+    """Train in place and return the update; the trainee must hold the payload's tensors.
 
     `inputs` are what the network reads, unless `transform` makes that of each batch (augmentation). The order of
     samples, augmentation and dropout depend on (root seed, device, flight) alone. A last batch of one sample is
-    merged into the one before: BatchNorm cannot train on one.
+    merged into the one before: BatchNorm cannot train on one. Loss and metrics are sample-weighted means over the last
+    epoch; metrics named `num_...` are sums over all steps.
 
     Raises:
         SimulationError: this machine cannot train in `training.precision`.
@@ -70,7 +58,16 @@ def train_locally(
         name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()
     }
     skipped = {"num_skipped_steps": float(stepper.num_skipped_steps)} if training.precision == "fp16" else {}
-    return LocalResult(tensors=tensors, loss=means.loss, metrics={**means.metrics, **skipped})
+    return Update(
+        device=task.device,
+        submodel=task.submodel,
+        num_samples=len(labels_N),
+        tensors=tensors,
+        loss=means.loss,
+        metrics={**means.metrics, **skipped},
+        classes=tuple(torch.unique(labels_N).tolist()),
+        version=task.version,
+    )
 
 
 class _Means:

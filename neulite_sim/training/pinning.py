@@ -19,7 +19,7 @@ _HAS_NNPACK: bool = torch.backends.nnpack.is_available()  # type: ignore[no-unty
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class TorchSwitch:
     """One setting: how it is read and put, and what a run has."""
 
     name: str
@@ -86,8 +86,8 @@ def _put_onednn_precisions(value: tuple[str, ...]) -> None:
             getattr(torch.backends.mkldnn, name).fp32_precision = wanted
 
 
-def _autocast(device: str) -> Setting:
-    return Setting(
+def _autocast(device: str) -> TorchSwitch:
+    return TorchSwitch(
         f"autocast of {device}",
         lambda: torch.is_autocast_enabled(device),
         lambda value: torch.set_autocast_enabled(device, value),
@@ -96,12 +96,12 @@ def _autocast(device: str) -> Setting:
 
 
 SETTINGS = (
-    Setting("default dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),
-    Setting("gradients", torch.is_grad_enabled, torch.set_grad_enabled, True),
+    TorchSwitch("default dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+    TorchSwitch("gradients", torch.is_grad_enabled, torch.set_grad_enabled, True),
     _autocast("cpu"),
     _autocast("cuda"),
-    Setting("threads", torch.get_num_threads, torch.set_num_threads, 1),
-    Setting(
+    TorchSwitch("threads", torch.get_num_threads, torch.set_num_threads, 1),
+    TorchSwitch(
         "deterministic algorithms",
         lambda: (
             torch.are_deterministic_algorithms_enabled(),
@@ -110,24 +110,24 @@ SETTINGS = (
         _put_deterministic,
         (False, False),
     ),
-    Setting(
+    TorchSwitch(
         "detection of anomalies",
         lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
         _put_anomaly,
         (False, True),
     ),
-    Setting("oneDNN", _onednn, _put_onednn, (_HAS_ONEDNN, False)),
-    Setting("NNPACK", torch._C._get_nnpack_enabled, torch.backends.nnpack.set_flags, _HAS_NNPACK),
-    Setting("precision of products", _matmul_precision, _put_matmul_precision, "highest"),
-    Setting("precision of oneDNN", _onednn_precisions, _put_onednn_precisions, ("ieee", "ieee", "ieee")),
-    Setting("kernels of attention", _attention, _put_attention, (True, True, True)),
-    Setting(
+    TorchSwitch("oneDNN", _onednn, _put_onednn, (_HAS_ONEDNN, False)),
+    TorchSwitch("NNPACK", torch._C._get_nnpack_enabled, torch.backends.nnpack.set_flags, _HAS_NNPACK),
+    TorchSwitch("precision of products", _matmul_precision, _put_matmul_precision, "highest"),
+    TorchSwitch("precision of oneDNN", _onednn_precisions, _put_onednn_precisions, ("ieee", "ieee", "ieee")),
+    TorchSwitch("kernels of attention", _attention, _put_attention, (True, True, True)),
+    TorchSwitch(
         "shortcut of attention",
         torch.backends.mha.get_fastpath_enabled,
         torch.backends.mha.set_fastpath_enabled,
         True,
     ),
-    Setting("denormal numbers", _flushes_denormals, torch.set_flush_denormal, False),
+    TorchSwitch("denormal numbers", _flushes_denormals, torch.set_flush_denormal, False),
 )
 
 
@@ -155,6 +155,6 @@ def pinned_torch() -> Iterator[None]:
         yield
 
 
-def _give_back(setting: Setting, before: Any) -> None:
+def _give_back(setting: TorchSwitch, before: Any) -> None:
     if setting.read() != before:
         setting.put(before)

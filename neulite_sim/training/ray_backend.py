@@ -7,89 +7,37 @@ depend on the task alone and are reduced in the order of devices.
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import ray
 import torch
-from pydantic import Field
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from neulite_sim.arrays import Integers
-from neulite_sim.bounds import Name, ThreadCount
-from neulite_sim.errors import BackendUnavailableError, NeuliteError, SimulationError
+from neulite_sim.errors import NeuliteError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.registry import Component
-from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
+from neulite_sim.training.contract import Backend, Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
-from neulite_sim.training.pinning import pinned_torch
-from neulite_sim.training.ray_cluster import Cluster, start_cluster
-from neulite_sim.training.worker import Worker
+from neulite_sim.training.ray_pool import (
+    ActorPool,
+    RayOptions,
+    Slot,
+    as_arrays,
+    as_tensors,
+    cannot_start,
+    equip_pool,
+    reason_of,
+    start_pool,
+    stop_pool,
+)
 
 MAX_ATTEMPTS = 3
 TASKS_PER_ACTOR = 2
 """One that runs and one that waits, so that an actor never idles while the driver is busy."""
-
-Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
-
-
-class RayOptions(WorkerOptions):
-    """Options of `ray`."""
-
-    workers: ThreadCount | None = None
-    """Number of actors; as many as the machine's processors hold where it is not given."""
-    address: Name | None = None
-    """Address of a running Ray cluster; a local one is started where it is not given."""
-    dashboard: bool = False
-    """Start Ray's dashboard beside a local cluster."""
-    gpus_per_worker: float = Field(0.0, ge=0, le=64)
-    """Share of a GPU that each actor gets; above zero the actors compute on it."""
-
-
-class DeviceActor:
-    """The Ray side of a worker: arrays in, arrays out."""
-
-    def __init__(self) -> None:
-        # The first optimizer of a process imports PyTorch's compiler, which takes a second: now rather than later.
-        torch.optim.SGD([torch.zeros(1)])
-        self._worker: Worker | None = None
-        self._pinned = contextlib.ExitStack()
-
-    def equip(self, workplace: Workplace) -> None:
-        """Set up the worker."""
-        # What a plug-in set as it was imported ends here; this process has no other host.
-        self._pinned.enter_context(pinned_torch())
-        self._worker = Worker(workplace)
-
-    def train(self, task: LocalTask, payload: Arrays, personal: Arrays) -> tuple[Update, Arrays]:
-        """Return an update without its tensors, and those as arrays."""
-        assert self._worker is not None, "equip comes before the first task"
-        update = self._worker.train(task, _as_tensors(payload), _as_tensors(personal))
-        return replace(update, tensors={}), _as_arrays(update.tensors)
-
-    def evaluate(self, name: str, tensors: Arrays, devices: Integers | None = None) -> EvaluationResult:
-        """Return the test result of a global model."""
-        assert self._worker is not None, "equip comes before the first task"
-        return self._worker.evaluate(name, _as_tensors(tensors), devices)
-
-
-def _as_arrays(tensors: Payload) -> Arrays:
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
-
-
-def _as_tensors(arrays: Arrays) -> Payload:
-    """Return tensors over arrays of the object store, which are read-only; nothing writes to them."""
-    return {name: _readonly_tensor(array) for name, array in arrays.items()}
-
-
-def _readonly_tensor(array: np.ndarray[Any, np.dtype[Any]]) -> torch.Tensor:
-    # torch.from_numpy warns about read-only memory; the buffer protocol through DLPack refuses it. Copying is cheap.
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 @dataclass(slots=True)
@@ -104,92 +52,15 @@ class _Job:
 
 
 @dataclass(slots=True)
-class _Slot:
-    """An actor and how many jobs it holds."""
-
-    actor: Any
-    load: int = 0
-
-
-@dataclass(slots=True)
 class _Running:
     """Where a submitted job runs, and how much of its actor's load it is."""
 
     job: _Job
-    slot: _Slot
+    slot: Slot
     load: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Actors:
-    """A started pool, and the cluster that it runs on."""
-
-    slots: list[_Slot]
-    new_actor: Callable[[], Any]
-    cluster: Cluster
-
-
-def _start_actors(options: RayOptions) -> _Actors:
-    cluster = start_cluster(options.address, dashboard=options.dashboard)
-    try:
-        actor_class = ray.remote(DeviceActor).options(
-            num_cpus=options.threads_per_worker if options.workers is None else 0, num_gpus=options.gpus_per_worker
-        )
-        slots = [_Slot(actor_class.remote()) for _ in range(options.workers or _num_workers(options))]
-    except Exception as cause:
-        cluster.stop()
-        raise BackendUnavailableError(f"Ray cannot start actors: {cause}; use --backend inprocess") from cause
-    return _Actors(slots=slots, new_actor=actor_class.remote, cluster=cluster)
-
-
-def _equip_actors(actors: _Actors, workplace: Workplace, notify: Callable[[str], None]) -> _Actors:
-    """Return the pool once every actor has the workplace; an actor that replaces one gets it, too.
-
-    One that is killed as it starts is replaced once; one whose start fails would fail again.
-    """
-    reference = actors.cluster.put(workplace)
-
-    def new_actor() -> Any:
-        actor = actors.new_actor()
-        actor.equip.remote(reference)
-        return actor
-
-    try:
-        for slot, is_equipped in [(slot, slot.actor.equip.remote(reference)) for slot in actors.slots]:
-            try:
-                actors.cluster.get(is_equipped)
-            except RayActorError as death:
-                actors.cluster.require_alive()
-                if death.actor_init_failed:
-                    raise
-                slot.actor = actors.new_actor()
-                actors.cluster.get(slot.actor.equip.remote(reference))
-                notify("an actor died as it started and was replaced")
-    except RayActorError as death:
-        raise BackendUnavailableError(_cannot_start(_reason(death))) from death
-    except RayTaskError as failure:
-        raise BackendUnavailableError(_cannot_start(f"{type(failure.cause).__name__}: {failure.cause}")) from failure
-    return replace(actors, new_actor=new_actor)
-
-
-def _cannot_start(reason: str) -> str:
-    return (
-        f"Ray's actors cannot start: {reason}; install neulite-sim, and whatever registers the scenario's components, "
-        "wherever the cluster runs, or use --backend inprocess"
-    )
-
-
-def _stop_actors(started: Future[_Actors]) -> None:
-    if started.exception() is not None:
-        return
-    actors = started.result()
-    if not actors.cluster.is_local:
-        for slot in actors.slots:
-            ray.kill(slot.actor)
-    actors.cluster.stop()
-
-
-class RayPool:
+class RayBackend:
     """Deals jobs to actors; replaces an actor that died and runs its jobs again."""
 
     trains = True
@@ -209,17 +80,17 @@ class RayPool:
         self._tickets = 0
         # Ray and its actors take seconds to start; the driver has data to read and models to profile meanwhile.
         self._ray_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
-        self._started: Future[_Actors] = self._ray_thread.submit(_start_actors, options)
-        self._equipped: Future[_Actors] = self._started
+        self._started: Future[ActorPool] = self._ray_thread.submit(start_pool, options)
+        self._equipped: Future[ActorPool] = self._started
 
     def equip(self, workplace: Workplace) -> None:
         """Send the workplace to every actor, as soon as it has started; does not wait for that."""
         placed = replace(workplace, device="cuda") if self._computes_on_gpu else workplace
         notify = self._notices.append
-        self._equipped = self._ray_thread.submit(lambda: _equip_actors(self._started.result(), placed, notify))
+        self._equipped = self._ray_thread.submit(lambda: equip_pool(self._started.result(), placed, notify))
 
     @property
-    def _slots(self) -> list[_Slot]:
+    def _slots(self) -> list[Slot]:
         return self._equipped.result().slots
 
     def _new_actor(self) -> Any:
@@ -232,7 +103,7 @@ class RayPool:
             self._payloads = {known: ref for known, ref in self._payloads.items() if known[0] == task.version}
             self._payloads[key] = self._put(payload)
         what = f"local training in flight {task.flight} (device {task.device}, {task.submodel})"
-        return self._submit(self._training, "train", what, (task, self._payloads[key], _as_arrays(personal)))
+        return self._submit(self._training, "train", what, (task, self._payloads[key], as_arrays(personal)))
 
     def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
         """Queue an evaluation; it starts when no training waits."""
@@ -241,7 +112,7 @@ class RayPool:
 
     def _put(self, tensors: Payload) -> Any:
         # Asked for anything before its start is over, Ray would start another, default cluster.
-        return self._equipped.result().cluster.put(_as_arrays(tensors))
+        return self._equipped.result().cluster.put(as_arrays(tensors))
 
     def _submit(self, queue: deque[_Job], call: str, what: str, arguments: tuple[Any, ...]) -> int:
         self._tickets += 1
@@ -290,14 +161,14 @@ class RayPool:
                 self._results.pop(running.job.ticket, None)
         self._deal()
 
-    def _replace(self, slot: _Slot, death: RayActorError) -> None:
+    def _replace(self, slot: Slot, death: RayActorError) -> None:
         """Put a new actor in the place of a dead one and queue its jobs again, in their order and before all others."""
         lost = {reference: running.job for reference, running in self._running.items() if running.slot is slot}
         self._running = {reference: item for reference, item in self._running.items() if reference not in lost}
         first, *waiting = lost.values()
         if death.actor_init_failed:
             # It would fail again.
-            raise SimulationError(_cannot_start(_reason(death)))
+            raise SimulationError(cannot_start(reason_of(death)))
         ray.kill(slot.actor)
         slot.actor, slot.load = self._new_actor(), 0
         self._notices.append(f"an actor died during {first.what} and was replaced; its work runs again")
@@ -307,7 +178,7 @@ class RayPool:
             self._discarded.remove(first.ticket)
         elif first.attempts >= MAX_ATTEMPTS:
             self._results[first.ticket] = SimulationError(
-                f"{first.what} was given up: the actor died {first.attempts} times ({_reason(death)}); "
+                f"{first.what} was given up: the actor died {first.attempts} times ({reason_of(death)}); "
                 "use fewer workers (backend.workers) if the machine runs out of memory"
             )
         else:
@@ -326,7 +197,7 @@ class RayPool:
     def collect_update(self, ticket: int) -> Update:
         """Return the update of a training ticket."""
         update, arrays = self._collect(ticket)
-        filled: Update = replace(update, tensors=_as_tensors(arrays))
+        filled: Update = replace(update, tensors=as_tensors(arrays))
         return filled
 
     def collect_evaluation(self, ticket: int) -> EvaluationResult:
@@ -360,7 +231,7 @@ class RayPool:
         self._running.clear()
         self._results.clear()
         # Linux ends a local cluster together with the thread that started it, so that thread must still be there.
-        stopped = self._ray_thread.submit(_stop_actors, self._started)
+        stopped = self._ray_thread.submit(stop_pool, self._started)
         _wait_for(stopped)
         self._ray_thread.shutdown()
 
@@ -378,13 +249,6 @@ def _wait_for(stopped: Future[None]) -> None:
         raise interruption
 
 
-def _reason(death: RayActorError) -> str:
-    """Return the telling line of Ray's report: the last of a traceback, else the first that is no list of ids."""
-    lines = [line for line in str(death).splitlines() if line.strip()]
-    telling = lines[-1:] if death.actor_init_failed else [line for line in lines[1:] if not line.startswith("\t")]
-    return (telling or lines)[0].strip().rstrip(".")
-
-
 def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:
     cause = failure.cause
     if isinstance(cause, NeuliteError):
@@ -392,17 +256,8 @@ def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:
     return SimulationError(f"{job.what} failed: {type(cause).__name__}: {cause}")
 
 
-def _num_workers(options: RayOptions) -> int:
-    """Return how many workers the cluster's processors (and GPUs, where workers ask for a share) hold, at least one."""
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    held = int(resources.get("CPU", 1)) // options.threads_per_worker
-    if options.gpus_per_worker > 0:
-        held = min(held, int(resources.get("GPU", 0) / options.gpus_per_worker))
-    return max(1, held)
-
-
 def _build(options: RayOptions) -> Backend:
-    return RayPool(options)
+    return RayBackend(options)
 
 
 COMPONENT = Component(

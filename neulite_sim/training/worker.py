@@ -50,18 +50,8 @@ class Worker:
         labels = torch.from_numpy(place.dataset.train_labels[numbers]).to(place.device)
         transform = self._augmented if place.dataset.augments else None
         seen = inputs.to(place.device) if transform else self._seen(inputs)
-        trainee.meet(labels)
-        result = train_locally(trainee, seen, labels, task=task, training=place.training, transform=transform)
-        return Update(
-            device=task.device,
-            submodel=task.submodel,
-            num_samples=len(labels),
-            tensors=result.tensors,
-            loss=result.loss,
-            metrics=result.metrics,
-            classes=tuple(torch.unique(labels).tolist()),
-            version=task.version,
-        )
+        trainee.see_labels(labels)
+        return train_locally(trainee, seen, labels, task=task, training=place.training, transform=transform)
 
     def _trainee(self, submodel: str) -> Trainee:
         if submodel not in self._trainees:
@@ -133,9 +123,10 @@ class Worker:
 
 
 def _keep_promise(task: LocalTask) -> None:
-    available = task.available_memory_bytes
-    if available is not None and task.peak_memory_bytes > available:
+    cost = task.cost
+    if task.enforces_memory and cost.shortfall_bytes:
         raise SimulationError(
             f"flight {task.flight} would break the memory promise: {task.submodel} needs "
-            f"{format_bytes(task.peak_memory_bytes)}, device {task.device} has {format_bytes(available)}"
+            f"{format_bytes(cost.peak_memory_bytes)}, device {task.device} has "
+            f"{format_bytes(cost.available_memory_bytes)}"
         )

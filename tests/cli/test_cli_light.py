@@ -149,7 +149,7 @@ def test_what_nobody_foresaw_is_one_sentence_on_standard_error(
 
     monkeypatch.setattr(registry, "names", fail)
     found = ran("components", "--json")
-    assert (found.exit_code, found.stdout) == (1, "")
+    assert found.exit_code == 1
     assert found.stderr.startswith(words)
     assert found.stderr.count("\n") == 1
     assert "--debug" in found.stderr
@@ -157,8 +157,12 @@ def test_what_nobody_foresaw_is_one_sentence_on_standard_error(
         isinstance(error, MemoryError)
         or "is a mistake of neulite-sim or of a plug-in: please report it" in found.stderr
     )
+    told = json.loads(found.stdout)["error"]
+    assert told["kind"] == ("out-of-memory" if isinstance(error, MemoryError) else "internal")
+    assert found.stderr == f"error: {told['message']}\n"
     debugged = ran("--debug", "components", "--json")
     assert debugged.exception is error
+    assert json.loads(debugged.stdout)["error"]["kind"] == told["kind"]
 
 
 def test_wrong_usage_and_a_closed_pipe_are_typers_to_answer() -> None:
@@ -394,12 +398,13 @@ def test_schema_prints_a_json_schema_that_knows_the_real_components() -> None:
 def test_components_lists_every_component_of_every_field_with_its_source() -> None:
     found = ran("components")
     assert found.exit_code == 0
-    for field in registry.GROUPS:
+    fields = [*registry.GROUPS, *registry.TOOLS]
+    for field in fields:
         for name in registry.names(field):
             component = registry.load(field, name)
             shown = f"{name}:NAME" if component.takes_argument else name
             assert f"  {shown}: {component.summary}" in found.stdout
-    assert found.stdout.count("    source: ") == sum(len(registry.names(field)) for field in registry.GROUPS)
+    assert found.stdout.count("    source: ") == sum(len(registry.names(field)) for field in fields)
 
 
 def test_components_shows_the_options_of_one_field() -> None:
@@ -412,6 +417,12 @@ def test_components_shows_the_options_of_one_field() -> None:
 def test_components_finds_a_component_by_its_name_in_every_field() -> None:
     lines = ran("components", "uniform").stdout.splitlines()
     assert [line for line in lines if line and not line.startswith(" ")] == ["selection", "population.available_memory"]
+
+
+def test_components_shows_what_a_command_names_as_well() -> None:
+    lines = ran("components", "mahimahi").stdout.splitlines()
+    assert lines[0] == registry.TRACE_FORMAT
+    assert ran("components", registry.TRACE_FORMAT).stdout == ran("traces", "formats").stdout
 
 
 def test_components_answers_in_json() -> None:
@@ -445,7 +456,8 @@ def test_components_refuses_an_unknown_kind_with_the_choices() -> None:
     assert found.exit_code == 2
     assert found.stderr == (
         "error: 'methd' is neither a field of a scenario nor a component; did you mean 'method'? (fields: data, "
-        "partition, model, method, selection, protocol, backend, available_memory, memory_motion, availability)\n"
+        "partition, model, method, selection, protocol, backend, available_memory, memory_motion, availability, trace "
+        "format)\n"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tiny_scenarios import tiny
 
-from neulite_sim.engine import simulation, tracking
+from neulite_sim.engine import assembly, tracking
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.reports.plain import PlainConsole
 from neulite_sim.results.rows import Event, RunStarted
@@ -20,13 +20,13 @@ PREPARATION_S, EVENT_S, STORING_S = 40.0, 0.75, 9.0
 def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Put the run's wall clock into the test's hands: it moves on in preparing, at each event and in storing."""
     now_s = [1000.0]
-    prepare = simulation.ready
+    prepare = assembly.ready
 
     def slow_preparation(*parts: Any) -> Any:
         now_s[0] += PREPARATION_S
         return prepare(*parts)
 
-    monkeypatch.setattr(simulation, "ready", slow_preparation)
+    monkeypatch.setattr(assembly, "ready", slow_preparation)
     monkeypatch.setattr(tracking, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
     return now_s
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -195,6 +196,25 @@ def test_a_run_on_ray_that_is_ended_without_a_word_has_one_all_the_same() -> Non
     assert _errors_of(code) == [ENDED, GO_ON]
 
 
+def test_a_run_on_ray_that_is_ended_without_a_word_is_answered_for() -> None:
+    code = (
+        "import os; from types import SimpleNamespace as Event; from neulite_sim.cli.interruption import Whereabouts; "
+        "from neulite_sim.cli.answers import Answer, answering\n"
+        "with answering(Answer()) as answer:\n"
+        "    answer.read(is_asked=True); Whereabouts().notify(Event(run_dir='out', backend='ray')); os._exit(1)"
+    )
+    done = _ran(code)
+    assert done.stderr.splitlines() == [ENDED, GO_ON]
+    assert json.loads(done.stdout) == {
+        "run_dir": "out",
+        "error": {
+            "kind": "killed",
+            "message": ENDED.removeprefix("error: "),
+            "hint": GO_ON.removeprefix("interrupted; "),
+        },
+    }
+
+
 @pytest.mark.parametrize(
     ("end", "said"), [("os._exit(3)", ["over"]), ("word.drop()", []), ("word.drop(); os._exit(3)", [])]
 )
@@ -219,9 +239,13 @@ def test_what_is_left_of_a_cluster_is_ended_with_its_folder(tmp_path: Path) -> N
     assert not (tmp_path / "cluster").exists()
 
 
-def _errors_of(code: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+def _ran(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+
+
+def _errors_of(code: str) -> list[str]:
+    done = _ran(code)
     assert done.stdout == ""
     return done.stderr.splitlines()
 

@@ -73,6 +73,25 @@ def test_a_run_that_fails_is_told_at_once_and_at_the_end() -> None:
     assert "[1/1] tiny-3: failed: " in found.stdout
     assert "gone" in found.stdout
     assert found.stderr == "error: 1 of 1 runs failed: tiny-3\n"
+    (told,) = re.findall(
+        r"^\[1/1\] tiny-3: failed: (.*) \(all it said: runs/tiny/\.sweep/tiny-3\.log\)$", found.stdout, re.M
+    )
+
+    again = swept("tiny.yaml", "--set", "data={kind: cifar10, root: gone}", "--json")
+    assert again.exit_code == 1
+    answered = json.loads(again.stdout)
+    (run,) = answered["error"].pop("runs")
+    assert answered == {
+        "rows": [],
+        "error": {
+            "kind": "runs-failed",
+            "message": "1 of 1 runs failed: tiny-3",
+            "hint": "started again, it runs what is missing",
+        },
+    }
+    assert (run["run"], run["kind"], run["message"].partition("\n")[0]) == ("tiny-3", "data-not-found", told)
+    assert run["hint"]
+    assert run["message"].endswith(run["hint"])
 
 
 def test_a_dry_run_lists_the_runs_with_what_will_become_of_each_and_runs_nothing() -> None:

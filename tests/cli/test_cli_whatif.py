@@ -141,8 +141,8 @@ def test_a_plot_is_written_beside_the_table(option: tuple[str, str]) -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_refused(arguments: tuple[str, ...], message: str) -> None:
     found = asked("hand.yaml", *arguments)
-    assert (found.exit_code, found.stdout) == (2, "")
-    assert found.stderr == message + "\n"
+    assert (found.exit_code, found.stderr) == (2, message + "\n")
+    assert "--json" in arguments or found.stdout == ""
 
 
 def test_training_adds_accuracy_and_is_not_done_twice() -> None:

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from neulite_sim.reports import rehearsal
 from neulite_sim.reports.board import Board
-from neulite_sim.reports.console import dashboard, summary_panel
+from neulite_sim.reports.console import summary_panel
+from neulite_sim.reports.dashboard import dashboard
 
 FOLDER = Path(__file__).parent / "console"
 VIEWS = {"live_80x24": (80, 24), "live_140x40": (140, 40), "summary_80": (80, 24)}

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tiny_scenarios import waves
 
-from neulite_sim.engine import assembly
+from neulite_sim.engine import charging
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.tracer import MemoryBytes
@@ -56,7 +56,7 @@ def written_down(method, charged, training):
 def tables(name):
     """Return the text of each table of a run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "profile_all", written_down)
+        patch.setattr(charging, "profile_all", written_down)
         result = simulate(RUNS[name])
     return {table: _as_csv(getattr(result, table)) for table in TABLES}
 

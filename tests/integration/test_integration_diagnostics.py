@@ -8,7 +8,7 @@ import torch
 from broken_runs import BreakAfter, Broken
 from tiny_scenarios import TINY, WAVES, tiny
 
-from neulite_sim.engine import assembly
+from neulite_sim.engine import assembly, building
 from neulite_sim.engine.resuming import find_cut_off, resume
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import ScenarioError
@@ -111,7 +111,7 @@ def test_an_undefined_value_is_an_empty_cell_and_a_null_in_the_journal(tmp_path,
 
 def test_tests_on_devices_for_a_selector_measure_nothing():
     parts = assembly.prepare(tiny("evaluation.diagnostics=[nhsic_plane]"))
-    worker, tensors = Worker(assembly.workplace(parts)), parts.trained.build_seeded(1).state_dict()
+    worker, tensors = Worker(building.workplace(parts)), parts.trained.build_seeded(1).state_dict()
     assert worker.evaluate("full", tensors, np.array([0, 1])).diagnostics == ()
     assert len(worker.evaluate("full", tensors).diagnostics) == 2
 

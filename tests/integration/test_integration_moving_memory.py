@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from tiny_scenarios import ScriptedBackend, tiny, waves
 
-from neulite_sim.engine import assembly
-from neulite_sim.engine.assembly import assemble, trained_batch_size
+from neulite_sim.engine import assembly, building
+from neulite_sim.engine.assembly import assemble
+from neulite_sim.engine.parts import trained_batch_size
 from neulite_sim.engine.simulation import RunResult, simulate
 from neulite_sim.errors import InfeasibleError, ScenarioError, SimulationError
 from neulite_sim.population.sampling import build_population
@@ -199,7 +200,7 @@ def test_the_trained_batch_follows_the_charged_one(
 def run_scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ScriptedBackend]:
     def run(scenario: Scenario) -> ScriptedBackend:
         backend = ScriptedBackend()
-        monkeypatch.setattr(assembly, "build_backend", lambda scenario: backend)
+        monkeypatch.setattr(building, "build_backend", lambda scenario: backend)
         simulate(scenario)
         return backend
 

@@ -73,7 +73,7 @@ def pair(method, selection, protocol="synchronous", **backend):
     return parse_scenario({**given, **({"backend": {"kind": "ray", **backend}} if backend else {})})
 
 
-class Kept(ray_backend.RayPool):
+class Kept(ray_backend.RayBackend):
     """A pool that outlives its run. A run ends at a later version than it starts from, so payloads are not mixed up."""
 
     def close(self):

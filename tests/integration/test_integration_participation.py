@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from neulite_sim.cli import app
-from neulite_sim.engine.assembly import assemble, require_somebody
+from neulite_sim.engine.assembly import assemble
+from neulite_sim.engine.compatibility import require_somebody
 from neulite_sim.errors import InfeasibleError
 from neulite_sim.scenario.loading import load_scenario
 

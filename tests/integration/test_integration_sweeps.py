@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from neulite_sim.engine.assembly import build_selector, prepare
+from neulite_sim.engine.assembly import prepare
+from neulite_sim.engine.building import build_selector
 from neulite_sim.scenario.loading import load_scenario, parse_scenario
 from neulite_sim.scenario.sweep_files import load_sweep
 from neulite_sim.scenario.sweeps import variants

@@ -18,7 +18,7 @@ import pytest
 from tiny_scenarios import tiny, waves
 
 from neulite_sim import registry
-from neulite_sim.engine import assembly, simulation
+from neulite_sim.engine import assembly, parts, simulation
 from neulite_sim.errors import ScenarioError
 from neulite_sim.registry import Options
 from neulite_sim.scenario.schema import Scenario
@@ -637,11 +637,11 @@ def in_the_folder_of_traces(traces, monkeypatch):
 
 
 @functools.cache
-def assembled(base: str, overrides: tuple[str, ...]) -> assembly.Costing:
+def assembled(base: str, overrides: tuple[str, ...]) -> parts.Costing:
     return assembly.assemble(BASES[base](*overrides))
 
 
-def charges(costing: assembly.Costing) -> bytes:
+def charges(costing: parts.Costing) -> bytes:
     """Return all that data, fleet and ledger come to: arrays and numbers, no words of the scenario."""
     fleet, ledger, data = costing.population, costing.ledger, costing.dataset
     devices = np.arange(fleet.num_devices)
@@ -664,7 +664,7 @@ def outcome(base: str, overrides: tuple[str, ...]) -> tuple[object, ...]:
     """Return rows and summary of a run, without wall-clock times."""
     costing = assembled(base, overrides)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "prepare", lambda scenario: costing)
+        patch.setattr(assembly, "prepare", lambda scenario, fleet: costing)
         patch.setattr(assembly, "charge", lambda parts: parts)
         result = simulation.simulate(costing.scenario)
     rows = [{**row, "wall_time_s": 0} for row in (*result.rounds, *result.flights, *result.denials)]

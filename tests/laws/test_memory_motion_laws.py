@@ -65,6 +65,18 @@ motions = st.one_of(
     ),
 )
 times = st.floats(0, 1000.0)
+stepped = st.one_of(
+    st.builds(redrawn, st.floats(30.0, 200.0), st.none() | st.floats(0.1, 1.0), seeds),
+    st.builds(walk, st.floats(30.0, 200.0), st.floats(0.01, 0.5), st.floats(0.01, 1.0), seeds),
+)
+"""Steps of half a minute and more, so that every moment of a quarter of an hour can be gone through."""
+amounts = st.dictionaries(st.integers(0, 299), st.integers(100, 1000), min_size=2, max_size=6)
+traced = st.builds(
+    trace, st.lists(amounts, min_size=1, max_size=3), st.booleans(), st.sampled_from([math.inf, 300.0, 310.5])
+)
+"""Traces that have something to lose."""
+aheads = st.integers(0, 900)
+shares = st.integers(60, 110).map(lambda percent: percent / 100)
 
 
 @MOTION
@@ -105,17 +117,30 @@ def test_nothing_changes_before_the_next_change(build: Build, at_s: float) -> No
 
 
 @MOTION
-@given(build=motions, at_s=times, ahead_s=st.floats(0, 900.0), share=st.floats(0.6, 1.1))
+@given(build=stepped, at_s=times, ahead_s=aheads, share=shares)
 def test_shortness_begins_exactly_at_the_first_change_that_brings_it(
     build: Build, at_s: float, ahead_s: float, share: float
 ) -> None:
-    motion, until_s = build(), at_s + ahead_s
-    needed = np.rint(share * motion.available_bytes(at_s, 1)).astype(np.int64)
+    check_shortness(build, at_s, at_s + ahead_s, share)
+
+
+@settings(MOTION, max_examples=100)
+@given(build=traced, at_s=times, ahead_s=aheads, share=shares)
+def test_shortness_of_a_trace_begins_exactly_at_the_line_that_brings_it(
+    build: Build, at_s: float, ahead_s: float, share: float
+) -> None:
+    check_shortness(build, at_s, at_s + ahead_s, share)
+
+
+def check_shortness(build: Build, at_s: float, until_s: float, share: float) -> None:
+    """Compare a search with going from change to change, in another motion of the same kind."""
+    motion, walked = build(), build()
+    needed = np.rint(share * walked.available_bytes(at_s, 1)).astype(np.int64)
     expected, moment_s = np.full(DEVICES, math.inf), at_s
     while moment_s <= until_s and np.isinf(expected).any():
-        now_short = build().available_bytes(moment_s, 1) < needed
+        now_short = walked.available_bytes(moment_s, 1) < needed
         expected[now_short & np.isinf(expected)] = moment_s
-        moment_s = motion.next_change_s(moment_s)
+        moment_s = walked.next_change_s(moment_s)
     found = [motion.short_from_s(device, int(needed[device]), at_s, until_s) for device in range(DEVICES)]
     assert found == list(expected)
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neulite_sim.reports.figures import Curve, Mark, Rung, bar, memory_ladder, plot, resampled, sparkline
+from neulite_sim.reports.figures import History, Mark, Rung, bar, memory_ladder, plot, resampled, sparkline
 
 BUDGETS = st.lists(st.integers(0, 20 * 10**9), min_size=1, max_size=60).map(lambda sizes: np.sort(np.array(sizes)))
 THRESHOLDS = st.lists(st.integers(0, 20 * 10**9), max_size=12).map(
@@ -47,7 +47,7 @@ def test_every_device_of_a_rung_fits_as_many_submodels_as_it_says(budgets, thres
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=400), st.integers(2, 64))
 @settings(max_examples=40, deadline=None)
 def test_curve_stays_within_its_capacity_and_within_the_values(values, capacity):
-    curve = Curve(capacity=capacity)
+    curve = History(capacity=capacity)
     for value in values:
         curve.add(value)
     kept = curve.values()

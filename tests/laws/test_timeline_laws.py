@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from orders import order_of
+from made_flights import flight_of
 
 from neulite_sim.population.link.throughput import SteppedRate
 from neulite_sim.seeding import stream
 from neulite_sim.timeline.contract import run_protocol
-from neulite_sim.timeline.flights import CAUSES, Conditions, cut_short, plan_flight
+from neulite_sim.timeline.flights import CAUSES, Conditions, cut_short, planned_outcome
 from neulite_sim.timeline.legs import Steady, TracedTransfer
 from neulite_sim.timeline.synchronous import Synchronous
 from neulite_sim.traces.steps import steps
@@ -21,10 +21,9 @@ seconds = st.floats(0, 1e6, allow_nan=False)
 phases = st.tuples(seconds, seconds, seconds)
 
 
-def plan(phases_s, offline_at_s=math.inf, dispatched_s=0.0, flight=0, **conditions):
-    order = order_of(flight, at_s=dispatched_s)
+def plan(phases_s, offline_at_s=math.inf, dispatched_s=0.0, **conditions):
     given = {"online_until_s": lambda at_s: offline_at_s, "next_online_s": lambda at_s: math.inf, **conditions}
-    return plan_flight(order, legs=tuple(map(Steady, phases_s)), conditions=Conditions(**given))
+    return planned_outcome(dispatched_s, legs=tuple(map(Steady, phases_s)), conditions=Conditions(**given))
 
 
 def paused(phases_s, edges_s, dispatched_s, **conditions):
@@ -82,7 +81,7 @@ def test_where_the_device_stays_pausing_changes_nothing(phases_s, dispatched_s):
 def test_without_an_end_of_the_pause_a_flight_ends_where_it_would_be_aborted(phases_s, leaves_s, dispatched_s):
     found = paused(phases_s, [dispatched_s + leaves_s], dispatched_s)
     aborted = plan(phases_s, dispatched_s + leaves_s, dispatched_s)
-    assert (found.ended_s, found.outcome) == (aborted.ended_s, aborted.outcome)
+    assert (found.ended_s, found.kind) == (aborted.ended_s, aborted.kind)
     assert (found.download_s, found.compute_s, found.upload_s) == (
         aborted.download_s, aborted.compute_s, aborted.upload_s,
     )  # fmt: skip
@@ -102,7 +101,7 @@ def test_the_earliest_cause_ends_a_flight_and_an_arrival_at_that_moment_counts(p
 @given(tick_phases, edges, st.floats(0, 8000), st.floats(0, 8000))
 def test_no_time_is_made_or_lost_wherever_a_flight_with_pauses_ends(phases_s, edges_s, timeout_s, cut_s):
     whole = paused(phases_s, edges_s, 0.0, timeout_at_s=timeout_s)
-    for found in (whole, cut_short(whole, min(cut_s, whole.ended_s), outcome="cut", reason="over")):
+    for found in (whole, cut_short(whole, 0.0, min(cut_s, whole.ended_s), kind="cut", reason="over")):
         worked_s = (found.download_s, found.compute_s, found.upload_s)
         assert all(0 <= spent <= planned for spent, planned in zip(worked_s, phases_s, strict=True))
         assert sum(worked_s) + found.waiting_s == pytest.approx(found.ended_s, abs=1e-9)
@@ -122,12 +121,11 @@ def test_an_interrupted_transfer_passes_its_bits_and_none_more(rates, num_bits, 
     away = list(zip(whole_s[::2], whole_s[1::2], strict=False))
     link = SteppedRate(steps=steps(np.arange(len(rates) + 1.0), np.array(rates, float)))
     edges_s = [edge_s for pause in away for edge_s in pause]
-    order = order_of(device=0, at_s=float(start_s))
 
     def place(at_s):
         return bisect_right(edges_s, at_s)
 
-    found = plan_flight(order, legs=(TracedTransfer(link, float(num_bits), float(latency_s)), Steady(0.0), Steady(0.0)),
+    found = planned_outcome(float(start_s), legs=(TracedTransfer(link, float(num_bits), float(latency_s)), Steady(0.0), Steady(0.0)),
                         conditions=Conditions(
                             online_until_s=lambda at_s: [*edges_s, math.inf][place(at_s)],
                             next_online_s=lambda at_s: [*edges_s, math.inf][place(at_s)],
@@ -157,11 +155,15 @@ class Rounds:
     def is_over(self):
         return self.done == len(self.durations)
 
-    def dispatch(self, at_s, *, wanted=None, foresee=None):
+    def dispatch(self, at_s, *, wanted=None):
         row = self.durations[self.done]
-        return [plan((0.0, float(s), 0.0), dispatched_s=at_s, flight=i) for i, s in enumerate(row)]
+        plans = [plan((0.0, float(s), 0.0), dispatched_s=at_s) for s in row]
+        return [flight_of(i, at_s=at_s, planned=planned) for i, planned in enumerate(plans)]
 
-    def landed(self, plan):
+    def train(self, flights):
+        pass
+
+    def note_end(self, ending):
         pass
 
     def digest(self, ended, at_s):

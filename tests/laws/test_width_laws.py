@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neulite_sim.methods.width import Axis, OverlapMean, take, window
+from neulite_sim.methods.width import Dimension, OverlapMean, take, window
 
-axes = st.builds(Axis, st.integers(1, 5), st.integers(1, 2), st.integers(1, 3))
+axes = st.builds(Dimension, st.integers(1, 5), st.integers(1, 2), st.integers(1, 3))
 
 
 @st.composite

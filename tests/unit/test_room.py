@@ -7,8 +7,9 @@ from tiny_scenarios import tiny
 
 from neulite_sim import room
 from neulite_sim.data.partition import SHARDS
-from neulite_sim.engine.assembly import prepare, require_training
+from neulite_sim.engine.assembly import prepare
 from neulite_sim.engine.capacity import check_costs
+from neulite_sim.engine.compatibility import require_training
 from neulite_sim.errors import ScenarioError
 from neulite_sim.room import require_room
 from neulite_sim.seeding import stream

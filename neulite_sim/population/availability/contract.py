@@ -1,4 +1,7 @@
-"""What the wing of availability answers: who is online, until when, and when again."""
+"""What the wing of availability answers: who is online, until when, and when again.
+
+`conformance.check_availability` tests what is promised here for one of your own.
+"""
 
 from __future__ import annotations
 

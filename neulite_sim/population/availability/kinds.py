@@ -182,16 +182,18 @@ def _trace_notes(trace: Trace, rows: Integers, path: Path) -> tuple[str, ...]:
 def _trace_source(trace: Trace, options: TraceOptions, path: Path) -> TraceSource | PeriodicSource:
     if trace.period_s is not None:
         if options.span is not None:
-            message = f"acts only with a trace without period_s; {path} gives each device its own; remove it"
-            raise ScenarioError([Problem(key="population.availability.span", message=message)])
+            finding = f"acts only with a trace without period_s; {path} gives each device its own"
+            hint = "remove it"
+            raise ScenarioError([Problem.advising(key="population.availability.span", found=finding, hint=hint)])
         return PeriodicSource(trace.intervals, period_s=trace.period_s, is_repeated=options.repeat)
     span_s = trace.last_end_s if options.span is None else options.span
     if span_s < trace.last_end_s:
-        message = (
+        finding = (
             f"{format_seconds(span_s)} ({span_s:g} s) ends before the last interval of {path}, at "
-            f"{trace.last_end_s:g} s; leave it out or make it at least as long"
+            f"{trace.last_end_s:g} s"
         )
-        raise ScenarioError([Problem(key="population.availability.span", message=message)])
+        hint = "leave it out or make it at least as long"
+        raise ScenarioError([Problem.advising(key="population.availability.span", found=finding, hint=hint)])
     return TraceSource(trace.intervals, length_s=nearest_tick(span_s), is_repeated=options.repeat)
 
 

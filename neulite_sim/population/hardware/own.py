@@ -35,9 +35,11 @@ def read_hardware(path: Path) -> Mapping[str, DeviceClass]:
     try:
         text = read_regular(path, most_bytes=MOST_BYTES).decode("utf-8")
     except OSError as failure:
-        raise DataNotFoundError(f"{KEY}: {path} cannot be read ({failure.strerror}); {_FORM}") from None
+        raise DataNotFoundError(f"{KEY}: {path} cannot be read ({failure.strerror})", hint=_FORM) from None
     except UnicodeDecodeError:
-        raise ScenarioError([Problem(key="", message=f"is not text in UTF-8; {_FORM}", file=str(path))]) from None
+        raise ScenarioError(
+            [Problem.advising(key="", found="is not text in UTF-8", hint=_FORM, file=str(path))]
+        ) from None
     try:
         entries = parse_catalogue(text)
     except ValidationError as wrong:

@@ -1,4 +1,7 @@
-"""What the wing of memory answers: how much of a device's memory training may use, and how that moves."""
+"""What the wing of memory answers: how much of a device's memory training may use, and how that moves.
+
+`conformance.check_memory_distribution` and `check_memory_motion` test what is promised here for ones of your own.
+"""
 
 from __future__ import annotations
 

@@ -147,8 +147,9 @@ def _build_choice(options: ChoiceOptions) -> MemorySampler:
 def _build_explicit(options: ExplicitOptions) -> MemorySampler:
     def sample(count: int, _installed_memory_bytes: Integers, _rng: np.random.Generator) -> Integers:
         if len(options.values) != count:
-            message = f"has {len(options.values)} values for {count} devices; write one value per device"
-            raise ScenarioError([Problem(key="available_memory.values", message=message)])
+            finding = f"has {len(options.values)} values for {count} devices"
+            hint = "write one value per device"
+            raise ScenarioError([Problem.advising(key="available_memory.values", found=finding, hint=hint)])
         return np.array(options.values, np.int64)
 
     return sample

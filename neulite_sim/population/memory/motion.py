@@ -98,11 +98,9 @@ def _require_variety(memory: FleetMemory) -> None:
     if any(map(varies, used)):
         return
     kinds = " and ".join(dict.fromkeys(chosen.kind for chosen in used))
-    message = (
-        f"redrawn draws from population.available_memory, and every draw from {kinds} is the same; set {KEY}.spread, "
-        "or use available_memory uniform, lognormal or choice with different values"
-    )
-    raise ScenarioError([Problem(key=KEY, message=message)])
+    finding = f"redrawn draws from population.available_memory, and every draw from {kinds} is the same"
+    hint = f"set {KEY}.spread, or use available_memory uniform, lognormal or choice with different values"
+    raise ScenarioError([Problem.advising(key=KEY, found=finding, hint=hint)])
 
 
 def _build_walk(options: WalkOptions) -> MotionFactory:
@@ -119,11 +117,12 @@ def _build_trace(options: TraceOptions) -> MotionFactory:
         trace = read_memory_trace(path, options.origin)
         repeat_s = math.inf if options.repeat_every is None else nearest_tick(options.repeat_every)
         if repeat_s <= trace.last_s:
-            message = (
+            finding = (
                 f"{format_seconds(repeat_s)} ({repeat_s:g} s) is not after the last line of {options.path}, at "
-                f"{trace.last_s:g} s; make it longer"
+                f"{trace.last_s:g} s"
             )
-            raise ScenarioError([Problem(key=f"{KEY}.repeat_every", message=message)])
+            hint = "make it longer"
+            raise ScenarioError([Problem.advising(key=f"{KEY}.repeat_every", found=finding, hint=hint)])
         rows = rows_for(memory.num_devices, num_labels=len(trace.labels), seed=seed)
         return TraceMemory(trace, memory, rows=rows, repeat_s=repeat_s, path=path)
 

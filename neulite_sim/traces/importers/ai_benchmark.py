@@ -17,7 +17,7 @@ from neulite_sim.bounds import Name
 from neulite_sim.errors import close_matches
 from neulite_sim.outside import number_or_nan
 from neulite_sim.registry import Component, Options
-from neulite_sim.traces.importers.contract import Imported, Reader, counted, only, read_csv, refused
+from neulite_sim.traces.importers.contract import Imported, ReadForeign, counted, only, read_csv, refused
 from neulite_sim.units import BYTES
 
 MOST = 2.0**60
@@ -110,7 +110,7 @@ def _reference(path: Path, phones: Sequence[tuple[str, float, float]], model: st
     return statistics.median(found)
 
 
-def _build(options: BenchmarkOptions) -> Reader:
+def _build(options: BenchmarkOptions) -> ReadForeign:
     return lambda paths: _read(options, paths)
 
 

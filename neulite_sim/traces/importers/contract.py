@@ -1,7 +1,8 @@
 """What an importer is, and how it reads files it must not trust.
 
 An importer is a `registry.Component` in the entry-point group `neulite_sim.trace_importers`; its `build(options)`
-returns a `Reader`. `traces import` writes what the reader returns and reads it back before it says that it is done.
+returns a `ReadForeign`. `traces import` writes what that returns and reads it back before it says that it is done.
+`conformance.check_importer` tests that for an importer of your own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
 from neulite_sim.outside import open_unpacked, printable
 
-Row = Sequence[object]
+Cells = Sequence[object]
 Interval = tuple[float, float]
 MOST_CHARACTERS = 200
 
@@ -33,12 +34,12 @@ class Imported:
 
     kind: str
     header: tuple[str, ...]
-    rows: Sequence[Row]
+    rows: Sequence[Cells]
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-Reader = Callable[[Sequence[Path]], Imported]
+ReadForeign = Callable[[Sequence[Path]], Imported]
 
 
 def refused(path: Path, message: str, line: int | None = None) -> ScenarioError:
@@ -154,7 +155,7 @@ def joined(intervals: Iterable[Interval]) -> list[Interval]:
     return union
 
 
-def availability_rows(label: str, intervals: Iterable[Interval], period_s: float) -> list[Row]:
+def availability_rows(label: str, intervals: Iterable[Interval], period_s: float) -> list[Cells]:
     """Return the lines of one device; a single one without times where it is never online."""
     union = joined(intervals)
     return [(label, start_s, end_s, period_s) for start_s, end_s in union] or [(label, "", "", period_s)]

@@ -16,10 +16,10 @@ from pydantic import Field
 from neulite_sim.registry import Component, Options
 from neulite_sim.scenario.problems import shown
 from neulite_sim.traces.importers.contract import (
+    Cells,
     Imported,
     Interval,
-    Reader,
-    Row,
+    ReadForeign,
     availability_rows,
     counted,
     distinct,
@@ -96,7 +96,7 @@ def _capacity(path: Path, client: str, entry: object) -> tuple[Any, Any]:
 
 def _read_availability(_options: AvailabilityOptions, paths: Sequence[Path]) -> Imported:
     path = only(paths, "a FedScale file")
-    rows: list[Row] = []
+    rows: list[Cells] = []
     clients = _clients(path)
     num_empty = num_never = num_windows = 0
     for client, entry in clients.items():
@@ -142,11 +142,11 @@ def _windows(path: Path, client: str, entry: object) -> tuple[list[Interval], fl
     return windows, finish_s, num_empty
 
 
-def _build_capacity(options: CapacityOptions) -> Reader:
+def _build_capacity(options: CapacityOptions) -> ReadForeign:
     return lambda paths: _read_capacity(options, paths)
 
 
-def _build_availability(options: AvailabilityOptions) -> Reader:
+def _build_availability(options: AvailabilityOptions) -> ReadForeign:
     return lambda paths: _read_availability(options, paths)
 
 

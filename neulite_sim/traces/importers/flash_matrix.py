@@ -18,9 +18,9 @@ from pydantic import Field
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.registry import Component, Options
 from neulite_sim.traces.importers.contract import (
+    Cells,
     Imported,
-    Reader,
-    Row,
+    ReadForeign,
     availability_rows,
     counted,
     label_of,
@@ -58,7 +58,7 @@ def _read(options: MatrixOptions, paths: Sequence[Path]) -> Imported:
     kept = num_slots - num_slots % int(per_day) if options.whole_days else num_slots
     if not kept:
         raise refused(path, f"its {num_slots} slots of {options.slot:g} s are less than a day; set whole_days=false")
-    rows: list[Row] = []
+    rows: list[Cells] = []
     left_out = num_never = 0
     for device, slots in found.items():
         filled = _filled(slots[:num_slots], options.unknown, int(per_day))
@@ -160,7 +160,7 @@ def _runs(slots: str, slot_s: float) -> list[tuple[float, float]]:
     return runs
 
 
-def _build(options: MatrixOptions) -> Reader:
+def _build(options: MatrixOptions) -> ReadForeign:
     return lambda paths: _read(options, paths)
 
 

@@ -20,10 +20,10 @@ from neulite_sim.errors import close_matches
 from neulite_sim.outside import plain_json
 from neulite_sim.registry import Component, Options
 from neulite_sim.traces.importers.contract import (
+    Cells,
     Imported,
     Interval,
-    Reader,
-    Row,
+    ReadForeign,
     availability_rows,
     counted,
     distinct,
@@ -81,7 +81,7 @@ class _UnreadableError(ValueError):
 
 def _read(options: StatesOptions, paths: Sequence[Path]) -> Imported:
     path = only(paths, "a FLASH file")
-    rows: list[Row] = []
+    rows: list[Cells] = []
     left_out: list[str] = []
     num_never, span_s, unknown_s = 0, 0.0, 0.0
     rule = [frozenset(condition.split(_OR)) for condition in options.ready]
@@ -206,7 +206,7 @@ def _seconds(start: datetime, end: datetime) -> float:
     return (end - start).total_seconds()
 
 
-def _build(options: StatesOptions) -> Reader:
+def _build(options: StatesOptions) -> ReadForeign:
     return lambda paths: _read(options, paths)
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from neulite_sim.arrays import Floats, Integers
 from neulite_sim.registry import Component, Options
-from neulite_sim.traces.importers.contract import Imported, Reader, Row, counted, label_of, read_text, refused
+from neulite_sim.traces.importers.contract import Cells, Imported, ReadForeign, counted, label_of, read_text, refused
 from neulite_sim.traces.intervals import LAST_S
 
 PACKET_BITS = 1500 * 8
@@ -30,7 +30,7 @@ class MahimahiOptions(Options):
 
 
 def _read(options: MahimahiOptions, paths: Sequence[Path]) -> Imported:
-    rows: list[Row] = []
+    rows: list[Cells] = []
     num_packets = 0
     seen: dict[str, Path] = {}
     for path in paths:
@@ -91,7 +91,7 @@ def _rates(at_ms: Integers, bin_ms: int) -> tuple[Integers, Floats]:
     return begins[changes], rates[changes]
 
 
-def _build(options: MahimahiOptions) -> Reader:
+def _build(options: MahimahiOptions) -> ReadForeign:
     return lambda paths: _read(options, paths)
 
 

@@ -14,7 +14,7 @@ from neulite_sim.errors import OutputError, Problem, ScenarioError, close_matche
 from neulite_sim.registry import TRACE_FORMAT, Component, Options, component
 from neulite_sim.scenario.problems import shown
 from neulite_sim.traces.availability import read_trace
-from neulite_sim.traces.importers.contract import Reader
+from neulite_sim.traces.importers.contract import ReadForeign
 from neulite_sim.traces.individuals import read_individuals
 from neulite_sim.traces.tables import write_table
 from neulite_sim.traces.throughput import read_throughput
@@ -36,11 +36,11 @@ def import_trace(
     """
     found = component(TRACE_FORMAT, format_name)
     summary: dict[str, Any] = {}
-    reader: Reader = found.build(_options(found, settings or {}))
+    reader: ReadForeign = found.build(_options(found, settings or {}))
     imported = reader(paths)
     target = out or Path(f"{paths[0].name.split('.')[0] or 'trace'}.{imported.kind}.csv")
     if target.exists():
-        raise OutputError(f"{target} exists already; remove it, or name another with --out")
+        raise OutputError(f"{target} exists already", hint="remove it, or name another with --out")
     names = ", ".join(path.name for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     write_table(
         target,

@@ -17,7 +17,7 @@ import numpy as np
 from neulite_sim.bounds import Duration
 from neulite_sim.outside import number_or_nan
 from neulite_sim.registry import Component, Options
-from neulite_sim.traces.importers.contract import Imported, Reader, Row, counted, label_of, read_csv, refused
+from neulite_sim.traces.importers.contract import Cells, Imported, ReadForeign, counted, label_of, read_csv, refused
 from neulite_sim.traces.intervals import LAST_S, TICKS_PER_SECOND, TOO_LATE, TOO_SHORT
 from neulite_sim.units import BITS_PER_SECOND
 
@@ -69,7 +69,7 @@ def _read(options: ThroughputOptions, paths: Sequence[Path]) -> Imported:
         for label in found.keys() & traces.keys():
             raise refused(path, f"has a trace {label!r} as an earlier file has; rename one")
         traces |= found
-    rows: list[Row] = []
+    rows: list[Cells] = []
     short, silent = [], []
     for label, lines in traces.items():
         made = _made(label, lines, options)
@@ -165,7 +165,7 @@ def _seconds_per_unit(path: Path, name: str) -> float:
     return 1.0
 
 
-def _build(options: ThroughputOptions) -> Reader:
+def _build(options: ThroughputOptions) -> ReadForeign:
     return lambda paths: _read(options, paths)
 
 

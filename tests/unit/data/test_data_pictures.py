@@ -15,7 +15,7 @@ from PIL import Image
 from neulite_sim import room
 from neulite_sim.data import cinic10, image_folder, mini_imagenet
 from neulite_sim.data.image_files import READABLE, Sentences, class_files
-from neulite_sim.data.pictures import FIRST_PICTURE, TRANSPARENT, TURNED, WITHOUT_PROFILE, Reader
+from neulite_sim.data.pictures import FIRST_PICTURE, TRANSPARENT, TURNED, WITHOUT_PROFILE, PictureReader
 from neulite_sim.errors import DataNotFoundError, ScenarioError
 
 RNG = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def read(folder, content, channels=3, name="a.png"):
     """Return the pixels of a file as `[H, W]` or `[H, W, 3]`, and what was said of it."""
     file = folder / name
     file.write_bytes(content)
-    reader, sentences = Reader("test", channels=channels, side=None), Sentences("test")
+    reader, sentences = PictureReader("test", channels=channels, side=None), Sentences("test")
     image = reader.read([file])[0].transpose(1, 2, 0)
     reader.tell(sentences)
     return (image[..., 0] if channels == 1 else image), sentences.told
@@ -222,7 +222,7 @@ def test_damaged_files_are_refused_in_words_or_read(tmp_path_factory, form, data
 
 
 def test_what_is_no_regular_file_is_refused_by_name(tmp_path):
-    reader = Reader("test", channels=3, side=None)
+    reader = PictureReader("test", channels=3, side=None)
     os.mkfifo(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to("/dev/zero")
     (tmp_path / "c.png").symlink_to("c.png")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tiny_scenarios import ScriptedBackend
 
-from neulite_sim.engine import assembly
+from neulite_sim.engine import building
 from neulite_sim.engine.simulation import RunResult, simulate
 from neulite_sim.scenario.schema import Scenario
 
@@ -19,7 +19,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunResult]:
 
     def run(scenario: Scenario, backend: ScriptedBackend, **arguments: Any) -> RunResult:
         with monkeypatch.context() as patch:
-            patch.setattr(assembly, "build_backend", lambda scenario: backend)
+            patch.setattr(building, "build_backend", lambda scenario: backend)
             return simulate(scenario, **arguments)
 
     return run

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from tiny_scenarios import tiny, waves
 
-from neulite_sim.engine.assembly import assemble, require_somebody
+from neulite_sim.engine.assembly import assemble, prepare
+from neulite_sim.engine.compatibility import require_somebody
 from neulite_sim.errors import InfeasibleError, ScenarioError
+from neulite_sim.population.sampling import draw_fleet
 
 LOGISTIC_64_PEAK = 11_680
 """One step of `tiny`: parameters, gradients and momentum of 2600 bytes each, 1320 of batch, 2560 of weight decay."""
@@ -22,6 +24,16 @@ def test_without_workload_and_proxy_devices_are_charged_for_what_is_trained():
     assert costing.charged == costing.trained
     assert costing.charged_training == costing.trained_training == costing.scenario.training
     np.testing.assert_array_equal(costing.ledger.num_samples, costing.partition.sizes)
+
+
+@pytest.mark.parametrize("other", ["seed=4", "population.speed_jitter=0.1", "population.devices=5"])
+def test_a_fleet_that_was_drawn_is_taken_by_its_own_scenario_only(other):
+    drawn = draw_fleet(tiny().population, tiny().seed)
+    assert prepare(tiny("stop.rounds=9"), drawn).population is drawn.population
+    taken, own = prepare(tiny(other), drawn).population, prepare(tiny(other)).population
+    assert taken is not drawn.population
+    assert (taken.num_devices, taken.speed_jitter) == (own.num_devices, own.speed_jitter)
+    np.testing.assert_array_equal(taken.available_memory_bytes, own.available_memory_bytes)
 
 
 def test_a_workload_changes_what_is_charged_and_nothing_that_is_trained():

@@ -75,7 +75,7 @@ def test_without_a_memory_limit_everybody_trains_and_no_promise_is_made(run_with
     backend = ScriptedBackend()
     limit = "population.available_memory={kind: uniform, low: 1kB, high: 2kB}"
     result = run_with(tiny("method={kind: fedavg, memory_limit: false}", limit), backend)
-    assert {task.available_memory_bytes for task in backend.tasks} == {None}
+    assert {task.enforces_memory for task in backend.tasks} == {False}
     assert result.summary["participation_rate"] == 1.0
     assert not result.denials
 
@@ -90,7 +90,7 @@ def test_a_task_carries_version_learning_rate_and_the_promise_of_its_flight(run_
     assert [row["learning_rate"] for row in result.rounds] == [task.learning_rate for task in backend.tasks[::3]]
     for task, row in zip(backend.tasks, sorted(result.flights, key=lambda row: row["flight"]), strict=True):
         assert (task.flight, task.device, task.seed) == (row["flight"], row["device"], 3)
-        assert (task.peak_memory_bytes, task.available_memory_bytes) == (
+        assert (task.cost.peak_memory_bytes, task.cost.available_memory_bytes) == (
             row["peak_memory_bytes"], row["available_memory_bytes"])  # fmt: skip
 
 

@@ -4,17 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from orders import order_of
+from made_flights import flight_of
 
-from neulite_sim.engine import assembly
+from neulite_sim.engine import building
+from neulite_sim.engine.facts import RoundFacts, known_loss, loss_rms
 from neulite_sim.engine.feedback import learns, tell_selector
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.engine.tracking import Learned, RoundFacts
 from neulite_sim.methods.contract import Offers, Proposal, Update
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.selection.contract import Selector
-from neulite_sim.timeline.contract import Ending
-from neulite_sim.timeline.flights import Conditions, plan_flight
+from neulite_sim.timeline.endings import Ending
+from neulite_sim.timeline.flights import Conditions, planned_outcome
 from neulite_sim.timeline.legs import Steady
 
 DEVICES = 6
@@ -72,26 +72,26 @@ class Listener(Selector):
 @pytest.fixture
 def listener(monkeypatch):
     found = Listener()
-    monkeypatch.setattr(assembly, "build_selector", lambda scenario: found)
+    monkeypatch.setattr(building, "build_selector", lambda scenario: found)
     return found
 
 
-def plan(flight, device, seconds, offline_at_s=math.inf):
-    order = order_of(flight, device=device, at_s=100.0, round=4, version=3)
-    return plan_flight(
-        order,
+def ended(flight, device, seconds, offline_at_s=math.inf):
+    outcome = planned_outcome(
+        100.0,
         legs=(Steady(0.0), Steady(seconds), Steady(0.0)),
         conditions=Conditions(online_until_s=lambda at_s: offline_at_s, next_online_s=lambda at_s: math.inf),
     )
+    return Ending(flight=flight_of(flight, device=device, at_s=100.0, round=4, version=3), outcome=outcome)
 
 
-def facts(plans, learned):
+def facts(endings, learned):
     nobody = Offers(
         devices=np.array([], np.int64), submodel_index=np.array([], np.int16), submodels=(), expected_s=np.array([])
     )
     return RoundFacts(
         round=4, at_s=200.0, stage="full", proposal=Proposal(stage="full", offers=nobody), num_online=3,
-        learning_rate=0.1, ended=tuple(Ending(plan=item) for item in plans), learned=learned,
+        learning_rate=0.1, ended=tuple(endings), learned=learned,
         stalenesses=dict.fromkeys(learned, 0), workers_replaced=0,
     )  # fmt: skip
 
@@ -101,10 +101,10 @@ def update(loss, **metrics):
 
 
 def test_flights_are_told_in_the_order_in_which_they_ended_the_lost_ones_too():
-    plans = [plan(1, 0, 9.0), plan(2, 1, 5.0), plan(3, 2, 50.0, offline_at_s=103.0), plan(4, 3, 5.0)]
-    learned = {number: Learned.of(update(1.0, squared_loss=4.0)) for number in (1, 2, 4)}
+    endings = [ended(1, 0, 9.0), ended(2, 1, 5.0), ended(3, 2, 50.0, offline_at_s=103.0), ended(4, 3, 5.0)]
+    learned = dict.fromkeys((1, 2, 4), update(1.0, squared_loss=4.0))
     selector = Listener()
-    tell_selector(selector, facts(plans, learned), np.array([10, 11, 12, 13]))
+    tell_selector(selector, facts(endings, learned), np.array([10, 11, 12, 13]))
     told = selector.told[0]
     assert [(item.device, item.duration_s, item.has_arrived) for item in told] == [
         (2, 3.0, False), (1, 5.0, True), (3, 5.0, True), (0, 9.0, True),
@@ -116,9 +116,9 @@ def test_flights_are_told_in_the_order_in_which_they_ended_the_lost_ones_too():
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_diverged_loss_is_unknown(loss):
-    learned = Learned.of(update(loss, squared_loss=loss))
-    assert (learned.loss, learned.loss_rms) == (None, None)
-    assert Learned.of(update(1.0)).loss_rms is None
+    diverged = update(loss, squared_loss=loss)
+    assert (known_loss(diverged), loss_rms(diverged)) == (None, None)
+    assert loss_rms(update(1.0)) is None
 
 
 def test_a_selector_hears_of_every_round_and_gets_its_tests(listener):

@@ -7,7 +7,7 @@ from neulite_sim.engine.merging import mixed
 from neulite_sim.methods.aggregation import weighted_mean
 from neulite_sim.methods.contract import Method, State, Update
 from neulite_sim.timeline.asynchronous import HingeStaleness, PolynomialStaleness
-from neulite_sim.timeline.contract import Mixing
+from neulite_sim.timeline.endings import Mixing
 
 
 class Whole(Method):

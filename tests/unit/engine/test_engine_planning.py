@@ -8,21 +8,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from orders import order_of
 from tiny_scenarios import tiny
 
-from neulite_sim.engine.assembly import Costing, assemble
-from neulite_sim.engine.planning import Planner
+from neulite_sim.engine.assembly import assemble
+from neulite_sim.engine.parts import Costing
+from neulite_sim.engine.planning import Dispatch, Planner
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.methods.contract import Offer
-from neulite_sim.timeline.flights import FlightPlan
+from neulite_sim.timeline.flights import Outcome
 
 SAME = "population.speed_jitter=0"
 
 
-def planned(costing: Costing, flight: int = 1, device: int = 0, dispatched_s: float = 0.0) -> FlightPlan:
-    offer = Offer(device=device, submodel="full", expected_s=0.0)
-    return Planner(costing).plan(order_of(flight, device=device, at_s=dispatched_s), offer)
+OFFER = Offer(device=0, submodel="full", expected_s=0.0)
+
+
+def planned(costing: Costing, dispatched_s: float = 0.0) -> Outcome:
+    return planned_of(Planner(costing), dispatched_s=dispatched_s)
+
+
+def planned_of(planner: Planner, flight: int = 1, dispatched_s: float = 0.0) -> Outcome:
+    """How a flight of device 0 is planned to end that leaves alone."""
+    dispatch = Dispatch(at_s=dispatched_s, round=1, version=0, stage="full", first_flight=flight)
+    return planner.flights(dispatch, [OFFER])[0].planned
 
 
 def test_the_server_gives_up_at_the_time_out_counted_from_dispatch() -> None:
@@ -41,8 +49,8 @@ def test_the_drop_rate_is_that_of_the_hazard(seed: int) -> None:
     whose mean has a standard error of sqrt(1 / 12 / n).
     """
     costing = assemble(tiny(SAME, f"seed={seed}", "workload.epochs=60", "churn.failures_per_hour=3600"))
-    planner, offer = Planner(costing), Offer(device=0, submodel="full", expected_s=0.0)
-    plans = [planner.plan(order_of(flight, device=0), offer) for flight in range(1, 4001)]
+    planner = Planner(costing)
+    plans = [planned_of(planner, flight) for flight in range(1, 4001)]
     whole_s = planned(assemble(tiny(SAME, f"seed={seed}", "workload.epochs=60"))).ended_s
     hazard = 1.0
     chance = -math.expm1(-hazard * whole_s)

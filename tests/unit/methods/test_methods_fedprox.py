@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from neulite_sim.methods.contract import Setting
-from neulite_sim.methods.proximal import Anchor
+from neulite_sim.methods.proximal import SentCopy
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.profiling.audit import audit
 from neulite_sim.profiling.profile import profile
@@ -33,7 +33,7 @@ def batch():
 
 
 def test_the_term_and_its_gradient_are_those_worked_by_hand():
-    module, anchor = nn.Linear(1, 1, bias=False), Anchor()
+    module, anchor = nn.Linear(1, 1, bias=False), SentCopy()
     nn.init.constant_(module.weight, 1.0)
     anchor.hold(module)
     nn.init.constant_(module.weight, 1.5)

@@ -152,7 +152,7 @@ def test_scaler_and_mask_can_be_switched_off(option):
     for value in (True, False):
         torch.manual_seed(1)
         trainee = method("heterofl", **{option: value}).trainee("width-0.5", TOY)
-        trainee.meet(torch.tensor([0, 1]))
+        trainee.see_labels(torch.tensor([0, 1]))
         # Without batch statistics BatchNorm does not undo the scaler.
         trainee.prepare(has_batch_statistics=False)
         losses.append(trainee.loss(torch.ones(2, 1, 4, 4), torch.tensor([0, 1]))[0].item())

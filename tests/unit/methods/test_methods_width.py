@@ -7,7 +7,7 @@ from thin_models import CONV1, CONV2, HEAD, HEAD_BIAS, TOY, blueprint
 from torch import nn
 
 from neulite_sim.methods.thin import LEVELS, Rates, ThinTrainee, masked_cross_entropy, names_of, thinned
-from neulite_sim.methods.width import Axis, OverlapMean, classifier_path, layout, take, window, with_rows
+from neulite_sim.methods.width import Dimension, OverlapMean, classifier_path, layout, take, window, with_rows
 from neulite_sim.models.contract import scaled
 from neulite_sim.models.trainee import float_tensors, load_tensors
 from neulite_sim.profiling.profile import profile
@@ -28,18 +28,18 @@ def test_widths_are_rounded_up_to_whole_channels():
 
 def test_pixels_of_a_flattened_map_follow_their_channel():
     """Three channels of two pixels: columns 0 1 | 2 3 | 4 5."""
-    assert Axis(3, inner=2).held(4).tolist() == [0, 1, 2, 3]
-    assert Axis(3, inner=2).held(4, offset=2).tolist() == [4, 5, 0, 1]
+    assert Dimension(3, inner=2).held(4).tolist() == [0, 1, 2, 3]
+    assert Dimension(3, inner=2).held(4, offset=2).tolist() == [4, 5, 0, 1]
 
 
 def test_each_of_two_maps_side_by_side_gives_its_own_channels():
     """Two maps of four channels: 0 1 2 3 | 4 5 6 7."""
-    assert Axis(4, outer=2).held(4).tolist() == [0, 1, 4, 5]
-    assert Axis(4, outer=2).held(4, offset=3).tolist() == [3, 0, 7, 4]
+    assert Dimension(4, outer=2).held(4).tolist() == [0, 1, 4, 5]
+    assert Dimension(4, outer=2).held(4, offset=3).tolist() == [3, 0, 7, 4]
 
 
 def test_a_dimension_of_equal_size_stays_whole_and_in_order():
-    assert Axis(4).held(4, offset=1) is None
+    assert Dimension(4).held(4, offset=1) is None
 
 
 def test_image_channels_kernels_and_classes_are_never_sliced():
@@ -177,7 +177,7 @@ def test_masked_cross_entropy_sets_absent_logits_to_zero():
 
 def test_absent_classes_get_no_gradient_and_present_ones_do():
     trainee = ThinTrainee(TOY, 1.0, scaler=True, masks_absent=True)
-    trainee.meet(torch.tensor([0, 2, 0]))
+    trainee.see_labels(torch.tensor([0, 2, 0]))
     trainee.prepare()
     trainee.loss(torch.randn(4, 1, 4, 4), torch.tensor([0, 2, 0, 2]))[0].backward()
     assert trainee.get_parameter(HEAD_BIAS).grad.ne(0).tolist() == [True, False, True]
@@ -185,8 +185,8 @@ def test_absent_classes_get_no_gradient_and_present_ones_do():
 
 def test_a_device_that_comes_next_is_masked_by_its_own_classes():
     trainee = ThinTrainee(TOY, 1.0, scaler=True, masks_absent=True)
-    trainee.meet(torch.tensor([0]))
-    trainee.meet(torch.tensor([1, 2]))
+    trainee.see_labels(torch.tensor([0]))
+    trainee.see_labels(torch.tensor([1, 2]))
     trainee.prepare()
     trainee.loss(torch.randn(4, 1, 4, 4), torch.tensor([1, 2, 1, 2]))[0].backward()
     assert trainee.get_parameter(HEAD_BIAS).grad.ne(0).tolist() == [False, True, True]
@@ -194,7 +194,7 @@ def test_a_device_that_comes_next_is_masked_by_its_own_classes():
 
 def test_without_masks_the_loss_is_plain():
     trainee = ThinTrainee(TOY, 1.0, scaler=True, masks_absent=False)
-    trainee.meet(torch.tensor([0]))
+    trainee.see_labels(torch.tensor([0]))
     trainee.prepare()
     trainee.loss(torch.randn(4, 1, 4, 4), torch.tensor([0, 0, 0, 0]))[0].backward()
     assert trainee.get_parameter(HEAD_BIAS).grad.ne(0).all()

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from neulite_sim.reports import rehearsal
 from neulite_sim.reports.board import Board
-from neulite_sim.reports.console import LiveConsole, dashboard, print_table, rich_table, run_console, summary_panel
+from neulite_sim.reports.console import LiveConsole, print_table, rich_table, run_console, summary_panel
+from neulite_sim.reports.dashboard import dashboard
 from neulite_sim.reports.plain import PlainConsole, QuietConsole
 from neulite_sim.reports.table import TextTable
 from neulite_sim.results.rows import Notice, RoundRow

@@ -5,7 +5,7 @@ import pytest
 
 from neulite_sim.reports.figures import (
     BLANK,
-    Curve,
+    History,
     Mark,
     Rung,
     bar,
@@ -24,7 +24,7 @@ MB = 10**6
 
 
 def curve_of(*values, capacity=4):
-    curve = Curve(capacity=capacity)
+    curve = History(capacity=capacity)
     for value in values:
         curve.add(value)
     return curve.values()

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,19 @@ from tiny_scenarios import tiny
 
 import neulite_sim
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.errors import OutputError
+from neulite_sim.errors import NotResumableError, OutputError
 from neulite_sim.results.places import COMPLETE
 from neulite_sim.results.stored import read_run
 from neulite_sim.scenario.sweeps import Variant
 from neulite_sim.studies.sweeps import EndedRun, PlannedRun, default_jobs, plan, run_all, write_not_applicable
 
-NA = "error: NA: no device can train anything with method fedavg: too big"
+NA = "NA: no device can train anything with method fedavg: too big"
+
+
+def failing(kind: str, message: str, exit_code: int, **details: str) -> str:
+    """The code of a run that fails as `run --json` does."""
+    answer = json.dumps({"error": {"kind": kind, "message": message, "hint": "", **details}})
+    return f"print({answer!r}); print({'error: ' + message!r}, file=sys.stderr); sys.exit({exit_code})"
 
 
 def variant(name: str, *overrides: str) -> Variant:
@@ -228,10 +235,10 @@ def test_a_run_that_can_be_resumed_is_and_keeps_its_folder(tmp_path):
 
 def test_a_run_whose_past_turns_out_to_be_damaged_is_run_anew_in_the_same_sweep(tmp_path):
     write_run(tmp_path / "a", is_complete=False)
-    said = f"error: {tmp_path / 'a' / 'journal' / 'updates.jsonl'}: has 5 bytes, its checkpoint needs 7; it was cut, " \
-           "and the run cannot be resumed"  # fmt: skip
+    found = f"{tmp_path / 'a' / 'journal' / 'updates.jsonl'}: has 5 bytes, its checkpoint needs 7"
+    error = NotResumableError(found, because="it was cut")
     anew = f"folder = pathlib.Path({str(tmp_path / 'a')!r}); folder.mkdir(); (folder / 'ran').touch()"
-    run = fake(tmp_path / "a", anew, "cut off", f"print({said!r}, file=sys.stderr); sys.exit(2)")
+    run = fake(tmp_path / "a", anew, "cut off", failing(error.kind, str(error), 2, what=error.what))
     first, second, end = run_all([run], out=tmp_path, jobs=1)
     assert isinstance(first, PlannedRun)
     assert (first.resume_command, first.anew_because) == (run.resume_command, "")
@@ -246,13 +253,10 @@ def test_a_run_whose_past_turns_out_to_be_damaged_is_run_anew_in_the_same_sweep(
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("sys.exit('error: worker lost')", "worker lost (all it said: {log}; to run it anew, remove {folder})"),
+        (failing("simulation", "worker lost", 1), "worker lost (all it said: {log}; to run it anew, remove {folder})"),
         ("os.kill(os.getpid(), 9)", "killed by signal 9 (all it said: {log}; to run it anew, remove {folder})"),
-        (
-            "print('error: x: no images; fetch', file=sys.stderr); sys.exit(2)",
-            "x: no images; fetch (all it said: {log})",
-        ),
-        (f"print({NA!r}, file=sys.stderr); sys.exit(2)", NA.removeprefix("error: ") + " (all it said: {log})"),
+        (failing("data-not-found", "x: no images; fetch", 2), "x: no images; fetch (all it said: {log})"),
+        (failing("infeasible", NA, 2), NA + " (all it said: {log})"),
     ],
     ids=["failed", "killed", "input", "NA"],
 )
@@ -279,33 +283,46 @@ def test_no_more_than_so_many_run_at_a_time_and_each_starts_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "message"),
+    ("code", "kind", "message"),
     [
-        ("print('hello'); sys.exit('error: worker lost')", "worker lost"),
-        ("sys.exit('x.yaml:1: a: bad\\nx.yaml:2: b: bad\\nerror: 2 problems found')", "x.yaml:2: b: bad"),
-        ("raise ValueError('no')", "ValueError: no"),
-        ("sys.exit(3)", "exit code 3"),
-        ("os.kill(os.getpid(), 9)", "killed by signal 9"),
+        (f"print('hello'); {failing('simulation', 'worker lost', 1)}", "simulation", "worker lost"),
+        (failing("scenario", "x.yaml:1: a: bad\nx.yaml:2: b: bad", 2), "scenario", "x.yaml:2: b: bad"),
+        (failing("output", "a\nb", 2), "output", "a"),
+        ("raise ValueError('no')", "internal", "ValueError: no"),
+        ("print('error: NA: {', 3); sys.exit('cut')", "internal", "cut"),
+        ('print(\'{"error": {"kind": 3}}\'); sys.exit(3)', "internal", "exit code 3"),
+        ("sys.exit(3)", "internal", "exit code 3"),
+        ("os.kill(os.getpid(), 9)", "killed", "killed by signal 9"),
+        ("print('{\"'); sys.stdout.flush(); os.kill(os.getpid(), 15)", "killed", "killed by signal 15"),
     ],
 )
-def test_a_failed_run_is_told_by_its_last_error_and_the_others_go_on(tmp_path, code, message):
+def test_a_failed_run_is_told_by_its_answer_or_its_end_and_the_others_go_on(tmp_path, code, kind, message):
     found = ended([fake(tmp_path / "bad", code), fake(tmp_path / "good", "pass")], tmp_path)
     log = tmp_path / ".sweep" / "bad.log"
     assert (found["bad"].outcome, found["bad"].message) == ("failed", f"{message} (all it said: {log})")
+    assert found["bad"].error["kind"] == kind
     assert found["good"].outcome == "done"
-    assert [path.name for path in log.parent.glob("*.log")] == ["bad.log"]
+    assert sorted(os.listdir(log.parent)) == ["bad.log", "lock"]
+
+
+def test_a_run_on_ray_that_somebody_else_speaks_for_a_moment_later_is_told_by_that(tmp_path):
+    later = failing("killed", "was ended in the middle of the run", 0)
+    code = f"import subprocess; subprocess.Popen([sys.executable, '-c', 'import sys, time; time.sleep(0.5); ' + {later!r}]); sys.exit(1)"
+    on_ray = replace(fake(tmp_path / "a", code), scenario=tiny("backend=ray"))
+    end = ended([on_ray], tmp_path)["a"]
+    assert (end.error["kind"], end.message.partition(" (")[0]) == ("killed", "was ended in the middle of the run")
 
 
 def test_what_no_device_can_train_is_a_result(tmp_path):
-    found = ended([fake(tmp_path / "a", f"print({NA!r}, file=sys.stderr); sys.exit(2)")], tmp_path)
-    reason = NA.removeprefix("error: ")
-    assert (found["a"].outcome, found["a"].message) == ("NA", reason)
-    assert read_run(tmp_path / "a").not_applicable == reason
-    assert not list((tmp_path / ".sweep").glob("*.log"))
+    found = ended([fake(tmp_path / "a", failing("infeasible", NA, 2))], tmp_path)
+    assert (found["a"].outcome, found["a"].message) == ("NA", NA)
+    assert read_run(tmp_path / "a").not_applicable == NA
+    assert os.listdir(tmp_path / ".sweep") == ["lock"]
 
 
 def test_na_in_the_text_of_another_failure_is_no_result(tmp_path):
-    found = ended([fake(tmp_path / "a", f"print({NA!r}); sys.exit(1)")], tmp_path)
+    code = f"print({'error: ' + NA!r}, file=sys.stderr); {failing('data-not-found', NA, 2)}"
+    found = ended([fake(tmp_path / "a", code)], tmp_path)
     assert found["a"].outcome == "failed"
     assert not (tmp_path / "a").exists()
 

@@ -105,7 +105,7 @@ def test_submodels_stand_in_the_methods_order_with_the_rounds_of_their_stage():
 def test_smaller_batches_lower_what_is_needed():
     shrinking = entrant("fedavg", "training.batch_size=4", "training.shrink_batch={minimum: 2}")
     with written_profiles(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neulite_sim.engine.assembly.profile_submodel", _by_batch)
+        patch.setattr("neulite_sim.engine.charging.profile_submodel", _by_batch)
         report = study([shrinking], Budgets(kind="memory", values=(470, 900)))
     # 40 bytes of parameters and 860 of activations at batch 4, 430 at batch 2.
     assert report["includes_everyone_at_bytes"] == {"fedavg": 470}

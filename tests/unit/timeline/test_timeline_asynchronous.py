@@ -156,14 +156,14 @@ def test_never_more_fly_than_allowed_and_every_flight_is_taken_once(found, concu
     original = server.dispatch
 
     def dispatch(at_s, **wanted):
-        plans = original(at_s, **wanted)
-        lives.extend((plan.dispatched_s, plan.ended_s) for plan in plans)
-        return plans
+        flights = original(at_s, **wanted)
+        lives.extend((flight.dispatched_s, flight.planned.ended_s) for flight in flights)
+        return flights
 
     server.dispatch = dispatch
     _drive(FEDBUFF, options, server)
     for at_s, _ in lives:
         assert sum(start_s <= at_s < end_s for start_s, end_s in lives) <= concurrency
-    handed = [item.plan.flight for _, ended in server.digests for item in ended]
+    handed = [item.flight.number for _, ended in server.digests for item in ended]
     assert len(handed) == len(set(handed))
     assert all(len([item for item in ended if item.is_merged]) == size for _, ended in server.digests)

@@ -4,28 +4,27 @@ import math
 from dataclasses import replace
 
 import pytest
-from orders import order_of
+from made_flights import flight_of
 
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.contract import run_protocol
+from neulite_sim.timeline.endings import LoneLanding
 from neulite_sim.timeline.flights import (
     ARRIVED,
     CUT,
     DROPPED,
     MOST_PAUSES,
     Conditions,
-    LoneFlight,
     cut_short,
-    plan_flight,
+    planned_outcome,
 )
 from neulite_sim.timeline.legs import Steady, TracedTransfer
 from neulite_sim.timeline.synchronous import Synchronous
 
 
-def plan(flight=1, phases=(1.0, 2.0, 3.0), offline_at_s=math.inf, dispatched_s=0.0, **conditions):
-    order = order_of(flight, at_s=dispatched_s)
+def plan(phases=(1.0, 2.0, 3.0), offline_at_s=math.inf, dispatched_s=0.0, **conditions):
     given = {"online_until_s": lambda at_s: offline_at_s, "next_online_s": lambda at_s: math.inf, **conditions}
-    return plan_flight(order, legs=tuple(map(Steady, phases)), conditions=Conditions(**given))
+    return planned_outcome(dispatched_s, legs=tuple(map(Steady, phases)), conditions=Conditions(**given))
 
 
 def away(*pauses):
@@ -46,17 +45,21 @@ class Script:
     def is_over(self):
         return not self.rounds
 
-    def dispatch(self, at_s, *, wanted=None, foresee=None):
+    def dispatch(self, at_s, *, wanted=None):
         if self.rounds[0] is None:
             self.rounds.pop(0)
             return []
-        return [plan(number, phases, dispatched_s=at_s) for number, phases in enumerate(self.rounds[0])]
+        plans = [plan(phases, dispatched_s=at_s) for phases in self.rounds[0]]
+        return [flight_of(number, at_s=at_s, planned=planned) for number, planned in enumerate(plans)]
+
+    def train(self, flights):
+        pass
 
     def digest(self, ended, at_s):
         self.rounds.pop(0)
-        self.log.append((at_s, [item.plan.flight for item in ended]))
+        self.log.append((at_s, [item.flight.number for item in ended]))
 
-    def landed(self, plan):
+    def note_end(self, ending):
         pass
 
     def next_chance_s(self, at_s):
@@ -66,7 +69,7 @@ class Script:
 def test_one_device_finishes_after_download_plus_compute_plus_upload():
     found = plan(phases=(1.5, 20.0, 0.25), dispatched_s=100.0)
     assert found.ended_s == 100.0 + 1.5 + 20.0 + 0.25
-    assert found.outcome == ARRIVED
+    assert found.kind == ARRIVED
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_one_device_finishes_after_download_plus_compute_plus_upload():
 )  # fmt: skip
 def test_a_device_that_goes_offline_drops_its_flight_with_the_phase_as_reason(offline_at_s, phase, spent):
     found = plan(offline_at_s=offline_at_s)
-    assert (found.outcome, found.reason) == (DROPPED, f"went offline during {phase}")
+    assert (found.kind, found.reason) == (DROPPED, f"went offline during {phase}")
     assert (found.download_s, found.compute_s, found.upload_s) == spent
     assert found.ended_s == offline_at_s
 
@@ -88,7 +91,7 @@ def test_a_device_still_online_at_the_moment_its_upload_ends_arrives():
 def test_the_clock_and_the_plan_agree_to_the_last_bit():
     clock = Clock(initial_time=0.1)
     found = plan(phases=(0.1, 0.2, 0.7), dispatched_s=0.1)
-    assert clock.run(until=LoneFlight(clock, found)) is found
+    assert clock.run(until=LoneLanding(clock, flight_of(at_s=0.1, planned=found))) is found
     assert clock.now == found.ended_s
 
 
@@ -97,7 +100,7 @@ def test_a_paused_flight_goes_on_where_it_stopped():
     found = plan(**away((2.0, 12.0), (13.0, 18.0)))
     assert found.pauses == ((2.0, 12.0), (13.0, 18.0))
     assert (found.download_s, found.compute_s, found.upload_s) == (1.0, 2.0, 3.0)
-    assert (found.waiting_s, found.ended_s, found.outcome) == (15.0, 21.0, ARRIVED)
+    assert (found.waiting_s, found.ended_s, found.kind) == (15.0, 21.0, ARRIVED)
 
 
 def test_a_device_that_leaves_at_the_very_end_of_a_phase_pauses_at_the_start_of_the_next():
@@ -107,7 +110,7 @@ def test_a_device_that_leaves_at_the_very_end_of_a_phase_pauses_at_the_start_of_
 
 def test_a_device_that_never_comes_back_loses_its_flight_when_it_leaves():
     found = plan(**away((2.5, math.inf)))
-    assert (found.outcome, found.reason) == (DROPPED, "went offline and did not come back during compute")
+    assert (found.kind, found.reason) == (DROPPED, "went offline and did not come back during compute")
     assert (found.ended_s, found.compute_s, found.pauses) == (2.5, 1.5, ())
 
 
@@ -124,7 +127,7 @@ CAUSES = {"memory_short_at_s": "out of memory", "battery_empty_at_s": "battery e
 @pytest.mark.parametrize(("at_s", "phase"), [(0.0, "download"), (0.5, "download"), (2.0, "compute"), (5.9, "upload")])
 def test_a_cause_ends_a_flight_at_its_moment_with_its_name_and_phase(name, at_s, phase):
     found = plan(**{name: at_s})
-    assert (found.outcome, found.reason, found.ended_s) == (DROPPED, f"{CAUSES[name]} during {phase}", at_s)
+    assert (found.kind, found.reason, found.ended_s) == (DROPPED, f"{CAUSES[name]} during {phase}", at_s)
     assert found.download_s + found.compute_s + found.upload_s == at_s
     assert plan(**{name: 6.0}).has_arrived, "an update that arrives at that very moment has arrived"
 
@@ -158,8 +161,7 @@ class Dead:
 
 
 def upload_over(link, conditions):
-    order = order_of(device=0)
-    return plan_flight(order, legs=(Steady(1.0), Steady(2.0), TracedTransfer(link, 4.0)), conditions=conditions)
+    return planned_outcome(0.0, legs=(Steady(1.0), Steady(2.0), TracedTransfer(link, 4.0)), conditions=conditions)
 
 
 def test_a_transfer_that_can_never_end_is_dropped_at_its_start_or_when_another_cause_ends_it():
@@ -194,9 +196,9 @@ def test_a_flight_that_is_interrupted_for_ever_without_progress_ends():
 
 def test_a_flight_cut_within_a_pause_has_worked_until_the_pause():
     whole = plan(**away((2.0, 12.0)))
-    found = cut_short(whole, 7.0, outcome=CUT, reason="over")
+    found = cut_short(whole, 0.0, 7.0, kind=CUT, reason="over")
     assert (found.download_s, found.compute_s, found.upload_s, found.waiting_s) == (1.0, 1.0, 0.0, 5.0)
-    assert (found.pauses, found.outcome, found.reason) == (((2.0, 7.0),), CUT, "over")
+    assert (found.pauses, found.kind, found.reason) == (((2.0, 7.0),), CUT, "over")
 
 
 def test_a_synchronous_round_lasts_as_long_as_its_slowest_flight():

@@ -3,10 +3,10 @@
 import math
 
 import pytest
-from orders import order_of
+from made_flights import flight_of
 
 from neulite_sim.timeline.clock import Clock
-from neulite_sim.timeline.flights import Conditions, Departure, FlightPlan, Load, plan_flight
+from neulite_sim.timeline.flights import Conditions, Departure, Load, planned_outcome
 from neulite_sim.timeline.legs import Steady
 from neulite_sim.timeline.shared_flights import ServerLinks, fly_shared
 from neulite_sim.timeline.shared_link import SharedLink
@@ -24,20 +24,18 @@ def conditions(windows=((0.0, math.inf),), **ends):
     return Conditions(online_until_s=online_until_s, next_online_s=next_online_s, **ends)
 
 
-def plan(flight=1, *, down=10.0, up=10.0, compute_s=3.0, limit=10.0, latency_s=0.0, at_s=0.0, where=None):
+def flight(number=1, *, down=10.0, up=10.0, compute_s=3.0, limit=10.0, latency_s=0.0, at_s=0.0, where=None):
     """A flight of `down` and `up` bits over a link of `limit` bits per second."""
     found = where or conditions()
     legs = (Steady(latency_s + down / limit), Steady(compute_s), Steady(latency_s + up / limit))
-    order = order_of(flight, at_s=at_s)
-    alone = plan_flight(order, legs=legs, conditions=found)
+    alone = planned_outcome(at_s, legs=legs, conditions=found)
     loads = [Load(num_bits=bits, limit_bits_per_second=limit, latency_s=latency_s) for bits in (down, up)]
     departure = Departure(legs=legs, conditions=found, down=loads[0], up=loads[1])
-    fields = {name: getattr(alone, name) for name in alone.__slots__ if name != "departure"}
-    return FlightPlan(**fields, departure=departure)
+    return flight_of(number, at_s=at_s, planned=alone, departure=departure)
 
 
-def fly(*plans, down=None, up=None, interrupts=()):
-    """Launch flights at their dispatch and return how they came about; `interrupts` are (flight's place, moment)."""
+def fly(*given, down=None, up=None, interrupts=()):
+    """Launch flights at their dispatch and return their outcomes; `interrupts` are (flight's place, moment)."""
     clock = Clock()
     links = ServerLinks(
         down=None if down is None else SharedLink(clock, down), up=None if up is None else SharedLink(clock, up)
@@ -45,7 +43,7 @@ def fly(*plans, down=None, up=None, interrupts=()):
     flights = []
 
     def launcher():
-        for item in plans:
+        for item in given:
             yield clock.at(item.dispatched_s)
             flights.append(clock.process(fly_shared(clock, item, links)))
 
@@ -64,51 +62,51 @@ def phases(found):
     return found.download_s, found.compute_s, found.upload_s
 
 
-def test_a_flight_that_is_alone_on_a_wide_link_comes_about_as_planned():
-    item = plan(latency_s=0.5)
+def test_a_flight_that_is_alone_on_a_wide_link_ends_as_planned():
+    item = flight(latency_s=0.5)
     (found,) = fly(item, down=1000.0, up=1000.0)
-    assert (phases(found), found.ended_s, found.outcome) == (phases(item), item.ended_s, "arrived")
+    assert (phases(found), found.ended_s, found.kind) == (phases(item.planned), item.planned.ended_s, "arrived")
     assert phases(found) == (1.5, 3.0, 1.5)
 
 
 def test_two_downloads_share_the_link_of_the_server():
-    found = fly(plan(1), plan(2), down=10.0)
+    found = fly(flight(1), flight(2), down=10.0)
     assert [phases(item) for item in found] == [(2.0, 3.0, 1.0)] * 2
     assert [item.ended_s for item in found] == [6.0, 6.0]
 
 
 def test_the_second_comes_when_half_of_the_first_has_passed():
     """10 bits/s for the first second, then half each: the first ends at 1 + 10/5 s... of its 20 bits; then all again."""
-    found = fly(plan(1, down=20.0), plan(2, down=20.0, at_s=1.0), down=10.0)
+    found = fly(flight(1, down=20.0), flight(2, down=20.0, at_s=1.0), down=10.0)
     assert [item.download_s for item in found] == [3.0, 3.0]
 
 
 def test_uploads_share_their_own_direction_alone():
-    found = fly(plan(1, compute_s=1.0), plan(2, compute_s=1.0), up=10.0)
+    found = fly(flight(1, compute_s=1.0), flight(2, compute_s=1.0), up=10.0)
     assert [phases(item) for item in found] == [(1.0, 1.0, 2.0)] * 2
 
 
 def test_the_link_of_a_device_limits_it_too():
-    found = fly(plan(1, limit=2.0), plan(2, limit=10.0), down=10.0)
+    found = fly(flight(1, limit=2.0), flight(2, limit=10.0), down=10.0)
     assert [item.download_s for item in found] == [5.0, 1.25]
 
 
 def test_a_device_that_leaves_during_its_transfer_is_dropped_and_gives_its_rate_back():
-    leaving = plan(1, where=conditions(((0.0, 1.0),)))
-    found = fly(leaving, plan(2), down=10.0)
-    assert (found[0].outcome, found[0].reason, found[0].ended_s) == ("dropped", "went offline during download", 1.0)
+    leaving = flight(1, where=conditions(((0.0, 1.0),)))
+    found = fly(leaving, flight(2), down=10.0)
+    assert (found[0].kind, found[0].reason, found[0].ended_s) == ("dropped", "went offline during download", 1.0)
     # 5 bits in the first second, 5 more at the full rate.
     assert found[1].download_s == 1.5
 
 
 def test_a_device_whose_last_bit_passes_as_it_leaves_has_passed_it():
-    found = fly(plan(1, compute_s=1.0, up=10.0, where=conditions(((0.0, 3.0),))), down=10.0, up=10.0)
-    assert (found[0].outcome, found[0].ended_s) == ("arrived", 3.0)
+    found = fly(flight(1, compute_s=1.0, up=10.0, where=conditions(((0.0, 3.0),))), down=10.0, up=10.0)
+    assert (found[0].kind, found[0].ended_s) == ("arrived", 3.0)
 
 
 def test_a_paused_transfer_waits_without_its_rate_and_goes_on():
     away = conditions(((0.0, 0.5), (4.0, math.inf)), waits_offline=True)
-    found = fly(plan(1, where=away), plan(2), down=10.0)
+    found = fly(flight(1, where=away), flight(2), down=10.0)
     # Half a second at half the rate; the other has the link to itself until it has its 10 bits.
     assert found[1].download_s == 1.25
     assert found[0].pauses == ((0.5, 4.0),)
@@ -118,7 +116,7 @@ def test_a_paused_transfer_waits_without_its_rate_and_goes_on():
 
 def test_a_paused_computation_stands_in_the_pauses_as_well():
     away = conditions(((0.0, 2.0), (5.0, math.inf)), waits_offline=True)
-    (found,) = fly(plan(1, where=away), down=10.0)
+    (found,) = fly(flight(1, where=away), down=10.0)
     assert phases(found) == (1.0, 3.0, 1.0)
     assert found.pauses == ((2.0, 5.0),)
     assert found.ended_s == 8.0
@@ -126,7 +124,7 @@ def test_a_paused_computation_stands_in_the_pauses_as_well():
 
 def test_a_device_that_never_comes_back_is_dropped_when_it_left():
     gone = conditions(((0.0, 0.5),), waits_offline=True)
-    (found,) = fly(plan(1, where=gone), down=10.0)
+    (found,) = fly(flight(1, where=gone), down=10.0)
     assert (found.reason, found.ended_s) == ("went offline and did not come back during download", 0.5)
 
 
@@ -139,23 +137,23 @@ def test_a_device_that_never_comes_back_is_dropped_when_it_left():
     ],
 )
 def test_a_crowded_link_makes_flights_meet_the_ends_they_would_have_escaped(ends, reason, at_s):
-    item = plan(1, where=conditions(**ends))
-    found = fly(item, plan(2), down=10.0, up=10.0)[0]
-    assert (found.outcome, found.reason, found.ended_s) == ("dropped", reason, at_s)
+    item = flight(1, where=conditions(**ends))
+    found = fly(item, flight(2), down=10.0, up=10.0)[0]
+    assert (found.kind, found.reason, found.ended_s) == ("dropped", reason, at_s)
     assert math.fsum(phases(found)) == at_s
 
 
 def test_an_interrupt_ends_a_flight_in_any_leg_and_frees_the_link():
     for at_s, spent in ((0.5, (0.5, 0.0, 0.0)), (3.0, (2.0, 1.0, 0.0)), (5.5, (2.0, 3.0, 0.5))):
-        found = fly(plan(1), plan(2), down=10.0, up=10.0, interrupts=((0, at_s),))
-        assert (found[0].outcome, found[0].reason, found[0].ended_s) == ("dropped", "the round was closed", at_s)
+        found = fly(flight(1), flight(2), down=10.0, up=10.0, interrupts=((0, at_s),))
+        assert (found[0].kind, found[0].reason, found[0].ended_s) == ("dropped", "the round was closed", at_s)
         assert phases(found[0]) == spent
-        assert found[1].outcome == "arrived"
+        assert found[1].kind == "arrived"
     # Of the last: half a second of its upload at half the rate, the rest alone.
     assert found[1].upload_s == 0.5 + 0.75
 
 
 def test_an_interrupt_during_a_pause_keeps_the_pause():
     away = conditions(((0.0, 0.5), (9.0, math.inf)), waits_offline=True)
-    (found,) = fly(plan(1, where=away), down=10.0, interrupts=((0, 2.0),))
+    (found,) = fly(flight(1, where=away), down=10.0, interrupts=((0, 2.0),))
     assert (found.pauses, found.ended_s, found.download_s) == (((0.5, 2.0),), 2.0, 0.5)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from made_flights import cost_of
 from torch import nn
 
 from neulite_sim.data.contract import Dataset, Partition
@@ -16,8 +17,8 @@ from neulite_sim.training.inprocess import InProcess
 from neulite_sim.training.worker import Worker
 
 SHAPE = (1, 8, 8)
-TASK = LocalTask(flight=1, device=0, submodel="full", version=0, seed=5, learning_rate=0.05,
-                 peak_memory_bytes=100, available_memory_bytes=100)  # fmt: skip
+TASK = LocalTask(flight=1, cost=cost_of(0, peak_memory_bytes=100, available_memory_bytes=100), version=0, seed=5,
+                 learning_rate=0.05)  # fmt: skip
 
 
 def workplace():

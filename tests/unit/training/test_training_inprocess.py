@@ -4,13 +4,13 @@ import pytest
 import torch
 from tiny_scenarios import tiny
 
-from neulite_sim.engine import assembly
+from neulite_sim.engine import assembly, building
 from neulite_sim.errors import SimulationError
 
 
 def equipped(parts):
-    backend = assembly.build_backend(parts.scenario)
-    backend.equip(assembly.workplace(parts))
+    backend = building.build_backend(parts.scenario)
+    backend.equip(building.workplace(parts))
     return backend
 
 

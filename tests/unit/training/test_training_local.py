@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from made_flights import cost_of
 from torch import nn
 
 from neulite_sim.data.contract import Dataset, Partition
@@ -48,8 +49,8 @@ def workplace(kind="fedavg", model="logistic", training=None, evaluation=None, a
 
 
 def task(device=0, flight=1, available=100, peak=100, submodel="full"):
-    return LocalTask(flight=flight, device=device, submodel=submodel, version=0, seed=5, learning_rate=0.05,
-                     peak_memory_bytes=peak, available_memory_bytes=available)  # fmt: skip
+    return LocalTask(flight=flight, cost=cost_of(device, submodel, peak_memory_bytes=peak, available_memory_bytes=available or 0),
+                     version=0, seed=5, learning_rate=0.05, enforces_memory=available is not None)  # fmt: skip
 
 
 def start(place):

@@ -23,15 +23,17 @@ import numpy as np
 import pytest
 import ray
 import torch
+from made_flights import cost_of
 from tiny_scenarios import tiny
 
-from neulite_sim.engine import assembly
+from neulite_sim.engine import assembly, building
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.methods.contract import LocalTask
 from neulite_sim.results.rows import Notice
-from neulite_sim.training import ray_backend
-from neulite_sim.training.ray_backend import RayOptions, RayPool
+from neulite_sim.training import ray_backend, ray_pool
+from neulite_sim.training.ray_backend import RayBackend
+from neulite_sim.training.ray_pool import RayOptions
 
 FOLDER = "NEULITE_SIM_TEST_FOLDER"
 HERE = Path(__file__).parent
@@ -90,7 +92,7 @@ class Light:
         return float(tensors["weight"].sum())
 
 
-class Mortal(ray_backend.DeviceActor):
+class Mortal(ray_pool.DeviceActor):
     """A real actor that dies as the files in the folder of `FOLDER` say."""
 
     def train(self, task, payload, personal):
@@ -137,11 +139,11 @@ def cluster():
 @pytest.fixture
 def light(cluster, tmp_path, monkeypatch):
     """Return a function that starts a pool of light actors; it is closed at the end."""
-    monkeypatch.setattr(ray_backend, "DeviceActor", Light)
+    monkeypatch.setattr(ray_pool, "DeviceActor", Light)
     pools = []
 
     def start(workers):
-        pools.append(RayPool(RayOptions(workers=workers)))
+        pools.append(RayBackend(RayOptions(workers=workers)))
         pools[-1].equip(Place(str(tmp_path)))
         return pools[-1]
 
@@ -158,13 +160,13 @@ def test_updates_and_tests_are_those_of_a_worker_in_the_driver(cluster):
     parts = assembly.prepare(
         tiny("model=lenet", "data.image_size=8", "proxy.width=0.5", "backend={kind: ray, workers: 2}")
     )
-    pool, own = (assembly.build_backend(scenario) for scenario in (parts.scenario, tiny()))
+    pool, own = (building.build_backend(scenario) for scenario in (parts.scenario, tiny()))
     for backend in (pool, own):
-        backend.equip(assembly.workplace(parts))
+        backend.equip(building.workplace(parts))
     state = parts.method.start(parts.trained, 3, assembly.charge(parts).ledger)
     tasks = [
-        LocalTask(flight=flight, device=flight, submodel="full", version=0, seed=3, learning_rate=0.05,
-                  peak_memory_bytes=flight, available_memory_bytes=4)
+        LocalTask(flight=flight, cost=cost_of(flight, peak_memory_bytes=flight, available_memory_bytes=4),
+                  version=0, seed=3, learning_rate=0.05)
         for flight in range(6)
     ]  # fmt: skip
     tickets = [[backend.submit_training(task, state.tensors, NOTHING) for task in tasks] for backend in (pool, own)]
@@ -308,7 +310,7 @@ def test_actors_that_cannot_be_equipped_are_told_at_the_first_task(light, tmp_pa
 
 
 def test_actors_that_cannot_be_made_are_told_at_the_first_task(light, monkeypatch):
-    monkeypatch.setattr(ray_backend, "DeviceActor", Stillborn)
+    monkeypatch.setattr(ray_pool, "DeviceActor", Stillborn)
     pool = light(1)
     with pytest.raises(BackendUnavailableError, match=CANNOT_START.format("OSError: nothing works here")):
         pool.submit_training(job(61), PAYLOAD, NOTHING)
@@ -329,7 +331,7 @@ def test_actors_that_always_die_as_they_start_are_told(light, tmp_path):
 
 
 def test_a_run_that_ends_before_its_actors_are_equipped_closes_the_pool(cluster):
-    RayPool(RayOptions(workers=1)).close()
+    RayBackend(RayOptions(workers=1)).close()
     assert ray.is_initialized()
 
 
@@ -337,7 +339,7 @@ def test_the_driver_computes_on_one_thread_while_the_pool_is_there(cluster):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        pool = RayPool(RayOptions(workers=1))
+        pool = RayBackend(RayOptions(workers=1))
         assert torch.get_num_threads() == 1
         pool.close()
         assert torch.get_num_threads() == 3
@@ -346,7 +348,7 @@ def test_the_driver_computes_on_one_thread_while_the_pool_is_there(cluster):
 
 
 def test_a_pool_closes_while_work_is_left_in_it_and_leaves_a_cluster_of_others_alone(light, tmp_path):
-    pool = RayPool(RayOptions(workers=1))
+    pool = RayBackend(RayOptions(workers=1))
     pool.equip(Place(str(tmp_path)))
     for flight in range(5):
         pool.submit_training(job(flight), PAYLOAD, NOTHING)
@@ -370,8 +372,8 @@ RUN_WITH_A_DEATH = """
 import json
 from test_training_ray import Mortal, Notices, tiny
 from neulite_sim import simulate
-from neulite_sim.training import ray_backend
-ray_backend.DeviceActor = Mortal
+from neulite_sim.training import ray_pool
+ray_pool.DeviceActor = Mortal
 notices = Notices()
 result = simulate(tiny("backend={kind: ray, workers: 1}"), observers=[notices])
 with open("result", "w") as file:

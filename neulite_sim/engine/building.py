@@ -1,0 +1,148 @@
+"""Building: one live object after another from the sections of a scenario, by the registry and by plain calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neulite_sim.data.contract import AnyDataset, Partition
+from neulite_sim.engine.parts import Parts, Timing
+from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.methods.contract import Method, Setting
+from neulite_sim.models.contract import BlockModel, Blueprint
+from neulite_sim.population.churn import with_churn
+from neulite_sim.population.sampling import DrawnFleet, draw_fleet
+from neulite_sim.population.table import Population
+from neulite_sim.registry import Choice, component
+from neulite_sim.samples import InputSpec
+from neulite_sim.scenario.schema import Scenario, Training
+from neulite_sim.seeding import stream
+from neulite_sim.selection.contract import Selector, SelectorSetting
+from neulite_sim.timeline.contract import RoundProtocol, ServerRates
+from neulite_sim.training.contract import Backend, Workplace
+
+
+def build_datasets(scenario: Scenario) -> tuple[InputSpec, AnyDataset]:
+    """Return what a sample is that is studied, and the dataset that is really trained on."""
+    build, options = component("data", scenario.data.kind).build, scenario.data.options
+    studied: AnyDataset = build(options, scenario.seed)
+    if scenario.proxy.image_size is None:
+        return studied.spec, studied
+    if "image_size" not in type(options).model_fields:
+        wish = "set data.shape to what is trained and workload.input_shape to what is charged"
+        raise ScenarioError(
+            [Problem.advising(key="proxy.image_size", found=f"{scenario.data.kind} has no image_size", hint=wish)]
+        )
+    return studied.spec, build(options.model_copy(update={"image_size": scenario.proxy.image_size}), scenario.seed)
+
+
+def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset) -> tuple[Blueprint, Blueprint]:
+    """Return what devices are charged for, and what is really trained."""
+    workload, proxy = scenario.workload, scenario.proxy
+    charged = Blueprint(
+        architecture=_architecture(workload.model or scenario.model),
+        spec=studied.charged_as(workload.input_shape, workload.classes),
+        name=(workload.model or scenario.model).kind,
+    )
+    trained = Blueprint(
+        architecture=_architecture(scenario.model),
+        spec=dataset.spec,
+        width=proxy.width or 1.0,
+        name=scenario.model.kind,
+    )
+    return charged, trained
+
+
+def _architecture(choice: Choice) -> Any:
+    found = component("model", choice.kind)
+    argument = choice.kind.partition(":")[2]
+    return found.build(choice.options, argument) if found.takes_argument else found.build(choice.options)
+
+
+def build_fleet(scenario: Scenario, fleet: DrawnFleet | None = None) -> Population:
+    """Return the fleet of a scenario under its churn; `fleet` is drawn anew only where it is that of another.
+
+    Raises:
+        ScenarioError: an unknown device, an `explicit` list of another length, or a trace or table that is wrong.
+        DataNotFoundError: a trace, or a table of devices, is not where the scenario says.
+    """
+    if fleet is None or not fleet.is_of(scenario.population, scenario.seed):
+        fleet = draw_fleet(scenario.population, scenario.seed)
+    return with_churn(fleet.population, scenario.churn, scenario.seed)
+
+
+def build_partition(scenario: Scenario, dataset: AnyDataset) -> Partition:
+    """Return which training samples each device owns."""
+    choice: Choice = scenario.data.options.partition
+    deal = component("partition", choice.kind).build(choice.options)
+    rng = stream(scenario.seed, "partition")
+    owners = {} if dataset.groups is None else {"groups": dataset.groups}
+    partition: Partition = deal(dataset.train_labels, scenario.population.devices, rng, **owners)
+    return partition
+
+
+def build_method(scenario: Scenario, model: BlockModel) -> Method:
+    """Return the scenario's method for models of as many blocks and layers as `model` has, which may be on meta."""
+    setting = Setting(
+        num_blocks=model.num_blocks,
+        num_layers=tuple(map(len, model.layers)),
+        num_devices=scenario.population.devices,
+        max_rounds=scenario.stop.rounds,
+        seed=scenario.seed,
+    )
+    method: Method = component("method", scenario.method.kind).build(scenario.method.options, setting)
+    return method
+
+
+def overridden(training: Training, section: Any) -> Training:
+    """Return the training with what `workload` or `proxy` says in its place."""
+    names = ("batch_size", "epochs", "precision", "micro_batch_size", "checkpointing")
+    changes = {name: getattr(section, name) for name in names if getattr(section, name) is not None}
+    return training.model_copy(update=changes)
+
+
+def build_selector(scenario: Scenario) -> Selector:
+    """Return the scenario's selector."""
+    setting = SelectorSetting(num_devices=scenario.population.devices, max_rounds=scenario.stop.rounds)
+    selector: Selector = component("selection", scenario.selection.kind).build(scenario.selection.options, setting)
+    return selector
+
+
+def build_timing(scenario: Scenario) -> Timing:
+    """Return the scenario's protocol, and the rates of its server's link."""
+    protocol: RoundProtocol = component("protocol", scenario.protocol.kind).build(scenario.protocol.options)
+    return Timing(protocol=protocol, rates=server_rates(scenario))
+
+
+def server_rates(scenario: Scenario) -> ServerRates | None:
+    """Return what the server's link carries; None where it is no bottleneck in either direction."""
+    server = scenario.server
+    if server.downlink is None and server.uplink is None:
+        return None
+    return ServerRates(down=server.downlink, up=server.uplink)
+
+
+def build_backend(scenario: Scenario) -> Backend:
+    """Return the scenario's backend, its workers starting; they have to be equipped before the first task.
+
+    Raises:
+        BackendUnavailableError: it cannot start on this machine.
+    """
+    backend: Backend = component("backend", scenario.backend.kind).build(scenario.backend.options)
+    return backend
+
+
+def workplace(parts: Parts) -> Workplace:
+    """Return what the workers of a scenario's backend need beside their tasks."""
+    scenario = parts.scenario
+    options = scenario.backend.options
+    return Workplace(
+        dataset=parts.dataset,
+        partition=parts.partition,
+        method=parts.method,
+        blueprint=parts.trained,
+        training=parts.trained_training,
+        evaluation=scenario.evaluation,
+        seed=scenario.seed,
+        threads=getattr(options, "threads_per_worker", 1),
+        device=getattr(options, "device", "cpu"),
+    )

@@ -1,0 +1,92 @@
+"""Charging: what every submodel of a scenario's method costs on every device of its fleet."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from neulite_sim.arrays import Integers
+from neulite_sim.engine.parts import Parts
+from neulite_sim.methods.contract import Method
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.names import FULL
+from neulite_sim.models.trainee import FullModel, Trainee
+from neulite_sim.profiling.ledger import Ledger, Shrinking, halvings, merges_last_batch
+from neulite_sim.profiling.profile import Profile, profile
+from neulite_sim.scenario.schema import Training
+
+Profiler = Callable[..., Profile]
+
+
+def build_ledger(parts: Parts, profiler: Profiler | None = None) -> Ledger:
+    """Return what every submodel costs on every device; `profiler` is called in place of `profile`."""
+    method, charged, training = parts.method, parts.charged, parts.charged_training
+    num_samples, allocator = _charged_samples(parts), parts.scenario.allocator
+    if allocator.kind != "none":
+        profiler = functools.partial(profiler or profile, allocator=allocator)
+    profiled = profile_all if profiler is None else functools.partial(profile_all, profiler=profiler)
+    merged = None
+    if merges_last_batch(num_samples, training.batch_size).any():
+        larger = training.model_copy(update={"batch_size": training.batch_size + 1})
+        merged = profiled(method, charged, larger)
+    profiles = profiled(method, charged, training)
+    return Ledger(
+        profiles,
+        parts.population,
+        num_samples,
+        epochs=training.epochs,
+        owns_data=parts.partition.sizes > 0,
+        merged_profiles=merged,
+        shrinking=_shrinking(method, charged, training, profiler or profile),
+    )
+
+
+def _charged_samples(parts: Parts) -> Integers:
+    samples = parts.scenario.workload.samples_per_device
+    return parts.partition.sizes if samples is None else np.full(parts.partition.num_devices, samples, dtype=np.int64)
+
+
+def _shrinking(method: Method, charged: Blueprint, training: Training, profiler: Profiler) -> Shrinking | None:
+    """Return the smaller batches that devices may train with; None where the scenario allows none."""
+    if training.shrink_batch is None:
+        return None
+
+    def profile_of(submodel: str, batch_size: int) -> Profile:
+        smaller = training.model_copy(update={"batch_size": batch_size})
+        return profile_submodel(method, submodel, charged, smaller, profiler)
+
+    sizes = halvings(training.batch_size, training.shrink_batch.minimum)
+    return Shrinking(batch_sizes=sizes, profile_of=profile_of)
+
+
+def build_trainee(method: Method, submodel: str, blueprint: Blueprint) -> Trainee:
+    """Return a submodel of a method, or the full model as the reference that every method is compared with."""
+    return method.trainee(submodel, blueprint) if submodel in method.submodels else FullModel(blueprint)
+
+
+def profile_all(
+    method: Method, charged: Blueprint, training: Training, profiler: Profiler = profile
+) -> dict[str, Profile]:
+    """Return the profile of every submodel of a method, in the method's order, and of the full model.
+
+    The full model is profiled with every method: it is where the memory wall stands.
+    """
+    return {
+        submodel: profile_submodel(method, submodel, charged, training, profiler)
+        for submodel in dict.fromkeys((*method.submodels, FULL))
+    }
+
+
+def profile_submodel(
+    method: Method, submodel: str, charged: Blueprint, training: Training, profiler: Profiler = profile
+) -> Profile:
+    """Return the profile of one submodel of a method, or of the full model."""
+    return profiler(
+        submodel,
+        lambda: build_trainee(method, submodel, charged),
+        spec=charged.spec,
+        batch_size=training.batch_size,
+        training=training,
+    )

@@ -1,0 +1,195 @@
+"""What is really learned: trainings and tests are submitted to the backend, collected, and noted in the journal.
+
+In a replay nothing is submitted, and what the backend returned comes from the journal. This module is the only one
+that knows the difference: the loop, the rows and the tests of a replayed round are those of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from neulite_sim.arrays import Integers
+from neulite_sim.engine.merging import mixed
+from neulite_sim.engine.parts import Costing, trained_batch_size
+from neulite_sim.engine.replay import Keeper
+from neulite_sim.engine.tracking import Recorder
+from neulite_sim.errors import SimulationError
+from neulite_sim.methods.contract import LocalTask, State, Update
+from neulite_sim.results.checkpoint import Saved
+from neulite_sim.timeline.endings import Ending
+from neulite_sim.timeline.flights import Flight
+from neulite_sim.training.contract import Backend
+from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.learning_rate import learning_rate
+
+REPLAYED = -1
+"""The ticket of what stands in the journal."""
+
+
+@dataclass(slots=True)
+class _Training:
+    """What a flight was sent, and the ticket of its training; None where the journal holds, or may yet hold, it."""
+
+    flight: Flight
+    sent: State
+    ticket: int | None = None
+
+
+class Learning:
+    """The method's state, and the trainings of the flights that may come into it."""
+
+    def __init__(self, costing: Costing, backend: Backend, recorder: Recorder, keeper: Keeper) -> None:
+        self._costing = costing
+        self._method = costing.method
+        self._backend = backend
+        self._recorder = recorder
+        self._keeper = keeper
+        self._trainings: dict[int, _Training] = {}
+        self._workers_replaced = 0
+        self.state: State = costing.method.start(costing.trained, costing.scenario.seed, costing.ledger)
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is really trained, so that losses and accuracies are known."""
+        return self._backend.trains
+
+    def rate_of(self, flight: Flight) -> float:
+        """Return the learning rate with which a flight is trained: that of the round it left for."""
+        return learning_rate(self._costing.trained_training, flight.round, self._costing.scenario.stop.rounds)
+
+    def begin(self, flight: Flight) -> None:
+        """Start the training of a flight from the model as it is now."""
+        training = _Training(flight=flight, sent=self.state)
+        self._trainings[flight.number] = training
+        if not self._keeper.replays(flight.round):
+            self._submit(training)
+
+    def forget(self, flights: Iterable[Flight]) -> None:
+        """Drop the trainings of flights that nobody learns from."""
+        for flight in flights:
+            training = self._trainings.pop(flight.number, None)
+            if training is not None and training.ticket is not None:
+                self._backend.discard(training.ticket)
+
+    def digest(
+        self, round_number: int, merged: Sequence[Ending], collected: Callable[[int], None]
+    ) -> dict[int, Update]:
+        """Let the method learn from updates, in the order given, and return them by flight without their tensors.
+
+        `collected` is told the number of updates so far, each time that one came in.
+        """
+        learned: dict[int, Update] = {}
+        if not merged:
+            return learned
+        if self._keeper.replays(round_number):
+            learned = {ending.flight.number: self._keeper.learned(ending.flight) for ending in merged}
+            self.state = self._method.follow(self.state, self._keeper.progress(round_number))
+        else:
+            self.state = self._method.digest(self.state, self._arriving(merged, learned, collected))
+            self._keeper.digested(round_number, self._method.progress(self.state))
+        # Of an update that the method did not read the training is dropped.
+        self.forget(ending.flight for ending in merged)
+        return learned
+
+    def _arriving(
+        self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None]
+    ) -> Iterator[Update]:
+        """Yield the updates one by one, noting of each what is kept of it."""
+        for count, ending in enumerate(merged, start=1):
+            number = ending.flight.number
+            training = self._trainings.get(number)
+            if training is None or training.ticket is None:
+                raise SimulationError(
+                    f"protocol {self._costing.scenario.protocol.kind} merges flight {number}, of which it did not say "
+                    "that it is trained; it has to call server.train with every flight that it may merge"
+                )
+            # Collected once: if the method breaks off, what is forgotten later must not discard it again.
+            ticket, training.ticket = training.ticket, None
+            update = self._backend.collect_update(ticket)
+            self._keeper.arrived(number, update)
+            learned[number] = replace(update, tensors={})
+            collected(count)
+            self.pass_on_notices()
+            yield mixed(self._method, self.state, training.sent, update, ending.mixing)
+
+    def pass_on_notices(self) -> None:
+        """Tell observers of replaced workers and retried tasks."""
+        for message in self._backend.notices():
+            self._workers_replaced += 1
+            self._recorder.notice(message)
+
+    def take_workers_replaced(self) -> int:
+        """Return and forget how many workers were replaced."""
+        count, self._workers_replaced = self._workers_replaced, 0
+        return count
+
+    def test(self, round_number: int) -> int:
+        """Submit the test of the model after a round and return its ticket."""
+        if self._keeper.replays(round_number):
+            return REPLAYED
+        return self._backend.submit_evaluation(
+            self._method.evaluated(self.state), self._method.evaluation_tensors(self.state)
+        )
+
+    def is_tested(self, ticket: int) -> bool:
+        """Whether nothing is gained by collecting a test later."""
+        return ticket == REPLAYED or self._backend.is_done(ticket)
+
+    def test_result(self, round_number: int, ticket: int) -> EvaluationResult:
+        """Return the result of a round's test, waiting for it where needed."""
+        if ticket == REPLAYED:
+            return self._keeper.test(round_number)
+        result = self._backend.collect_evaluation(ticket)
+        self._keeper.tested(round_number, result)
+        return result
+
+    def accuracies(self, round_number: int, groups: Sequence[Integers]) -> Sequence[float]:
+        """Return the accuracy of the model on the training samples of each group of devices."""
+        if self._keeper.replays(round_number):
+            return self._keeper.answers(round_number)
+        name, tensors = self._method.evaluated(self.state), self._method.evaluation_tensors(self.state)
+        tickets = [self._backend.submit_evaluation(name, tensors, devices) for devices in groups]
+        found = [self._backend.collect_evaluation(ticket).accuracy for ticket in tickets]
+        self._keeper.answered(round_number, found)
+        return found
+
+    def checkpoint(self, round_number: int, came_to: str) -> None:
+        """Keep what cannot be made again from the journal: the weights, also those that flights were sent."""
+        # Flights of one version were sent one state; of the current one the checkpoint has it anyway.
+        sent = {training.sent.version: training.sent for training in self._trainings.values()}
+        sent.pop(self.state.version, None)
+        self._keeper.checkpoint(
+            Saved(
+                round=round_number,
+                wall_time_s=self._recorder.wall_time_s,
+                state=self.state,
+                sent=sent,
+                came_to=came_to,
+            )
+        )
+
+    def go_on(self, came_to: str) -> Saved:
+        """End a replay: take over the weights of the checkpoint, and submit what was in flight then."""
+        saved = self._keeper.restore(came_to)
+        self.state = saved.state
+        states = {**saved.sent, saved.state.version: saved.state}
+        for training in self._trainings.values():
+            training.sent = states[training.sent.version]
+            self._submit(training)
+        return saved
+
+    def _submit(self, training: _Training) -> None:
+        flight, method = training.flight, self._method
+        task = LocalTask(
+            flight=flight.number,
+            cost=flight.cost,
+            version=training.sent.version,
+            seed=self._costing.scenario.seed,
+            learning_rate=self.rate_of(flight),
+            enforces_memory=method.enforces_memory,
+            batch_size=trained_batch_size(self._costing, flight.cost.batch_size),
+        )
+        payload = method.payload(training.sent, flight.submodel)
+        personal = method.personal_payload(training.sent, flight.device, flight.submodel)
+        training.ticket = self._backend.submit_training(task, payload, personal)

@@ -1,0 +1,60 @@
+"""The live objects of a scenario, as they are handed on from the assembly to the run and to studies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neulite_sim.data.contract import AnyDataset, Partition
+from neulite_sim.methods.contract import Method
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.population.table import Population
+from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.scenario.schema import Scenario, Training
+from neulite_sim.timeline.contract import RoundProtocol, ServerRates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """When the server dispatches and digests, and what its own link carries; None where that is no bottleneck."""
+
+    protocol: RoundProtocol
+    rates: ServerRates | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The live objects of a scenario before anything is profiled: all that workers need.
+
+    The charged blueprint is the workload (what devices pay for), the trained one the proxy (what is really learned);
+    without `workload` and `proxy` they are the same. `left_out` says, a sentence each, what of scenario and
+    files is left out or taken otherwise than it stands there.
+    """
+
+    scenario: Scenario
+    charged: Blueprint
+    trained: Blueprint
+    charged_training: Training
+    trained_training: Training
+    method: Method
+    dataset: AnyDataset
+    partition: Partition
+    population: Population
+    timing: Timing
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costing(Parts):
+    """The same objects with the ledger of what every submodel costs on every device."""
+
+    ledger: Ledger
+
+
+def trained_batch_size(costing: Costing, charged: int) -> int:
+    """Return the batch size of the real training where a device is charged for batches of `charged` samples.
+
+    It is smaller in the same proportion as the charged one, rounded down, and not below two samples unless either is:
+    BatchNorm cannot train on one.
+    """
+    whole, trained = costing.charged_training.batch_size, costing.trained_training.batch_size
+    return max(min(2, charged, trained), trained * charged // whole)

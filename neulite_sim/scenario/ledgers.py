@@ -1,0 +1,73 @@
+"""The sections of a scenario about its two ledgers: what devices are charged for, and what is really trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from neulite_sim.bounds import BatchSize, ChannelCount, ClassCount, EpochCount, ResampledSide, SampleCount, Share, Side
+from neulite_sim.registry import Choice, ComponentField, Options
+from neulite_sim.scenario.local_training import Precision
+from neulite_sim.units import Bytes
+
+
+class NoAllocator(Options):
+    """Tensor bytes alone are compared with the memory of devices."""
+
+    kind: Literal["none"] = "none"
+
+
+class CachingAllocator(Options):
+    """Blocks are rounded up and the framework has a context; both count when devices are compared with a peak.
+
+    512 bytes is the rounding of PyTorch's CUDA allocator. Blocks that an allocator keeps for later are not modelled.
+    """
+
+    kind: Literal["caching"] = "caching"
+    round_bytes: Annotated[int, Field(ge=1, le=2**40)] = 512
+    """Each block takes a multiple of as many bytes."""
+    context: Bytes = 0
+    """What the framework holds beside tensors, such as 300MB for a CUDA context."""
+
+
+class Workload(Options):
+    """What devices are charged for, where it differs from what is studied."""
+
+    model: Annotated[Choice, ComponentField("model")] | None = None
+    """Architecture that devices are charged for."""
+    input_shape: tuple[ChannelCount, Side, Side] | None = None
+    """Channels, height and width of an input."""
+    classes: ClassCount | None = None
+    """Number of classes."""
+    samples_per_device: SampleCount | None = None
+    """Number of samples of each device."""
+    batch_size: BatchSize | None = None
+    """Samples per optimizer step."""
+    epochs: EpochCount | None = None
+    """Passes over a device's own samples in each participation."""
+    precision: Precision | None = None
+    """Numbers of forward pass and loss: fp32, bf16 or fp16."""
+    micro_batch_size: BatchSize | None = None
+    """Samples per forward and backward pass; the batch size for whole batches."""
+    checkpointing: bool | None = None
+    """Whether only the input of each block is kept for the backward pass."""
+
+
+class Proxy(Options):
+    """What is really trained, where it differs from what is studied; always named as such in results."""
+
+    width: Share | None = None
+    """Share of the channels of each layer that is really trained."""
+    image_size: ResampledSide | None = None
+    """Side of the images that are really trained on."""
+    batch_size: BatchSize | None = None
+    """Samples per optimizer step."""
+    epochs: EpochCount | None = None
+    """Passes over a device's own samples in each participation."""
+    precision: Precision | None = None
+    """Numbers of forward pass and loss: fp32, bf16 or fp16."""
+    micro_batch_size: BatchSize | None = None
+    """Samples per forward and backward pass; the batch size for whole batches."""
+    checkpointing: bool | None = None
+    """Whether only the input of each block is kept for the backward pass."""

@@ -1,0 +1,185 @@
+"""The pool of actors under backend `ray`: how they start, get what they need, and are stopped with their cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from pydantic import Field
+from ray.exceptions import RayActorError, RayTaskError
+
+from neulite_sim.arrays import Integers
+from neulite_sim.bounds import Name, ThreadCount
+from neulite_sim.errors import BackendUnavailableError
+from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.training.contract import Payload, WorkerOptions, Workplace
+from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.pinning import pinned_torch
+from neulite_sim.training.ray_cluster import Cluster, start_cluster
+from neulite_sim.training.worker import Worker
+
+Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+
+
+class RayOptions(WorkerOptions):
+    """Options of `ray`."""
+
+    workers: ThreadCount | None = None
+    """Number of actors; as many as the machine's processors hold where it is not given."""
+    address: Name | None = None
+    """Address of a running Ray cluster; a local one is started where it is not given."""
+    dashboard: bool = False
+    """Start Ray's dashboard beside a local cluster."""
+    gpus_per_worker: float = Field(0.0, ge=0, le=64)
+    """Share of a GPU that each actor gets; above zero the actors compute on it."""
+
+
+class DeviceActor:
+    """The Ray side of a worker: arrays in, arrays out."""
+
+    def __init__(self) -> None:
+        # The first optimizer of a process imports PyTorch's compiler, which takes a second: now rather than later.
+        torch.optim.SGD([torch.zeros(1)])
+        self._worker: Worker | None = None
+        self._pinned = contextlib.ExitStack()
+
+    def equip(self, workplace: Workplace) -> None:
+        """Set up the worker."""
+        # What a plug-in set as it was imported ends here; this process has no other host.
+        self._pinned.enter_context(pinned_torch())
+        self._worker = Worker(workplace)
+
+    def train(self, task: LocalTask, payload: Arrays, personal: Arrays) -> tuple[Update, Arrays]:
+        """Return an update without its tensors, and those as arrays."""
+        assert self._worker is not None, "equip comes before the first task"
+        update = self._worker.train(task, as_tensors(payload), as_tensors(personal))
+        return replace(update, tensors={}), as_arrays(update.tensors)
+
+    def evaluate(self, name: str, tensors: Arrays, devices: Integers | None = None) -> EvaluationResult:
+        """Return the test result of a global model."""
+        assert self._worker is not None, "equip comes before the first task"
+        return self._worker.evaluate(name, as_tensors(tensors), devices)
+
+
+def as_arrays(tensors: Payload) -> Arrays:
+    """Return the arrays of tensors, which share their memory."""
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def as_tensors(arrays: Arrays) -> Payload:
+    """Return tensors over arrays of the object store, which are read-only; nothing writes to them."""
+    return {name: _readonly_tensor(array) for name, array in arrays.items()}
+
+
+def _readonly_tensor(array: np.ndarray[Any, np.dtype[Any]]) -> torch.Tensor:
+    # torch.from_numpy warns about read-only memory; the buffer protocol through DLPack refuses it. Copying is cheap.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+@dataclass(slots=True)
+class Slot:
+    """An actor and how many jobs it holds."""
+
+    actor: Any
+    load: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorPool:
+    """A started pool, and the cluster that it runs on."""
+
+    slots: list[Slot]
+    new_actor: Callable[[], Any]
+    cluster: Cluster
+
+
+def start_pool(options: RayOptions) -> ActorPool:
+    """Return a pool whose actors start, on the user's cluster or on one of this machine.
+
+    Raises:
+        BackendUnavailableError: there is no cluster, or it takes no actors.
+    """
+    cluster = start_cluster(options.address, dashboard=options.dashboard)
+    try:
+        actor_class = ray.remote(DeviceActor).options(
+            num_cpus=options.threads_per_worker if options.workers is None else 0, num_gpus=options.gpus_per_worker
+        )
+        slots = [Slot(actor_class.remote()) for _ in range(options.workers or _num_workers(options))]
+    except Exception as cause:
+        cluster.stop()
+        raise BackendUnavailableError(f"Ray cannot start actors: {cause}; use --backend inprocess") from cause
+    return ActorPool(slots=slots, new_actor=actor_class.remote, cluster=cluster)
+
+
+def equip_pool(actors: ActorPool, workplace: Workplace, notify: Callable[[str], None]) -> ActorPool:
+    """Return the pool once every actor has the workplace; an actor that replaces one gets it, too.
+
+    One that is killed as it starts is replaced once; one whose start fails would fail again.
+
+    Raises:
+        BackendUnavailableError: an actor cannot start.
+    """
+    reference = actors.cluster.put(workplace)
+
+    def new_actor() -> Any:
+        actor = actors.new_actor()
+        actor.equip.remote(reference)
+        return actor
+
+    try:
+        for slot, is_equipped in [(slot, slot.actor.equip.remote(reference)) for slot in actors.slots]:
+            try:
+                actors.cluster.get(is_equipped)
+            except RayActorError as death:
+                actors.cluster.require_alive()
+                if death.actor_init_failed:
+                    raise
+                slot.actor = actors.new_actor()
+                actors.cluster.get(slot.actor.equip.remote(reference))
+                notify("an actor died as it started and was replaced")
+    except RayActorError as death:
+        raise BackendUnavailableError(cannot_start(reason_of(death))) from death
+    except RayTaskError as failure:
+        raise BackendUnavailableError(cannot_start(f"{type(failure.cause).__name__}: {failure.cause}")) from failure
+    return replace(actors, new_actor=new_actor)
+
+
+def cannot_start(reason: str) -> str:
+    """Return what is said where actors cannot start."""
+    return (
+        f"Ray's actors cannot start: {reason}; install neulite-sim, and whatever registers the scenario's components, "
+        "wherever the cluster runs, or use --backend inprocess"
+    )
+
+
+def stop_pool(started: Future[ActorPool]) -> None:
+    """End the actors, and the cluster where this process started it; nothing where the pool never came about."""
+    if started.exception() is not None:
+        return
+    actors = started.result()
+    if not actors.cluster.is_local:
+        for slot in actors.slots:
+            ray.kill(slot.actor)
+    actors.cluster.stop()
+
+
+def reason_of(death: RayActorError) -> str:
+    """Return the telling line of Ray's report: the last of a traceback, else the first that is no list of ids."""
+    lines = [line for line in str(death).splitlines() if line.strip()]
+    telling = lines[-1:] if death.actor_init_failed else [line for line in lines[1:] if not line.startswith("\t")]
+    return (telling or lines)[0].strip().rstrip(".")
+
+
+def _num_workers(options: RayOptions) -> int:
+    """Return how many workers the cluster's processors (and GPUs, where workers ask for a share) hold, at least one."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    held = int(resources.get("CPU", 1)) // options.threads_per_worker
+    if options.gpus_per_worker > 0:
+        held = min(held, int(resources.get("GPU", 0) / options.gpus_per_worker))
+    return max(1, held)
