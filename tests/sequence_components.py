@@ -104,7 +104,7 @@ def words(spec: InputSpec, width: float) -> BlockModel:
     """Return an embedding and two linear layers in two blocks, under the simplest head."""
     if spec.vocabulary is None:
         raise ScenarioError([Problem(key="model", message=f"words reads tokens, and the samples of data are {spec}")])
-    channels = scaled(12, width)
+    channels = scaled(16, width)
     shape = (channels, *spec.shape)
     model = BlockModel(
         [Embedded(spec.vocabulary, channels), Places(channels, channels)],

@@ -108,7 +108,7 @@ def without_basic_layer(spec, width):
 
 
 def test_an_architecture_of_sequences_without_a_basic_layer_is_named():
-    with pytest.raises(AssertionError, match=r"basic_layer: must be given where maps are not \(C, H, W\), as \(6, 6\)"):
+    with pytest.raises(AssertionError, match=r"basic_layer: must be given where maps are not \(C, H, W\), as \(8, 6\)"):
         check_architecture(without_basic_layer, spec=SENTENCES, width=0.5)
 
 
@@ -229,7 +229,7 @@ def test_what_does_not_go_together_is_refused(overrides, message):
 
 def test_a_stage_without_a_basic_layer_is_refused():
     method = component("method", "neulite")
-    with pytest.raises(ScenarioError, match=r"maps are no images' but of shape \(12, 6\); choose a model that brings"):
+    with pytest.raises(ScenarioError, match=r"maps are no images' but of shape \(16, 6\); choose a model that brings"):
         check_method(method, Blueprint(architecture=without_basic_layer, spec=SENTENCES))
 
 
