@@ -181,3 +181,10 @@ def test_an_installed_entry_point_wins_over_pyproject(monkeypatch: pytest.Monkey
     installed = EntryPoint("neulite", "elsewhere:COMPONENT", "neulite_sim.methods")
     monkeypatch.setattr(registry, "entry_points", lambda **_: (installed,))
     assert REAL_ENTRY_POINTS.__wrapped__("neulite_sim.methods")["neulite"] == installed
+
+
+def test_a_checkout_knows_better_where_its_own_modules_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = EntryPoint("neulite", "neulite_sim.where_it_was:COMPONENT", "neulite_sim.methods")
+    monkeypatch.setattr(registry, "entry_points", lambda **_: (stale,))
+    found = REAL_ENTRY_POINTS.__wrapped__("neulite_sim.methods")["neulite"]
+    assert found.value == "neulite_sim.methods.neulite:COMPONENT"
