@@ -50,6 +50,33 @@ def test_the_loop_of_a_run_stays_on_a_few_screens():
     assert len((PACKAGE / "engine" / "federation.py").read_text(encoding="utf-8").splitlines()) < 200
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "engine").glob("*.py")), ids=lambda path: path.stem)
+def test_a_class_of_the_engine_has_few_methods_and_attributes(path):
+    sizes = {
+        node.name: (len(methods_of(node)), len(attributes_of(node)))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    }
+    assert {name: size for name, size in sizes.items() if size[0] > 15 or size[1] > 12} == {}
+
+
+def methods_of(node):
+    """Return the names of the methods and properties that a class defines."""
+    return {item.name for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def attributes_of(node):
+    """Return the names of the fields that a class declares, and of what its methods assign to `self`."""
+    declared = {item.target.id for item in node.body if isinstance(item, ast.AnnAssign)}
+    assigned = {
+        item.attr
+        for item in ast.walk(node)
+        if isinstance(item, ast.Attribute) and isinstance(item.ctx, ast.Store)
+        if isinstance(item.value, ast.Name) and item.value.id == "self"
+    }
+    return declared | assigned
+
+
 def test_every_component_that_this_milestone_names_is_registered_and_says_what_it_is():
     promised = {
         "data": {"digits", "synthetic", "cifar10", "cifar100", "cinic10", "fashion-mnist", "femnist", "image-folder",
