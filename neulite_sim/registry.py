@@ -122,8 +122,10 @@ def _entry_points(group: str) -> Mapping[str, EntryPoint]:
     pyproject = Path(__file__).parent.parent / "pyproject.toml"
     if pyproject.is_file():
         declared = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"].get("entry-points", {})
-        # What an editable install recorded of them is from the day it was made, and modules move.
-        found |= {name: EntryPoint(name, value, group) for name, value in declared.get(group, {}).items()}
+        for name, value in declared.get(group, {}).items():
+            # What an editable install recorded is from the day it was made, and modules move since.
+            if name not in found or found[name].value.startswith(f"{__package__}."):
+                found[name] = EntryPoint(name, value, group)
     return dict(sorted(found.items()))
 
 

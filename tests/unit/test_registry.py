@@ -177,10 +177,14 @@ def test_a_checkout_that_is_not_installed_finds_the_components_of_pyproject(monk
     )
 
 
-def test_in_a_checkout_pyproject_wins_over_what_an_older_installation_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    group = "neulite_sim.methods"
-    moved, other = EntryPoint("neulite", "where_it_was:COMPONENT", group), EntryPoint("toy", "toy:METHOD", group)
-    monkeypatch.setattr(registry, "entry_points", lambda **_: (moved, other))
-    found = REAL_ENTRY_POINTS.__wrapped__(group)
-    assert found["neulite"].value == "neulite_sim.methods.neulite:COMPONENT"
-    assert found["toy"] == other
+def test_an_installed_entry_point_wins_over_pyproject(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = EntryPoint("neulite", "elsewhere:COMPONENT", "neulite_sim.methods")
+    monkeypatch.setattr(registry, "entry_points", lambda **_: (installed,))
+    assert REAL_ENTRY_POINTS.__wrapped__("neulite_sim.methods")["neulite"] == installed
+
+
+def test_a_checkout_knows_better_where_its_own_modules_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = EntryPoint("neulite", "neulite_sim.where_it_was:COMPONENT", "neulite_sim.methods")
+    monkeypatch.setattr(registry, "entry_points", lambda **_: (stale,))
+    found = REAL_ENTRY_POINTS.__wrapped__("neulite_sim.methods")["neulite"]
+    assert found.value == "neulite_sim.methods.neulite:COMPONENT"
