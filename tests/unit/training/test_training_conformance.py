@@ -100,7 +100,7 @@ class TestsAll(InProcess):
 
 class BreaksThePromise(InProcess):
     def submit_training(self, task, payload, personal):
-        return super().submit_training(replace(task, available_memory_bytes=None), payload, personal)
+        return super().submit_training(replace(task, enforces_memory=False), payload, personal)
 
 
 class FailsWithoutAName(InProcess):
