@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import simpy
 
 from neulite_sim.errors import SimulationError
+from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Cost
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.contract import RoundProtocol, Server, ServerRates, run_protocol
@@ -329,7 +330,7 @@ class _Bench:
         now_s = self.clock.now
         is_lost = number % self.story.loses == 0
         cost = Cost(
-            submodel="full",
+            submodel=FULL,
             device=device,
             download_s=0.5,
             compute_s=compute_s,
