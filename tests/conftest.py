@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint
 import fake_components
 import pytest
 import torch
+from shared_profiles import SHARED
 
 from neulite_sim import registry
 
@@ -28,3 +29,11 @@ def fakes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "_entry_points", entry_points_of_fakes)
         yield
+
+
+@pytest.fixture(scope="module")
+def shared_profiles() -> Iterator[None]:
+    """In one test module, take the profiles that other tests of this process have made of the same submodels."""
+    SHARED.is_on = True
+    yield
+    SHARED.is_on = False

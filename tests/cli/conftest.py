@@ -1,4 +1,4 @@
-"""What every test of a command needs: the signal handlers that a command takes are given back."""
+"""What every test of a command needs: signal handlers are given back, and nothing is profiled twice."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _shared(shared_profiles: None) -> None:
+    """Profile nothing twice."""
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,8 @@ from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundR
 from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.scenario.loading import parse_scenario
 
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 RUN = [page for page in PAGES if any(map(runs, blocks(page.read_text(encoding="utf-8"))))]
 LINKED = [*PAGES, *(ROOT / name for name in ("README.md", "CHANGELOG.md") if (ROOT / name).is_file())]
 

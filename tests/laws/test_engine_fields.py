@@ -23,6 +23,8 @@ from neulite_sim.errors import ScenarioError
 from neulite_sim.registry import Options
 from neulite_sim.scenario.schema import Scenario
 
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 BATCH_NORM = ("model=resnet18", "proxy.width=0.0625", "stop.rounds=1", "selection.devices_per_round=1",
               "population.available_memory={kind: uniform, low: 1GB, high: 1GB}")  # fmt: skip
 UNEQUAL = "data.partition={kind: dirichlet, alpha: 0.4}"

@@ -27,6 +27,8 @@ from neulite_sim.results.trace_events import (
 )
 
 PHASES = ("download", "compute", "upload")
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 PROTOCOLS = {
     "synchronous": "protocol=synchronous",
     "deadline": "protocol={kind: deadline, over_selection: 1.5, maximum_wait: 1s}",

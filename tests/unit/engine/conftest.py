@@ -1,4 +1,4 @@
-"""Runs with a scripted backend in place of the scenario's own."""
+"""Runs with a scripted backend in place of the scenario's own, and with the profiles that others have made."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from tiny_scenarios import ScriptedBackend
 from neulite_sim.engine import building
 from neulite_sim.engine.simulation import RunResult, simulate
 from neulite_sim.scenario.schema import Scenario
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _shared(shared_profiles: None) -> None:
+    """Profile nothing twice."""
 
 
 @pytest.fixture

@@ -1,0 +1,92 @@
+"""A profile depends on what it is asked for and on nothing else, so that tests may share one (`shared_profiles`)."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+from shared_profiles import SHARED, plainly
+from thin_models import blueprint, method
+
+from neulite_sim.engine import assembly
+from neulite_sim.profiling.profile import Profile
+from neulite_sim.registry import names
+from neulite_sim.scenario.schema import CachingAllocator, Training
+
+SHAPE = (1, 8, 8)
+
+
+def small(kind="lenet", width=0.25, classes=10):
+    return blueprint(kind, SHAPE, width=width, num_classes=classes)
+
+
+def asked(kind="fedavg", submodel=None, model=None, training=None, **options):
+    """Return the arguments with which the engine asks for a profile, all of them made anew; the smallest submodel."""
+    chosen = method(kind, **options)
+    arguments = []
+
+    def noted(submodel, build, **how):
+        arguments.append((submodel, build, how))
+
+    assembly.profile_submodel(
+        chosen, submodel or chosen.submodels[-1], model or small(), training or Training(batch_size=4), noted
+    )
+    return arguments[0]
+
+
+def key(*given, **options):
+    return SHARED.key(*asked(*given, **options))
+
+
+@pytest.mark.parametrize("kind", names("method"))
+def test_the_same_submodel_made_anew_has_the_same_profile_and_the_same_key(kind):
+    first, second = asked(kind), asked(kind)
+    assert first[1] is not second[1]
+    one, other = (plainly(submodel, build, **how) for submodel, build, how in (first, second))
+    for field in dataclasses.fields(Profile):
+        mine, its = getattr(one, field.name), getattr(other, field.name)
+        assert np.array_equal(mine, its) if isinstance(mine, np.ndarray) else mine == its, field.name
+    assert SHARED.key(*first) == SHARED.key(*second) is not None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        functools.partial(asked, "exclusivefl"),
+        functools.partial(asked, "neulite"),
+        functools.partial(asked, proximal_mu=0.1),
+        functools.partial(asked, submodel="another"),
+        functools.partial(asked, model=small("logistic")),
+        functools.partial(asked, model=small(width=0.5)),
+        functools.partial(asked, model=small(classes=9)),
+        functools.partial(asked, training=Training(batch_size=5)),
+        functools.partial(asked, training=Training(batch_size=4, momentum=0.5)),
+        functools.partial(asked, training=Training(batch_size=4, precision="bf16")),
+    ],
+)
+def test_whatever_is_different_has_another_key(other):
+    assert SHARED.key(*other()) not in (key(), None)
+
+
+def test_an_allocator_is_part_of_the_key():
+    submodel, build, how = asked()
+    assert SHARED.key(submodel, build, {**how, "allocator": CachingAllocator()}) not in (key(), None)
+
+
+def test_two_classes_of_one_name_have_two_keys():
+    def made():
+        class Same:
+            pass
+
+        return Same
+
+    (one, other) = (SHARED.key(made()()) for _ in range(2))
+    assert None not in (one, other)
+    assert one != other
+
+
+def test_what_has_no_key_is_profiled_each_time():
+    loop: list = []
+    loop.append(loop)
+    assert SHARED.key(loop) is None
+    assert SHARED.key(item for item in ()) is None
