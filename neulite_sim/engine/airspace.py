@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neulite_sim.arrays import Flags, Integers
-from neulite_sim.methods.contract import Denial, Proposal
+from neulite_sim.methods.contract import Denial, Offers, Proposal
 from neulite_sim.timeline.endings import Ending
 from neulite_sim.timeline.flights import Flight, Outcome
 
@@ -42,6 +42,20 @@ class View:
         )
         denials = (*self.proposal.denials, *(denial for denial in others if len(denial.devices)))
         return replace(self.proposal, denials=denials)
+
+
+NOBODY: Integers = np.zeros(0, np.int64)
+_NOWHERE: Flags = np.zeros(0, np.bool_)
+_NOTHING = Offers(devices=NOBODY, submodel_index=np.zeros(0, np.int16), submodels=(), expected_s=np.zeros(0))
+NOTHING_SEEN = View(
+    at_s=0.0,
+    proposal=Proposal(stage="", offers=_NOTHING),
+    owns=_NOWHERE,
+    online=_NOWHERE,
+    num_online=0,
+    candidates=NOBODY,
+)
+"""The view before the first dispatch."""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from neulite_sim.arrays import Integers
-from neulite_sim.engine.airspace import Airspace, View
+from neulite_sim.engine.airspace import NOBODY, NOTHING_SEEN, Airspace, View
+from neulite_sim.engine.examining import Examiner
 from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.learning import Learning
 from neulite_sim.engine.parts import Costing
@@ -22,18 +23,12 @@ from neulite_sim.engine.settling import Settling
 from neulite_sim.engine.testing import Testing
 from neulite_sim.engine.tracking import RUN_OVER, TIME_OVER, Recorder
 from neulite_sim.engine.waiting import next_chance, nobody_left
-from neulite_sim.methods.contract import Offers, Proposal, State
+from neulite_sim.methods.contract import Proposal, State
 from neulite_sim.seeding import stream
 from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.endings import Ending
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.contract import Backend
-
-NOBODY: Integers = np.zeros(0, np.int64)
-NOTHING_OFFERED = Proposal(
-    stage="",
-    offers=Offers(devices=NOBODY, submodel_index=np.zeros(0, np.int16), submodels=(), expected_s=np.zeros(0)),
-)
 
 
 class Federation:
@@ -49,11 +44,12 @@ class Federation:
         self._owns = costing.partition.sizes > 0
         self._airspace = Airspace(self._owns)
         self._learning = Learning(costing, backend, recorder, keeper)
-        self._testing = Testing(costing.scenario.stop, self._learning, recorder)
+        examiner = Examiner(costing.method, backend, keeper)
+        self._testing = Testing(costing.scenario.stop, self._learning, examiner, recorder)
         self._settling = Settling(costing, selector, self._airspace, self._learning, self._testing, recorder, keeper)
         self._rounds = 0
         self._flights = 0
-        self._seen: View | None = None
+        self._seen = NOTHING_SEEN
 
     def dispatch(self, at_s: float, *, wanted: int | None = None) -> Sequence[Flight]:
         """Choose among the offers of now and plan the flights; none where nobody can be offered work."""
@@ -88,7 +84,7 @@ class Federation:
         for flight in flights:
             if flight.planned.has_arrived:
                 self._learning.begin(flight)
-        if self._recorder.is_watched and self._seen is not None:
+        if self._recorder.is_watched:
             self._recorder.dispatched(self._rounds + 1, self._seen, training=self._airspace.num_in_flight)
 
     def note_end(self, ending: Ending) -> None:
@@ -115,14 +111,14 @@ class Federation:
         self._airspace.count_merges(stages)
 
         # 6. Rows, the selector's lesson, the test of the model, a checkpoint.
-        proposal = self._seen.proposal_to_all() if self._seen else NOTHING_OFFERED
+        proposal = self._seen.proposal_to_all()
         self._settling.settle(
             RoundFacts(
                 round=self._rounds,
                 at_s=at_s,
                 stage="+".join(sorted(stages)) or proposal.stage,
                 proposal=proposal,
-                num_online=self._seen.num_online if self._seen else 0,
+                num_online=self._seen.num_online,
                 learning_rate=self._learning.rate_of(ended[-1].flight),
                 ended=tuple(ended),
                 learned=learned,
@@ -167,7 +163,7 @@ class Federation:
     def end(self, at_s: float) -> State:
         """End what is still in flight because the run is over, settle the last test, and return the last state."""
         aloft = self._airspace.aloft()
-        if not self._testing.stops_before_next_round() and aloft and self._seen is not None:
+        if not self._testing.stops_before_next_round() and aloft:
             reason = RUN_OVER if self.is_over() else TIME_OVER
             self._recorder.cut(self._rounds + 1, at_s, self._seen.proposal_to_all(), aloft, reason=reason)
         self._learning.forget(flight for flight, _ in aloft)
@@ -194,6 +190,6 @@ class Federation:
 
     def _tell(self, at_s: float, num_merged: int, count: int) -> None:
         """Tell observers that the `count`-th of the updates came in."""
-        if self._recorder.is_watched and self._seen is not None:
+        if self._recorder.is_watched:
             in_flight = self._airspace.num_in_flight + num_merged
             self._recorder.collected(self._rounds, at_s, self._seen, in_flight=in_flight, count=count)

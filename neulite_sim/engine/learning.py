@@ -1,15 +1,16 @@
-"""What is really learned: trainings and tests are submitted to the backend, collected, and noted in the journal.
+"""What is really learned: trainings are submitted to the backend, collected, and noted in the journal.
 
-In a replay nothing is submitted, and what the backend returned comes from the journal. This module is the only one
-that knows the difference: the loop, the rows and the tests of a replayed round are those of any other.
+In a replay nothing is submitted, and what the backend returned comes from the journal; the loop and the rows of a
+replayed round are those of any other.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from neulite_sim.arrays import Integers
 from neulite_sim.engine.merging import mixed
 from neulite_sim.engine.parts import Costing, trained_batch_size
 from neulite_sim.engine.replay import Keeper
@@ -20,11 +21,7 @@ from neulite_sim.results.checkpoint import Saved
 from neulite_sim.timeline.endings import Ending
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.contract import Backend
-from neulite_sim.training.evaluation import EvaluationResult
 from neulite_sim.training.learning_rate import learning_rate
-
-REPLAYED = -1
-"""The ticket of what stands in the journal."""
 
 
 @dataclass(slots=True)
@@ -34,6 +31,10 @@ class _Training:
     flight: Flight
     sent: State
     ticket: int | None = None
+
+
+def _unasked() -> Any:
+    raise AssertionError("a replay asks nobody but the journal")
 
 
 class Learning:
@@ -51,7 +52,7 @@ class Learning:
 
     @property
     def trains(self) -> bool:
-        """Whether anything is really trained, so that losses and accuracies are known."""
+        """Whether anything is really trained, so that losses are known."""
         return self._backend.trains
 
     def rate_of(self, flight: Flight) -> float:
@@ -83,12 +84,12 @@ class Learning:
         if not merged:
             return learned
         if self._keeper.replays(round_number):
-            learned = {ending.flight.number: self._keeper.learned(ending.flight) for ending in merged}
-            self.state = self._method.follow(self.state, self._keeper.progress(round_number))
+            learned = {ending.flight.number: self._keeper.update(ending.flight, _unasked) for ending in merged}
+            self.state = self._method.follow(self.state, self._keeper.progress(round_number, _unasked))
         else:
             self._begin_late(merged)
             self.state = self._method.digest(self.state, self._arriving(merged, learned, collected))
-            self._keeper.digested(round_number, self._method.progress(self.state))
+            self._keeper.progress(round_number, lambda: self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
         self.forget(ending.flight for ending in merged)
         return learned
@@ -104,18 +105,16 @@ class Learning:
     ) -> Iterator[Update]:
         """Yield the updates one by one, noting of each what is kept of it."""
         for count, ending in enumerate(merged, start=1):
-            number = ending.flight.number
-            training = self._trainings.get(number)
+            training = self._trainings.get(ending.flight.number)
             if training is None or training.ticket is None:
                 raise SimulationError(
-                    f"protocol {self._costing.scenario.protocol.kind} merges flight {number}, of which it did not say "
-                    "that it is trained; it has to call server.train with every flight that it may merge"
+                    f"protocol {self._costing.scenario.protocol.kind} merges flight {ending.flight.number}, of which "
+                    "it did not say that it is trained; it has to call server.train with every flight that it may merge"
                 )
             # Collected once: if the method breaks off, what is forgotten later must not discard it again.
             ticket, training.ticket = training.ticket, None
-            update = self._backend.collect_update(ticket)
-            self._keeper.arrived(number, update)
-            learned[number] = replace(update, tensors={})
+            update = self._keeper.update(ending.flight, functools.partial(self._backend.collect_update, ticket))
+            learned[ending.flight.number] = replace(update, tensors={})
             collected(count)
             self.pass_on_notices()
             yield mixed(self._method, self.state, training.sent, update, ending.mixing)
@@ -130,36 +129,6 @@ class Learning:
         """Return and forget how many workers were replaced."""
         count, self._workers_replaced = self._workers_replaced, 0
         return count
-
-    def test(self, round_number: int) -> int:
-        """Submit the test of the model after a round and return its ticket."""
-        if self._keeper.replays(round_number):
-            return REPLAYED
-        return self._backend.submit_evaluation(
-            self._method.evaluated(self.state), self._method.evaluation_tensors(self.state)
-        )
-
-    def is_tested(self, ticket: int) -> bool:
-        """Whether nothing is gained by collecting a test later."""
-        return ticket == REPLAYED or self._backend.is_done(ticket)
-
-    def test_result(self, round_number: int, ticket: int) -> EvaluationResult:
-        """Return the result of a round's test, waiting for it where needed."""
-        if ticket == REPLAYED:
-            return self._keeper.test(round_number)
-        result = self._backend.collect_evaluation(ticket)
-        self._keeper.tested(round_number, result)
-        return result
-
-    def accuracies(self, round_number: int, groups: Sequence[Integers]) -> Sequence[float]:
-        """Return the accuracy of the model on the training samples of each group of devices."""
-        if self._keeper.replays(round_number):
-            return self._keeper.answers(round_number)
-        name, tensors = self._method.evaluated(self.state), self._method.evaluation_tensors(self.state)
-        tickets = [self._backend.submit_evaluation(name, tensors, devices) for devices in groups]
-        found = [self._backend.collect_evaluation(ticket).accuracy for ticket in tickets]
-        self._keeper.answered(round_number, found)
-        return found
 
     def checkpoint(self, round_number: int, came_to: str) -> None:
         """Keep what cannot be made again from the journal: the weights, also those that flights were sent."""

@@ -39,7 +39,11 @@ _OF_ANOTHER = "the journal belongs to another scenario or version"
 
 
 class Keeper:
-    """Keeps nothing and replays nothing: a run in memory."""
+    """Keeps nothing and replays nothing: a run in memory.
+
+    What the outside of the timeline returns goes through the keeper: each method that takes `ask` returns what that
+    returns, or in a replay what it returned in the run, asked for in the same order.
+    """
 
     @property
     def replays_until(self) -> int:
@@ -53,51 +57,40 @@ class Keeper:
 
     def ends_replay(self, round_number: int) -> bool:
         """Whether the checkpoint was made after this round and has not been restored yet."""
-        del round_number
-        return False
+        return self.replays(round_number) and round_number == self.replays_until
 
     def is_due(self, round_number: int) -> bool:
         """Whether a checkpoint is to be made after this round."""
         del round_number
         return False
 
-    def arrived(self, flight: int, update: Update) -> None:
-        """Note what is kept of an update."""
+    def update(self, flight: Flight, ask: Callable[[], Update]) -> Update:
+        """Return the update of a flight; a replayed one has no tensors."""
+        del flight
+        return ask()
 
-    def digested(self, round_number: int, progress: Mapping[str, Any]) -> None:
-        """Note what the method's next offers depend on beside its version."""
+    def progress(self, round_number: int, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return what the method's next offers depend on beside its version."""
+        del round_number
+        return ask()
 
-    def settled(self, round_number: int, wall_time_s: float) -> None:
-        """Note when a round had been aggregated, in wall seconds since the run began."""
+    def wall_time_s(self, round_number: int, ask: Callable[[], float]) -> float:
+        """Return when a round had been aggregated, in wall seconds since the run began."""
+        del round_number
+        return ask()
 
-    def answered(self, round_number: int, accuracies: Sequence[float]) -> None:
-        """Note the accuracies that the selector asked for."""
+    def accuracies(self, round_number: int, ask: Callable[[], Sequence[float]]) -> Sequence[float]:
+        """Return the accuracies that the selector asked for after a round."""
+        del round_number
+        return ask()
 
-    def tested(self, round_number: int, result: EvaluationResult) -> None:
-        """Note the test of the model after a round."""
+    def test(self, round_number: int, ask: Callable[[], EvaluationResult]) -> EvaluationResult:
+        """Return the test of the model after a round."""
+        del round_number
+        return ask()
 
     def checkpoint(self, saved: Saved) -> None:
         """Keep the weights."""
-
-    def learned(self, flight: Flight) -> Update:
-        """Return what was kept of an update, without tensors; asked in the order in which it was noted."""
-        raise NotImplementedError
-
-    def progress(self, round_number: int) -> Mapping[str, Any]:
-        """Return what the method's next offers depended on."""
-        raise NotImplementedError
-
-    def wall_time_s(self, round_number: int) -> float:
-        """Return when a round had been aggregated."""
-        raise NotImplementedError
-
-    def answers(self, round_number: int) -> Sequence[float]:
-        """Return the accuracies that the selector asked for."""
-        raise NotImplementedError
-
-    def test(self, round_number: int) -> EvaluationResult:
-        """Return the test of the model after a round."""
-        raise NotImplementedError
 
     def restore(self, came_to: str) -> Saved:
         """Return the weights of the checkpoint; the replay, which `came_to` the digest of its end, is over."""
@@ -152,43 +145,61 @@ class FolderKeeper(Keeper):
         """Whether a round lies before the checkpoint that is being replayed to."""
         return self._is_replaying and self._found is not None and round_number <= self._found.round
 
-    def ends_replay(self, round_number: int) -> bool:
-        """Whether this is the checkpoint's round."""
-        return self._is_replaying and self._found is not None and round_number == self._found.round
-
     def is_due(self, round_number: int) -> bool:
         """Whether a checkpoint is made after this round."""
         return round_number % self._every_rounds == 0
 
-    def arrived(self, flight: int, update: Update) -> None:
-        """Write what is kept of an update, with a fingerprint of its tensors."""
+    def update(self, flight: Flight, ask: Callable[[], Update]) -> Update:
+        """Return an update and write what is kept of it, with a fingerprint of its tensors; or read that."""
+        if self._is_replaying:
+            return _update_of(flight, self._next(UPDATES, "flight", flight.number, "loss"))
+        update = ask()
         numbers = {"loss": update.loss, **{name: update.metrics.get(name, math.nan) for name in KEPT_METRICS}}
         self._journal.add(
             UPDATES,
             {
-                "flight": flight,
+                "flight": flight.number,
                 **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
                 "num_samples": update.num_samples,
                 "sha256": fingerprint(update.tensors),
             },
         )
+        return update
 
-    def digested(self, round_number: int, progress: Mapping[str, Any]) -> None:
-        """Write what the next offers depend on."""
-        self._journal.add(ROUNDS, {"round": round_number, "progress": dict(progress)})
+    def progress(self, round_number: int, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return and write what the next offers depend on; or read it."""
+        if self.replays(round_number):
+            kept: Mapping[str, Any] = self._next(ROUNDS, "round", round_number, "progress")["progress"]
+            return kept
+        progress = dict(ask())
+        self._journal.add(ROUNDS, {"round": round_number, "progress": progress})
+        return progress
 
-    def settled(self, round_number: int, wall_time_s: float) -> None:
-        """Write the wall time of a round, and hand the journal to the operating system."""
-        self._journal.add(ROUNDS, {"round": round_number, "wall_time_s": wall_time_s})
+    def wall_time_s(self, round_number: int, ask: Callable[[], float]) -> float:
+        """Return and write the wall time of a round, and hand the journal to the operating system; or read it."""
+        if self.replays(round_number):
+            return float(self._next(ROUNDS, "round", round_number, "wall_time_s")["wall_time_s"])
+        seconds = ask()
+        self._journal.add(ROUNDS, {"round": round_number, "wall_time_s": seconds})
         self._journal.flush()
+        return seconds
 
-    def answered(self, round_number: int, accuracies: Sequence[float]) -> None:
-        """Write the accuracies that the selector asked for."""
-        self._journal.add(ROUNDS, {"round": round_number, "answers": list(accuracies)})
+    def accuracies(self, round_number: int, ask: Callable[[], Sequence[float]]) -> Sequence[float]:
+        """Return and write the accuracies that the selector asked for; or read them."""
+        if self.replays(round_number):
+            kept: Sequence[float] = self._next(ROUNDS, "round", round_number, "answers")["answers"]
+            return kept
+        accuracies = list(ask())
+        self._journal.add(ROUNDS, {"round": round_number, "answers": accuracies})
+        return accuracies
 
-    def tested(self, round_number: int, result: EvaluationResult) -> None:
-        """Write a test."""
+    def test(self, round_number: int, ask: Callable[[], EvaluationResult]) -> EvaluationResult:
+        """Return and write a test; or read it."""
+        if self.replays(round_number):
+            return _test_of(self._next(TESTS, "round", round_number, "accuracy"))
+        result = ask()
         self._journal.add(TESTS, {"round": round_number, **asdict(result)})
+        return result
 
     def checkpoint(self, saved: Saved) -> None:
         """Write a checkpoint that goes with the journal so far."""
@@ -204,43 +215,6 @@ class FolderKeeper(Keeper):
                 because=_OF_ANOTHER,
             )
         return entry
-
-    def learned(self, flight: Flight) -> Update:
-        """Return the next update of the journal, which must be this flight's."""
-        entry = self._next(UPDATES, "flight", flight.number, "loss")
-        return Update(
-            device=flight.device,
-            submodel=flight.submodel,
-            num_samples=entry["num_samples"],
-            tensors={},
-            loss=math.nan if entry["loss"] is None else entry["loss"],
-            metrics={name: entry[name] for name in KEPT_METRICS if entry[name] is not None},
-            version=flight.version,
-        )
-
-    def progress(self, round_number: int) -> Mapping[str, Any]:
-        """Return what the next offers depended on."""
-        progress: Mapping[str, Any] = self._next(ROUNDS, "round", round_number, "progress")["progress"]
-        return progress
-
-    def wall_time_s(self, round_number: int) -> float:
-        """Return the wall time of a round."""
-        return float(self._next(ROUNDS, "round", round_number, "wall_time_s")["wall_time_s"])
-
-    def answers(self, round_number: int) -> Sequence[float]:
-        """Return the accuracies that the selector asked for."""
-        answers: Sequence[float] = self._next(ROUNDS, "round", round_number, "answers")["answers"]
-        return answers
-
-    def test(self, round_number: int) -> EvaluationResult:
-        """Return the next test of the journal, which must be this round's."""
-        entry = self._next(TESTS, "round", round_number, "accuracy")
-        return EvaluationResult(
-            loss=entry["loss"],
-            accuracy=entry["accuracy"],
-            num_samples=entry["num_samples"],
-            diagnostics=tuple(Diagnostic(**found) for found in entry.get("diagnostics", ())),
-        )
 
     def restore(self, came_to: str) -> Saved:
         """Return what the checkpoint holds; the replay is over.
@@ -276,3 +250,24 @@ class FolderKeeper(Keeper):
         """Close the journal, and what is read of it."""
         self._close_past()
         self._journal.close()
+
+
+def _update_of(flight: Flight, entry: Entry) -> Update:
+    return Update(
+        device=flight.device,
+        submodel=flight.submodel,
+        num_samples=entry["num_samples"],
+        tensors={},
+        loss=math.nan if entry["loss"] is None else entry["loss"],
+        metrics={name: entry[name] for name in KEPT_METRICS if entry[name] is not None},
+        version=flight.version,
+    )
+
+
+def _test_of(entry: Entry) -> EvaluationResult:
+    return EvaluationResult(
+        loss=entry["loss"],
+        accuracy=entry["accuracy"],
+        num_samples=entry["num_samples"],
+        diagnostics=tuple(Diagnostic(**found) for found in entry.get("diagnostics", ())),
+    )

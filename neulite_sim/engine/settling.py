@@ -29,6 +29,7 @@ class Settling:
         keeper: Keeper,
     ) -> None:
         self._scenario = costing.scenario
+        self._trains = learning.trains
         self._num_samples = costing.partition.sizes
         self._selector = selector
         self._airspace = airspace
@@ -40,10 +41,10 @@ class Settling:
     def settle(self, facts: RoundFacts) -> None:
         """Write the round, tell the selector, test the model, and keep a checkpoint when one is due."""
         number = facts.round
-        replayed = self._keeper.replays(number)
-        facts = replace(facts, wall_time_s=self._keeper.wall_time_s(number) if replayed else self._recorder.wall_time_s)
-        if not replayed:
-            self._keeper.settled(number, facts.wall_time_s)
+        is_replayed = self._keeper.replays(number)
+        wall_time_s = self._keeper.wall_time_s(number, lambda: self._recorder.wall_time_s)
+        facts = replace(facts, wall_time_s=wall_time_s)
+        if not is_replayed:
             self._tell_of_divergence(facts)
         if learns(self._selector):
             tell_selector(self._selector, facts, self._num_samples)
@@ -51,18 +52,12 @@ class Settling:
         is_tested = is_last or number % self._scenario.evaluation.every_rounds == 0
         self._testing.round_ended(facts, is_tested=is_tested)
         if not is_last:
-            self._answer_selector(number)
+            self._testing.answer(self._selector, number)
         if self._keeper.ends_replay(number):
             self._go_on(facts)
-        elif not replayed and self._keeper.is_due(number) and not is_last:
+        elif not is_replayed and self._keeper.is_due(number) and not is_last:
             self._testing.collect()
             self._learning.checkpoint(number, self._came_to(facts))
-
-    def _answer_selector(self, round_number: int) -> None:
-        """Test the model on the groups of devices that the selector asks for, and tell it at once."""
-        groups = self._selector.groups_to_test() if self._learning.trains else ()
-        if groups:
-            self._selector.observe_accuracies(self._learning.accuracies(round_number, groups))
 
     def _came_to(self, facts: RoundFacts) -> str:
         """Return the digest of what a replay has to come to: the rows, and what is in the air."""
@@ -77,7 +72,7 @@ class Settling:
     def _tell_of_divergence(self, facts: RoundFacts) -> None:
         """Tell observers on which devices training ended in a loss that is not finite."""
         lost = sorted(update.device for update in facts.learned.values() if known_loss(update) is None)
-        if lost and self._learning.trains:
+        if lost and self._trains:
             named = ", ".join([*map(str, lost[:5]), *(["..."] if len(lost) > 5 else [])])
             self._recorder.notice(
                 f"round {facts.round}: local training diverged on {len(lost)} of {len(facts.learned)} devices "

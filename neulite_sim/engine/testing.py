@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 
+from neulite_sim.engine.examining import Examiner
 from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.learning import Learning
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.scenario.schema import Stop
+from neulite_sim.selection.contract import Selector
 
 
 class Testing:
@@ -21,10 +23,11 @@ class Testing:
 
     __test__ = False
 
-    def __init__(self, stop: Stop, learning: Learning, recorder: Recorder) -> None:
+    def __init__(self, stop: Stop, learning: Learning, examiner: Examiner, recorder: Recorder) -> None:
         self._target = stop.target_accuracy
-        self._can_end_untested = stop.virtual_time is not None and learning.trains
+        self._can_end_untested = stop.virtual_time is not None and examiner.can_test
         self._learning = learning
+        self._examiner = examiner
         self._recorder = recorder
         self._waiting: deque[RoundFacts] = deque()
         self._ticket: int | None = None
@@ -38,16 +41,22 @@ class Testing:
         self._holds_latest = False
         if self._ticket is None:
             self._write_waiting()
-        if is_tested and self._learning.trains:
+        if is_tested and self._examiner.can_test:
             self.collect()
-            self._ticket = self._learning.test(facts.round)
+            self._ticket = self._examiner.submit(facts.round, self._learning.state)
         else:
             self._holds_latest = self._can_end_untested
         self._waiting.append(facts)
         if self._ticket is None:
             self._write_waiting()
-        elif self._learning.is_tested(self._ticket):
+        elif self._examiner.is_done(self._ticket):
             self.collect()
+
+    def answer(self, selector: Selector, round_number: int) -> None:
+        """Test the model on the groups of devices that the selector asks for, and tell it at once."""
+        groups = selector.groups_to_test() if self._examiner.can_test else ()
+        if groups:
+            selector.observe_accuracies(self._examiner.accuracies(round_number, self._learning.state, groups))
 
     def stops_before_next_round(self) -> bool:
         """Return whether the model of the round before has reached the target accuracy."""
@@ -59,7 +68,7 @@ class Testing:
         """Test the last round if it was not, collect the last test and write all rows."""
         self.collect()
         if self._holds_latest:
-            self._ticket = self._learning.test(self._waiting[0].round)
+            self._ticket = self._examiner.submit(self._waiting[0].round, self._learning.state)
             self._holds_latest = False
             self.collect()
         self._write_waiting()
@@ -74,7 +83,7 @@ class Testing:
         if self._ticket is None:
             return
         # The first of the waiting rounds is the one that was tested: all before it were written at once.
-        result = self._learning.test_result(self._waiting[0].round, self._ticket)
+        result = self._examiner.collect(self._waiting[0].round, self._ticket)
         self._ticket = None
         self._recorder.round_tested(self._waiting.popleft(), result)
         self.target_reached |= self._target is not None and result.accuracy >= self._target

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 from typing import Any
 
-import numpy as np
-
 from neulite_sim.engine.airspace import View
-from neulite_sim.engine.facts import RoundFacts, known_loss, skipped_terms
+from neulite_sim.engine.facts import RoundFacts, known_loss
 from neulite_sim.engine.parts import Costing
-from neulite_sim.methods.contract import Denial, Proposal
+from neulite_sim.engine.rowing import RowMaker, denial_row
+from neulite_sim.methods.contract import Proposal
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.digest import Digest
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, Notice, Progress, RoundRow, Row
+from neulite_sim.results.rows import DiagnosticRow, Notice, Progress, RoundRow, Row
 from neulite_sim.results.summary import Tally
 from neulite_sim.timeline.endings import in_order
 from neulite_sim.timeline.flights import CUT, DROPPED, Flight, Outcome, cut_short
@@ -35,7 +33,8 @@ class Recorder:
     """Writes each row once to everything that keeps or adds up rows."""
 
     def __init__(self, costing: Costing, sink: Sink, observers: Sequence[Observer], tally: Tally) -> None:
-        self._costing = costing
+        self._rows = RowMaker(costing)
+        self._num_devices = costing.population.num_devices
         self._sink = sink
         self._observers = observers
         self._tally = tally
@@ -97,7 +96,7 @@ class Recorder:
                 virtual_time_s=at_s,
                 stage=view.proposal.stage,
                 online=view.num_online,
-                offline=self._costing.population.num_devices - view.num_online,
+                offline=self._num_devices - view.num_online,
                 training=training,
                 trained=trained,
                 denied_by_memory=sum(len(item.devices) for item in denials if item.reason == OUT_OF_MEMORY),
@@ -107,18 +106,18 @@ class Recorder:
     def round_ended(self, facts: RoundFacts) -> None:
         """Write the denials and the flights of a round, flights in the order in which they ended."""
         for denial in facts.proposal.denials:
-            self._write(_denial_row(facts.round, denial))
+            self._write(denial_row(facts.round, denial))
         for ending in in_order(facts.ended):
             flight, outcome = ending.flight, ending.outcome
             update = facts.learned.get(flight.number)
             if update is not None:
                 staleness = facts.stalenesses[flight.number]
-                self._write(self._flight_row(flight, outcome, facts.round, staleness, known_loss(update)))
+                self._write(self._rows.flight_row(flight, outcome, facts.round, staleness, known_loss(update)))
             elif ending.refused and outcome.has_arrived:
-                row = self._flight_row(flight, outcome, facts.round)
+                row = self._rows.flight_row(flight, outcome, facts.round)
                 self._write(replace(row, outcome=DROPPED, reason=ending.refused))
             else:
-                self._write(self._flight_row(flight, outcome, facts.round))
+                self._write(self._rows.flight_row(flight, outcome, facts.round))
 
     def round_tested(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
         """Write the diagnostics of its test and the row of a round, and tell observers."""
@@ -132,117 +131,30 @@ class Recorder:
                     value=found.value,
                 )
             )
-        row = self._round_row(facts, test)
+        row = self._rows.round_row(facts, test)
         self._write(row)
         self._notify(row)
 
     def cut(self, round_number: int, at_s: float, proposal: Proposal, aloft: Aloft, *, reason: str) -> None:
         """Write the denials and flights of the round that was open when the run was over, for `reason`."""
         for denial in proposal.denials:
-            self._write(_denial_row(round_number, denial))
+            self._write(denial_row(round_number, denial))
         for flight, outcome in aloft:
             has_ended = outcome is not None and outcome.ended_s < at_s
             found = outcome or flight.planned
             if has_ended and not found.has_arrived:
-                self._write(self._flight_row(flight, found, round_number))
+                self._write(self._rows.flight_row(flight, found, round_number))
                 continue
             until_s = found.ended_s if has_ended else at_s
             short = cut_short(found, flight.dispatched_s, until_s, kind=CUT, reason=reason)
             # What was sent in full has cost its bytes, although the server never learned from it.
-            bytes_up = self._bytes_up(flight, found) if has_ended else 0
-            self._write(replace(self._flight_row(flight, short, round_number), bytes_up=bytes_up))
+            bytes_up = self._rows.bytes_up(flight, found) if has_ended else 0
+            self._write(replace(self._rows.flight_row(flight, short, round_number), bytes_up=bytes_up))
         if reason == TIME_OVER:
             self.notice(f"round {round_number} was cut off: {reason}")
-
-    def _bytes_down(self, flight: Flight) -> int:
-        return self._costing.ledger.profiles[flight.submodel].bytes_down
-
-    def _bytes_up(self, flight: Flight, outcome: Outcome) -> int:
-        return self._costing.ledger.profiles[flight.submodel].bytes_up if outcome.has_arrived else 0
-
-    def _flight_row(
-        self,
-        flight: Flight,
-        outcome: Outcome,
-        round_number: int,
-        staleness: int | None = None,
-        loss: float | None = None,
-    ) -> FlightRow:
-        population, cost = self._costing.population, flight.cost
-        return FlightRow(
-            flight=flight.number,
-            round=round_number,
-            device=cost.device,
-            device_class=population.classes[population.class_index[cost.device]].name,
-            submodel=cost.submodel,
-            version=flight.version,
-            dispatched_s=flight.dispatched_s,
-            download_s=outcome.download_s,
-            compute_s=outcome.compute_s,
-            upload_s=outcome.upload_s,
-            waiting_s=outcome.waiting_s,
-            ended_s=outcome.ended_s,
-            outcome=outcome.kind,
-            reason=outcome.reason,
-            pauses=";".join(f"{start_s!r}-{end_s!r}" for start_s, end_s in outcome.pauses),
-            peak_memory_bytes=cost.peak_memory_bytes,
-            available_memory_bytes=cost.available_memory_bytes,
-            batch_size=cost.batch_size,
-            samples=len(self._costing.partition.of(cost.device)),
-            bytes_down=self._bytes_down(flight),
-            bytes_up=self._bytes_up(flight, outcome),
-            staleness=staleness,
-            loss=loss,
-        )
-
-    def _round_row(self, facts: RoundFacts, test: EvaluationResult | None) -> RoundRow:
-        known = ((known_loss(update), update.num_samples) for update in facts.learned.values())
-        losses = [(loss, samples) for loss, samples in known if loss is not None]
-        weight = sum(samples for _, samples in losses)
-        merged = sum(ending.is_merged for ending in facts.ended)
-        return RoundRow(
-            round=facts.round,
-            virtual_time_s=facts.at_s,
-            stage=facts.stage,
-            online=facts.num_online,
-            offered=len(facts.proposal.offers),
-            selected=len(facts.ended),
-            arrived=merged,
-            dropped=len(facts.ended) - merged,
-            discarded=sum(ending.outcome.has_arrived for ending in facts.ended) - merged,
-            staleness_mean=_mean(list(facts.stalenesses.values())),
-            denied=sum(len(denial.devices) for denial in facts.proposal.denials),
-            train_loss=sum(loss * samples for loss, samples in losses) / weight if weight else None,
-            test_loss=test.loss if test and math.isfinite(test.loss) else None,
-            test_accuracy=test.accuracy if test else None,
-            learning_rate=facts.learning_rate,
-            bytes_down=sum(self._bytes_down(ending.flight) for ending in facts.ended),
-            bytes_up=sum(self._bytes_up(ending.flight, ending.outcome) for ending in facts.ended),
-            peak_memory_bytes=max((ending.flight.cost.peak_memory_bytes for ending in facts.ended), default=0),
-            skipped_terms=sum(map(skipped_terms, facts.learned.values())),
-            workers_replaced=facts.workers_replaced,
-            wall_time_s=facts.wall_time_s,
-        )
 
 
 def _what_flies(flight: Flight, outcome: Outcome) -> list[Any]:
     """Return all by which one flight in the air differs from another, as plain values."""
     return [flight.number, flight.round, flight.version, flight.stage, flight.dispatched_s, astuple(flight.cost),
             outcome.ended_s]  # fmt: skip
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
-
-
-def _denial_row(round_number: int, denial: Denial) -> DenialRow:
-    shortfall = denial.shortfall_bytes
-    return DenialRow(
-        round=round_number,
-        reason=denial.reason,
-        submodel=denial.submodel,
-        devices=len(denial.devices),
-        shortfall_bytes_min=None if shortfall is None else int(shortfall.min()),
-        shortfall_bytes_median=None if shortfall is None else int(np.median(shortfall)),
-        shortfall_bytes_max=None if shortfall is None else int(shortfall.max()),
-    )
