@@ -4,17 +4,14 @@ Starting an actor takes longer than such a run, so that the runs of this module 
 """
 
 import itertools
-import logging
 import math
-from dataclasses import replace
 
 import pytest
-import ray
+from ray_pools import cluster, lent_pools
 
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.registry import names
 from neulite_sim.scenario.loading import parse_scenario
-from neulite_sim.training import ray_backend
 
 ROUNDS = 4
 DEVICES_PER_ROUND = 3
@@ -73,32 +70,10 @@ def pair(method, selection, protocol="synchronous", **backend):
     return parse_scenario({**given, **({"backend": {"kind": "ray", **backend}} if backend else {})})
 
 
-class Kept(ray_backend.RayBackend):
-    """A pool that outlives its run. A run ends at a later version than it starts from, so payloads are not mixed up."""
-
-    def close(self):
-        """Left to the fixture."""
-
-
 @pytest.fixture(scope="module")
 def _pools():
-    """Let every run with as many workers use the same actors."""
-    pools = {}
-
-    def lend(options):
-        if options.workers not in pools:
-            pools[options.workers] = Kept(options)
-        return pools[options.workers]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        patch.setattr(ray_backend, "COMPONENT", replace(ray_backend.COMPONENT, build=lend))
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    with cluster(), lent_pools():
         yield
-        for pool in pools.values():
-            super(Kept, pool).close()
-        ray.shutdown()
 
 
 @pytest.mark.usefixtures("_pools")

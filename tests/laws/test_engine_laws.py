@@ -3,12 +3,10 @@
 `WAVES` is built to make that hard: drops, denials, devices of one class, a learning rate that moves, late tests.
 """
 
-import logging
-
 import pytest
-import ray
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from ray_pools import cluster, lent_pools
 from tiny_scenarios import tiny, waves
 
 from neulite_sim.engine.simulation import simulate
@@ -25,13 +23,16 @@ TIMELINE = {"train_loss", "test_loss", "test_accuracy", "loss", "skipped_terms",
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+def _cluster():
+    with cluster():
         yield
-        ray.shutdown()
+
+
+@pytest.fixture(scope="module", params=[1, 2, 4])
+def workers(request, _cluster):
+    """As many actors, which run one scenario after the other."""
+    with lent_pools():
+        yield request.param
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,8 @@ def test_the_same_scenario_twice_gives_the_same_digest(name, once):
     assert simulate(waves(*SCENARIOS[name])).summary["digest"] == once[name].summary["digest"]
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_any_number_of_actors_gives_the_digest_of_the_driver(name, workers, once, cluster):
+def test_any_number_of_actors_gives_the_digest_of_the_driver(name, workers, once):
     scenario = waves(*SCENARIOS[name], f"backend={{kind: ray, workers: {workers}}}")
     assert simulate(scenario).summary["digest"] == once[name].summary["digest"]
 

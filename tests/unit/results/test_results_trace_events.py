@@ -262,7 +262,7 @@ def test_what_happened_is_written_with_its_round_and_not_held(tmp_path, flight, 
 
     def play(numbers):
         for number in numbers:
-            for device in range(20):
+            for device in range(5):
                 timeline.add(flight(number, device, 10.0 * number, (1, 2, 3), round_number=number))
             timeline.add(aggregation(number, 10.0 * number + 9, stage=f"stage-{number % 4}"))
 

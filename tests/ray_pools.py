@@ -1,0 +1,55 @@
+"""Ray's actors for several runs: starting one takes longer than a short run, so that runs share theirs.
+
+Each run equips them anew, as it does with actors of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import ray
+
+from neulite_sim.training import ray_backend
+
+
+class Kept(ray_backend.RayBackend):
+    """A pool that outlives its run. A run ends at a later version than it starts from, so payloads are not mixed up."""
+
+    def close(self) -> None:
+        """Left to `lent_pools`."""
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """Within, runs on Ray find a cluster of two processors that prints nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def lent_pools() -> Iterator[None]:
+    """Within, every run on Ray with as many workers uses the same actors."""
+    pools: dict[int | None, Kept] = {}
+
+    def lend(options: ray_backend.RayOptions) -> Kept:
+        if options.workers not in pools:
+            pools[options.workers] = Kept(options)
+        return pools[options.workers]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray_backend, "COMPONENT", replace(ray_backend.COMPONENT, build=lend))
+        try:
+            yield
+        finally:
+            for pool in pools.values():
+                super(Kept, pool).close()
