@@ -22,9 +22,10 @@ def come_about(landing: simpy.Event) -> endings.Ending:
     return endings.ending_of(flight, landing)
 
 
-def ending(*, plan: endings.Ending, mixing: endings.Mixing | None = None, refused: str = "") -> endings.Ending:
-    """Return what was `Ending(plan=...)`, of what `come_about` returns."""
-    return endings.Ending(flight=plan.flight, outcome=plan.outcome, mixing=mixing, refused=refused)
+def ending(*, plan: endings.Ending | None = None, **given: Any) -> endings.Ending:
+    """Return what was `Ending(plan=...)`, of what `come_about` returns; or an ending as it is made now."""
+    whole = {} if plan is None else {"flight": plan.flight, "outcome": plan.outcome}
+    return endings.Ending(**whole, **given)
 
 
 NAMES: Mapping[str, Callable[..., Any]] = {"come_about": come_about, "Ending": ending, "Mixing": endings.Mixing}

@@ -13,7 +13,8 @@ def test_an_ending_of_before_is_an_ending_of_now():
     landing.succeed(outcome)
     mixing = contract.Mixing(rate=0.5, anchor="own")
     given = contract.Ending(plan=contract.come_about(landing), mixing=mixing, refused="late")
-    assert given == endings.Ending(flight="the flight", outcome=outcome, mixing=mixing, refused="late")
+    now = {"flight": "the flight", "outcome": outcome, "mixing": mixing, "refused": "late"}
+    assert given == endings.Ending(**now) == contract.Ending(**now)
 
 
 def test_names_for_annotations_are_still_there():
