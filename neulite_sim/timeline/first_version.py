@@ -24,7 +24,7 @@ def come_about(landing: simpy.Event) -> endings.Ending:
 
 def ending(*, plan: endings.Ending | None = None, **given: Any) -> endings.Ending:
     """Return what was `Ending(plan=...)`, of what `come_about` returns; or an ending as it is made now."""
-    whole = {} if plan is None else {"flight": plan.flight, "outcome": plan.outcome}
+    whole: dict[str, Any] = {} if plan is None else {"flight": plan.flight, "outcome": plan.outcome}
     return endings.Ending(**whole, **given)
 
 
