@@ -8,7 +8,7 @@ import pytest
 from shared_profiles import SHARED, plainly
 from thin_models import blueprint, method
 
-from neulite_sim.engine import assembly
+from neulite_sim.engine import charging
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.registry import names
 from neulite_sim.scenario.schema import CachingAllocator, Training
@@ -28,7 +28,7 @@ def asked(kind="fedavg", submodel=None, model=None, training=None, **options):
     def noted(submodel, build, **how):
         arguments.append((submodel, build, how))
 
-    assembly.profile_submodel(
+    charging.profile_submodel(
         chosen, submodel or chosen.submodels[-1], model or small(), training or Training(batch_size=4), noted
     )
     return arguments[0]
