@@ -130,12 +130,26 @@ def _entry_points(group: str) -> Mapping[str, EntryPoint]:
 
 
 def _group(group_field: str) -> str:
-    return GROUPS.get(group_field) or TOOLS[group_field]
+    found = GROUPS.get(group_field) or TOOLS.get(group_field)
+    if found is None:
+        known = (*GROUPS, *TOOLS)
+        raise UnknownComponentError(
+            f"{group_field!r} is not something that components are named for"
+            f"{close_matches(group_field.rpartition('.')[2], known)} (choices: {', '.join(known)})"
+        )
+    return found
 
 
 def names(group_field: str) -> tuple[str, ...]:
     """Return what can be named for a field of `GROUPS` or `TOOLS`, sorted."""
     return tuple(_entry_points(_group(group_field)))
+
+
+def plug_ins() -> frozenset[str]:
+    """Return the top-level packages of all components that are not built in."""
+    groups = (*GROUPS.values(), *TOOLS.values())
+    modules = (point.value.partition(":")[0] for group in groups for point in _entry_points(group).values())
+    return frozenset(module.partition(".")[0] for module in modules) - {__package__}
 
 
 def load(group_field: str, name: str) -> Component:

@@ -11,10 +11,12 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import typer
 
+from neulite_sim import registry
 from neulite_sim.cli.answers import Answer, answering
 from neulite_sim.errors import NeuliteError, ScenarioError
 from neulite_sim.stopping import EXIT_CODE, INTERRUPTED
@@ -99,9 +101,11 @@ def _unforeseen(error: BaseException) -> Failure:
         return Failure(kind=NO_MEMORY, message=message, hint=_ASK_FOR_LESS, exit_code=UNFORESEEN)
     what = " ".join(str(error).split())
     what = f"{type(error).__name__}{f': {what[:300]}' if what else ''}"
+    packages = {"neulite_sim", *registry.plug_ins()}
     frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if f"{os.sep}neulite_sim{os.sep}" in frame.filename
-    ]
+        frame for frame in traceback.extract_tb(error.__traceback__)
+        if packages & {*Path(frame.filename).parts, Path(frame.filename).stem}
+    ]  # fmt: skip
     where = f", in {os.path.basename(frames[-1].filename)} line {frames[-1].lineno}" if frames else ""
     message = f"{what}{where}. This is a mistake of neulite-sim or of a plug-in: {_REPORT}"
     return Failure(kind=INTERNAL, message=message, hint=_REPORT, exit_code=UNFORESEEN)

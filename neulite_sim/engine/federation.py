@@ -23,12 +23,14 @@ from neulite_sim.engine.settling import Settling
 from neulite_sim.engine.testing import Testing
 from neulite_sim.engine.tracking import RUN_OVER, TIME_OVER, Recorder
 from neulite_sim.engine.waiting import next_chance, nobody_left
+from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Proposal, State
 from neulite_sim.seeding import stream
 from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.endings import Ending
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.contract import Backend
+from neulite_sim.units import format_seconds
 
 
 class Federation:
@@ -93,6 +95,8 @@ class Federation:
 
     def digest(self, ended: Sequence[Ending], at_s: float) -> None:
         """Aggregate what is merged, unless the model before has reached the target."""
+        if not ended:
+            raise SimulationError(f"the protocol hands over no flight at {format_seconds(at_s)}; digest what has ended")
         # 4. Arrival: what has come in, by ascending device and not in the order in which it came.
         stalenesses = {ending.flight.number: self.staleness(ending.flight) for ending in ended if ending.is_merged}
         self._airspace.hand_over(ended)

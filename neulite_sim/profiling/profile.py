@@ -83,11 +83,16 @@ def profile(
     also says, and is compared with devices by, what that allocator would hold.
 
     Raises:
-        ScenarioError: checkpointing is asked for and the trainee applies none of its blocks with `Trainee.through`.
+        ScenarioError: nothing of the trainee is trained; or checkpointing is asked for, and the trainee applies none of
+            its blocks with `Trainee.through`.
     """
     spec = spec_of(spec, input_shape, FEWEST_CLASSES if spec is None else None)
     with FakeTensorMode():
         trainee = build()
+        if not any(parameter.requires_grad for parameter in trainee.parameters()):
+            finding = f"submodel {submodel} has no parameter to train on this model"
+            hint = "choose a model with more blocks, or another method"
+            raise ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
         stepper, batch = ready(trainee, spec, batch_size, training)
         round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
         tracer = trace(trainee, stepper.optimizer, stepper.step, batch, round_bytes=round_bytes)

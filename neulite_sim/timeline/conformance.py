@@ -32,6 +32,8 @@ PATIENCE = 15
 """So many aggregations after its end a flight must have been handed over."""
 MOST_CALLS = 1000
 """Calls of the server at one moment after which a protocol is taken to stand still."""
+MOST_CALLS_IN_ALL = 100_000
+"""Calls of the server in one story after which a protocol is taken to go on for ever."""
 MOST_FLIGHTS = 100
 """Flights per aggregation, on average, after which a protocol is taken never to aggregate."""
 _DAY_S, _NIGHT_S = 45.0, 60.0
@@ -94,6 +96,10 @@ def _told(protocol: RoundProtocol, story: Story) -> list[str]:
     try:
         watched = _Watched(protocol, server, protocol.mixes_versions)
         ended_s = run_protocol(watched, server, until_s=None, rates=story.rates)
+    except SimulationError as error:
+        if story is DRAINED:
+            raise
+        raise AssertionError(f"{story.name}: {error}") from error
     except RuntimeError as stuck:
         # SimPy: nothing is left in the queue, and the process goes on waiting.
         raise AssertionError(f"{story.name}: process waits for what never happens ({stuck})") from stuck
@@ -151,6 +157,7 @@ class _Bench:
     _busy: set[int] = field(default_factory=set)
     _is_drained: bool = False
     _calls: int = 0
+    _calls_in_all: int = 0
     _called_at_s: float = -1.0
 
     @property
@@ -306,6 +313,11 @@ class _Bench:
     def _count_call(self) -> None:
         self._calls = self._calls + 1 if self._called_at_s == self.clock.now else 1
         self._called_at_s = self.clock.now
+        self._calls_in_all += 1
+        assert self._calls_in_all < MOST_CALLS_IN_ALL, (
+            f"{self.story.name}: {self._calls_in_all} calls until {self.clock.now:g} s, and no end; where dispatch "
+            "returns nothing, wait for clock.at(server.next_chance_s(clock.now)), which raises where there is none"
+        )
         assert not self._is_drained, (
             f"{self.story.name}: next_chance_s raised a SimulationError because nobody can be offered work again, and "
             "the protocol went on; let it through"

@@ -8,6 +8,7 @@ from typing import Literal
 
 import simpy
 
+from neulite_sim.errors import SimulationError
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.flights import DROPPED, Flight, Outcome, cut_short
 
@@ -36,8 +37,15 @@ class LoneLanding(simpy.Event):
             self.succeed(self._flight.planned)
 
     def interrupt(self, cause: str) -> None:
-        """End a flight that is alive now: it is dropped, with the cause as the reason."""
+        """End a flight that is alive now: it is dropped, with the cause as the reason.
+
+        Raises:
+            SimulationError: it has ended already.
+        """
         flight, now_s = self._flight, float(self._clock.now)
+        if not self.is_alive:
+            found = f"flight {flight.number} is interrupted at {now_s:g} s ({cause}), and has ended before"
+            raise SimulationError(found, hint="ask landing.is_alive before")
         self.succeed(cut_short(flight.planned, flight.dispatched_s, now_s, kind=DROPPED, reason=cause))
 
 

@@ -46,7 +46,7 @@ class Worker:
         trainee = self._trainee(task.submodel)
         load_tensors(trainee, {**payload, **(personal or {})})
         numbers = place.partition.of(task.device)
-        inputs = torch.from_numpy(place.dataset.train_inputs[numbers])
+        inputs = _taken(place.dataset.train_inputs, numbers)
         labels = torch.from_numpy(place.dataset.train_labels[numbers]).to(place.device)
         transform = self._augmented if place.dataset.augments else None
         seen = inputs.to(place.device) if transform else self._seen(inputs)
@@ -94,7 +94,7 @@ class Worker:
         if "nhsic_plane" not in place.evaluation.diagnostics:
             return result
         rows = self._same_samples("diagnostics", place.evaluation.diagnostic_samples)
-        inputs = self._seen(torch.from_numpy(place.dataset.train_inputs[rows]))
+        inputs = self._seen(_taken(place.dataset.train_inputs, rows))
         labels = torch.from_numpy(place.dataset.train_labels[rows]).to(place.device)
         plane = nhsic_plane(model, inputs, labels, spec=place.dataset.spec)
         return replace(result, diagnostics=tuple(plane))
@@ -107,7 +107,7 @@ class Worker:
     def _batches(self, inputs: NDArray[Any], labels_N: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
         for rows in np.array_split(np.arange(len(labels_N)), self._num_batches(len(labels_N))):
             yield (
-                self._seen(torch.from_numpy(inputs[rows])),
+                self._seen(_taken(inputs, rows)),
                 torch.from_numpy(labels_N[rows]).to(self._place.device),
             )
 
@@ -116,10 +116,19 @@ class Worker:
         dataset = self._place.dataset
         chosen = self._same_samples("recalibration", self._place.evaluation.recalibration_samples)
         for rows in np.array_split(chosen, self._num_batches(len(chosen))):
-            yield self._seen(torch.from_numpy(dataset.train_inputs[rows]))
+            yield self._seen(_taken(dataset.train_inputs, rows))
 
     def _num_batches(self, count: int) -> int:
         return -(-count // self._place.evaluation.batch_size)
+
+
+def _taken(inputs: NDArray[Any], rows: Integers) -> Tensor:
+    """Return some of a dataset's samples, in an order of memory that depends on their shape alone."""
+    taken = inputs[rows]
+    # A dimension of one may have any stride: PyTorch chooses kernels by it, and pickling to another process changes it.
+    fresh = np.empty(taken.shape, taken.dtype)
+    fresh[...] = taken
+    return torch.from_numpy(fresh)
 
 
 def _keep_promise(task: LocalTask) -> None:

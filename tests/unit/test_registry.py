@@ -188,3 +188,10 @@ def test_a_checkout_knows_better_where_its_own_modules_are(monkeypatch: pytest.M
     monkeypatch.setattr(registry, "entry_points", lambda **_: (stale,))
     found = REAL_ENTRY_POINTS.__wrapped__("neulite_sim.methods")["neulite"]
     assert found.value == "neulite_sim.methods.neulite:COMPONENT"
+
+
+def test_a_field_that_names_no_component_is_refused_with_those_that_do() -> None:
+    with pytest.raises(
+        UnknownComponentError, match=r"'data.partition' is not .* did you mean 'partition'\?.*choices: "
+    ):
+        registry.component("data.partition", "natural")

@@ -25,6 +25,17 @@ def one_round_late(self, clock, server, launch):
         server.digest([ending_of(flight, landing)], clock.now)
 
 
+def rounds_of_nothing(self, clock, server, launch):
+    yield clock.at(2.0)
+    server.digest([], clock.now)
+
+
+def test_a_digest_of_no_flight_is_refused(monkeypatch):
+    monkeypatch.setattr(Synchronous, "process", rounds_of_nothing)
+    with pytest.raises(SimulationError, match="the protocol hands over no flight at 2 s; digest what has ended"):
+        simulate(tiny())
+
+
 def test_they_are_trained_when_they_are_merged_and_come_to_the_same(monkeypatch):
     named = simulate(tiny()).summary["digest"]
     monkeypatch.setattr(Synchronous, "process", rounds_that_name_nobody)

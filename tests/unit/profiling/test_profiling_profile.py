@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.contract import Setting
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.profiling.audit import audit
@@ -200,3 +201,12 @@ def test_flops_are_three_times_those_of_the_forward_pass_but_for_the_input_gradi
 def test_peak_is_linear_in_the_batch_once_activations_lead():
     peaks = [profiled(method("fedavg"), "full", batch_size).peak_memory_bytes for batch_size in (32, 64, 96)]
     assert peaks[2] - peaks[1] == pytest.approx(peaks[1] - peaks[0], rel=0.01)
+
+
+def test_a_submodel_that_trains_nothing_is_refused_by_its_name():
+    def frozen():
+        trainee = method("fedavg", memory_limit=False).trainee("full", blueprint("logistic"))
+        return trainee.requires_grad_(False)
+
+    with pytest.raises(ScenarioError, match="method: submodel half has no parameter to train on this model; choose"):
+        profile("half", frozen, input_shape=CIFAR, batch_size=2, training=Training(batch_size=2))

@@ -241,6 +241,17 @@ class Moody(Rounds):
         return int(self.rng.integers(1, 5))
 
 
+class WaitsASecond(Rounds):
+    def wait(self, clock, server):
+        yield clock.at(clock.now + 1.0)
+
+
+class InterruptsTheLanded(Rounds):
+    def landed(self, clock, landings):
+        yield clock.all_of(landings)
+        landings[0].interrupt("the round is over")
+
+
 class Undecided(Rounds):
     mixes_versions = None
 
@@ -277,6 +288,11 @@ def test_the_rounds_that_the_broken_ones_are_made_of_keep_the_contract():
         (ShortensWithoutReason, "interrupt: flight 1 is ended without a reason"),
         (Stale, "was sent version 0 and is merged into 1; say so with mixes_versions = True"),
         (Moody, "and, told once more, .*; a protocol must decide by the clock and the server alone"),
+        (
+            WaitsASecond,
+            "until nobody is left: 100000 calls until .* s, and no end; where dispatch returns nothing, wait",
+        ),
+        (InterruptsTheLanded, "flight 1 is interrupted at 4 s .the round is over., and has ended before; ask landing"),
         (Undecided, "mixes_versions: must be True or False"),
     ],
 )
