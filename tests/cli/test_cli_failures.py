@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 
 import neulite_sim
 from neulite_sim import cli, errors, registry
-from neulite_sim.cli.failures import OWN_KINDS, answered
+from neulite_sim.cli.failures import OWN_KINDS, answered, words_for
 from neulite_sim.reports.plain import PlainConsole
 from neulite_sim.results.rows import RoundRow
 from neulite_sim.studies import calibration
@@ -276,3 +276,15 @@ def test_what_is_no_failure_is_no_answer() -> None:
     for ending in (typer.Exit(0), SystemExit(0), SystemExit(None)):
         with pytest.raises(type(ending)), answered(may_be_json=True):
             raise ending
+
+
+def test_a_mistake_in_a_plug_in_is_told_with_the_place_in_the_plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "plug_ins", lambda: frozenset({"mine"}))
+    code = compile("def choose():\n    return {}['oops']\n", "/somewhere/mine/power.py", "exec")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    with pytest.raises(KeyError) as found:
+        names["choose"]()
+    assert words_for(found.value).startswith(
+        "error: KeyError: 'oops', in power.py line 2. This is a mistake of neulite"
+    )

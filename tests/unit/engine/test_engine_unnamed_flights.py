@@ -32,7 +32,7 @@ def rounds_of_nothing(self, clock, server, launch):
 
 def test_a_digest_of_no_flight_is_refused(monkeypatch):
     monkeypatch.setattr(Synchronous, "process", rounds_of_nothing)
-    with pytest.raises(SimulationError, match="the protocol hands over no flight at 2 s; digest what has ended"):
+    with pytest.raises(SimulationError, match="the protocol hands over no flight at 2s; digest what has ended"):
         simulate(tiny())
 
 
