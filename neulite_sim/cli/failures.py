@@ -16,7 +16,6 @@ from typing import Any
 
 import typer
 
-from neulite_sim import registry
 from neulite_sim.cli.answers import Answer, answering
 from neulite_sim.errors import NeuliteError, ScenarioError
 from neulite_sim.stopping import EXIT_CODE, INTERRUPTED
@@ -101,6 +100,8 @@ def _unforeseen(error: BaseException) -> Failure:
         return Failure(kind=NO_MEMORY, message=message, hint=_ASK_FOR_LESS, exit_code=UNFORESEEN)
     what = " ".join(str(error).split())
     what = f"{type(error).__name__}{f': {what[:300]}' if what else ''}"
+    from neulite_sim import registry
+
     packages = {"neulite_sim", *registry.plug_ins()}
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__)
