@@ -18,7 +18,7 @@ _LAST_WORD_S = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class ChildFailure:
     """Why a process failed: the kind of its error, all of its message, what to do, and further keys of the error.
 
     A process that died without an answer has kind `killed`, or `internal` where it ended by itself.
@@ -40,7 +40,7 @@ class Ending:
         return {"kind": self.kind, "message": self.message, "hint": self.hint, **self.details}
 
 
-def ending_of(answer: Path, log: Path, exit_code: int, *, may_be_spoken_for: bool) -> Ending:
+def child_failure(answer: Path, log: Path, exit_code: int, *, may_be_spoken_for: bool) -> ChildFailure:
     """Return why a process failed that has ended with an exit code that is not 0, below 0 for a signal.
 
     Args:
@@ -51,14 +51,14 @@ def ending_of(answer: Path, log: Path, exit_code: int, *, may_be_spoken_for: boo
     """
     if exit_code < 0:
         hint = "was it killed, or did the machine run out of memory? let fewer runs work at a time if so"
-        return Ending(kind=KILLED, message=f"killed by signal {-exit_code}", hint=hint)
+        return ChildFailure(kind=KILLED, message=f"killed by signal {-exit_code}", hint=hint)
     until_s = time.monotonic() + (_LAST_WORD_S if may_be_spoken_for else 0.0)
     while (found := _read(answer)) is None and time.monotonic() < until_s:
         time.sleep(0.1)
     if found is not None:
         return found
     said = _lines(log)
-    return Ending(kind=SILENT, message=said[-1] if said else f"exit code {exit_code}")
+    return ChildFailure(kind=SILENT, message=said[-1] if said else f"exit code {exit_code}")
 
 
 def _lines(path: Path) -> list[str]:
@@ -69,7 +69,7 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _read(answer: Path) -> Ending | None:
+def _read(answer: Path) -> ChildFailure | None:
     """Return the error in an answer; None where there is none, or something else."""
     said = _lines(answer)
     try:
@@ -82,4 +82,4 @@ def _read(answer: Path) -> Ending | None:
     kind, message, hint = (error.pop(key, None) for key in ("kind", "message", "hint"))
     if not (isinstance(kind, str) and isinstance(message, str) and isinstance(hint, str)):
         return None
-    return Ending(kind=kind, message=printable(message), hint=printable(hint), details=error)
+    return ChildFailure(kind=kind, message=printable(message), hint=printable(hint), details=error)

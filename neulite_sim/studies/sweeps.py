@@ -34,7 +34,7 @@ from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sweeps import Variant
-from neulite_sim.studies.children import Ending, ending_of
+from neulite_sim.studies.children import ChildFailure, child_failure
 
 WORK = ".sweep"
 """Inside the folder of a sweep: its lock, what runs answer while they work, and what they said where they failed."""
@@ -250,23 +250,23 @@ def _stop(working: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]]) -> N
             process.wait()
 
 
-def _ending(run: PlannedRun, exit_code: int, work: Path) -> Ending | None:
+def _ending(run: PlannedRun, exit_code: int, work: Path) -> ChildFailure | None:
     """Return why a run failed, None where it did not; its answer has then been read."""
     answer = _answer(run, work)
     on_ray = run.scenario.backend.kind not in ("inprocess", "dry-run")
-    ending = ending_of(answer, _log(run, work), exit_code, may_be_spoken_for=on_ray) if exit_code else None
+    ending = child_failure(answer, _log(run, work), exit_code, may_be_spoken_for=on_ray) if exit_code else None
     answer.unlink(missing_ok=True)
     return ending
 
 
-def _why_not_resumed(run: PlannedRun, ending: Ending | None) -> str:
+def _why_not_resumed(run: PlannedRun, ending: ChildFailure | None) -> str:
     """Return why what a run left behind cannot be used; empty where it was used, or did not fail for that."""
     if not run.resume_command or ending is None or ending.kind != NotResumableError.kind:
         return ""
     return _in_short(str(ending.details.get("what", ending.message)), run.folder)
 
 
-def _ended(run: PlannedRun, exit_code: int, ending: Ending | None, work: Path, wall_time_s: float) -> EndedRun:
+def _ended(run: PlannedRun, exit_code: int, ending: ChildFailure | None, work: Path, wall_time_s: float) -> EndedRun:
     log = _log(run, work)
     if ending is None:
         log.unlink(missing_ok=True)
