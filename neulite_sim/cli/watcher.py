@@ -19,7 +19,7 @@ def _watch(words: str, mark: str, answer: str) -> None:
         return
     until_s = time.monotonic() + _TIMEOUT_S
     folders: set[str] = set()
-    while (left := _left_behind(mark)) and time.monotonic() < until_s:
+    while (left := _left_behind(mark) | _writing_into(folders)) and time.monotonic() < until_s:
         for process, folder in left.items():
             folders.add(folder)
             with contextlib.suppress(ProcessLookupError):
@@ -39,6 +39,22 @@ def _left_behind(mark: str) -> dict[int, str]:
             for entry in file.read_bytes().split(b"\0"):
                 if entry.startswith(start):
                     found[int(file.parts[2])] = os.fsdecode(entry.removeprefix(start))
+    found.pop(os.getpid(), None)
+    return found
+
+
+def _writing_into(folders: set[str]) -> dict[int, str]:
+    """Return the processes that have a file of a cluster's folder open, and that folder.
+
+    A worker of Ray writes its title over its environment, and with it the mark.
+    """
+    found: dict[int, str] = {}
+    for link in Path("/proc").glob("[0-9]*/fd/*") if folders else ():
+        with contextlib.suppress(OSError):
+            target = os.readlink(link)
+            found |= {
+                int(link.parts[2]): folder for folder in folders if folder and target.startswith(f"{folder}{os.sep}")
+            }
     found.pop(os.getpid(), None)
     return found
 
