@@ -14,6 +14,8 @@ from neulite_sim.timeline.endings import Ending
 from neulite_sim.timeline.flights import Flight, Outcome
 
 IN_FLIGHT = "in flight"
+Aloft = Sequence[tuple[Flight, Outcome | None]]
+"""Flights that were not handed over yet, each with its outcome once it has landed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,6 @@ class Airspace:
         """Take note of an aggregation that merged updates of `stages`: what is still in the air grows stale."""
         self._merges.update(stages)
 
-    def aloft(self) -> Sequence[tuple[Flight, Outcome | None]]:
+    def aloft(self) -> Aloft:
         """Return the flights that were not handed over yet, in the order in which they left, with outcomes so far."""
         return [(item.flight, item.outcome) for item in self._aloft.values()]

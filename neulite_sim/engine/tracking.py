@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, replace
 from typing import Any
 
-from neulite_sim.engine.airspace import View
+from neulite_sim.engine.airspace import Aloft, View
 from neulite_sim.engine.facts import RoundFacts, known_loss
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.rowing import RowMaker, denial_row
@@ -25,8 +25,6 @@ from neulite_sim.training.evaluation import EvaluationResult
 
 TIME_OVER = "the virtual time of the run was over"
 RUN_OVER = "the run had aggregated its last round"
-Aloft = Sequence[tuple[Flight, Outcome | None]]
-"""Flights that were not handed over yet, each with its outcome once it has landed."""
 
 
 class Recorder:
