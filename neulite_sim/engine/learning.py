@@ -16,7 +16,8 @@ from neulite_sim.engine.parts import Costing, trained_batch_size
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import SimulationError
-from neulite_sim.methods.contract import LocalTask, State, Update
+from neulite_sim.methods.contract import FoldOrder, LocalTask, State, Update
+from neulite_sim.methods.folding import Fold, weighting_of
 from neulite_sim.results.checkpoint import Saved
 from neulite_sim.timeline.endings import Ending
 from neulite_sim.timeline.flights import Flight
@@ -30,6 +31,7 @@ class _Training:
 
     flight: Flight
     sent: State
+    fold: FoldOrder | None = None
     ticket: int | None = None
 
 
@@ -46,6 +48,7 @@ class Learning:
         self._backend = backend
         self._recorder = recorder
         self._keeper = keeper
+        self._folds_by = weighting_of(costing.method) if _may_fold(costing, backend) else None
         self._trainings: dict[int, _Training] = {}
         self._workers_replaced = 0
         self.state: State = costing.method.start(costing.trained, costing.scenario.seed, costing.ledger)
@@ -59,12 +62,23 @@ class Learning:
         """Return the learning rate with which a flight is trained: that of the round it left for."""
         return learning_rate(self._costing.trained_training, flight.round, self._costing.scenario.stop.rounds)
 
-    def begin(self, flight: Flight) -> None:
-        """Start the training of a flight from the model as it is now."""
-        training = _Training(flight=flight, sent=self.state)
-        self._trainings[flight.number] = training
-        if not self._keeper.replays(flight.round):
-            self._submit(training)
+    def begin(self, flights: Sequence[Flight]) -> None:
+        """Start the trainings of flights from the model as it is now."""
+        order = self._fold_order(flights)
+        for flight in flights:
+            training = _Training(flight=flight, sent=self.state, fold=order)
+            self._trainings[flight.number] = training
+            if not self._keeper.replays(flight.round):
+                self._submit(training)
+
+    def _fold_order(self, flights: Sequence[Flight]) -> FoldOrder | None:
+        """Return how the updates of a round may be added up as they come about; None where each is wanted by itself."""
+        if self._folds_by is None or not all(flight.ends_as_planned for flight in flights):
+            return None
+        sizes = self._costing.partition.sizes
+        weights = (int(sizes[flight.device]) if self._folds_by == "samples" else 1 for flight in flights)
+        number = flights[0].number if flights else 0
+        return FoldOrder(number=number, weighting=self._folds_by, most_weight=sum(weights))
 
     def forget(self, flights: Iterable[Flight]) -> None:
         """Drop the trainings of flights that nobody learns from."""
@@ -88,7 +102,11 @@ class Learning:
             self.state = self._method.follow(self.state, self._keeper.progress(round_number, _unasked))
         else:
             self._begin_late(merged)
-            self.state = self._method.digest(self.state, self._arriving(merged, learned, collected))
+            order = self._order_of(merged)
+            updates = self._arriving(merged, learned, collected)
+            if order is not None:
+                updates = self._folded(updates, order, expected=len(merged))
+            self.state = self._method.digest(self.state, updates)
             self._keeper.progress(round_number, lambda: self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
         self.forget(ending.flight for ending in merged)
@@ -98,7 +116,43 @@ class Learning:
         """Train those that the protocol named to nobody, as long as the model is still the one that they were sent."""
         for ending in merged:
             if ending.flight.number not in self._trainings and ending.flight.version == self.state.version:
-                self.begin(ending.flight)
+                self.begin([ending.flight])
+
+    def _order_of(self, merged: Sequence[Ending]) -> FoldOrder | None:
+        """Return the order by which the updates are folded; None where they are not.
+
+        Raises:
+            SimulationError: a round that was begun as one is merged in parts, or as steps from older versions.
+        """
+        numbers = {ending.flight.number for ending in merged}
+        orders = {training.fold for number in numbers if (training := self._trainings.get(number))}
+        if orders <= {None}:
+            return None
+        begun = {training.flight.number for training in self._trainings.values() if training.fold in orders}
+        if len(orders) > 1 or numbers != begun or any(ending.mixing for ending in merged):
+            raise SimulationError(
+                f"protocol {self._costing.scenario.protocol.kind} says merges_whole_rounds, but of the "
+                f"{len(begun)} flights that it let train together it merges {len(numbers & begun)}, or mixes them in; "
+                "it has to merge all of them as they are, or not to say so"
+            )
+        return orders.pop()
+
+    def _folded(self, updates: Iterable[Update], order: FoldOrder, *, expected: int) -> Iterator[Update]:
+        """Yield the means of the updates, which workers have added up in part; each is waited for first."""
+        fold = Fold(order)
+        collect = getattr(self._backend, "collect_fold", None)
+        for update in updates:
+            if collect is None:
+                fold.add(update)
+        for part in collect(order.number) if collect else ():
+            fold.merge(part)
+        if fold.num_updates != expected:
+            kind = self._costing.scenario.backend.kind
+            raise SimulationError(
+                f"backend {kind} folded {fold.num_updates} of {expected} updates; collect_fold has to return all that "
+                "was trained by one order, once"
+            )
+        yield from fold.updates()
 
     def _arriving(
         self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None]
@@ -165,7 +219,13 @@ class Learning:
             learning_rate=self.rate_of(flight),
             enforces_memory=method.enforces_memory,
             batch_size=trained_batch_size(self._costing, flight.cost.batch_size),
+            fold=training.fold,
         )
         payload = method.payload(training.sent, flight.submodel)
         personal = method.personal_payload(training.sent, flight.device, flight.submodel)
         training.ticket = self._backend.submit_training(task, payload, personal)
+
+
+def _may_fold(costing: Costing, backend: Backend) -> bool:
+    """Return whether what a round trains comes together in one digest, and is there to be added up."""
+    return backend.trains and getattr(costing.timing.protocol, "merges_whole_rounds", False)
