@@ -102,11 +102,9 @@ class Learning:
             self.state = self._method.follow(self.state, self._keeper.progress(round_number, _unasked))
         else:
             self._begin_late(merged)
-            order = self._order_of(merged)
+            orders = self._orders_of(merged)
             updates = self._arriving(merged, learned, collected)
-            if order is not None:
-                updates = self._folded(updates, order, expected=len(merged))
-            self.state = self._method.digest(self.state, updates)
+            self.state = self._method.digest(self.state, self._folded(updates, orders))
             self._keeper.progress(round_number, lambda: self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
         self.forget(ending.flight for ending in merged)
@@ -114,45 +112,47 @@ class Learning:
 
     def _begin_late(self, merged: Sequence[Ending]) -> None:
         """Train those that the protocol named to nobody, as long as the model is still the one that they were sent."""
-        for ending in merged:
-            if ending.flight.number not in self._trainings and ending.flight.version == self.state.version:
-                self.begin([ending.flight])
+        late = [ending.flight for ending in merged if ending.flight.number not in self._trainings]
+        self.begin([flight for flight in late if flight.version == self.state.version])
 
-    def _order_of(self, merged: Sequence[Ending]) -> FoldOrder | None:
-        """Return the order by which the updates are folded; None where they are not.
+    def _orders_of(self, merged: Sequence[Ending]) -> list[FoldOrder | None]:
+        """Return by which order each update is folded; None where it counts by itself.
 
         Raises:
-            SimulationError: a round that was begun as one is merged in parts, or as steps from older versions.
+            SimulationError: flights that were begun together are merged in parts, or as steps from older versions.
         """
-        numbers = {ending.flight.number for ending in merged}
-        orders = {training.fold for number in numbers if (training := self._trainings.get(number))}
-        if orders <= {None}:
-            return None
-        begun = {training.flight.number for training in self._trainings.values() if training.fold in orders}
-        if len(orders) > 1 or numbers != begun or any(ending.mixing for ending in merged):
-            raise SimulationError(
-                f"protocol {self._costing.scenario.protocol.kind} says merges_whole_rounds, but of the "
-                f"{len(begun)} flights that it let train together it merges {len(numbers & begun)}, or mixes them in; "
-                "it has to merge all of them as they are, or not to say so"
-            )
-        return orders.pop()
+        trainings = [self._trainings.get(ending.flight.number) for ending in merged]
+        orders = [training.fold if training else None for training in trainings]
+        for order in {order for order in orders if order}:
+            begun = sum(training.fold == order for training in self._trainings.values())
+            whole = [ending for ending, own in zip(merged, orders, strict=True) if own == order and not ending.mixing]
+            if len(whole) < begun:
+                raise SimulationError(
+                    f"protocol {self._costing.scenario.protocol.kind} says merges_whole_rounds, but of the {begun} "
+                    f"flights that it let train together it merges {len(whole)} as they are; it has to merge all, or "
+                    "not to say so"
+                )
+        return orders
 
-    def _folded(self, updates: Iterable[Update], order: FoldOrder, *, expected: int) -> Iterator[Update]:
-        """Yield the means of the updates, which workers have added up in part; each is waited for first."""
-        fold = Fold(order)
+    def _folded(self, updates: Iterable[Update], orders: Sequence[FoldOrder | None]) -> Iterator[Update]:
+        """Yield the updates that count by themselves, then the means of those that were folded."""
+        folds = {order.number: Fold(order) for order in orders if order}
         collect = getattr(self._backend, "collect_fold", None)
-        for update in updates:
-            if collect is None:
-                fold.add(update)
-        for part in collect(order.number) if collect else ():
-            fold.merge(part)
-        if fold.num_updates != expected:
-            kind = self._costing.scenario.backend.kind
-            raise SimulationError(
-                f"backend {kind} folded {fold.num_updates} of {expected} updates; collect_fold has to return all that "
-                "was trained by one order, once"
-            )
-        yield from fold.updates()
+        for update, order in zip(updates, orders, strict=True):
+            if order is None:
+                yield update
+            elif collect is None:
+                folds[order.number].add(update)
+        for number, fold in folds.items():
+            for part in collect(number) if collect else ():
+                fold.merge(part)
+            expected = sum(order is not None and order.number == number for order in orders)
+            if fold.num_updates != expected:
+                raise SimulationError(
+                    f"backend {self._costing.scenario.backend.kind} folded {fold.num_updates} of {expected} updates; "
+                    "collect_fold has to return all that was trained by an order, once"
+                )
+            yield from fold.updates()
 
     def _arriving(
         self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None]
