@@ -81,11 +81,7 @@ class GrowingModel(Trainee):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return logits `[B, classes]`."""
-        features = images_BCHW
-        for block in self.blocks:
-            features = self.through(block, features)
-        logits: Tensor = self.get_submodule(self._head_path)(features)
-        return logits
+        return self.along(self.blocks, images_BCHW, head=self.get_submodule(self._head_path))
 
     def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the mean cross-entropy of the batch."""

@@ -87,9 +87,7 @@ class StageTrainee(Trainee):
         Reported scalars: `cross_entropy`, and with a curriculum `nhsic_x`, `nhsic_y` and how many of the
         two terms are undefined for this batch and count as zero, `num_skipped_terms`. Then those of `squared_loss`.
         """
-        block_map = inputs
-        for block in self.blocks:
-            block_map = self.through(block, block_map)
+        block_map = self.along(self.blocks, inputs)
         logits_BK, final_map = self._output()(block_map)
         cross_entropy = F.cross_entropy(logits_BK, labels_B)
         squared_loss = self.squared_loss(logits_BK, labels_B)
