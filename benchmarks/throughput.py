@@ -31,7 +31,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,6 +62,7 @@ class Job(NamedTuple):
 
 
 Runner = Callable[[Job], Times]
+T = TypeVar("T")
 
 
 def network() -> nn.Sequential:
@@ -352,9 +353,9 @@ def job_of(parser: argparse.ArgumentParser, given: argparse.Namespace, names: Co
     return Job(given.rounds, given.threads, given.devices_per_round, given.devices)
 
 
-def chosen(runners: Mapping[str, Runner], only: Sequence[str] | None) -> dict[str, Runner]:
-    """Return the runners to measure, in their order."""
-    return {name: run for name, run in runners.items() if only is None or name in only}
+def chosen(named: Mapping[str, T], only: Sequence[str] | None) -> dict[str, T]:
+    """Return what is to be measured, in its order."""
+    return {name: each for name, each in named.items() if only is None or name in only}
 
 
 def _be_child(name: str, job: Job, part: int) -> Times:

@@ -148,7 +148,7 @@ def compare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     peer.write_text(
         "import json, sys, time, throughput\nprint(json.dumps({'ends_s': [2, 3], 'first_at': time.time()}))"
     )
-    monkeypatch.setattr(module, "SCRIPTS", {"peer": peer})
+    monkeypatch.setattr(module, "PEERS", {"peer": module.Peer(peer)})
     monkeypatch.setattr(module, "python_of", lambda peer, folder: Path(sys.executable))
     monkeypatch.setattr(module.throughput, "RUNNERS", {"plain loop": lambda job: {"rounds_s": 6.0, "steady_s": 1.0}})
     return module
@@ -173,19 +173,29 @@ def test_a_peer_that_fails_is_told_with_what_it_said(compare, tmp_path) -> None:
         compare.peer_times("peer", Path(sys.executable), compare.throughput.Job(rounds=2))
 
 
-@pytest.mark.parametrize("peer", ["flower", "pfl"])
-def test_a_peer_has_a_script_and_pinned_requirements_that_name_its_environment(peer, tmp_path, monkeypatch) -> None:
-    module = script("peers/compare.py")
-    folder = module.SCRIPTS[peer].parent
-    for source in folder.glob("*.py"):
+@pytest.mark.parametrize("name", ["flower", "pfl, threads"])
+def test_a_peer_has_a_script_and_pinned_requirements_that_name_its_environment(name, tmp_path) -> None:
+    peer = script("peers/compare.py").PEERS[name]
+    for source in peer.script.parent.glob("*.py"):
         compile(source.read_text(encoding="utf-8"), source, "exec")
-    requirements = (folder / "requirements.txt").read_text(encoding="utf-8")
-    assert all("==" in line for line in requirements.splitlines())
-    before = module.environment_of(peer, tmp_path)
-    (tmp_path / "requirements.txt").write_text(requirements + "more==1\n")
-    monkeypatch.setitem(module.SCRIPTS, peer, tmp_path / "main.py")
+    assert all("==" in line for line in peer.requirements.read_text(encoding="utf-8").splitlines())
+
+
+def test_other_requirements_are_another_environment(compare, tmp_path) -> None:
+    peer, requirements = compare.PEERS["peer"], tmp_path / "requirements.txt"
+    requirements.write_text("one==1\n")
+    before = compare.environment_of(peer, tmp_path)
     assert before.parent == tmp_path
-    assert module.environment_of(peer, tmp_path) != before
+    assert compare.environment_of(peer, tmp_path) == before
+    requirements.write_text("one==2\n")
+    assert compare.environment_of(peer, tmp_path) != before
+
+
+def test_a_peer_in_processes_gives_each_of_them_one_thread(compare) -> None:
+    peer = compare.Peer(Path("train.py"), in_processes=True)
+    words = peer.words(compare.throughput.Job(rounds=3, threads=4))
+    assert words[words.index("--nproc-per-node") + 1] == "4"
+    assert words[words.index("train.py") :][:5] == ["train.py", "--rounds", "3", "--threads", "1"]
 
 
 # million_devices.py

@@ -2,13 +2,15 @@
 
     PYTHONPATH=benchmarks python benchmarks/peers/pfl/train.py [--rounds 20] [--threads 2]
 
-One process, PyTorch with that many threads. Prints one line of JSON: seconds of the rounds, and when the first ended.
+One process, PyTorch with that many threads; under torchrun with `--threads 1` as many processes of one thread, which
+share each round's users. Prints one line of JSON: seconds at the ends of the rounds, and when the first ended.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 import types
 from functools import partial
@@ -110,7 +112,8 @@ def main() -> None:
         model_eval_params=NNEvalHyperParams(local_batch_size=throughput.SAMPLES),
         callbacks=[watch],
     )
-    print(json.dumps({"ends_s": watch.ends_s, "first_at": watch.first_at}))
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps({"ends_s": watch.ends_s, "first_at": watch.first_at}), flush=True)
 
 
 if __name__ == "__main__":
