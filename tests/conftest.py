@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint
 
@@ -11,6 +12,9 @@ import torch
 from shared_profiles import SHARED
 
 from neulite_sim import registry
+
+# No test writes into the user's folder. A session that names another is faster: what tests patch is not in a profile's key.
+os.environ["NEULITE_SIM_CACHE"] = os.environ.get("NEULITE_SIM_TEST_CACHE", "off")
 
 # Threads that wait for one another in tensors this small take three times the processor time of one thread. What must
 # hold for any number of threads is tested with that number (test_pinning_laws.py).
