@@ -1,12 +1,11 @@
-"""What a scenario says of backend `ray`; neither Ray nor PyTorch is loaded before a run builds it."""
+"""What a scenario says of backend `ray`."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from neulite_sim.bounds import Name, ThreadCount
-from neulite_sim.registry import Component
-from neulite_sim.training.contract import Backend, WorkerOptions
+from neulite_sim.training.contract import WorkerOptions
 
 
 class RayOptions(WorkerOptions):
@@ -20,18 +19,3 @@ class RayOptions(WorkerOptions):
     """Start Ray's dashboard beside a local cluster."""
     gpus_per_worker: float = Field(0.0, ge=0, le=64)
     """Share of a GPU that each actor gets; above zero the actors compute on it."""
-
-
-def _build(options: RayOptions) -> Backend:
-    from neulite_sim.training.ray_backend import RayBackend
-
-    return RayBackend(options)
-
-
-COMPONENT = Component(
-    kind="ray",
-    summary="a pool of Ray actors that take on the identity of any device",
-    source="this project",
-    options=RayOptions,
-    build=_build,
-)
