@@ -134,9 +134,9 @@ def profile(
             steps.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else None
         ),
         kept_bytes_per_sample=steps.kept_bytes_per_sample,
-        later_operator_flops=steps.later and _column(steps.later, "flops"),
-        later_operator_bytes=steps.later and _column(steps.later, "bytes_moved"),
-        later_operator_kinds=steps.later and _column(steps.later, "kind").astype(np.int8),
+        later_operator_flops=None if steps.later is None else _column(steps.later, "flops"),
+        later_operator_bytes=None if steps.later is None else _column(steps.later, "bytes_moved"),
+        later_operator_kinds=None if steps.later is None else _column(steps.later, "kind").astype(np.int8),
     )
 
 
