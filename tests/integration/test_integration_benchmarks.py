@@ -55,9 +55,12 @@ def is_positive(value: object) -> bool:
 
 
 @pytest.fixture
-def throughput(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script with devices of one batch, and calls for children; Ray is left out."""
+def throughput(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The script with devices of one batch, next to no tests, and calls for children; Ray is left out."""
     module = script("throughput.py")
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text(module.SCENARIO.read_text(encoding="utf-8").replace("test_samples: 1000", "test_samples: 10"))
+    monkeypatch.setattr(module, "SCENARIO", scenario)
     monkeypatch.setattr(module, "SAMPLES", module.BATCH)
 
     def simulated(job: Any) -> dict[str, float]:
@@ -205,8 +208,9 @@ def test_a_peer_in_processes_gives_each_of_them_one_thread(compare) -> None:
 
 @pytest.fixture
 def million_devices(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script, with runs in this process and few bare events."""
+    """The script, with a small network to profile, runs in this process and few bare events."""
     module = script("million_devices.py")
+    monkeypatch.setattr(module, "SCENARIO", module.SCENARIO.replace("resnet18", "cnn"))
     monkeypatch.setattr(module, "in_own_process", module.measured)
     monkeypatch.setattr(module, "bare_events_per_s", partial(module.bare_events_per_s, num_events=200, in_flight=10))
     return module
