@@ -14,17 +14,18 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neulite_sim.outside import plain_json, read_regular
-from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.roofline import OperatorKind
-from neulite_sim.profiling.tracer import MemoryBytes
+
+if TYPE_CHECKING:
+    from neulite_sim.profiling.profile import Profile
 
 VARIABLE = "NEULITE_SIM_CACHE"
 """Environment variable: a folder in which profiles are kept, or `off`."""
@@ -219,7 +220,7 @@ def _written(profile: Profile, identity: str) -> bytes | None:
 
 def _equal(found: Profile, profile: Profile) -> bool:
     """Return whether nothing is lost by writing and reading, types of numbers included."""
-    pairs = [(getattr(found, name), getattr(profile, name)) for name in Profile.__dataclass_fields__]
+    pairs = [(getattr(found, item.name), getattr(profile, item.name)) for item in fields(profile)]
     return all(
         one.dtype == other.dtype and np.array_equal(one, other)
         if isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
@@ -243,6 +244,9 @@ def _read(content: bytes, identity: str) -> Profile | None:
         entry = _Entry.model_validate(found["profile"])
     except (ValueError, ValidationError):
         return None
+    from neulite_sim.profiling.profile import Profile
+    from neulite_sim.profiling.tracer import MemoryBytes
+
     kinds = entry.operator_kinds
     return Profile(
         submodel=entry.submodel,
