@@ -18,7 +18,7 @@ from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, State, Update
 from neulite_sim.results.checkpoint import Saved
-from neulite_sim.timeline.endings import Ending
+from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.contract import Backend
 from neulite_sim.training.learning_rate import learning_rate
@@ -55,33 +55,36 @@ class Learning:
         """Whether anything is really trained, so that losses are known."""
         return self._backend.trains
 
-    def rate_of(self, flight: Flight) -> float:
-        """Return the learning rate with which a flight is trained: that of the round it left for."""
-        return learning_rate(self._costing.trained_training, flight.round, self._costing.scenario.stop.rounds)
+    def rate_of(self, round_number: int) -> float:
+        """Return the learning rate with which flights are trained that left for a round."""
+        return learning_rate(self._costing.trained_training, round_number, self._costing.scenario.stop.rounds)
 
-    def begin(self, flight: Flight) -> None:
-        """Start the training of a flight from the model as it is now."""
+    def begin(self, flights: Iterable[Flight]) -> None:
+        """Start the training of those flights that are planned to arrive from the model as it is now."""
+        for flight in flights:
+            if flight.planned.has_arrived:
+                self._begin(flight)
+
+    def _begin(self, flight: Flight) -> None:
         training = _Training(flight=flight, sent=self.state)
         self._trainings[flight.number] = training
         if not self._keeper.replays(flight.round):
             self._submit(training)
 
-    def forget(self, flights: Iterable[Flight]) -> None:
+    def forget(self, numbers: Iterable[int]) -> None:
         """Drop the trainings of flights that nobody learns from."""
-        for flight in flights:
-            training = self._trainings.pop(flight.number, None)
+        for number in numbers:
+            training = self._trainings.pop(number, None)
             if training is not None and training.ticket is not None:
                 self._backend.discard(training.ticket)
 
-    def digest(
-        self, round_number: int, merged: Sequence[Ending], collected: Callable[[int], None]
-    ) -> dict[int, Update]:
+    def digest(self, round_number: int, merged: Endings, collected: Callable[[int], None]) -> dict[int, Update]:
         """Let the method learn from updates, in the order given, and return them by flight without their tensors.
 
         `collected` is told the number of updates so far, each time that one came in.
         """
         learned: dict[int, Update] = {}
-        if not merged:
+        if not len(merged):
             return learned
         if self._keeper.replays(round_number):
             learned = {ending.flight.number: self._keeper.update(ending.flight, _unasked) for ending in merged}
@@ -91,14 +94,14 @@ class Learning:
             self.state = self._method.digest(self.state, self._arriving(merged, learned, collected))
             self._keeper.progress(round_number, lambda: self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
-        self.forget(ending.flight for ending in merged)
+        self.forget(merged.flights.numbers)
         return learned
 
     def _begin_late(self, merged: Sequence[Ending]) -> None:
         """Train those that the protocol named to nobody, as long as the model is still the one that they were sent."""
         for ending in merged:
             if ending.flight.number not in self._trainings and ending.flight.version == self.state.version:
-                self.begin(ending.flight)
+                self._begin(ending.flight)
 
     def _arriving(
         self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None]
@@ -162,7 +165,7 @@ class Learning:
             cost=flight.cost,
             version=training.sent.version,
             seed=self._costing.scenario.seed,
-            learning_rate=self.rate_of(flight),
+            learning_rate=self.rate_of(flight.round),
             enforces_memory=method.enforces_memory,
             batch_size=trained_batch_size(self._costing, flight.cost.batch_size),
         )
