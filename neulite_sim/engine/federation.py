@@ -27,6 +27,7 @@ from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Proposal, State
 from neulite_sim.seeding import stream
 from neulite_sim.selection.contract import Selector
+from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.contract import Backend
@@ -83,7 +84,9 @@ class Federation:
 
     def train(self, flights: Iterable[Flight]) -> None:
         """Start the training of the flights that the protocol may merge, beside everything that is to come."""
-        self._learning.begin(flights)
+        named = Flights.of(flights if isinstance(flights, Sequence) else list(flights))
+        arriving = named.planned.has_arrived
+        self._learning.begin(named if arriving.all() else named.taken(np.flatnonzero(arriving)))
         if self._recorder.is_watched:
             self._recorder.dispatched(self._rounds + 1, self._seen, training=self._airspace.num_in_flight)
 

@@ -7,17 +7,22 @@ replayed round are those of any other.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from neulite_sim.engine.merging import mixed
 from neulite_sim.engine.parts import Costing, trained_batch_size
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import SimulationError
-from neulite_sim.methods.contract import LocalTask, State, Update
+from neulite_sim.methods.contract import FoldOrder, LocalTask, State, Update
+from neulite_sim.methods.folding import Fold, weighting_of
 from neulite_sim.results.checkpoint import Saved
+from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.contract import Backend
@@ -28,8 +33,9 @@ from neulite_sim.training.learning_rate import learning_rate
 class _Training:
     """What a flight was sent, and the ticket of its training; None where the journal holds, or may yet hold, it."""
 
-    flight: Flight
+    flight: Flight | None
     sent: State
+    fold: FoldOrder | None = None
     ticket: int | None = None
 
 
@@ -46,6 +52,8 @@ class Learning:
         self._backend = backend
         self._recorder = recorder
         self._keeper = keeper
+        self._folds_by = weighting_of(costing.method) if _may_fold(costing, backend) else None
+        self._sizes = costing.partition.sizes
         self._trainings: dict[int, _Training] = {}
         self._workers_replaced = 0
         self.state: State = costing.method.start(costing.trained, costing.scenario.seed, costing.ledger)
@@ -59,17 +67,26 @@ class Learning:
         """Return the learning rate with which flights are trained that left for a round."""
         return learning_rate(self._costing.trained_training, round_number, self._costing.scenario.stop.rounds)
 
-    def begin(self, flights: Iterable[Flight]) -> None:
-        """Start the training of those flights that are planned to arrive from the model as it is now."""
+    def begin(self, flights: Flights) -> None:
+        """Start the trainings of flights from the model as it is now."""
+        if not self._backend.trains:
+            # What comes of them is known; one stands for all that leave together.
+            self._trainings.update(dict.fromkeys(flights.numbers, _Training(flight=None, sent=self.state)))
+            return
+        order = self._fold_order(flights)
         for flight in flights:
-            if flight.planned.has_arrived:
-                self._begin(flight)
+            training = _Training(flight=flight, sent=self.state, fold=order)
+            self._trainings[flight.number] = training
+            if not self._keeper.replays(flight.round):
+                self._submit(training)
 
-    def _begin(self, flight: Flight) -> None:
-        training = _Training(flight=flight, sent=self.state)
-        self._trainings[flight.number] = training
-        if not self._keeper.replays(flight.round):
-            self._submit(training)
+    def _fold_order(self, flights: Flights) -> FoldOrder | None:
+        """Return how the updates of a round may be added up as they come about; None where each is wanted by itself."""
+        if self._folds_by is None or not len(flights) or not flights.end_as_planned:
+            return None
+        sizes = self._sizes[flights.devices]
+        most_weight = int(sizes.sum()) if self._folds_by == "samples" else len(flights)
+        return FoldOrder(number=flights.numbers[0], weighting=self._folds_by, most_weight=most_weight)
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Drop the trainings of flights that nobody learns from."""
@@ -91,17 +108,67 @@ class Learning:
             self.state = self._method.follow(self.state, self._keeper.progress(round_number, _unasked))
         else:
             self._begin_late(merged)
-            self.state = self._method.digest(self.state, self._arriving(merged, learned, collected))
+            self.state = self._method.digest(self.state, self._updates(merged, learned, collected))
+            if not self._backend.trains:
+                self._keeper.note(learned)
+                self.pass_on_notices()
             self._keeper.progress(round_number, lambda: self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
         self.forget(merged.flights.numbers)
         return learned
 
-    def _begin_late(self, merged: Sequence[Ending]) -> None:
+    def _updates(
+        self, merged: Endings, learned: dict[int, Update], collected: Callable[[int], None]
+    ) -> Iterator[Update]:
+        """Return what the method aggregates: the updates one by one, or the means of those that were folded."""
+        if not self._backend.trains:
+            return self._untrained(merged, learned, collected)
+        updates = self._arriving(merged, learned, collected)
+        order = self._order_of(merged)
+        return updates if order is None else self._folded(updates, order, expected=len(merged))
+
+    def _begin_late(self, merged: Endings) -> None:
         """Train those that the protocol named to nobody, as long as the model is still the one that they were sent."""
-        for ending in merged:
-            if ending.flight.number not in self._trainings and ending.flight.version == self.state.version:
-                self._begin(ending.flight)
+        sent = zip(merged.flights.numbers, merged.flights.versions, strict=True)
+        late = [number not in self._trainings and version == self.state.version for number, version in sent]
+        if any(late):
+            self.begin(merged.flights.taken(np.flatnonzero(late)))
+
+    def _order_of(self, merged: Endings) -> FoldOrder | None:
+        """Return the order by which the updates are folded; None where they are not.
+
+        Raises:
+            SimulationError: a round that was begun as one is merged in parts, or as steps from older versions.
+        """
+        numbers = set(merged.flights.numbers)
+        orders = {training.fold for number in numbers if (training := self._trainings.get(number))}
+        if orders <= {None}:
+            return None
+        begun = {number for number, training in self._trainings.items() if training.fold in orders}
+        if len(orders) > 1 or numbers != begun or any(merged.mixings):
+            raise SimulationError(
+                f"protocol {self._costing.scenario.protocol.kind} says merges_whole_rounds, but of the "
+                f"{len(begun)} flights that it let train together it merges {len(numbers & begun)}, or mixes them in; "
+                "it has to merge all of them as they are, or not to say so"
+            )
+        return orders.pop()
+
+    def _folded(self, updates: Iterable[Update], order: FoldOrder, *, expected: int) -> Iterator[Update]:
+        """Yield the means of the updates, which workers have added up in part; each is waited for first."""
+        fold = Fold(order)
+        collect = getattr(self._backend, "collect_fold", None)
+        for update in updates:
+            if collect is None:
+                fold.add(update)
+        for part in collect(order.number) if collect else ():
+            fold.merge(part)
+        if fold.num_updates != expected:
+            kind = self._costing.scenario.backend.kind
+            raise SimulationError(
+                f"backend {kind} folded {fold.num_updates} of {expected} updates; collect_fold has to return all that "
+                "was trained by one order, once"
+            )
+        yield from fold.updates()
 
     def _arriving(
         self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None]
@@ -110,10 +177,7 @@ class Learning:
         for count, ending in enumerate(merged, start=1):
             training = self._trainings.get(ending.flight.number)
             if training is None or training.ticket is None:
-                raise SimulationError(
-                    f"protocol {self._costing.scenario.protocol.kind} merges flight {ending.flight.number}, of which "
-                    "it did not say that it is trained; it has to call server.train with every flight that it may merge"
-                )
+                raise self._not_trained(ending.flight.number)
             # Collected once: if the method breaks off, what is forgotten later must not discard it again.
             ticket, training.ticket = training.ticket, None
             update = self._keeper.update(ending.flight, functools.partial(self._backend.collect_update, ticket))
@@ -121,6 +185,28 @@ class Learning:
             collected(count)
             self.pass_on_notices()
             yield mixed(self._method, self.state, training.sent, update, ending.mixing)
+
+    def _untrained(
+        self, merged: Endings, learned: dict[int, Update], collected: Callable[[int], None]
+    ) -> Iterator[Update]:
+        """Yield the updates of a run that trains nothing: without tensors, and with a loss that is not a number."""
+        flights = merged.flights
+        sizes = self._sizes[flights.devices].tolist()
+        columns = (flights.numbers, flights.devices.tolist(), flights.submodels, flights.versions, sizes)
+        for count, (number, device, submodel, version, size) in enumerate(zip(*columns, strict=True), start=1):
+            if number not in self._trainings:
+                raise self._not_trained(number)
+            update = learned[number] = Update(
+                device=device, submodel=submodel, num_samples=size, tensors={}, loss=math.nan, version=version
+            )
+            collected(count)
+            yield update
+
+    def _not_trained(self, number: int) -> SimulationError:
+        return SimulationError(
+            f"protocol {self._costing.scenario.protocol.kind} merges flight {number}, of which it did not say that it "
+            "is trained; it has to call server.train with every flight that it may merge"
+        )
 
     def pass_on_notices(self) -> None:
         """Tell observers of replaced workers and retried tasks."""
@@ -155,11 +241,13 @@ class Learning:
         states = {**saved.sent, saved.state.version: saved.state}
         for training in self._trainings.values():
             training.sent = states[training.sent.version]
-            self._submit(training)
+            if self._backend.trains:
+                self._submit(training)
         return saved
 
     def _submit(self, training: _Training) -> None:
         flight, method = training.flight, self._method
+        assert flight is not None, "where nothing is trained, nothing is submitted"
         task = LocalTask(
             flight=flight.number,
             cost=flight.cost,
@@ -168,7 +256,13 @@ class Learning:
             learning_rate=self.rate_of(flight.round),
             enforces_memory=method.enforces_memory,
             batch_size=trained_batch_size(self._costing, flight.cost.batch_size),
+            fold=training.fold,
         )
         payload = method.payload(training.sent, flight.submodel)
         personal = method.personal_payload(training.sent, flight.device, flight.submodel)
         training.ticket = self._backend.submit_training(task, payload, personal)
+
+
+def _may_fold(costing: Costing, backend: Backend) -> bool:
+    """Return whether what a round trains comes together in one digest, and is there to be added up."""
+    return backend.trains and getattr(costing.timing.protocol, "merges_whole_rounds", False)

@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from neulite_sim.arrays import Integers
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update, Weighting
 from neulite_sim.methods.offering import offer_one
 from neulite_sim.methods.thin import LEVELS, Rates, names_of, thinned
 from neulite_sim.models.contract import Blueprint
@@ -44,6 +44,11 @@ class AllSmall(Method):
         self._options = options
         self._rates = names_of(options.rates)
         self.submodels = tuple(self._rates)
+
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean: `digest` needs nothing else of the updates."""
+        return self._options.weighting
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the model at the submodel's width."""

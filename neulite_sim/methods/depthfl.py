@@ -32,8 +32,8 @@ from torch import Tensor, nn
 
 from neulite_sim.arrays import Integers
 from neulite_sim.bounds import Coefficient, RoundsOrNone
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update, Weighting
 from neulite_sim.methods.depth import (
     DISTILLATION_WEIGHT,
     DRIFT,
@@ -109,6 +109,11 @@ class DepthFL(Method):
 
     def _distills(self, depth: int) -> bool:
         return self._options.distillation and len(self._numbers(depth)) > 1
+
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean; with FedDyn the server learns from each device by itself."""
+        return None if self._options.feddyn_alpha else self._options.weighting
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the model of a depth."""

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 from neulite_sim.arrays import Integers
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update, Weighting
 from neulite_sim.methods.offering import offer_one
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
@@ -36,6 +36,11 @@ class ExclusiveFL(Method):
 
     def __init__(self, *, weighting: Weighting) -> None:
         self._weighting = weighting
+
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean: `digest` needs nothing else of the updates."""
+        return self._weighting
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the full model."""

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from neulite_sim.arrays import Integers
 from neulite_sim.bounds import Coefficient
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update, Weighting
 from neulite_sim.methods.offering import offer_one
 from neulite_sim.methods.proximal import SentCopy
 from neulite_sim.models.contract import Blueprint
@@ -73,6 +73,11 @@ class FedAvg(Method):
         self.enforces_memory = memory_limit
         self._weighting = weighting
         self._proximal_mu = proximal_mu
+
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean: `digest` needs nothing else of the updates."""
+        return self._weighting
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the full model, with the proximal term where there is one."""

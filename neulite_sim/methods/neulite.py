@@ -21,8 +21,8 @@ from torch import Tensor
 from neulite_sim.arrays import Integers
 from neulite_sim.bounds import LayerCount, SignedWeight
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update, Weighting
 from neulite_sim.methods.convergence import Convergence, Movement
 from neulite_sim.methods.nhsic import Form
 from neulite_sim.methods.offering import offer_one
@@ -157,6 +157,11 @@ class NeuLite(Method):
         self.num_stages = num_stages
         self.submodels = tuple(f"stage-{stage}" for stage in range(1, num_stages + 1))
         self.decides_by_weights = "schedule: sequential" if options.schedule == "sequential" else ""
+
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean: `digest` needs nothing else of the updates."""
+        return self._options.weighting
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the model of a stage."""

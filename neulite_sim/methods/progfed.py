@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from neulite_sim.arrays import Integers
 from neulite_sim.bounds import MOST_ITEMS, RoundsOrNone
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update, Weighting
 from neulite_sim.methods.offering import offer_one
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
@@ -118,6 +118,11 @@ class ProgFed(Method):
         stage = 1 + sum(version >= growth for growth in self.growth_rounds)
         since_growth = version - self.growth_rounds[stage - 2] if stage > 1 else version
         return self._name(stage, is_warmup=stage > 1 and since_growth < self._warmup_rounds)
+
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean: `digest` needs nothing else of the updates."""
+        return self._weighting
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the model of a stage, all of it trainable, or only its newest block and head in a warm-up."""

@@ -12,8 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from neulite_sim.arrays import Integers
-from neulite_sim.methods.aggregation import Weighting
-from neulite_sim.methods.contract import Method, Proposal, State, Update
+from neulite_sim.methods.contract import Method, Proposal, State, Update, Weighting
 from neulite_sim.methods.offering import offer_largest
 from neulite_sim.methods.thin import LEVELS, Rates, ThinTrainee, names_of
 from neulite_sim.methods.width import Indices, Layout, OverlapMean, layout
@@ -84,7 +83,7 @@ class SlicedMethod(Method):
         slices: Layout = state.extra
         mean = OverlapMean(state.tensors)
         for update in updates:
-            weight = float(update.num_samples) if self._weighting == "samples" else 1.0
+            weight = update.weight(self._weighting)
             for name in update.tensors:
                 mean.add(name, *self.counted(slices, update, name), weight)
         return State(version=state.version + 1, tensors=mean.result(), extra=slices)

@@ -7,16 +7,13 @@ Each line ends in a check of itself and of all lines before it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
-
-from torch import Tensor, uint8
 
 from neulite_sim.errors import NotResumableError, OutputError, SimulationError
 from neulite_sim.outside import TABLE_BYTES, open_own, open_regular
@@ -46,16 +43,6 @@ class Mark:
 
 
 BEGINNING = Mark(length=0, check="")
-
-
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Return SHA-256 over the names, types, shapes and bytes of an update, as 64 hexadecimal digits."""
-    whole = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        whole.update(tensor.reshape(-1).view(uint8).numpy().data)
-    return whole.hexdigest()
 
 
 class Journal:
@@ -98,15 +85,22 @@ class Journal:
         Raises:
             SimulationError: it holds what JSON does not.
         """
+        self.add_all(stream, [entry])
+
+    def add_all(self, stream: str, entries: Sequence[Entry]) -> None:
+        """Append several; see `add`."""
         try:
-            body = _AS_JSON.encode(entry).encode()
+            bodies = [_AS_JSON.encode(entry).encode() for entry in entries]
         except (TypeError, ValueError) as error:
             raise SimulationError(
                 f"the journal cannot keep an entry of {stream}: {error}",
                 hint="what a method's progress returns are plain values: text, numbers, lists and mappings of them",
             ) from None
+        link = self._chains[stream].link
         try:
-            self._files[stream].write(body[:-1] + _CHECK + self._chains[stream].link(body).encode() + b'"}\n')
+            self._files[stream].write(
+                b"".join(b'%s%s%s"}\n' % (body[:-1], _CHECK, link(body).encode()) for body in bodies)
+            )
         except OSError as error:
             raise self._refusal(error) from error
 

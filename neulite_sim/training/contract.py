@@ -53,6 +53,10 @@ class Backend(Protocol):
     `Component.build(options)` returns it. The engine builds it before anything else, so that workers that take long to
     start do so while data is read and models are profiled, and equips it before the first task; a backend that turns
     out to be unavailable may say so as late as that task.
+
+    A backend that adds up updates where they arise has `collect_fold(number)` as well. Updates of tasks with a `fold`
+    then come without tensors, and when all of them are collected, that returns the `methods.folding.Fold`s that they
+    went into. Discarding one of them gives up the whole fold.
     """
 
     trains: bool

@@ -13,6 +13,7 @@ from neulite_sim.arrays import Integers
 from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.registry import Component
+from neulite_sim.training.allocator import give_back_freed_memory
 from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
 from neulite_sim.training.worker import Worker
@@ -91,6 +92,8 @@ class InProcess:
         self._tasks.clear()
         self._evaluations.clear()
         torch.set_num_threads(self._threads_before)
+        self._worker = None
+        give_back_freed_memory()
 
 
 def _build(options: InProcessOptions) -> Backend:
