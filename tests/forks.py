@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 import neulite_sim
+from neulite_sim import registry
 
 ROOT = Path(neulite_sim.__file__).parents[1]
 AT = "NEULITE_SIM_TEST_FORKS"
@@ -206,6 +207,11 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    tempfile.tempdir = None
+    # As a fresh Python does; what is installed there is looked for anew.
+    own = request["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:] = [*filter(None, own), *(path for path in sys.path if path not in own)]
+    registry._entry_points.cache_clear()
     sys.argv[1:] = request["arguments"]
 
 
