@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from neulite_sim.engine.folding import Folding
 from neulite_sim.engine.merging import mixed
 from neulite_sim.engine.parts import Costing, trained_batch_size
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import FoldOrder, LocalTask, State, Update
-from neulite_sim.methods.folding import Fold, weighting_of
 from neulite_sim.results.checkpoint import Saved
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
@@ -52,7 +53,7 @@ class Learning:
         self._backend = backend
         self._recorder = recorder
         self._keeper = keeper
-        self._folds_by = weighting_of(costing.method) if _may_fold(costing, backend) else None
+        self._folding = Folding(costing, backend)
         self._sizes = costing.partition.sizes
         self._trainings: dict[int, _Training] = {}
         self._workers_replaced = 0
@@ -73,20 +74,12 @@ class Learning:
             # What comes of them is known; one stands for all that leave together.
             self._trainings.update(dict.fromkeys(flights.numbers, _Training(flight=None, sent=self.state)))
             return
-        order = self._fold_order(flights)
+        order = self._folding.order(flights)
         for flight in flights:
             training = _Training(flight=flight, sent=self.state, fold=order)
             self._trainings[flight.number] = training
             if not self._keeper.replays(flight.round):
                 self._submit(training)
-
-    def _fold_order(self, flights: Flights) -> FoldOrder | None:
-        """Return how the updates of a round may be added up as they come about; None where each is wanted by itself."""
-        if self._folds_by is None or not len(flights) or not flights.end_as_planned:
-            return None
-        sizes = self._sizes[flights.devices]
-        most_weight = int(sizes.sum()) if self._folds_by == "samples" else len(flights)
-        return FoldOrder(number=flights.numbers[0], weighting=self._folds_by, most_weight=most_weight)
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Drop the trainings of flights that nobody learns from."""
@@ -123,9 +116,7 @@ class Learning:
         """Return what the method aggregates: the updates one by one, or the means of those that were folded."""
         if not self._backend.trains:
             return self._untrained(merged, learned, collected)
-        updates = self._arriving(merged, learned, collected)
-        order = self._order_of(merged)
-        return updates if order is None else self._folded(updates, order, expected=len(merged))
+        return self._folding.folded(self._arriving(merged, learned, collected), self._orders_of(merged))
 
     def _begin_late(self, merged: Endings) -> None:
         """Train those that the protocol named to nobody, as long as the model is still the one that they were sent."""
@@ -134,41 +125,13 @@ class Learning:
         if any(late):
             self.begin(merged.flights.taken(np.flatnonzero(late)))
 
-    def _order_of(self, merged: Endings) -> FoldOrder | None:
-        """Return the order by which the updates are folded; None where they are not.
-
-        Raises:
-            SimulationError: a round that was begun as one is merged in parts, or as steps from older versions.
-        """
-        numbers = set(merged.flights.numbers)
-        orders = {training.fold for number in numbers if (training := self._trainings.get(number))}
-        if orders <= {None}:
-            return None
-        begun = {number for number, training in self._trainings.items() if training.fold in orders}
-        if len(orders) > 1 or numbers != begun or any(merged.mixings):
-            raise SimulationError(
-                f"protocol {self._costing.scenario.protocol.kind} says merges_whole_rounds, but of the "
-                f"{len(begun)} flights that it let train together it merges {len(numbers & begun)}, or mixes them in; "
-                "it has to merge all of them as they are, or not to say so"
-            )
-        return orders.pop()
-
-    def _folded(self, updates: Iterable[Update], order: FoldOrder, *, expected: int) -> Iterator[Update]:
-        """Yield the means of the updates, which workers have added up in part; each is waited for first."""
-        fold = Fold(order)
-        collect = getattr(self._backend, "collect_fold", None)
-        for update in updates:
-            if collect is None:
-                fold.add(update)
-        for part in collect(order.number) if collect else ():
-            fold.merge(part)
-        if fold.num_updates != expected:
-            kind = self._costing.scenario.backend.kind
-            raise SimulationError(
-                f"backend {kind} folded {fold.num_updates} of {expected} updates; collect_fold has to return all that "
-                "was trained by one order, once"
-            )
-        yield from fold.updates()
+    def _orders_of(self, merged: Endings) -> list[FoldOrder | None]:
+        """Return by which order each update is folded; None where it counts by itself."""
+        trainings = [self._trainings.get(number) for number in merged.flights.numbers]
+        orders = [training.fold if training else None for training in trainings]
+        begun = Counter(training.fold for training in self._trainings.values() if training.fold)
+        self._folding.check_whole(merged, orders, begun)
+        return orders
 
     def _arriving(
         self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None]
@@ -261,8 +224,3 @@ class Learning:
         payload = method.payload(training.sent, flight.submodel)
         personal = method.personal_payload(training.sent, flight.device, flight.submodel)
         training.ticket = self._backend.submit_training(task, payload, personal)
-
-
-def _may_fold(costing: Costing, backend: Backend) -> bool:
-    """Return whether what a round trains comes together in one digest, and is there to be added up."""
-    return backend.trains and getattr(costing.timing.protocol, "merges_whole_rounds", False)

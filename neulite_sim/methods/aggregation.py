@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import torch
-from torch import Tensor
-
+from neulite_sim.later import Tensor, torch
 from neulite_sim.methods.contract import Update, Weighting
 
 

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from neulite_sim.arrays import Integers
-from neulite_sim.models.contract import Blueprint
+from neulite_sim.later import Tensor, nn
 from neulite_sim.models.names import FULL
-from neulite_sim.models.trainee import Trainee
 from neulite_sim.profiling.ledger import Cost, Ledger
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.models.trainee import Trainee
+
 
 Weighting = Literal["samples", "uniform"]
 """How updates are weighed: by the number of their samples, or all alike."""

@@ -17,8 +17,7 @@ always, here `evaluation.batch_norm` is `running` unless the scenario says so; t
 
 from __future__ import annotations
 
-from torch import Tensor
-
+from neulite_sim.later import Tensor
 from neulite_sim.methods.contract import Setting, Update, Weighting
 from neulite_sim.methods.sliced import SlicedMethod, SlicedOptions
 from neulite_sim.methods.width import Indices, Layout, with_rows

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from neulite_sim.arrays import Integers
 from neulite_sim.bounds import ThreadCount
 from neulite_sim.data.contract import AnyDataset, Partition
+from neulite_sim.later import Tensor
 from neulite_sim.methods.contract import LocalTask, Method, Update
-from neulite_sim.models.contract import Blueprint
 from neulite_sim.registry import Options
 from neulite_sim.scenario.schema import Evaluation, Training
-from neulite_sim.training.evaluation import EvaluationResult
 
-Payload = Mapping[str, Tensor]
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.training.evaluation import EvaluationResult
+
+Payload: TypeAlias = "Mapping[str, Tensor]"
 
 
 class WorkerOptions(Options):

@@ -19,14 +19,14 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import NeuliteError, SimulationError
+from neulite_sim.later import homes
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.methods.folding import Fold
-from neulite_sim.registry import Component
-from neulite_sim.training.contract import Backend, Payload, Workplace
+from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.ray_options import RayOptions
 from neulite_sim.training.ray_pool import (
     ActorPool,
-    RayOptions,
     Slot,
     as_arrays,
     as_tensors,
@@ -36,6 +36,8 @@ from neulite_sim.training.ray_pool import (
     start_pool,
     stop_pool,
 )
+
+__getattr__ = homes(__name__, COMPONENT="neulite_sim.training.ray_component")
 
 MAX_ATTEMPTS = 3
 TASKS_PER_ACTOR = 2
@@ -333,16 +335,3 @@ def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:
     if isinstance(cause, NeuliteError):
         return cause
     return SimulationError(f"{job.what} failed: {type(cause).__name__}: {cause}")
-
-
-def _build(options: RayOptions) -> Backend:
-    return RayBackend(options)
-
-
-COMPONENT = Component(
-    kind="ray",
-    summary="a pool of Ray actors that take on the identity of any device",
-    source="this project",
-    options=RayOptions,
-    build=_build,
-)

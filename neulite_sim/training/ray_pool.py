@@ -12,34 +12,20 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from pydantic import Field
 from ray.exceptions import RayActorError, RayTaskError
 
 from neulite_sim.arrays import Integers
-from neulite_sim.bounds import Name, ThreadCount
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.methods.folding import Fold
-from neulite_sim.training.contract import Payload, WorkerOptions, Workplace
+from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
 from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.training.ray_cluster import Cluster, start_cluster
+from neulite_sim.training.ray_options import RayOptions
 from neulite_sim.training.worker import Worker
 
 Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
-
-
-class RayOptions(WorkerOptions):
-    """Options of `ray`."""
-
-    workers: ThreadCount | None = None
-    """Number of actors; as many as the machine's processors hold where it is not given."""
-    address: Name | None = None
-    """Address of a running Ray cluster; a local one is started where it is not given."""
-    dashboard: bool = False
-    """Start Ray's dashboard beside a local cluster."""
-    gpus_per_worker: float = Field(0.0, ge=0, le=64)
-    """Share of a GPU that each actor gets; above zero the actors compute on it."""
 
 
 class DeviceActor:
