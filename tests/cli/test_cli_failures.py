@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from forks import Command, started
 from stored_runs import write_run
 from tiny_scenarios import TINY
 from typer.testing import CliRunner, Result
