@@ -8,8 +8,8 @@ from neulite_sim.engine.parts import Costing
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import FoldOrder, Update
 from neulite_sim.methods.folding import Fold, weighting_of
-from neulite_sim.timeline.endings import Ending
-from neulite_sim.timeline.flights import Flight
+from neulite_sim.timeline.columns import Flights
+from neulite_sim.timeline.endings import Endings
 from neulite_sim.training.contract import Backend
 
 
@@ -23,24 +23,22 @@ class Folding:
         self._collect = getattr(backend, "collect_fold", None)
         self._names = {"protocol": costing.scenario.protocol.kind, "backend": costing.scenario.backend.kind}
 
-    def order(self, flights: Sequence[Flight]) -> FoldOrder | None:
+    def order(self, flights: Flights) -> FoldOrder | None:
         """Return how updates that are begun together may be added up; None where each is wanted by itself."""
-        if self._weighting is None or not flights or not all(flight.ends_as_planned for flight in flights):
+        if self._weighting is None or not len(flights) or not flights.end_as_planned:
             return None
-        weights = (int(self._sizes[flight.device]) if self._weighting == "samples" else 1 for flight in flights)
-        return FoldOrder(number=flights[0].number, weighting=self._weighting, most_weight=sum(weights))
+        most_weight = int(self._sizes[flights.devices].sum()) if self._weighting == "samples" else len(flights)
+        return FoldOrder(number=flights.numbers[0], weighting=self._weighting, most_weight=most_weight)
 
-    def check_whole(
-        self, merged: Sequence[Ending], orders: Sequence[FoldOrder | None], begun: Mapping[FoldOrder, int]
-    ) -> None:
+    def check_whole(self, merged: Endings, orders: Sequence[FoldOrder | None], begun: Mapping[FoldOrder, int]) -> None:
         """Check that all of what was `begun` by an order of these is merged, and as it is.
 
         Raises:
             SimulationError: flights that were begun together are merged in parts, or as steps from older versions.
         """
         for order in {order for order in orders if order}:
-            pairs = zip(merged, orders, strict=True)
-            whole = sum(own == order and ending.mixing is None for ending, own in pairs)
+            pairs = zip(merged.mixings, orders, strict=True)
+            whole = sum(own == order and mixing is None for mixing, own in pairs)
             if whole < begun[order]:
                 raise SimulationError(
                     f"protocol {self._names['protocol']} says merges_whole_rounds, but of the {begun[order]} flights "

@@ -7,10 +7,13 @@ replayed round are those of any other.
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from neulite_sim.engine.folding import Folding
 from neulite_sim.engine.merging import mixed
@@ -20,7 +23,8 @@ from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import FoldOrder, LocalTask, State, Update
 from neulite_sim.results.checkpoint import Saved
-from neulite_sim.timeline.endings import Ending
+from neulite_sim.timeline.columns import Flights
+from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.contract import Backend
 from neulite_sim.training.learning_rate import learning_rate
@@ -30,7 +34,7 @@ from neulite_sim.training.learning_rate import learning_rate
 class _Training:
     """What a flight was sent, and the ticket of its training; None where the journal holds, or may yet hold, it."""
 
-    flight: Flight
+    flight: Flight | None
     sent: State
     fold: FoldOrder | None = None
     ticket: int | None = None
@@ -50,6 +54,7 @@ class Learning:
         self._recorder = recorder
         self._keeper = keeper
         self._folding = Folding(costing, backend)
+        self._sizes = costing.partition.sizes
         self._trainings: dict[int, _Training] = {}
         self._workers_replaced = 0
         self.state: State = costing.method.start(costing.trained, costing.scenario.seed, costing.ledger)
@@ -59,12 +64,16 @@ class Learning:
         """Whether anything is really trained, so that losses are known."""
         return self._backend.trains
 
-    def rate_of(self, flight: Flight) -> float:
-        """Return the learning rate with which a flight is trained: that of the round it left for."""
-        return learning_rate(self._costing.trained_training, flight.round, self._costing.scenario.stop.rounds)
+    def rate_of(self, round_number: int) -> float:
+        """Return the learning rate with which flights are trained that left for a round."""
+        return learning_rate(self._costing.trained_training, round_number, self._costing.scenario.stop.rounds)
 
-    def begin(self, flights: Sequence[Flight]) -> None:
+    def begin(self, flights: Flights) -> None:
         """Start the trainings of flights from the model as it is now."""
+        if not self._backend.trains:
+            # What comes of them is known; one stands for all that leave together.
+            self._trainings.update(dict.fromkeys(flights.numbers, _Training(flight=None, sent=self.state)))
+            return
         order = self._folding.order(flights)
         for flight in flights:
             training = _Training(flight=flight, sent=self.state, fold=order)
@@ -72,48 +81,52 @@ class Learning:
             if not self._keeper.replays(flight.round):
                 self._submit(training)
 
-    def forget(self, flights: Iterable[Flight]) -> None:
+    def forget(self, numbers: Iterable[int]) -> None:
         """Drop the trainings of flights that nobody learns from."""
-        for flight in flights:
-            training = self._trainings.pop(flight.number, None)
+        for number in numbers:
+            training = self._trainings.pop(number, None)
             if training is not None and training.ticket is not None:
                 self._backend.discard(training.ticket)
 
-    def digest(
-        self, round_number: int, merged: Sequence[Ending], collected: Callable[[int], None]
-    ) -> dict[int, Update]:
+    def digest(self, round_number: int, merged: Endings, collected: Callable[[int], None]) -> dict[int, Update]:
         """Let the method learn from updates, in the order given, and return them by flight without their tensors.
 
         `collected` is told the number of updates so far, each time that one came in.
         """
         learned: dict[int, Update] = {}
-        if not merged:
+        if not len(merged):
             return learned
         if self._keeper.replays(round_number):
             learned = {ending.flight.number: self._keeper.update(ending.flight, _unasked) for ending in merged}
             self.state = self._method.follow(self.state, self._keeper.progress(round_number, _unasked))
         else:
             self._begin_late(merged)
-            orders = self._orders_of(merged)
-            updates = self._arriving(merged, learned, collected)
-            self.state = self._method.digest(self.state, self._folding.folded(updates, orders))
+            self.state = self._method.digest(self.state, self._updates(merged, learned, collected))
+            if not self._backend.trains:
+                self._keeper.note(learned)
+                self.pass_on_notices()
             self._keeper.progress(round_number, lambda: self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
-        self.forget(ending.flight for ending in merged)
+        self.forget(merged.flights.numbers)
         return learned
 
-    def _begin_late(self, merged: Sequence[Ending]) -> None:
-        """Train those that the protocol named to nobody, as long as the model is still the one that they were sent."""
-        late = [ending.flight for ending in merged if ending.flight.number not in self._trainings]
-        self.begin([flight for flight in late if flight.version == self.state.version])
-
-    def _orders_of(self, merged: Sequence[Ending]) -> list[FoldOrder | None]:
-        """Return by which order each update is folded; None where it counts by itself."""
-        trainings = [self._trainings.get(ending.flight.number) for ending in merged]
-        orders = [training.fold if training else None for training in trainings]
+    def _updates(
+        self, merged: Endings, learned: dict[int, Update], collected: Callable[[int], None]
+    ) -> Iterator[Update]:
+        """Return what the method aggregates: the updates one by one, or the means of those that were folded."""
+        if not self._backend.trains:
+            return self._untrained(merged, learned, collected)
+        orders = [getattr(self._trainings.get(number), "fold", None) for number in merged.flights.numbers]
         begun = Counter(training.fold for training in self._trainings.values() if training.fold)
         self._folding.check_whole(merged, orders, begun)
-        return orders
+        return self._folding.folded(self._arriving(merged, learned, collected), orders)
+
+    def _begin_late(self, merged: Endings) -> None:
+        """Train those that the protocol named to nobody, as long as the model is still the one that they were sent."""
+        sent = zip(merged.flights.numbers, merged.flights.versions, strict=True)
+        late = [number not in self._trainings and version == self.state.version for number, version in sent]
+        if any(late):
+            self.begin(merged.flights.taken(np.flatnonzero(late)))
 
     def _arriving(
         self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None]
@@ -122,10 +135,7 @@ class Learning:
         for count, ending in enumerate(merged, start=1):
             training = self._trainings.get(ending.flight.number)
             if training is None or training.ticket is None:
-                raise SimulationError(
-                    f"protocol {self._costing.scenario.protocol.kind} merges flight {ending.flight.number}, of which "
-                    "it did not say that it is trained; it has to call server.train with every flight that it may merge"
-                )
+                raise _not_trained(self._costing, ending.flight.number)
             # Collected once: if the method breaks off, what is forgotten later must not discard it again.
             ticket, training.ticket = training.ticket, None
             update = self._keeper.update(ending.flight, functools.partial(self._backend.collect_update, ticket))
@@ -133,6 +143,22 @@ class Learning:
             collected(count)
             self.pass_on_notices()
             yield mixed(self._method, self.state, training.sent, update, ending.mixing)
+
+    def _untrained(
+        self, merged: Endings, learned: dict[int, Update], collected: Callable[[int], None]
+    ) -> Iterator[Update]:
+        """Yield the updates of a run that trains nothing: without tensors, and with a loss that is not a number."""
+        flights = merged.flights
+        sizes = self._sizes[flights.devices].tolist()
+        columns = (flights.numbers, flights.devices.tolist(), flights.submodels, flights.versions, sizes)
+        for count, (number, device, submodel, version, size) in enumerate(zip(*columns, strict=True), start=1):
+            if number not in self._trainings:
+                raise _not_trained(self._costing, number)
+            update = learned[number] = Update(
+                device=device, submodel=submodel, num_samples=size, tensors={}, loss=math.nan, version=version
+            )
+            collected(count)
+            yield update
 
     def pass_on_notices(self) -> None:
         """Tell observers of replaced workers and retried tasks."""
@@ -167,17 +193,19 @@ class Learning:
         states = {**saved.sent, saved.state.version: saved.state}
         for training in self._trainings.values():
             training.sent = states[training.sent.version]
-            self._submit(training)
+            if self._backend.trains:
+                self._submit(training)
         return saved
 
     def _submit(self, training: _Training) -> None:
         flight, method = training.flight, self._method
+        assert flight is not None, "where nothing is trained, nothing is submitted"
         task = LocalTask(
             flight=flight.number,
             cost=flight.cost,
             version=training.sent.version,
             seed=self._costing.scenario.seed,
-            learning_rate=self.rate_of(flight),
+            learning_rate=self.rate_of(flight.round),
             enforces_memory=method.enforces_memory,
             batch_size=trained_batch_size(self._costing, flight.cost.batch_size),
             fold=training.fold,
@@ -185,3 +213,10 @@ class Learning:
         payload = method.payload(training.sent, flight.submodel)
         personal = method.personal_payload(training.sent, flight.device, flight.submodel)
         training.ticket = self._backend.submit_training(task, payload, personal)
+
+
+def _not_trained(costing: Costing, number: int) -> SimulationError:
+    return SimulationError(
+        f"protocol {costing.scenario.protocol.kind} merges flight {number}, of which it did not say that it is "
+        "trained; it has to call server.train with every flight that it may merge"
+    )
