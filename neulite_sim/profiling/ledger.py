@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ from neulite_sim.arrays import Flags, Floats, Integers
 from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.population.link.network import transfer_s
 from neulite_sim.population.table import Population
-from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.roofline import rates_of, step_s
+
+if TYPE_CHECKING:
+    from neulite_sim.profiling.profile import Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
