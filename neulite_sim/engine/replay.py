@@ -34,6 +34,8 @@ from neulite_sim.training.evaluation import EvaluationResult
 
 KEPT_METRICS = ("squared_loss", "num_skipped_terms")
 """The metrics of an update that rows and selectors go by."""
+_UNKNOWN = b'{"flight":%d,"loss":null,"squared_loss":null,"num_skipped_terms":null,"num_samples":%d}'
+"""The entry of an update of which nothing is known but its size."""
 _OF_ANOTHER = "the journal belongs to another scenario or version"
 
 
@@ -67,6 +69,9 @@ class Keeper:
         """Return the update of a flight; a replayed one has no tensors."""
         del flight
         return ask()
+
+    def note(self, updates: Mapping[int, Update]) -> None:
+        """Take note of updates, by flight, that nobody was asked for."""
 
     def progress(self, round_number: int, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return what the method's next offers depend on beside its version."""
@@ -153,16 +158,12 @@ class FolderKeeper(Keeper):
         if self._is_replaying:
             return _update_of(flight, self._next(UPDATES, "flight", flight.number, "loss"))
         update = ask()
-        numbers = {"loss": update.loss, **{name: update.metrics.get(name, math.nan) for name in KEPT_METRICS}}
-        self._journal.add(
-            UPDATES,
-            {
-                "flight": flight.number,
-                **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
-                "num_samples": update.num_samples,
-            },
-        )
+        self.note({flight.number: update})
         return update
+
+    def note(self, updates: Mapping[int, Update]) -> None:
+        """Write what is kept of updates."""
+        self._journal.add_all(UPDATES, [_line_of(number, update) for number, update in updates.items()])
 
     def progress(self, round_number: int, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return and write what the next offers depend on; or read it."""
@@ -248,6 +249,19 @@ class FolderKeeper(Keeper):
         """Close the journal, and what is read of it."""
         self._close_past()
         self._journal.close()
+
+
+def _line_of(number: int, update: Update) -> Entry | bytes:
+    """Return what is kept of an update; where nothing was trained, as the line of JSON that it is."""
+    if not update.metrics and math.isnan(update.loss):
+        return _UNKNOWN % (number, update.num_samples)
+    return _entry_of(number, update)
+
+
+def _entry_of(number: int, update: Update) -> Entry:
+    numbers = {"loss": update.loss, **{name: update.metrics.get(name, math.nan) for name in KEPT_METRICS}}
+    known = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {"flight": number, **known, "num_samples": update.num_samples}
 
 
 def _update_of(flight: Flight, entry: Entry) -> Update:
