@@ -15,10 +15,8 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from neulite_sim.arrays import Integers
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
-from neulite_sim.methods.offering import offer_one
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update
 from neulite_sim.methods.thin import LEVELS, Rates, names_of, thinned
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
@@ -62,9 +60,9 @@ class AllSmall(Method):
     def _thin(self, name: str, blueprint: Blueprint) -> Blueprint:
         return thinned(blueprint, self._rates[name])
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer of the thin model to whoever fits it and a denial for the rest."""
-        return offer_one(ledger, state.extra, candidates, stage=state.extra)
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return the offer of the thin model to whoever fits it."""
+        return Offering(stage=state.extra, submodels=(state.extra,))
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the global model, which is the thin one."""

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from neulite_sim.arrays import Integers
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
-from neulite_sim.methods.offering import offer_one
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
@@ -46,9 +44,9 @@ class ExclusiveFL(Method):
         """Return the freshly initialised model."""
         return State(version=0, tensors=float_tensors(blueprint.build_seeded(seed)))
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer of the full model to whoever fits it and a denial for the rest."""
-        return offer_one(ledger, FULL, candidates, stage=FULL)
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return the offer of the full model to whoever fits it."""
+        return Offering(stage=FULL, submodels=(FULL,))
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the global model."""

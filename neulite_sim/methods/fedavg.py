@@ -19,11 +19,9 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from neulite_sim.arrays import Integers
 from neulite_sim.bounds import Coefficient
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
-from neulite_sim.methods.offering import offer_one
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update
 from neulite_sim.methods.proximal import SentCopy
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
@@ -83,9 +81,9 @@ class FedAvg(Method):
         """Return the freshly initialised model."""
         return State(version=0, tensors=float_tensors(blueprint.build_seeded(seed)))
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer of the full model to whoever fits it, or to all without a memory limit."""
-        return offer_one(ledger, FULL, candidates, stage=FULL, enforce=self.enforces_memory)
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return the offer of the full model to whoever fits it, or to all without a memory limit."""
+        return Offering(stage=FULL, submodels=(FULL,), enforces_memory=self.enforces_memory)
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the global model."""

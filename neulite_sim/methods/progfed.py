@@ -27,12 +27,10 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from neulite_sim.arrays import Integers
 from neulite_sim.bounds import MOST_ITEMS, RoundsOrNone
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update
-from neulite_sim.methods.offering import offer_one
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
 from neulite_sim.models.output import simplest_head
@@ -135,10 +133,10 @@ class ProgFed(Method):
             tensors.update((f"heads.{stage}.{name}", tensor) for name, tensor in head.items())
         return State(version=0, tensors=tensors)
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer of the round's submodel to whoever fits it and a denial for the rest."""
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return the offer of the round's submodel to whoever fits it."""
         submodel = self.submodel_at(state.version)
-        return offer_one(ledger, submodel, candidates, stage=submodel)
+        return Offering(stage=submodel, submodels=(submodel,))
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the blocks up to the stage and its head."""

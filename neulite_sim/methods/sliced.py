@@ -11,10 +11,8 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from neulite_sim.arrays import Integers
 from neulite_sim.methods.aggregation import Weighting
-from neulite_sim.methods.contract import Method, Proposal, State, Update
-from neulite_sim.methods.offering import offer_largest
+from neulite_sim.methods.contract import Method, Offering, State, Update
 from neulite_sim.methods.thin import LEVELS, Rates, ThinTrainee, names_of
 from neulite_sim.methods.width import Indices, Layout, OverlapMean, layout
 from neulite_sim.models.contract import Blueprint
@@ -70,9 +68,9 @@ class SlicedMethod(Method):
         tensors = float_tensors(blueprint.build_seeded(seed))
         return State(version=0, tensors=tensors, extra=layout(blueprint, self._rates))
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return for each candidate an offer of the largest width that fits it."""
-        return offer_largest(ledger, self.submodels, candidates, stage="widths")
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return the offer of the largest width that fits."""
+        return Offering(stage="widths", submodels=self.submodels)
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the slice of this version."""
