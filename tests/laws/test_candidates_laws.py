@@ -147,7 +147,7 @@ def test_ranks_are_those_of_a_list(moves, size) -> None:
     at_s, in_flight = 0.0, set[int]()
     for step_s, changing, _ in moves:
         at_s = max(0.0, at_s + step_s)
-        for device in sorted({number * 71 % size for number in changing}):
+        for device in sorted({number * 71 % size for number in changing} & set(np.flatnonzero(owns).tolist())):
             whereabouts.set_free(device, device in in_flight)
             in_flight ^= {device}
         online, free = whereabouts.online(at_s), whereabouts.free()
