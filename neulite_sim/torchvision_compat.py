@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
+from neulite_sim.later import torch
 
 OPERATORS = ("torchvision::nms", "torchvision::qnms")
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"

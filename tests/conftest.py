@@ -1,24 +1,46 @@
-"""Fixtures that several test folders share."""
+"""Fixtures that several test folders share, and what all processes of a session of tests have in common."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint
 
-import fake_components
 import pytest
-import torch
-from shared_profiles import SHARED
 
-from neulite_sim import registry
+CACHE = "NEULITE_SIM_CACHE"
+OF_SESSION = "NEULITE_SIM_TEST_CACHE"
+"""Where the session keeps profiles: a folder of its own, or the one that whoever starts it has named."""
 
-# Threads that wait for one another in tensors this small take three times the processor time of one thread. What must
-# hold for any number of threads is tested with that number (test_pinning_laws.py).
-torch.set_num_threads(1)
+# No test writes into the user's folder, and none finds a kept profile that did not ask for `shared_profiles`.
+os.environ[CACHE] = "off"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the folder of kept profiles before any worker starts; prepare the processes that run tests."""
+    if not hasattr(config, "workerinput") and OF_SESSION not in os.environ:
+        os.environ[OF_SESSION] = tempfile.mkdtemp(prefix="neulite-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(OF_SESSION), ignore_errors=True))
+    # What deals tests to workers runs none, and need not wait for PyTorch.
+    if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+        _prepare()
+
+
+def _prepare() -> None:
+    import shared_profiles  # noqa: F401
+    import torch
+
+    # Threads that wait for one another in tensors this small take three times the processor time of one thread. What
+    # must hold for any number of threads is tested with that number (test_pinning_laws.py).
+    torch.set_num_threads(1)
 
 
 def entry_points_of_fakes(group: str) -> Mapping[str, EntryPoint]:
     """Return the fake components of a group, as the registry finds real ones."""
+    import fake_components
+
     named = fake_components.GROUPS[group].items()
     return {name: EntryPoint(name, f"fake_components:{value}", group) for name, value in named}
 
@@ -26,6 +48,8 @@ def entry_points_of_fakes(group: str) -> Mapping[str, EntryPoint]:
 @pytest.fixture(scope="module")
 def fakes() -> Iterator[None]:
     """Replace every registered component by the small ones of `fake_components`, for one test module."""
+    from neulite_sim import registry
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "_entry_points", entry_points_of_fakes)
         yield
@@ -33,7 +57,14 @@ def fakes() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def shared_profiles() -> Iterator[None]:
-    """In one test module, take the profiles that other tests of this process have made of the same submodels."""
+    """In one test module, take the profiles that other tests of this session have made of the same submodels.
+
+    Commands that a test starts find those that were kept on disk, too. Not for a test that changes how is profiled.
+    """
+    from shared_profiles import SHARED
+
     SHARED.is_on = True
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, os.environ[OF_SESSION])
+        yield
     SHARED.is_on = False

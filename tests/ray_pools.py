@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import ray
 
-from neulite_sim.training import ray_backend
+from neulite_sim.training import ray_backend, ray_component
 
 
 class Kept(ray_backend.RayBackend):
@@ -47,7 +47,7 @@ def lent_pools() -> Iterator[None]:
         return pools[options.workers]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ray_backend, "COMPONENT", replace(ray_backend.COMPONENT, build=lend))
+        patch.setattr(ray_component, "COMPONENT", replace(ray_component.COMPONENT, build=lend))
         try:
             yield
         finally:

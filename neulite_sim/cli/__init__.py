@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from neulite_sim.cli.cache import cache
 from neulite_sim.cli.calibrate import calibrate
 from neulite_sim.cli.compare import compare
 from neulite_sim.cli.components import components
@@ -42,6 +43,7 @@ COMMANDS = (
     components,
     calibrate,
     schema,
+    cache,
 )
 
 # Commands that stand below another word, such as `traces import`: what the word is about, and its commands by name.

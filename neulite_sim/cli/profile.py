@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neulite_sim.cli.answers import answer
-from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath
+from neulite_sim.cli.options import AsJson, NoCache, Overrides, ScenarioPath
 
 if TYPE_CHECKING:
     from neulite_sim.reports.table import TextTable
@@ -17,6 +17,7 @@ def profile(
     scenario: ScenarioPath,
     overrides: Overrides = None,
     audit: Annotated[bool, typer.Option("--audit", help="Also track a real step of each submodel.")] = False,
+    no_cache: NoCache = False,
     as_json: AsJson = False,
 ) -> None:
     """Print memory, compute and traffic of each submodel, and the share of the fleet that can train it."""

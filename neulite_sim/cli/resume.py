@@ -9,7 +9,7 @@ import typer
 
 from neulite_sim.cli.answers import answer
 from neulite_sim.cli.interruption import resumable
-from neulite_sim.cli.options import AsJson
+from neulite_sim.cli.options import AsJson, NoCache
 
 
 def resume(
@@ -17,6 +17,7 @@ def resume(
     backend: Annotated[str | None, typer.Option(metavar="KIND", help="ray or inprocess.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of Ray actors.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing while it runs.")] = False,
+    no_cache: NoCache = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on where a stopped or killed run ended: its result is that of a run that was never broken off."""

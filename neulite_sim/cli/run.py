@@ -10,7 +10,7 @@ import typer
 
 from neulite_sim.cli.answers import answer
 from neulite_sim.cli.interruption import resumable
-from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath, Seed
+from neulite_sim.cli.options import AsJson, NoCache, Overrides, ScenarioPath, Seed
 
 if TYPE_CHECKING:
     from neulite_sim.population.sampling import DrawnFleet
@@ -28,6 +28,7 @@ def run(
     ray_address: Annotated[str | None, typer.Option(metavar="ADDR", help="Address of a running Ray cluster.")] = None,
     audit: Annotated[bool, typer.Option("--audit", help="Track a real step of each submodel before it runs.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing while it runs.")] = False,
+    no_cache: NoCache = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a scenario and show it while it runs."""

@@ -12,7 +12,7 @@ import typer
 from neulite_sim.cli.answers import answer
 from neulite_sim.cli.compare import print_rows, read_runs, show_lines
 from neulite_sim.cli.failures import RUNS_FAILED, UNFORESEEN, Failed, Failure
-from neulite_sim.cli.options import AsJson, Overrides
+from neulite_sim.cli.options import AsJson, NoCache, Overrides
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,6 +57,7 @@ def sweep(
         typer.Option(metavar="DIR", help="Folder of the run folders; runs/NAME by default."),
     ] = None,
     is_dry: Annotated[bool, typer.Option("--dry-run", help="List the runs and check them; run nothing.")] = False,
+    no_cache: NoCache = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a scenario over a grid of values and seeds, and compare the runs.

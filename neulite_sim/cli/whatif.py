@@ -12,7 +12,7 @@ import typer
 from neulite_sim.cli.answers import answer
 from neulite_sim.cli.compare import write_csv
 from neulite_sim.cli.failures import Failed
-from neulite_sim.cli.options import AsJson, Overrides, ScenarioPath
+from neulite_sim.cli.options import AsJson, NoCache, Overrides, ScenarioPath
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,6 +73,7 @@ def whatif(
     overrides: Overrides = None,
     csv_file: CsvFile = None,
     plot: PlotFile = None,
+    no_cache: NoCache = False,
     as_json: AsJson = False,
 ) -> None:
     """Say for other memory budgets who can take part with each method, what stops the others, and what a round costs.

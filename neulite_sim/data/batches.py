@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
+
+from neulite_sim.later import F, Tensor, torch
 
 
 def num_batches(num_samples: int, batch_size: int) -> int:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
 from neulite_sim.bounds import ResampledSide, SampleCount
 from neulite_sim.data.batches import augment_crop_flip, normalise
+from neulite_sim.later import Tensor, torch
 from neulite_sim.registry import Choice, ComponentField, Options
 from neulite_sim.room import require_room
 from neulite_sim.samples import ImageShape, InputSpec

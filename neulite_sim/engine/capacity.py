@@ -6,10 +6,13 @@ Each figure is a lower bound: what passes may still not fit, but what is refused
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from neulite_sim.engine.parts import Parts
 from neulite_sim.room import require_room
 from neulite_sim.scenario.schema import Scenario
+
+if TYPE_CHECKING:
+    from neulite_sim.engine.parts import Parts
 
 FLOAT_BYTES = 4
 WEIGHT_COPIES = 3

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,20 +15,29 @@ from neulite_sim.methods.contract import Method
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import FullModel, Trainee
+from neulite_sim.profiling.identity import identity_of
+from neulite_sim.profiling.kept import KeptProfiles, kept_profiles
 from neulite_sim.profiling.ledger import Ledger, Shrinking, halvings, merges_last_batch
 from neulite_sim.profiling.profile import Profile, profile
+from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Training
 
 Profiler = Callable[..., Profile]
 
 
 def build_ledger(parts: Parts, profiler: Profiler | None = None) -> Ledger:
-    """Return what every submodel costs on every device; `profiler` is called in place of `profile`."""
+    """Return what every submodel costs on every device; `profiler` is called in place of `profile`.
+
+    Neither is called for a profile that the user's folder keeps.
+    """
     method, charged, training = parts.method, parts.charged, parts.charged_training
     num_samples, allocator = _charged_samples(parts), parts.scenario.allocator
+    profiler = profiler or profile
     if allocator.kind != "none":
-        profiler = functools.partial(profiler or profile, allocator=allocator)
-    profiled = profile_all if profiler is None else functools.partial(profile_all, profiler=profiler)
+        profiler = functools.partial(profiler, allocator=allocator)
+    if (kept := kept_profiles()) is not None:
+        profiler = _KeepingProfiler(kept, parts, profiler)
+    profiled = functools.partial(profile_all, profiler=profiler)
     merged = None
     if merges_last_batch(num_samples, training.batch_size).any():
         larger = training.model_copy(update={"batch_size": training.batch_size + 1})
@@ -39,8 +50,47 @@ def build_ledger(parts: Parts, profiler: Profiler | None = None) -> Ledger:
         epochs=training.epochs,
         owns_data=parts.partition.sizes > 0,
         merged_profiles=merged,
-        shrinking=_shrinking(method, charged, training, profiler or profile),
+        shrinking=_shrinking(method, charged, training, profiler),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _KeepingProfiler:
+    """Finds the profiles of a scenario's submodels among those kept on disk, and keeps those that it has made."""
+
+    kept: KeptProfiles
+    parts: Parts
+    profiler: Profiler
+
+    def __call__(self, submodel: str, build: Callable[[], Trainee], **how: Any) -> Profile:
+        """Return what the profiler returns of the same arguments."""
+        identity = identity_of(
+            submodel=submodel,
+            how=how,
+            blueprint=self.parts.charged,
+            allocator=self.parts.scenario.allocator,
+            method=_shaping(self.parts, submodel),
+            built_by=build_trainee,
+        )
+        if identity is None:
+            return self.profiler(submodel, build, **how)
+        found = self.kept.find(identity, submodel, how["batch_size"])
+        if found is None:
+            found = self.profiler(submodel, build, **how)
+            self.kept.keep(identity, found)
+        return found
+
+
+def _shaping(parts: Parts, submodel: str) -> tuple[Any, ...]:
+    """Return what decides, beside the blueprint, what is trained as a submodel; nothing for the reference."""
+    if submodel not in parts.method.submodels:
+        return ()
+    scenario, kind = parts.scenario, type(parts.method)
+    by = (kind, component("method", scenario.method.kind).build, scenario.method)
+    if kind.__module__.startswith("neulite_sim.methods."):
+        # Rounds, devices and seed give the built-in methods their course, not the shape of a submodel.
+        return by
+    return (*by, scenario.stop.rounds, scenario.population.devices, scenario.seed)
 
 
 def _charged_samples(parts: Parts) -> Integers:

@@ -129,14 +129,14 @@ def require_somebody(costing: Costing) -> None:
     if not method.enforces_memory or any(map(ledger.fits_somebody, method.submodels)):
         return
     owners = np.flatnonzero(ledger.owns_data)
-    profiles = {name: ledger.smallest_profile(name) for name in method.submodels}
-    smallest = min(profiles, key=lambda name: profiles[name].peak_memory_bytes)
+    peaks = {name: ledger.least_peak_bytes(name) for name in method.submodels}
+    smallest = min(peaks, key=lambda name: peaks[name])
     memory = costing.population.available_memory_bytes[owners]
     best = int(np.argmax(memory))
     needed = int(ledger.peak_memory_bytes(smallest)[owners[best]])
     raise InfeasibleError(
         f"NA: no device can train anything with method {costing.scenario.method.kind}: its smallest submodel "
-        f"{smallest} needs {format_bytes(needed)} at batch {profiles[smallest].batch_size}; the largest "
+        f"{smallest} needs {format_bytes(needed)} at batch {ledger.batch_sizes[-1]}; the largest "
         f"available memory is {format_bytes(int(memory[best]))} (device {int(owners[best])}), which is "
         f"{format_bytes(needed - int(memory[best]))} too little",
         hint="raise population.available_memory, lower the batch size that is charged (workload.batch_size), or choose "

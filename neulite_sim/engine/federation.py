@@ -88,9 +88,7 @@ class Federation:
 
     def train(self, flights: Iterable[Flight]) -> None:
         """Start the training of the flights that the protocol may merge, beside everything that is to come."""
-        for flight in flights:
-            if flight.planned.has_arrived:
-                self._learning.begin(flight)
+        self._learning.begin([flight for flight in flights if flight.planned.has_arrived])
         if self._recorder.is_watched:
             self._recorder.dispatched(self._rounds + 1, self._seen, training=self._airspace.num_in_flight)
 

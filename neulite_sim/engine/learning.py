@@ -16,7 +16,8 @@ from neulite_sim.engine.parts import Costing, trained_batch_size
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import SimulationError
-from neulite_sim.methods.contract import LocalTask, State, Update
+from neulite_sim.methods.contract import FoldOrder, LocalTask, State, Update
+from neulite_sim.methods.folding import Fold, weighting_of
 from neulite_sim.results.checkpoint import Saved
 from neulite_sim.timeline.endings import Ending
 from neulite_sim.timeline.flights import Flight
@@ -30,6 +31,7 @@ class _Training:
 
     flight: Flight
     sent: State
+    fold: FoldOrder | None = None
     ticket: int | None = None
 
 
@@ -46,6 +48,7 @@ class Learning:
         self._backend = backend
         self._recorder = recorder
         self._keeper = keeper
+        self._folds_by = weighting_of(costing.method) if _may_fold(costing, backend) else None
         self._trainings: dict[int, _Training] = {}
         self._workers_replaced = 0
         self.state: State = costing.method.start(costing.trained, costing.scenario.seed, costing.ledger)
@@ -59,12 +62,23 @@ class Learning:
         """Return the learning rate with which a flight is trained: that of the round it left for."""
         return learning_rate(self._costing.trained_training, flight.round, self._costing.scenario.stop.rounds)
 
-    def begin(self, flight: Flight) -> None:
-        """Start the training of a flight from the model as it is now."""
-        training = _Training(flight=flight, sent=self.state)
-        self._trainings[flight.number] = training
-        if not self._keeper.replays(flight.round):
-            self._submit(training)
+    def begin(self, flights: Sequence[Flight]) -> None:
+        """Start the trainings of flights from the model as it is now."""
+        order = self._fold_order(flights)
+        for flight in flights:
+            training = _Training(flight=flight, sent=self.state, fold=order)
+            self._trainings[flight.number] = training
+            if not self._keeper.replays(flight.round):
+                self._submit(training)
+
+    def _fold_order(self, flights: Sequence[Flight]) -> FoldOrder | None:
+        """Return how the updates of a round may be added up as they come about; None where each is wanted by itself."""
+        if self._folds_by is None or not all(flight.ends_as_planned for flight in flights):
+            return None
+        sizes = self._costing.partition.sizes
+        weights = (int(sizes[flight.device]) if self._folds_by == "samples" else 1 for flight in flights)
+        number = flights[0].number if flights else 0
+        return FoldOrder(number=number, weighting=self._folds_by, most_weight=sum(weights))
 
     def forget(self, flights: Iterable[Flight]) -> None:
         """Drop the trainings of flights that nobody learns from."""
@@ -88,7 +102,9 @@ class Learning:
             self.state = self._method.follow(self.state, self._keeper.progress(round_number, _unasked))
         else:
             self._begin_late(merged)
-            self.state = self._method.digest(self.state, self._arriving(merged, learned, collected))
+            orders = self._orders_of(merged)
+            updates = self._arriving(merged, learned, collected)
+            self.state = self._method.digest(self.state, self._folded(updates, orders))
             self._keeper.progress(round_number, lambda: self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
         self.forget(ending.flight for ending in merged)
@@ -96,9 +112,47 @@ class Learning:
 
     def _begin_late(self, merged: Sequence[Ending]) -> None:
         """Train those that the protocol named to nobody, as long as the model is still the one that they were sent."""
-        for ending in merged:
-            if ending.flight.number not in self._trainings and ending.flight.version == self.state.version:
-                self.begin(ending.flight)
+        late = [ending.flight for ending in merged if ending.flight.number not in self._trainings]
+        self.begin([flight for flight in late if flight.version == self.state.version])
+
+    def _orders_of(self, merged: Sequence[Ending]) -> list[FoldOrder | None]:
+        """Return by which order each update is folded; None where it counts by itself.
+
+        Raises:
+            SimulationError: flights that were begun together are merged in parts, or as steps from older versions.
+        """
+        trainings = [self._trainings.get(ending.flight.number) for ending in merged]
+        orders = [training.fold if training else None for training in trainings]
+        for order in {order for order in orders if order}:
+            begun = sum(training.fold == order for training in self._trainings.values())
+            whole = [ending for ending, own in zip(merged, orders, strict=True) if own == order and not ending.mixing]
+            if len(whole) < begun:
+                raise SimulationError(
+                    f"protocol {self._costing.scenario.protocol.kind} says merges_whole_rounds, but of the {begun} "
+                    f"flights that it let train together it merges {len(whole)} as they are; it has to merge all, or "
+                    "not to say so"
+                )
+        return orders
+
+    def _folded(self, updates: Iterable[Update], orders: Sequence[FoldOrder | None]) -> Iterator[Update]:
+        """Yield the updates that count by themselves, then the means of those that were folded."""
+        folds = {order.number: Fold(order) for order in orders if order}
+        collect = getattr(self._backend, "collect_fold", None)
+        for update, order in zip(updates, orders, strict=True):
+            if order is None:
+                yield update
+            elif collect is None:
+                folds[order.number].add(update)
+        for number, fold in folds.items():
+            for part in collect(number) if collect else ():
+                fold.merge(part)
+            expected = sum(order is not None and order.number == number for order in orders)
+            if fold.num_updates != expected:
+                raise SimulationError(
+                    f"backend {self._costing.scenario.backend.kind} folded {fold.num_updates} of {expected} updates; "
+                    "collect_fold has to return all that was trained by an order, once"
+                )
+            yield from fold.updates()
 
     def _arriving(
         self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None]
@@ -165,7 +219,13 @@ class Learning:
             learning_rate=self.rate_of(flight),
             enforces_memory=method.enforces_memory,
             batch_size=trained_batch_size(self._costing, flight.cost.batch_size),
+            fold=training.fold,
         )
         payload = method.payload(training.sent, flight.submodel)
         personal = method.personal_payload(training.sent, flight.device, flight.submodel)
         training.ticket = self._backend.submit_training(task, payload, personal)
+
+
+def _may_fold(costing: Costing, backend: Backend) -> bool:
+    """Return whether what a round trains comes together in one digest, and is there to be added up."""
+    return backend.trains and getattr(costing.timing.protocol, "merges_whole_rounds", False)

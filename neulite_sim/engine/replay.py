@@ -25,7 +25,6 @@ from neulite_sim.results.journal import (
     UPDATES,
     Entry,
     Journal,
-    fingerprint,
     read_journal,
 )
 from neulite_sim.results.places import CHECKPOINT, JOURNAL
@@ -150,7 +149,7 @@ class FolderKeeper(Keeper):
         return round_number % self._every_rounds == 0
 
     def update(self, flight: Flight, ask: Callable[[], Update]) -> Update:
-        """Return an update and write what is kept of it, with a fingerprint of its tensors; or read that."""
+        """Return an update and write what is kept of it; or read that."""
         if self._is_replaying:
             return _update_of(flight, self._next(UPDATES, "flight", flight.number, "loss"))
         update = ask()
@@ -161,7 +160,6 @@ class FolderKeeper(Keeper):
                 "flight": flight.number,
                 **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
                 "num_samples": update.num_samples,
-                "sha256": fingerprint(update.tensors),
             },
         )
         return update

@@ -243,7 +243,7 @@ def _skipped(costing: Costing) -> list[str]:
         return []
     return [
         f"{name} fits no device that owns data and is skipped: it needs "
-        f"{format_bytes(ledger.smallest_profile(name).peak_memory_bytes)}, "
+        f"{format_bytes(ledger.least_peak_bytes(name))}, "
         f"{format_bytes(int(ledger.shortfall_bytes(name)[ledger.owns_data].min()))} more than the largest of them has"
         for name in costing.method.submodels
         if not ledger.fits_somebody(name)
@@ -264,7 +264,9 @@ def _started(costing: Costing, rate: float, run_dir: Path | None, replays_until:
         max_virtual_time_s=scenario.stop.virtual_time,
         targets=targets_of(scenario),
         stop_accuracy=scenario.stop.target_accuracy,
-        thresholds=tuple((name, found.peak_memory_bytes) for name, found in ledger.profiles.items()),
+        thresholds=tuple(
+            (name, ledger.least_peak_bytes(name, found.batch_size)) for name, found in ledger.profiles.items()
+        ),
         available_memory_bytes=tuple(map(int, costing.population.available_memory_bytes)),
         participation_rate=rate,
         proxy=describe_proxy(scenario),

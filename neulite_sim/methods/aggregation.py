@@ -7,14 +7,9 @@ not depend on which result came in first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
-import torch
-from torch import Tensor
-
-from neulite_sim.methods.contract import Update
-
-Weighting = Literal["samples", "uniform"]
+from neulite_sim.later import Tensor, torch
+from neulite_sim.methods.contract import Update, Weighting
 
 
 def weighted_mean(updates: Iterable[Update], weighting: Weighting) -> dict[str, Tensor]:
@@ -27,7 +22,7 @@ def weighted_mean(updates: Iterable[Update], weighting: Weighting) -> dict[str, 
     weights: dict[str, float] = {}
     dtypes: dict[str, torch.dtype] = {}
     for update in updates:
-        weight = float(update.num_samples) if weighting == "samples" else 1.0
+        weight = update.weight(weighting)
         for name, tensor in update.tensors.items():
             if name not in sums:
                 sums[name] = torch.zeros(tensor.shape, dtype=torch.float64)
@@ -38,6 +33,6 @@ def weighted_mean(updates: Iterable[Update], weighting: Weighting) -> dict[str, 
 
 
 def merged(tensors: Mapping[str, Tensor], changed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `tensors` with those of `changed` in the place of their old values, in the old order."""
+    """Return `tensors` with those of `changed` in the place of their old values, in the old order and types."""
     assert changed.keys() <= tensors.keys(), sorted(changed.keys() - tensors.keys())
-    return {name: changed.get(name, tensor) for name, tensor in tensors.items()}
+    return {name: changed[name].to(old.dtype) if name in changed else old for name, old in tensors.items()}

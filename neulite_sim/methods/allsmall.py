@@ -10,18 +10,20 @@ a script of its authors' earlier work has half the width, whatever the fleet. Up
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
 
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Offering, Setting, State, Update
-from neulite_sim.methods.thin import LEVELS, Rates, names_of, thinned
-from neulite_sim.models.contract import Blueprint
-from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
+from neulite_sim.later import Tensor, nn
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
+from neulite_sim.methods.rates import LEVELS, Rates, names_of
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.models.trainee import Trainee
 
 
 class AllSmallOptions(Options):
@@ -43,12 +45,21 @@ class AllSmall(Method):
         self._rates = names_of(options.rates)
         self.submodels = tuple(self._rates)
 
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean: `digest` needs nothing else of the updates."""
+        return self._options.weighting
+
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the model at the submodel's width."""
-        return FullModel(thinned(blueprint, self._rates[submodel]))
+        from neulite_sim.models.trainee import FullModel
+
+        return FullModel(self._thin(submodel, blueprint))
 
     def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return the freshly initialised thin model; `extra` is its name."""
+        from neulite_sim.models.trainee import float_tensors
+
         name = self.choose(ledger)
         return State(version=0, tensors=float_tensors(self._thin(name, blueprint).build_seeded(seed)), extra=name)
 
@@ -58,7 +69,7 @@ class AllSmall(Method):
         return next(fitting, self.submodels[-1])
 
     def _thin(self, name: str, blueprint: Blueprint) -> Blueprint:
-        return thinned(blueprint, self._rates[name])
+        return blueprint.at_width(blueprint.width * self._rates[name])
 
     def offering(self, state: State, ledger: Ledger) -> Offering:
         """Return the offer of the thin model to whoever fits it."""

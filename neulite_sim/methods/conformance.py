@@ -26,7 +26,8 @@ from torch import Tensor
 
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import SimulationError
-from neulite_sim.methods.contract import Method, Offers, Proposal, Setting, State, Update
+from neulite_sim.methods.contract import FoldOrder, Method, Offers, Proposal, Setting, State, Update
+from neulite_sim.methods.folding import Fold, weighting_of
 from neulite_sim.methods.state_files import Packing, packages_of, unpack
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
@@ -250,6 +251,7 @@ def _check_round(bench: _Bench, state: State, number: int) -> State:
     again = _changed(after.tensors, method.digest(state, _once(updates)).tensors)
     assert not again, f"round {number}: the same digest gave other values of {again[:3]}"
     _check_kept(bench, state, after, updates, number)
+    _check_folded(bench, state, after, updates, number)
     _check_tested(bench, after)
     return after
 
@@ -268,6 +270,27 @@ def _check_kept(bench: _Bench, state: State, after: State, updates: list[Update]
         assert not changed, f"round {number}: a state read from a checkpoint sends other {changed[:3]} of {submodel}"
     changed = _changed(after.tensors, method.digest(kept, _once(updates)).tensors)
     assert not changed, f"round {number}: a state read from a checkpoint digests to other values of {changed[:3]}"
+
+
+def _check_folded(bench: _Bench, state: State, after: State, updates: list[Update], number: int) -> None:
+    """Check that a method that folds comes to the same from means as from the updates, but for the rounding."""
+    weighting = weighting_of(bench.method)
+    if weighting is None:
+        return
+    fold = Fold(FoldOrder(number=0, weighting=weighting, most_weight=sum(round(u.weight(weighting)) for u in updates)))
+    for update in updates:
+        fold.add(update)
+    found = bench.method.digest(state, iter(fold.updates())).tensors
+    _check_same_shapes(after.tensors, found, f"round {number}: digest of folded updates")
+    apart = [
+        name
+        for name, tensor in after.tensors.items()
+        if not torch.allclose(found[name], tensor, rtol=1e-4, atol=1e-6 * max(1.0, float(tensor.abs().max())))
+    ]
+    assert not apart, (
+        f"round {number}: folds_by is {weighting}, but the digest of the means gives other values of {apart[:3]}; "
+        "weigh updates by Update.weight, or leave folds_by None"
+    )
 
 
 def _followed(bench: _Bench, replayed: State, after: State, number: int) -> State:

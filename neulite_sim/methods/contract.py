@@ -9,20 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neulite_sim.arrays import Integers
+from neulite_sim.later import Tensor, nn
 from neulite_sim.methods.offering import Denial as Denial
 from neulite_sim.methods.offering import Offer as Offer
 from neulite_sim.methods.offering import Offering as Offering
 from neulite_sim.methods.offering import Offers as Offers
 from neulite_sim.methods.offering import Proposal as Proposal
-from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
-from neulite_sim.models.trainee import Trainee
 from neulite_sim.profiling.ledger import Cost, Ledger
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.models.trainee import Trainee
+
+
+Weighting = Literal["samples", "uniform"]
+"""How updates are weighed: by the number of their samples, or all alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +41,23 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoldOrder:
+    """The order to add up updates as they come about: `number` tells folds apart, weights sum to `most_weight` or less.
+
+    `methods.folding.Fold` carries it out.
+    """
+
+    number: int
+    weighting: Weighting
+    most_weight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalTask:
     """What one device is asked to train: a submodel of a state's version, and its own conditions.
 
     `cost` is what the device is charged; with `enforces_memory` its peak fits. `batch_size` is that of the real
-    training; the scenario's where it is None.
+    training; the scenario's where it is None. With a `fold` nobody needs the update by itself.
     """
 
     flight: int
@@ -50,6 +67,7 @@ class LocalTask:
     learning_rate: float
     enforces_memory: bool = True
     batch_size: int | None = None
+    fold: FoldOrder | None = None
 
     @property
     def device(self) -> int:
@@ -64,7 +82,11 @@ class LocalTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """What a device returns: its tensors after training, how many samples they come from, and mean scalars."""
+    """What a device returns: its tensors after training, how many samples they come from, and mean scalars.
+
+    A folded one is the weighted mean of the `num_updates` updates of one submodel and version, in double precision. It
+    comes from their `num_samples` samples together, from no `device` in particular, and has no scalars.
+    """
 
     device: int
     submodel: str
@@ -76,6 +98,12 @@ class Update:
     """The classes that the device owns samples of, ascending."""
     version: int = 0
     """The version of the state whose payload it was trained from."""
+    num_updates: int = 1
+    """How many updates it stands for."""
+
+    def weight(self, weighting: Weighting) -> float:
+        """Return its weight in a mean over updates."""
+        return float(self.num_samples if weighting == "samples" else self.num_updates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +135,15 @@ class Method:
 
     needs_current_version: str = ""
     """The option, as `key: value`, by which updates must come from the latest version: not with every protocol."""
+
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting by which `digest` takes a mean, if it needs nothing of updates but that and their submodels.
+
+        It is then given the mean of those of one submodel and version as one update, where that can be. None, as by
+        default and wherever a subclass has a `digest` of its own: every update by itself, in the order of devices.
+        """
+        return None
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return what is trained as `submodel`; called for the workload and for the proxy alike."""

@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from neulite_sim.bounds import RoundCount, Weight
+from neulite_sim.later import Tensor, torch
 from neulite_sim.registry import Options
 
 

@@ -13,14 +13,13 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.methods.depth_plan import DISTILLATION_WEIGHT, DRIFT, Classifier, DepthPlan
 from neulite_sim.methods.proximal import SentCopy, buffer_name
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.initialisation import initialise
@@ -28,26 +27,7 @@ from neulite_sim.models.output import pooled_head, simplest_head
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.samples import InputSpec
 
-Classifier = Literal["attention", "linear"]
-
-DISTILLATION_WEIGHT = "distillation_weight"
-"""Name of the scalar w(r) in a payload."""
-
-DRIFT = "drift"
-"""Prefix of a device's own g_n in what it is sent personally."""
-
 _FLOOR = 1e-7
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DepthPlan:
-    """How to build a depth: its number (1 to T) and the choices that shape it."""
-
-    depth: int
-    classifier: Classifier
-    is_extended: bool
-    distills: bool
-    feddyn_alpha: float
 
 
 class DepthModel(Trainee):

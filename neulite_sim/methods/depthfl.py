@@ -24,30 +24,24 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-import torch
 from pydantic import model_validator
-from torch import Tensor, nn
 
 from neulite_sim.bounds import Coefficient, RoundsOrNone
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Offering, Setting, State, Update
-from neulite_sim.methods.depth import (
-    DISTILLATION_WEIGHT,
-    DRIFT,
-    Classifier,
-    DepthModel,
-    DepthPlan,
-    auxiliary_classifier,
-)
-from neulite_sim.methods.proximal import buffer_name
-from neulite_sim.models.contract import Blueprint
+from neulite_sim.later import Tensor, nn, torch
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
+from neulite_sim.methods.depth_plan import DISTILLATION_WEIGHT, DRIFT, Classifier, DepthPlan
 from neulite_sim.models.names import FULL
-from neulite_sim.models.trainee import Trainee, float_tensors
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options, refuse_inert
 from neulite_sim.seeding import integer_seed
+
+if TYPE_CHECKING:
+    from neulite_sim.methods.depth import DepthModel
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.models.trainee import Trainee
 
 
 class DepthFLOptions(Options):
@@ -108,12 +102,19 @@ class DepthFL(Method):
     def _distills(self, depth: int) -> bool:
         return self._options.distillation and len(self._numbers(depth)) > 1
 
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean; with FedDyn the server learns from each device by itself."""
+        return None if self._options.feddyn_alpha else self._options.weighting
+
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the model of a depth."""
         depth = self._depth_of(submodel)
         return self._model(blueprint, depth, distills=self._distills(depth), alpha=self._options.feddyn_alpha)
 
     def _model(self, blueprint: Blueprint, depth: int, *, distills: bool, alpha: float) -> DepthModel:
+        from neulite_sim.methods.depth import DepthModel
+
         plan = DepthPlan(
             depth=depth,
             classifier=self._options.classifier,
@@ -125,6 +126,9 @@ class DepthFL(Method):
 
     def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return the full model and all auxiliary classifiers, freshly initialised."""
+        from neulite_sim.methods.depth import auxiliary_classifier
+        from neulite_sim.models.trainee import float_tensors
+
         model = blueprint.build_seeded(seed)
         tensors = float_tensors(model)
         weights = {name for name, _ in model.named_parameters()}
@@ -160,6 +164,8 @@ class DepthFL(Method):
         """Return FedDyn's g_n of the device, zero for one that has not taken part yet."""
         if not self._options.feddyn_alpha:
             return {}
+        from neulite_sim.methods.proximal import buffer_name
+
         memory: _Memory = state.extra
         own = memory.devices.get(device, {})
         return {

@@ -8,16 +8,18 @@ are weighed by samples as NeuLite's eq. (1) says, while that paper's own code ta
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Offering, Setting, State, Update
-from neulite_sim.models.contract import Blueprint
+from neulite_sim.later import Tensor
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
 from neulite_sim.models.names import FULL
-from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.models.trainee import Trainee
 
 
 class ExclusiveFLOptions(Options):
@@ -35,13 +37,22 @@ class ExclusiveFL(Method):
     def __init__(self, *, weighting: Weighting) -> None:
         self._weighting = weighting
 
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean: `digest` needs nothing else of the updates."""
+        return self._weighting
+
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the full model."""
+        from neulite_sim.models.trainee import FullModel
+
         assert submodel == FULL
         return FullModel(blueprint)
 
     def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return the freshly initialised model."""
+        from neulite_sim.models.trainee import float_tensors
+
         return State(version=0, tensors=float_tensors(blueprint.build_seeded(seed)))
 
     def offering(self, state: State, ledger: Ledger) -> Offering:

@@ -16,18 +16,21 @@ ProgFed's code leaves out the half, and FedScale's adds the gradient with the op
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from neulite_sim.bounds import Coefficient
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Offering, Setting, State, Update
-from neulite_sim.methods.proximal import SentCopy
-from neulite_sim.models.contract import Blueprint
+from neulite_sim.later import Tensor, homes
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
 from neulite_sim.models.names import FULL
-from neulite_sim.models.trainee import FullModel, Trainee, float_tensors
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.models.trainee import Trainee
+
+__getattr__ = homes(__name__, ProximalModel="neulite_sim.methods.proximal")
 
 
 class FedAvgOptions(Options):
@@ -41,27 +44,6 @@ class FedAvgOptions(Options):
     """Weight mu of FedProx's proximal term. Above zero, a device holds one more copy of the weights."""
 
 
-class ProximalModel(FullModel):
-    """The full model, tied by (mu/2) |w - w_t|^2 to the weights w_t that training starts from (FedProx, eq. 2)."""
-
-    def __init__(self, blueprint: Blueprint, mu: float) -> None:
-        super().__init__(blueprint)
-        self._mu = mu
-        self.anchor = SentCopy()
-
-    def prepare(self, *, has_batch_statistics: bool = True) -> None:
-        """Set the layers to training mode and take the present weights as w_t."""
-        super().prepare(has_batch_statistics=has_batch_statistics)
-        self.anchor.hold(self)
-
-    def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return cross-entropy plus the proximal term; both are reported, as `cross_entropy` and `proximal`."""
-        proximal = self._mu * self.anchor.half_squared_distance(self)
-        cross_entropy, scalars = super().loss(images_BCHW, labels_B)
-        terms = {"cross_entropy": cross_entropy.detach(), "proximal": proximal.detach()}
-        return cross_entropy + proximal, {**terms, **scalars}
-
-
 class FedAvg(Method):
     """The full model on whoever fits it."""
 
@@ -72,13 +54,23 @@ class FedAvg(Method):
         self._weighting = weighting
         self._proximal_mu = proximal_mu
 
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean: `digest` needs nothing else of the updates."""
+        return self._weighting
+
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the full model, with the proximal term where there is one."""
+        from neulite_sim.methods.proximal import ProximalModel
+        from neulite_sim.models.trainee import FullModel
+
         assert submodel == FULL
         return ProximalModel(blueprint, self._proximal_mu) if self._proximal_mu else FullModel(blueprint)
 
     def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return the freshly initialised model."""
+        from neulite_sim.models.trainee import float_tensors
+
         return State(version=0, tensors=float_tensors(blueprint.build_seeded(seed)))
 
     def offering(self, state: State, ledger: Ledger) -> Offering:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from neulite_sim.methods.contract import Setting
+from neulite_sim.methods.contract import Setting, Weighting
 from neulite_sim.methods.sliced import SlicedMethod, SlicedOptions
 from neulite_sim.registry import Component
 
@@ -34,6 +34,11 @@ class FedRolex(SlicedMethod):
     def __init__(self, options: FedRolexOptions) -> None:
         super().__init__(options)
         self._step = 1 if options.direction == "forward" else -1
+
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the means: windows of one width and version lie at the same place."""
+        return self._weighting
 
     def offset(self, version: int) -> int:
         """Return the channel at which the window of a version's round begins."""

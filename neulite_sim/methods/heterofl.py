@@ -17,9 +17,8 @@ always, here `evaluation.batch_norm` is `running` unless the scenario says so; t
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from neulite_sim.methods.contract import Setting, Update
+from neulite_sim.later import Tensor
+from neulite_sim.methods.contract import Setting, Update, Weighting
 from neulite_sim.methods.sliced import SlicedMethod, SlicedOptions
 from neulite_sim.methods.width import Indices, Layout, with_rows
 from neulite_sim.registry import Component
@@ -38,6 +37,11 @@ class HeteroFL(SlicedMethod):
     def __init__(self, options: HeteroFLOptions) -> None:
         super().__init__(options)
         self._counts_owned_rows = options.classifier_rows
+
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the means; none where rows of the classifier depend on each device's classes."""
+        return None if self._counts_owned_rows else self._weighting
 
     def counted(self, slices: Layout, update: Update, name: str) -> tuple[Indices, Tensor]:
         """Return the slice of an update; of the classifier only the rows of classes that the device owns."""

@@ -12,25 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from neulite_sim.bounds import LayerCount, SignedWeight
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Offering, Setting, State, Update
+from neulite_sim.later import Tensor, torch
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
 from neulite_sim.methods.convergence import Convergence, Movement
-from neulite_sim.methods.nhsic import Form
-from neulite_sim.methods.stage import Curriculum, Operand, StagePlan, StageTrainee, ZSource
-from neulite_sim.models.contract import Blueprint
-from neulite_sim.models.output import Surrogate
-from neulite_sim.models.trainee import Trainee, float_tensors
+from neulite_sim.methods.stage_plan import Curriculum, Form, Operand, StagePlan, ZSource
+from neulite_sim.models.names import Surrogate
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options, refusal, refuse_inert
 from neulite_sim.seeding import integer_seed, stream
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.models.trainee import Trainee
 
 _CURRICULUM_OPTIONS = (
     "lambda_x", "lambda_y", "nhsic", "sigma", "epsilon", "z_source", "mlp_operand", "mlp_relu",
@@ -156,8 +156,15 @@ class NeuLite(Method):
         self.submodels = tuple(f"stage-{stage}" for stage in range(1, num_stages + 1))
         self.decides_by_weights = "schedule: sequential" if options.schedule == "sequential" else ""
 
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean: `digest` needs nothing else of the updates."""
+        return self._options.weighting
+
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the model of a stage."""
+        from neulite_sim.methods.stage import StageTrainee
+
         return StageTrainee(blueprint, self._plan(self._stage_of(submodel)))
 
     def _stage_of(self, submodel: str) -> int:
@@ -186,6 +193,8 @@ class NeuLite(Method):
 
     def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return a fresh pool of blocks and a fresh output module per stage."""
+        from neulite_sim.models.trainee import float_tensors
+
         pool = float_tensors(blueprint.build_seeded(seed))
         tensors = {name: tensor for name, tensor in pool.items() if name.startswith("blocks.")}
         names: list[Mapping[str, str]] = []

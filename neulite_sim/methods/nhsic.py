@@ -13,13 +13,13 @@ gradient are zero and the caller is told, never NaN.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Form = Literal["ratio", "nocco"]
+from neulite_sim.methods.stage_plan import Form
 
 FEWEST_SAMPLES = 3
 """With two samples the centred kernel has rank one, so the ratio is 1 whatever the features are."""

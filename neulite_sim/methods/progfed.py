@@ -21,23 +21,25 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field, field_validator
-from torch import Tensor, nn
 
 from neulite_sim.bounds import MOST_ITEMS, RoundsOrNone
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.methods.aggregation import Weighting, merged, weighted_mean
-from neulite_sim.methods.contract import Method, Offering, Setting, State, Update
-from neulite_sim.models.contract import Blueprint
+from neulite_sim.later import Tensor, homes, nn, torch
+from neulite_sim.methods.aggregation import merged, weighted_mean
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
 from neulite_sim.models.names import FULL
-from neulite_sim.models.output import simplest_head
-from neulite_sim.models.trainee import Trainee, float_tensors
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
 from neulite_sim.seeding import integer_seed
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.models.trainee import Trainee
+
+__getattr__ = homes(__name__, GrowingModel="neulite_sim.methods.growing")
 
 WARMUP = "-warmup"
 
@@ -59,36 +61,6 @@ class ProgFedOptions(Options):
             if after <= before:
                 raise ValueError(f"growth_rounds must rise from 1 on, but {after} follows {before}; sort them")
         return given
-
-
-class GrowingModel(Trainee):
-    """Blocks 1 to s and a head: `heads.s` while it grows, `head` when it is whole."""
-
-    def __init__(self, blueprint: Blueprint, stage: int, *, is_warmup: bool) -> None:
-        super().__init__()
-        model = blueprint.build()
-        self.blocks = model.blocks[:stage]
-        if stage == model.num_blocks:
-            self.head = model.head
-        else:
-            head = simplest_head(model.block_shapes[stage - 1], blueprint.spec)
-            self.heads = nn.ModuleDict({str(stage): head})
-        self._head_path = "head" if stage == model.num_blocks else f"heads.{stage}"
-        if is_warmup:
-            self.blocks[: stage - 1].requires_grad_(False)
-
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Return logits `[B, classes]`."""
-        features = images_BCHW
-        for block in self.blocks:
-            features = self.through(block, features)
-        logits: Tensor = self.get_submodule(self._head_path)(features)
-        return logits
-
-    def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return the mean cross-entropy of the batch."""
-        logits_BK = self(images_BCHW)
-        return F.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)
 
 
 class ProgFed(Method):
@@ -117,13 +89,23 @@ class ProgFed(Method):
         since_growth = version - self.growth_rounds[stage - 2] if stage > 1 else version
         return self._name(stage, is_warmup=stage > 1 and since_growth < self._warmup_rounds)
 
+    @property
+    def folds_by(self) -> Weighting | None:
+        """The weighting of the mean: `digest` needs nothing else of the updates."""
+        return self._weighting
+
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the model of a stage, all of it trainable, or only its newest block and head in a warm-up."""
+        from neulite_sim.methods.growing import GrowingModel
+
         stage, is_warmup = self._stages[submodel]
         return GrowingModel(blueprint, stage, is_warmup=is_warmup)
 
     def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return the whole model and a head for each stage before the last, all freshly initialised."""
+        from neulite_sim.models.output import simplest_head
+        from neulite_sim.models.trainee import float_tensors
+
         tensors = float_tensors(blueprint.build_seeded(seed))
         shapes = blueprint.build_meta().block_shapes
         for stage in range(1, self._num_stages):

@@ -9,11 +9,15 @@ longer alive together with the activations.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.trainee import FullModel
 
 
 class SentCopy(nn.Module):
@@ -31,6 +35,27 @@ class SentCopy(nn.Module):
             for name, parameter in _trainable(module)
         ]
         return torch.stack(terms).sum()
+
+
+class ProximalModel(FullModel):
+    """The full model, tied by (mu/2) |w - w_t|^2 to the weights w_t that training starts from (FedProx, eq. 2)."""
+
+    def __init__(self, blueprint: Blueprint, mu: float) -> None:
+        super().__init__(blueprint)
+        self._mu = mu
+        self.anchor = SentCopy()
+
+    def prepare(self, *, has_batch_statistics: bool = True) -> None:
+        """Set the layers to training mode and take the present weights as w_t."""
+        super().prepare(has_batch_statistics=has_batch_statistics)
+        self.anchor.hold(self)
+
+    def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return cross-entropy plus the proximal term; both are reported, as `cross_entropy` and `proximal`."""
+        proximal = self._mu * self.anchor.half_squared_distance(self)
+        cross_entropy, scalars = super().loss(images_BCHW, labels_B)
+        terms = {"cross_entropy": cross_entropy.detach(), "proximal": proximal.detach()}
+        return cross_entropy + proximal, {**terms, **scalars}
 
 
 def buffer_name(name: str) -> str:

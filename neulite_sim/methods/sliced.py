@@ -6,19 +6,20 @@ They differ in where a slice lies, and HeteroFL in which rows of the classifier 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
-from torch import Tensor
 
-from neulite_sim.methods.aggregation import Weighting
-from neulite_sim.methods.contract import Method, Offering, State, Update
-from neulite_sim.methods.thin import LEVELS, Rates, ThinTrainee, names_of
+from neulite_sim.later import Tensor
+from neulite_sim.methods.contract import Method, Offering, State, Update, Weighting
+from neulite_sim.methods.rates import LEVELS, Rates, names_of
 from neulite_sim.methods.width import Indices, Layout, OverlapMean, layout
-from neulite_sim.models.contract import Blueprint
-from neulite_sim.models.trainee import Trainee, float_tensors
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Options
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.models.trainee import Trainee
 
 
 class SlicedOptions(Options):
@@ -61,10 +62,14 @@ class SlicedMethod(Method):
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return the model at the submodel's width."""
+        from neulite_sim.methods.thin import ThinTrainee
+
         return ThinTrainee(blueprint, self._rates[submodel], scaler=self._scaler, masks_absent=self._masks_absent)
 
     def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return the freshly initialised full model."""
+        from neulite_sim.models.trainee import float_tensors
+
         tensors = float_tensors(blueprint.build_seeded(seed))
         return State(version=0, tensors=tensors, extra=layout(blueprint, self._rates))
 
@@ -82,7 +87,7 @@ class SlicedMethod(Method):
         slices: Layout = state.extra
         mean = OverlapMean(state.tensors)
         for update in updates:
-            weight = float(update.num_samples) if self._weighting == "samples" else 1.0
+            weight = update.weight(self._weighting)
             for name in update.tensors:
                 mean.add(name, *self.counted(slices, update, name), weight)
         return State(version=state.version + 1, tensors=mean.result(), extra=slices)

@@ -8,49 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neulite_sim.methods.nhsic import Form, feature_kernel, input_kernel, label_kernel, nhsic
+from neulite_sim.methods.nhsic import feature_kernel, input_kernel, label_kernel, nhsic
+from neulite_sim.methods.stage_plan import Curriculum, StagePlan
 from neulite_sim.models.contract import Blueprint
-from neulite_sim.models.output import OutputModule, Surrogate, simplest_head
+from neulite_sim.models.output import OutputModule, simplest_head
 from neulite_sim.models.trainee import Trainee, flattened
-
-ZSource = Literal["block", "module"]
-Operand = Literal["y", "x", "both"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curriculum:
-    """The curriculum-aware loss of one stage. `operand` says which terms look through the projection MLP."""
-
-    lambda_x: float
-    lambda_y: float
-    form: Form
-    sigma: float
-    epsilon: float
-    z_source: ZSource
-    operand: Operand
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagePlan:
-    """How to build a stage: its number (1 to T) and the choices that shape it.
-
-    `tail_layers` is how many of the last layers of the block before are trained with it, at most all of them.
-    """
-
-    stage: int
-    curriculum: Curriculum | None
-    tail_layers: int
-    surrogate: Surrogate
-    projection_relu: bool
-    frozen_batch_norm: Literal["eval", "train"]
-    uploads_everything: bool
 
 
 class StageTrainee(Trainee):
@@ -87,9 +54,7 @@ class StageTrainee(Trainee):
         Reported scalars: `cross_entropy`, and with a curriculum `nhsic_x`, `nhsic_y` and how many of the
         two terms are undefined for this batch and count as zero, `num_skipped_terms`. Then those of `squared_loss`.
         """
-        block_map = inputs
-        for block in self.blocks:
-            block_map = self.through(block, block_map)
+        block_map = self.along(self.blocks, inputs)
         logits_BK, final_map = self._output()(block_map)
         cross_entropy = F.cross_entropy(logits_BK, labels_B)
         squared_loss = self.squared_loss(logits_BK, labels_B)

@@ -1,51 +1,21 @@
-"""Thin models of a width-scaled method: their names, who is offered which, and how one is trained.
+"""Thin models of a width-scaled method, and how one is trained.
 
-Names are "full" for rate 1 and "width-R" for the others. Scaler and masked cross-entropy are those of HeteroFL
+Scaler and masked cross-entropy are those of HeteroFL
 (Diao, Ding and Tarokh, ICLR 2021, section 3, https://arxiv.org/abs/2010.01264); FedRolex uses them as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from neulite_sim.bounds import Share
 from neulite_sim.methods.width import classifier_path
 from neulite_sim.models.contract import Blueprint
-from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import Trainee
-
-LEVELS = (1.0, 0.5, 0.25, 0.125, 0.0625)
-"""The five levels of HeteroFL, a to e."""
-
-MOST_RATES = 64
-"""Each rate is a submodel that is profiled."""
-
-
-def _checked(rates: tuple[float, ...]) -> tuple[float, ...]:
-    given = f"[{', '.join(f'{rate:g}' for rate in rates)}]"
-    if not rates or rates[0] != 1:
-        raise ValueError(f"rates is {given}, but the first must be 1, the full model; put 1 in front")
-    if any(after >= before for before, after in pairwise(rates)):
-        raise ValueError(f"rates is {given}, but rates must fall and stay above 0; for example [1, 0.5, 0.25]")
-    if len(names_of(rates)) < len(rates):
-        raise ValueError(f"rates is {given}, but two of them agree in six digits; remove one of them")
-    return rates
-
-
-Rates = Annotated[tuple[Share, ...], Field(max_length=MOST_RATES), AfterValidator(_checked)]
-"""Widths relative to the full model, largest first, beginning with 1."""
-
-
-def names_of(rates: Sequence[float]) -> dict[str, float]:
-    """Return the rates by the names of their submodels, in order."""
-    return {FULL if rate == 1 else f"width-{rate:g}": rate for rate in rates}
 
 
 def thinned(blueprint: Blueprint, rate: float) -> Blueprint:

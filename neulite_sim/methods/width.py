@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-from torch import Tensor, nn
+from neulite_sim.later import Tensor, nn, torch
 
-from neulite_sim.models.contract import Blueprint
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
 
-Indices = tuple[Tensor | None, ...]
+Indices: TypeAlias = "tuple[Tensor | None, ...]"
 """Per dimension the positions that are held, in the order of the slice; None for all of them."""
 
 THINNEST = 1e-9

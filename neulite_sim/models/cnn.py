@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.models.contract import BlockModel, ImageArchitecture, scaled
-from neulite_sim.models.initialisation import initialise
+from neulite_sim.later import nn
 from neulite_sim.registry import Component, Options
 from neulite_sim.samples import ImageShape, Shape
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import BlockModel, ImageArchitecture
 
 CHANNELS = (32, 64)
 HIDDEN = 128
@@ -30,6 +31,9 @@ def cnn(input_shape: ImageShape, num_classes: int, width: float) -> BlockModel:
     Raises:
         ScenarioError: a side of the image is below 4 and nothing would be left of it.
     """
+    from neulite_sim.models.contract import BlockModel, scaled
+    from neulite_sim.models.initialisation import initialise
+
     channels_in, height, side = input_shape
     if min(height, side) < SMALLEST_SIDE:
         shape = "x".join(map(str, input_shape))

@@ -8,13 +8,14 @@ smaller images are set into the middle of it (28x28 digits get two pixels of zer
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from neulite_sim.models.contract import BlockModel, ImageArchitecture, scaled
-from neulite_sim.models.initialisation import initialise
+from neulite_sim.later import nn
 from neulite_sim.registry import Component, Options
 from neulite_sim.samples import ImageShape, Shape
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import BlockModel, ImageArchitecture
 
 FIELD = 32
 CHANNELS = (6, 16)
@@ -28,6 +29,9 @@ class LenetOptions(Options):
 
 def lenet(input_shape: ImageShape, num_classes: int, width: float) -> BlockModel:
     """Return the network for images of any size; sides below 32 are padded to 32 or 33."""
+    from neulite_sim.models.contract import BlockModel, scaled
+    from neulite_sim.models.initialisation import initialise
+
     channels, height, side = input_shape
     padding = tuple(max(0, (FIELD + 1 - length) // 2) for length in (height, side))
     height, side = height + 2 * padding[0], side + 2 * padding[1]

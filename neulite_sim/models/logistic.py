@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from neulite_sim.models.contract import BlockModel, ImageArchitecture
-from neulite_sim.models.initialisation import initialise
+from neulite_sim.later import nn
 from neulite_sim.registry import Component, Options
 from neulite_sim.samples import ImageShape
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import BlockModel, ImageArchitecture
 
 
 class LogisticOptions(Options):
@@ -22,6 +23,9 @@ class LogisticOptions(Options):
 
 def logistic(input_shape: ImageShape, num_classes: int, _width: float) -> BlockModel:
     """Return the model. Its block puts out every pixel as a channel of a 1x1 map, as blocks put out maps."""
+    from neulite_sim.models.contract import BlockModel
+    from neulite_sim.models.initialisation import initialise
+
     pixels = math.prod(input_shape)
     block = nn.Sequential(OrderedDict(flatten=nn.Flatten(), as_map=nn.Unflatten(1, (pixels, 1, 1))))
     head = nn.Sequential(OrderedDict(flatten=nn.Flatten(), fc=nn.Linear(pixels, num_classes)))

@@ -14,16 +14,14 @@ import copy
 import functools
 import itertools
 from collections import OrderedDict
-from typing import Literal
 
 from torch import Tensor, nn
 
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.contract import BlockModel
 from neulite_sim.models.initialisation import initialise
+from neulite_sim.models.names import Surrogate
 from neulite_sim.samples import InputSpec, Shape
-
-Surrogate = Literal["conv", "conv-bn-relu", "none"]
 
 
 class OutputModule(nn.Module):

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-
-from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers, scaled
-from neulite_sim.models.initialisation import initialise
-from neulite_sim.models.pointwise import PointwiseConvolution
+from neulite_sim.later import homes, nn
 from neulite_sim.registry import Component, Options
 from neulite_sim.samples import ImageShape, Shape
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers
+
+__getattr__ = homes(__name__, BasicBlock="neulite_sim.models.residual")
 
 CHANNELS = (64, 128, 256, 512)
 
@@ -25,31 +27,12 @@ class ResNetOptions(Options):
     """Options of `resnet18` and `resnet34`: none."""
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with BatchNorm beside a shortcut; ReLU in place, as BatchNorm keeps its own input."""
-
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels_out)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels_out)
-        self.relu = nn.ReLU(inplace=True)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or channels_in != channels_out:
-            conv = PointwiseConvolution(channels_in, channels_out, stride, bias=False)
-            self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(channels_out)))
-
-    def forward(self, features_BCHW: Tensor) -> Tensor:
-        """Return a map of `channels_out` channels, with sides divided by the stride and rounded up."""
-        residual = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(features_BCHW)))))
-        residual += self.shortcut(features_BCHW)
-        activated: Tensor = self.relu(residual)
-        return activated
-
-
 def resnet(input_shape: ImageShape, num_classes: int, width: float, *, layers: tuple[int, ...]) -> BlockModel:
     """Return a ResNet with `layers[b]` basic blocks in block b. Every image size works: sides halve, rounded up."""
+    from neulite_sim.models.contract import BlockModel, scaled
+    from neulite_sim.models.initialisation import initialise
+    from neulite_sim.models.residual import BasicBlock
+
     channels_in, height, side = input_shape
     blocks: list[nn.Module] = []
     shapes: list[Shape] = []
@@ -77,6 +60,8 @@ def resnet(input_shape: ImageShape, num_classes: int, width: float, *, layers: t
 
 def _named_layers(block: nn.Module) -> Layers:
     """Return the stem and the convolutions of the basic blocks; one on a shortcut reads what the first one reads."""
+    from neulite_sim.models.residual import BasicBlock
+
     paths: list[tuple[str, ...]] = []
     for name, part in block.named_children():
         if not isinstance(part, BasicBlock):

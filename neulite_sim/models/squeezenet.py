@@ -9,14 +9,16 @@ fire 9. The head is the classifier: a 1x1 convolution to the classes, ReLU, and 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
-from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers, scaled
-from neulite_sim.models.initialisation import initialise
+from neulite_sim.later import homes, nn
 from neulite_sim.registry import Component, Options
 from neulite_sim.samples import ImageShape, Shape
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers
+
+__getattr__ = homes(__name__, Fire="neulite_sim.models.fire", ClassifierConvolution="neulite_sim.models.fire")
 
 STEM = 96
 FIRES = (
@@ -31,35 +33,12 @@ class SqueezeNetOptions(Options):
     """Options of `squeezenet`: none."""
 
 
-class Fire(nn.Module):
-    """1x1 squeeze, then 1x1 and 3x3 expansions side by side; one ReLU in place over both halves."""
-
-    def __init__(self, channels_in: int, squeezed: int, expanded: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(channels_in, squeezed, 1)
-        self.expand1x1 = nn.Conv2d(squeezed, expanded, 1)
-        self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, features_BCHW: Tensor) -> Tensor:
-        """Return a map of twice `expanded` channels and the same sides."""
-        squeezed = self.relu(self.squeeze(features_BCHW))
-        activated: Tensor = self.relu(torch.cat((self.expand1x1(squeezed), self.expand3x3(squeezed)), dim=1))
-        return activated
-
-
-class ClassifierConvolution(nn.Conv2d):
-    """The 1x1 convolution to the classes: normal with deviation 0.01 and zero bias, as the authors start it."""
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew."""
-        nn.init.normal_(self.weight, std=0.01)
-        assert self.bias is not None, "PyTorch's convolutions have a bias unless told otherwise"
-        nn.init.zeros_(self.bias)
-
-
 def squeezenet(input_shape: ImageShape, num_classes: int, width: float) -> BlockModel:
     """Return SqueezeNet 1.0. Every image size works: each pooling halves the sides, rounded down, to one at least."""
+    from neulite_sim.models.contract import BlockModel, scaled
+    from neulite_sim.models.fire import Fire
+    from neulite_sim.models.initialisation import initialise
+
     channels_in, height, side = input_shape
     channels = scaled(STEM, width)
     blocks: list[nn.Module] = []
@@ -92,6 +71,8 @@ def squeezenet(input_shape: ImageShape, num_classes: int, width: float) -> Block
 
 
 def _classifier(channels: int, num_classes: int) -> nn.Module:
+    from neulite_sim.models.fire import ClassifierConvolution
+
     return nn.Sequential(
         OrderedDict(
             conv=ClassifierConvolution(channels, num_classes, 1),

@@ -8,9 +8,10 @@ Training", ICLR 2018, section 3.2), raised and lowered as PyTorch's `GradScaler`
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
@@ -18,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from neulite_sim.errors import SimulationError
 from neulite_sim.models.optimizer import make_optimizer
 from neulite_sim.models.pointwise import ConvolutionGuard, guarded
+from neulite_sim.models.prefix import Rows
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.scenario.schema import Precision, Training
 
@@ -65,25 +67,34 @@ class Stepper:
         """Steps that fp16 left out so far because a gradient was not finite."""
         return self._scaler.num_skipped if self._scaler else 0
 
-    def step(self, images_BCHW: Tensor, labels_B: Tensor, note: Note | None = None) -> None:
+    def step(
+        self, images_BCHW: Tensor, labels_B: Tensor, note: Note | None = None, *, rows: Rows | None = None
+    ) -> None:
         """Take one step on a batch; the gradient is that of the mean over its samples.
 
-        BatchNorm and terms that compare samples (NeuLite's nHSIC) see one micro-batch at a time. A micro-batch of a
-        single sample uses BatchNorm's running statistics.
+        `rows` are their numbers among the samples of the flight, for the trainee's `keeper` where it has one. BatchNorm
+        and terms that compare samples (NeuLite's nHSIC) see one micro-batch at a time. A micro-batch of a single sample
+        uses BatchNorm's running statistics.
         """
         self.optimizer.zero_grad(set_to_none=True)
         sizes = micro_batch_sizes(len(labels_B), self._training.micro_batch_size)
         if len(sizes) == 1:
+            self._announce(images_BCHW, rows)
             self._accumulate(images_BCHW, labels_B, 1.0, note)
         else:
-            parts = zip(torch.split(images_BCHW, sizes), torch.split(labels_B, sizes), strict=True)
-            for images, labels in parts:
+            parts = zip(torch.split(images_BCHW, sizes), torch.split(labels_B, sizes), _split(rows, sizes), strict=True)
+            for images, labels, numbers in parts:
+                self._announce(images, numbers)
                 self._accumulate(images, labels, len(labels) / len(labels_B), note)
         if self._scaler is not None and not self._scaler.unscale(self._trainable):
             return
         if self._training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._trainable, self._training.clip_norm, foreach=False)
         self.optimizer.step()
+
+    def _announce(self, images_BCHW: Tensor, rows: Rows | None) -> None:
+        if self._trainee.keeper is not None and rows is not None:
+            self._trainee.keeper.announce(images_BCHW, rows)
 
     def _accumulate(self, images_BCHW: Tensor, labels_B: Tensor, weight: float, note: Note | None) -> None:
         is_lone = weight < 1 and len(labels_B) == 1
@@ -105,6 +116,10 @@ class Stepper:
             loss.backward()  # type: ignore[no-untyped-call]
         if isinstance(guard, ConvolutionGuard):
             self._trainee.has_met_overruns = bool(self._trainee.has_met_overruns) or guard.num_met > 0
+
+
+def _split(rows: Rows | None, sizes: Sequence[int]) -> Sequence[Rows | None]:
+    return [None] * len(sizes) if rows is None else np.split(rows, np.cumsum(sizes)[:-1])
 
 
 class LossScaler:

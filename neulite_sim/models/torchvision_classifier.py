@@ -9,16 +9,16 @@ project's `resnet18`.
 from __future__ import annotations
 
 import functools
-
-import torch
-from torch import nn
-from torch._subclasses.fake_tensor import unset_fake_temporarily
+from typing import TYPE_CHECKING
 
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError, close_matches
-from neulite_sim.models.contract import BlockModel, ImageArchitecture
+from neulite_sim.later import nn, torch
 from neulite_sim.registry import Component, Options
 from neulite_sim.samples import ImageShape
 from neulite_sim.torchvision_compat import torchvision_module
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import BlockModel, ImageArchitecture
 
 RGB = 3
 WITH_AUXILIARY = ("googlenet", "inception_v3")
@@ -34,6 +34,8 @@ def classifier(input_shape: ImageShape, num_classes: int, _width: float, *, name
     Raises:
         ScenarioError: it cannot take images of this shape.
     """
+    from neulite_sim.models.contract import BlockModel
+
     network = _network(name, input_shape, num_classes)
     unmapped = nn.Unflatten(1, (num_classes, 1, 1))
     return BlockModel(
@@ -67,6 +69,8 @@ def _network(name: str, input_shape: ImageShape, num_classes: int) -> nn.Module:
 @functools.cache
 def _try_on_nothing(name: str, input_shape: ImageShape, settings: tuple[tuple[str, object], ...]) -> None:
     """Build and run the network without memory, which fails where the images do not fit it; also amid a fake step."""
+    from torch._subclasses.fake_tensor import unset_fake_temporarily
+
     with unset_fake_temporarily(), torch.device("meta"), torch.random.fork_rng(devices=[]), torch.no_grad():
         torchvision_module("models").get_model(name, **dict(settings)).eval()(torch.empty(1, *input_shape))
 

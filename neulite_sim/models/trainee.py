@@ -6,7 +6,7 @@ its update aggregates without any translation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -16,13 +16,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.prefix import PrefixKeeper
 
 
 class Trainee(nn.Module):
     """Base of everything that is trained, profiled or audited.
 
     A subclass marks frozen parameters with `requires_grad_(False)` in its constructor and implements `loss`, in which
-    it applies each block of its model with `through`.
+    it applies the blocks of its model with `along`, or each by itself with `through`.
     With `frozen_batch_norm` "eval", BatchNorm layers without a trainable parameter use their running statistics;
     with "train" they go on collecting them. `uploads_everything` sends the whole state back.
     """
@@ -35,6 +36,8 @@ class Trainee(nn.Module):
     """Set by whoever takes steps: whether `through` keeps only a block's input for the backward pass."""
     has_met_overruns: bool | None = None
     """Set by whoever takes steps: whether a backward pass met a convolution that needs a `ConvolutionGuard`."""
+    keeper: PrefixKeeper | None = None
+    """Set for a flight by whoever trains: what keeps the features of a frozen prefix from epoch to epoch."""
     num_blocks_applied: int = 0
     """How often `through` was called; a trainee that never does cannot be checkpointed."""
 
@@ -57,6 +60,21 @@ class Trainee(nn.Module):
         Among the scalars belong those of `squared_loss`.
         """
         raise NotImplementedError
+
+    def along(self, blocks: Iterable[nn.Module], inputs: Tensor, *, head: nn.Module | None = None) -> Tensor:
+        """Return what blocks, one after the other, and then a head make of the inputs of `loss`.
+
+        Each block is applied with `through`, the head as it is. Where there is a `keeper` it leads the way through
+        those that are frozen: it may know what they make of these samples.
+        """
+        chain = tuple(blocks) if head is None else (*blocks, head)
+        features, left = (inputs, chain) if self.keeper is None else self.keeper.lead(inputs, chain)
+        num_blocks = len(left) - (head is not None)
+        for module in left[:num_blocks]:
+            features = self.through(module, features)
+        for module in left[num_blocks:]:
+            features = module(features)
+        return features
 
     def through(self, block: nn.Module, features_BCHW: Tensor) -> Tensor:
         """Return what a block makes of its input, in place of `block(features_BCHW)`.
@@ -171,11 +189,7 @@ class FullModel(Trainee):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return logits `[B, classes]`."""
-        features = images_BCHW
-        for block in self.blocks:
-            features = self.through(block, features)
-        logits: Tensor = self.head(features)
-        return logits
+        return self.along(self.blocks, images_BCHW, head=self.head)
 
     def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the mean cross-entropy of the batch."""

@@ -9,14 +9,14 @@ of three of 4096. Blocks are the four groups of ProgFed (Wang et al., ICML 2022)
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers, scaled
-from neulite_sim.models.initialisation import initialise
-from neulite_sim.models.output import pooled_head
+from neulite_sim.later import nn
 from neulite_sim.registry import Component, Options
 from neulite_sim.samples import ImageShape, Shape
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers
 
 POOL = "M"
 GROUPS: tuple[tuple[int | str, ...], ...] = (
@@ -33,6 +33,10 @@ class VggOptions(Options):
 
 def vgg11_bn(input_shape: ImageShape, num_classes: int, width: float) -> BlockModel:
     """Return VGG11 with BatchNorm. Every image size works: each pooling halves the sides, rounded up."""
+    from neulite_sim.models.contract import BlockModel, scaled
+    from neulite_sim.models.initialisation import initialise
+    from neulite_sim.models.output import pooled_head
+
     channels, height, side = input_shape
     blocks: list[nn.Module] = []
     shapes: list[Shape] = []

@@ -12,19 +12,25 @@ and values is channel c // heads of head c % heads, so cutting off the last rows
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor, nn
 
 from neulite_sim.bounds import Side
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers, scaled
-from neulite_sim.models.initialisation import initialise
+from neulite_sim.later import homes, nn
 from neulite_sim.registry import Component, Options, refusal, refuse_inert
 from neulite_sim.samples import ImageShape, Shape
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import BlockModel, ImageArchitecture, Layers
+
+__getattr__ = homes(
+    __name__,
+    **dict.fromkeys(
+        ("Attention", "Encoder", "Encoders", "MeanHead", "Position", "Stem"), "neulite_sim.models.encoders"
+    ),
+)
 
 NUM_BLOCKS = 3
 
@@ -66,114 +72,6 @@ class VitOptions(Options):
         return patch, dim, heads
 
 
-class Stem(nn.Module):
-    """Patches to tokens: a convolution as strided as it is wide, and a learned position for each patch."""
-
-    def __init__(self, channels_in: int, dim: int, *, patch: int, grid: tuple[int, int]) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels_in, dim, patch, patch)
-        self.position = Position(dim, grid)
-
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Return the tokens as a map."""
-        tokens: Tensor = self.position(self.conv(images_BCHW))
-        return tokens
-
-
-class Position(nn.Module):
-    """A learned vector for each place, added to its token; normal with deviation 0.02 at first."""
-
-    def __init__(self, dim: int, grid: tuple[int, int]) -> None:
-        super().__init__()
-        self.embedding = nn.Parameter(torch.empty(dim, *grid))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the positions anew."""
-        nn.init.normal_(self.embedding, std=0.02)
-
-    def forward(self, tokens_BCHW: Tensor) -> Tensor:
-        """Return the map with the positions added."""
-        return tokens_BCHW + self.embedding
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention, head number being the fastest index of a channel (see the module's docstring)."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.out = nn.Linear(dim, dim)
-
-    def forward(self, tokens_BND: Tensor) -> Tensor:
-        """Return as many tokens of the same size."""
-        query, key, value = (self._by_head(layer(tokens_BND)) for layer in (self.query, self.key, self.value))
-        # Written out: PyTorch's fused attention differs from machine to machine in what it keeps for the backward pass.
-        shares_BHNN = (query @ key.transpose(2, 3) * query.shape[3] ** -0.5).softmax(dim=3)
-        mixed: Tensor = self.out((shares_BHNN @ value).permute(0, 2, 3, 1).reshape(tokens_BND.shape))
-        return mixed
-
-    def _by_head(self, channels_BND: Tensor) -> Tensor:
-        batch, num_tokens, dim = channels_BND.shape
-        return channels_BND.reshape(batch, num_tokens, dim // self.heads, self.heads).permute(0, 3, 1, 2)
-
-
-class Encoder(nn.Module):
-    """One encoder: x + attention(norm(x)), then x + MLP(norm(x)) with GELU."""
-
-    def __init__(self, dim: int, heads: int, hidden: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads)
-        self.norm2 = nn.LayerNorm(dim)
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, tokens_BND: Tensor) -> Tensor:
-        """Return as many tokens of the same size."""
-        attended = tokens_BND + self.attention(self.norm1(tokens_BND))
-        encoded: Tensor = attended + self.fc2(F.gelu(self.fc1(self.norm2(attended))))
-        return encoded
-
-
-class Encoders(nn.Module):
-    """Encoders `layer0` to `layer{depth - 1}` over a map, after the stem where there is one."""
-
-    def __init__(self, dim: int, *, depth: int, heads: int, hidden: int, stem: Stem | None = None) -> None:
-        super().__init__()
-        self.stem = stem if stem is not None else nn.Identity()
-        self.depth = depth
-        for layer in range(depth):
-            self.add_module(f"layer{layer}", Encoder(dim, heads, hidden))
-
-    def forward(self, maps_BCHW: Tensor) -> Tensor:
-        """Return a map of one token per place."""
-        tokens_BCHW = self.stem(maps_BCHW)
-        batch, channels, height, side = tokens_BCHW.shape
-        tokens_BND = tokens_BCHW.permute(0, 2, 3, 1).reshape(batch, height * side, channels)
-        for layer in range(self.depth):
-            tokens_BND = self.get_submodule(f"layer{layer}")(tokens_BND)
-        maps: Tensor = tokens_BND.reshape(batch, height, side, channels).permute(0, 3, 1, 2)
-        return maps
-
-
-class MeanHead(nn.Module):
-    """LayerNorm of each token, their mean, and one linear layer."""
-
-    def __init__(self, dim: int, num_classes: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.fc = nn.Linear(dim, num_classes)
-
-    def forward(self, maps_BCHW: Tensor) -> Tensor:
-        """Return logits `[B, classes]`."""
-        logits: Tensor = self.fc(self.norm(maps_BCHW.flatten(2).transpose(1, 2)).mean(dim=1))
-        return logits
-
-
 def vit(
     input_shape: ImageShape,
     num_classes: int,
@@ -188,6 +86,10 @@ def vit(
     Raises:
         ScenarioError: the patch does not divide the sides of the image.
     """
+    from neulite_sim.models.contract import BlockModel, scaled
+    from neulite_sim.models.encoders import Encoders, MeanHead, Stem
+    from neulite_sim.models.initialisation import initialise
+
     patch, full_dim, heads = sizes
     channels, height, side = input_shape
     if height % patch or side % patch:
@@ -221,6 +123,8 @@ def vit(
 
 def _one_encoder(before: Shape, after: Shape, *, heads: int, hidden: int) -> nn.Module:
     """Return what NeuLite takes for a later block: the basic layer of a transformer is one encoder."""
+    from neulite_sim.models.encoders import Encoders
+
     assert before == after, f"an encoder keeps the shape of its map: {before}, {after}"
     return Encoders(before[0], depth=1, heads=heads, hidden=hidden)
 

@@ -9,8 +9,9 @@ import torch
 
 from neulite_sim.models.step import require_precision
 from neulite_sim.models.trainee import Trainee
+from neulite_sim.profiling.keeping import trace_training
 from neulite_sim.profiling.profile import ready
-from neulite_sim.profiling.tracer import MemoryBytes, trace
+from neulite_sim.profiling.tracer import MemoryBytes
 from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.schema import Training
 
@@ -33,7 +34,9 @@ def audit(
     batch_size: int,
     training: Training,
 ) -> MemoryBytes:
-    """Return the tracked peak of the two steps that `profile` predicts, taken on real tensors of the processor.
+    """Return the tracked peak of the steps that `profile` predicts, taken on real tensors of the processor.
+
+    What a device keeps of a frozen prefix is held meanwhile and left out, as in a profile.
 
     Raises:
         SimulationError: this machine cannot train in `training.precision`.
@@ -41,7 +44,7 @@ def audit(
     require_precision(training.precision, torch.device("cpu"))
     trainee = build()
     stepper, batch = ready(trainee, spec, batch_size, training, loss_scale=LOW_LOSS_SCALE)
-    return trace(trainee, stepper.optimizer, stepper.step, batch).peak
+    return trace_training(trainee, stepper, batch, training).peak
 
 
 def cuda_peak_bytes(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ from neulite_sim.arrays import Flags, Floats, Integers
 from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.population.link.network import transfer_s
 from neulite_sim.population.table import Population
-from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.roofline import rates_of, step_s
+
+if TYPE_CHECKING:
+    from neulite_sim.profiling.profile import Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +50,15 @@ class Cost:
         return max(0, self.peak_memory_bytes - self.available_memory_bytes)
 
 
-def step_seconds(profile: Profile, device: DeviceClass, batch_share: float = 1.0) -> float:
+def step_seconds(profile: Profile, device: DeviceClass, batch_share: float = 1.0, *, is_later: bool = False) -> float:
     """Return seconds of one training step on a device; `batch_share` in (0, 1] charges a smaller last batch.
 
-    FLOPs and bytes shrink with the batch, the overhead per operator does not.
+    FLOPs and bytes shrink with the batch, the overhead per operator does not. `is_later` asks for a step after the
+    first epoch, which is another where the device keeps features.
     """
+    if is_later and profile.later_operator_flops is not None and profile.later_operator_bytes is not None:
+        kept = (profile.later_operator_flops, profile.later_operator_bytes, profile.later_operator_kinds)
+        return step_s(*kept, rates_of(device), batch_share)
     columns = (profile.operator_flops, profile.operator_bytes, profile.operator_kinds)
     return step_s(*columns, rates_of(device), batch_share)
 
@@ -154,27 +161,41 @@ class Ledger:
         return self._compute_s[at]
 
     def _computed_column(self, profile: Profile) -> Floats:
+        seconds = self._epoch_column(profile) * self.epochs
+        if profile.later_operator_flops is not None:
+            seconds = self._epoch_column(profile) + self._epoch_column(profile, is_later=True) * (self.epochs - 1)
+        speed = self.population.speed_factor
+        return seconds / (1.0 if speed is None else speed)
+
+    def _epoch_column(self, profile: Profile, *, is_later: bool = False) -> Floats:
         whole_batches, rest = np.divmod(self.num_samples, profile.batch_size)
         seconds = np.zeros(self.population.num_devices)
         for index, device in enumerate(self.population.classes):
             members = np.flatnonzero(self.population.class_index == index)
             if not len(members):
                 continue
-            whole_step_s = step_seconds(profile, device)
+            whole_step_s = step_seconds(profile, device, is_later=is_later)
             # Devices with equally many samples left over take equally long: a step per rest, not per device.
             rests, positions = np.unique(rest[members], return_inverse=True)
-            rest_step_s = [step_seconds(profile, device, r / profile.batch_size) if r else 0.0 for r in rests]
+            rest_step_s = [
+                step_seconds(profile, device, r / profile.batch_size, is_later=is_later) if r else 0.0 for r in rests
+            ]
             seconds[members] = whole_batches[members] * whole_step_s + np.array(rest_step_s)[positions]
-        speed = self.population.speed_factor
-        return seconds * self.epochs / (1.0 if speed is None else speed)
+        return seconds
 
     def _peak_at(self, submodel: str, batch_size: int, devices: Integers | None = None) -> Integers:
-        """Return the predicted peak of `devices`, all by default, at a batch size; a merged last batch needs more."""
-        one = self._profile(submodel, batch_size).peak_memory_bytes
+        """Return the predicted peak of `devices`, all by default, at a batch size.
+
+        A merged last batch needs more, and so do the features that a device keeps of its samples.
+        """
+        profile = self._profile(submodel, batch_size)
+        one = profile.peak_memory_bytes
         merges = self._merges[batch_size] if devices is None else self._merges[batch_size][devices]
         peak = np.full(len(merges), one, dtype=np.int64)
         if merges.any():
             peak[merges] = self._profile(submodel, batch_size + 1).peak_memory_bytes
+        if profile.kept_bytes_per_sample:
+            peak += profile.kept_bytes_per_sample * (self.num_samples if devices is None else self.num_samples[devices])
         return peak
 
     def _peak_of(self, submodel: str, devices: Integers | None) -> Integers:
@@ -227,6 +248,15 @@ class Ledger:
     def smallest_profile(self, submodel: str) -> Profile:
         """Return the profile at the smallest batch that a device may train with."""
         return self._profile(submodel, self.batch_sizes[-1])
+
+    def least_peak_bytes(self, submodel: str, batch_size: int | None = None) -> int:
+        """Return the lowest peak of devices that own data at a batch size, the smallest where it is not given.
+
+        Where features are kept, it holds those of the fewest samples.
+        """
+        profile = self._profile(submodel, batch_size or self.batch_sizes[-1])
+        owned = self.num_samples[self.owns_data]
+        return profile.peak_memory_bytes + profile.kept_bytes_per_sample * int(owned.min() if len(owned) else 0)
 
     def shortfall_bytes(self, submodel: str) -> Integers:
         """Return for every device how many bytes are missing, zero where the submodel fits."""

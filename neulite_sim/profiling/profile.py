@@ -14,8 +14,9 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper, micro_batch_sizes
 from neulite_sim.models.trainee import Trainee, lay_out
+from neulite_sim.profiling.keeping import TracedStep, trace_training
 from neulite_sim.profiling.roofline import Kinds
-from neulite_sim.profiling.tracer import MemoryBytes, OperatorCost, trace
+from neulite_sim.profiling.tracer import MemoryBytes
 from neulite_sim.samples import ImageShape, InputSpec, spec_of
 from neulite_sim.scenario.schema import CachingAllocator, NoAllocator, Training
 
@@ -34,6 +35,10 @@ class Profile:
     optimizer. Bytes down and up are what travels per flight; a parameter's size is asked of its dtype.
     `micro_batch_sizes` adds up to `batch_size`. `allocator_bytes` is the highest total of rounded blocks and the
     framework's context, None where no allocator is modelled.
+
+    Where devices keep the features of a frozen prefix, the operators are those of a step of the first epoch, which
+    makes them, and `later_operator_...` those of any other, which reads them; `kept_bytes_per_sample` comes on top of
+    the peak for each sample of a device.
     """
 
     submodel: str
@@ -49,6 +54,10 @@ class Profile:
     """`OperatorKind` of each operator; all `OTHER` where it is None."""
     micro_batch_sizes: tuple[int, ...] = ()
     allocator_bytes: int | None = None
+    kept_bytes_per_sample: int = 0
+    later_operator_flops: NDArray[np.float64] | None = None
+    later_operator_bytes: NDArray[np.float64] | None = None
+    later_operator_kinds: Kinds | None = None
 
     @property
     def tensor_bytes(self) -> int:
@@ -57,12 +66,18 @@ class Profile:
 
     @property
     def peak_memory_bytes(self) -> int:
-        """What is compared with the memory of devices: `allocator_bytes` where modelled, else `tensor_bytes`."""
+        """What is compared with the memory of devices: `allocator_bytes` where modelled, else `tensor_bytes`.
+
+        Where features are kept, a device needs the bytes of these on top.
+        """
         return self.tensor_bytes if self.allocator_bytes is None else self.allocator_bytes
 
     @property
     def flops_per_step(self) -> int:
-        """Floating-point operations of one step, forward, backward and optimizer (matrix products only)."""
+        """Floating-point operations of one step (the first epoch's), forward, backward and optimizer.
+
+        Matrix products only.
+        """
         return int(self.operator_flops.sum())
 
 
@@ -80,7 +95,8 @@ def profile(
 
     `build` makes the trainee; it is called under a fake mode and must not read the values of tensors. It steps on
     noise of `spec`, or on images of `input_shape` where that is given in its place. With an `allocator` the profile
-    also says, and is compared with devices by, what that allocator would hold.
+    also says, and is compared with devices by, what that allocator would hold. With `training.prefix_cache` device, and
+    more than one epoch, three steps are taken, see `keeping`.
 
     Raises:
         ScenarioError: nothing of the trainee is trained; or checkpointing is asked for, and the trainee applies none of
@@ -95,7 +111,7 @@ def profile(
             raise ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
         stepper, batch = ready(trainee, spec, batch_size, training)
         round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
-        tracer = trace(trainee, stepper.optimizer, stepper.step, batch, round_bytes=round_bytes)
+        steps = trace_training(trainee, stepper, batch, training, round_bytes=round_bytes)
     if training.checkpointing and not trainee.num_blocks_applied:
         finding = f"true has no effect on {submodel}: its trainee applies no block with Trainee.through"
         hint = "set it to false, or use another method"
@@ -107,16 +123,20 @@ def profile(
         batch_size=batch_size,
         parameters=sum(parameter.numel() for parameter in trainee.parameters()),
         trainable_parameters=sum(p.numel() for p in trainee.parameters() if p.requires_grad),
-        memory=tracer.peak,
-        operator_flops=_column(tracer.operators, "flops"),
-        operator_bytes=_column(tracer.operators, "bytes_moved"),
-        operator_kinds=_column(tracer.operators, "kind").astype(np.int8),
+        memory=steps.peak,
+        operator_flops=_column(steps.first, "flops"),
+        operator_bytes=_column(steps.first, "bytes_moved"),
+        operator_kinds=_column(steps.first, "kind").astype(np.int8),
         bytes_down=sum(map(_num_bytes, travelling.values())),
         bytes_up=sum(_num_bytes(tensor) for name, tensor in travelling.items() if name in sent),
         micro_batch_sizes=tuple(micro_batch_sizes(batch_size, training.micro_batch_size)),
         allocator_bytes=(
-            tracer.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else None
+            steps.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else None
         ),
+        kept_bytes_per_sample=steps.kept_bytes_per_sample,
+        later_operator_flops=None if steps.later is None else _column(steps.later, "flops"),
+        later_operator_bytes=None if steps.later is None else _column(steps.later, "bytes_moved"),
+        later_operator_kinds=None if steps.later is None else _column(steps.later, "kind").astype(np.int8),
     )
 
 
@@ -137,8 +157,8 @@ def ready(
     return stepper, (inputs, taking_turns(spec, batch_size, num_classes=FEWEST_CLASSES, device=device))
 
 
-def _column(operators: list[OperatorCost], name: str) -> NDArray[np.float64]:
-    return np.array([getattr(operator, name) for operator in operators], dtype=np.float64)
+def _column(step: TracedStep, name: str) -> NDArray[np.float64]:
+    return np.array([getattr(operator, name) for operator in step.operators], dtype=np.float64)
 
 
 def _num_bytes(tensor: Tensor) -> int:

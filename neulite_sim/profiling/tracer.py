@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from neulite_sim.profiling.arithmetic import flops_of, kind_of
+from neulite_sim.profiling.arithmetic import bytes_moved, flops_of, kind_of
 from neulite_sim.profiling.roofline import OperatorKind
 
 
@@ -156,7 +156,7 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, outputs: list[Tensor]
     ) -> None:
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        moved = sum(tensor.numel() * tensor.element_size() for tensor in (*inputs, *outputs))
+        moved = bytes_moved(func, inputs, outputs)
         flops = flops_of(func, args, kwargs, result)
         if moved or flops:
             name = func._overloadpacket.__name__
@@ -215,12 +215,14 @@ def trace(
     batch: tuple[Tensor, Tensor],
     *,
     round_bytes: int = 1,
+    num_steps: int = 2,
+    after: Callable[[StepTracer], None] | None = None,
 ) -> StepTracer:
-    """Take two training steps and return the tracer as it stands after the second.
+    """Take training steps, two by default, and return the tracer as it stands after the last.
 
-    The first step makes the optimizer's state; peak and operators are those of the second, from before its forward
-    pass until after its optimizer step. Gradients are freed before each step. Call it under `FakeTensorMode` with a
-    fake module and batch to predict, or plainly to audit.
+    The first step makes the optimizer's state; peak and operators are those of the last, from before its forward
+    pass until after its optimizer step. Gradients are freed before each step, `after` is called after each. Call it
+    under `FakeTensorMode` with a fake module and batch to predict, or plainly to audit.
     """
     tracer = StepTracer(round_bytes=round_bytes)
     hooks = [
@@ -234,7 +236,7 @@ def trace(
         tracer.mark((*module.parameters(), *module.buffers()), "parameters")
         tracer.mark(batch, "inputs")
         # The first step runs without optimizer state and would show a peak that only one step in a run has.
-        for _ in range(2):
+        for _ in range(num_steps):
             optimizer.zero_grad(set_to_none=True)
             tracer.reset()
             with tracer.saving():
@@ -243,6 +245,8 @@ def trace(
                 (item for state in optimizer.state.values() for item in state.values() if isinstance(item, Tensor)),
                 "optimizer",
             )
+            if after is not None:
+                after(tracer)
     for hook in hooks:
         hook.remove()
     return tracer

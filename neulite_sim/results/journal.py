@@ -7,7 +7,6 @@ Each line ends in a check of itself and of all lines before it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Generator, Mapping
@@ -15,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
-
-from torch import Tensor, uint8
 
 from neulite_sim.errors import NotResumableError, OutputError, SimulationError
 from neulite_sim.outside import TABLE_BYTES, open_own, open_regular
@@ -46,16 +43,6 @@ class Mark:
 
 
 BEGINNING = Mark(length=0, check="")
-
-
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Return SHA-256 over the names, types, shapes and bytes of an update, as 64 hexadecimal digits."""
-    whole = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        whole.update(tensor.reshape(-1).view(uint8).numpy().data)
-    return whole.hexdigest()
 
 
 class Journal:

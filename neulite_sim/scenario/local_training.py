@@ -23,6 +23,7 @@ from neulite_sim.bounds import (
 from neulite_sim.registry import BareKind, Options, refusal
 
 Precision = Literal["fp32", "bf16", "fp16"]
+PrefixCache = Literal["none", "simulator", "device"]
 
 
 class Sgd(Options):
@@ -112,6 +113,10 @@ class Training(Options):
     checkpointing: bool = False
     """Keep only the input of each block and compute its activations again in the backward pass: less memory for about
     a third more work. Does not change what is learned."""
+    prefix_cache: PrefixCache = "simulator"
+    """Who keeps, from the first epoch of a flight to its last, what frozen first layers make of each sample: none, so
+    that each epoch computes it anew; the simulator, for its own speed; or the device, which is charged for that memory
+    and computes less. Acts where these layers are in evaluation mode and read samples without augmentation."""
     shrink_batch: ShrinkBatch | None = None
     """Let a device halve its batch until the peak fits its memory; every device trains whole batches without it."""
 

@@ -247,7 +247,7 @@ class Answer:
             stage, fits = stages.get(name), self.ledger.fits(name)
             rows.append({
                 "submodel": name,
-                "peak_memory_bytes": self.ledger.smallest_profile(name).peak_memory_bytes,
+                "peak_memory_bytes": self.ledger.least_peak_bytes(name),
                 "fits_share": float(fits.mean()),
                 "data_share": self._data_share(fits),
                 **self._shortfall(name),
@@ -279,7 +279,7 @@ def _answers(costing: Costing, budgets: Budgets, own_bytes: Integers) -> Iterato
 
 def by_need(ledger: Ledger, submodels: Sequence[str]) -> tuple[str, ...]:
     """Return submodels in the rising order of their peaks at the smallest batch."""
-    return tuple(sorted(submodels, key=lambda name: ledger.smallest_profile(name).peak_memory_bytes))
+    return tuple(sorted(submodels, key=ledger.least_peak_bytes))
 
 
 def least_peaks(costing: Costing, submodel: str) -> Integers:

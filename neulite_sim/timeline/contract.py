@@ -89,6 +89,9 @@ class RoundProtocol(Protocol):
     mixes_versions: bool
     """Whether updates from older versions of the method's state are merged."""
 
+    # A protocol may also have `merges_whole_rounds = True`: the flights that it gives to one call of `server.train` and
+    # that end as planned come together in one digest, as they are. Their updates are then added up where they arise.
+
     def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
         """Run as a SimPy process until the server says that the run is over.
 

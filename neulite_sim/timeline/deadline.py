@@ -77,6 +77,7 @@ class Deadline:
     """One round after another, each closed as soon as its rule allows."""
 
     mixes_versions = False
+    merges_whole_rounds = True
 
     def __init__(self, options: DeadlineOptions) -> None:
         self._options = options

@@ -24,6 +24,7 @@ class Synchronous:
     """One round after another."""
 
     mixes_versions = False
+    merges_whole_rounds = True
 
     def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
         """Run rounds until the server says that the run is over."""

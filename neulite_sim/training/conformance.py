@@ -22,8 +22,9 @@ from torch import nn
 from neulite_sim.arrays import Integers
 from neulite_sim.data.contract import Dataset, Partition
 from neulite_sim.errors import SimulationError
-from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.methods.contract import FoldOrder, LocalTask, Update
 from neulite_sim.methods.fedavg import FedAvg
+from neulite_sim.methods.folding import Fold
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import float_tensors
@@ -63,6 +64,7 @@ def check_backend(factory: Callable[[], Backend]) -> None:
     bench.check_again(wanted, "in another order, beside other work")
     if backend.trains:
         _check_payloads(bench, wanted)
+        _check_folds(bench, wanted)
         _check_tests(bench)
         _check_failure(bench)
         bench.check_again(wanted, "after a failure")
@@ -202,6 +204,36 @@ def _check_payloads(bench: _Bench, wanted: Mapping[int, Update]) -> None:
     parted = bench.updates([_task(device, version=2) for device in (1, 3)], shared, {_PERSONAL: moved[_PERSONAL]})
     for device, update in parted.items():
         _check_same(update, found[device], f"with {_PERSONAL} as what only this device is sent")
+
+
+def _check_folds(bench: _Bench, wanted: Mapping[int, Update]) -> None:
+    """Check that a backend that folds hands over, once, the sum of all that was trained by an order."""
+    collect = getattr(bench.backend, "collect_fold", None)
+    if collect is None:
+        return
+    orders = [FoldOrder(number=number, weighting="samples", most_weight=sum(SIZES)) for number in (1, 2)]
+    given_up = bench.submit([replace(task, fold=orders[0]) for task in bench.tasks])
+    tasks = [replace(task, fold=orders[1]) for task in bench.tasks]
+    tickets = bench.submit(tasks)
+    for ticket in given_up:
+        bench.backend.discard(ticket)
+    direct = Fold(orders[1])
+    for ticket, task in zip(tickets, tasks, strict=True):
+        light, own = bench.collect(ticket, task), wanted[task.device]
+        assert not light.tensors, f"collect_update: device {task.device} was folded, and its update has tensors"
+        _check_same(light, replace(own, tensors={}), "with a fold")
+        direct.add(own)
+    whole = Fold(orders[1])
+    for part in collect(2):
+        whole.merge(part)
+    assert whole.num_updates == len(tasks), (
+        f"collect_fold: {len(tasks)} updates were trained, it has {whole.num_updates}"
+    )
+    for found, other in zip(whole.updates(), direct.updates(), strict=True):
+        changed = [name for name, tensor in other.tensors.items() if not torch.equal(found.tensors[name], tensor)]
+        assert not changed, f"collect_fold: the means of {changed[:3]} are not those of the updates"
+    left = [part.num_updates for number in (1, 2) for part in collect(number)]
+    assert not left, f"collect_fold: holds {sum(left)} more updates; a fold is handed over once, or given up as a whole"
 
 
 def _check_tests(bench: _Bench) -> None:

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from neulite_sim.arrays import Integers
 from neulite_sim.bounds import ThreadCount
 from neulite_sim.data.contract import AnyDataset, Partition
+from neulite_sim.later import Tensor
 from neulite_sim.methods.contract import LocalTask, Method, Update
-from neulite_sim.models.contract import Blueprint
 from neulite_sim.registry import Options
 from neulite_sim.scenario.schema import Evaluation, Training
-from neulite_sim.training.evaluation import EvaluationResult
 
-Payload = Mapping[str, Tensor]
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
+    from neulite_sim.training.evaluation import EvaluationResult
+
+Payload: TypeAlias = "Mapping[str, Tensor]"
 
 
 class WorkerOptions(Options):
@@ -53,6 +54,10 @@ class Backend(Protocol):
     `Component.build(options)` returns it. The engine builds it before anything else, so that workers that take long to
     start do so while data is read and models are profiled, and equips it before the first task; a backend that turns
     out to be unavailable may say so as late as that task.
+
+    A backend that adds up updates where they arise has `collect_fold(number)` as well. Updates of tasks with a `fold`
+    then come without tensors, and when all of them are collected, that returns the `methods.folding.Fold`s that they
+    went into. Discarding one of them gives up the whole fold.
     """
 
     trains: bool

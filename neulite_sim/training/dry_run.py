@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.registry import Component, Options
 from neulite_sim.training.contract import Backend, Payload, Workplace
-from neulite_sim.training.evaluation import EvaluationResult
+
+if TYPE_CHECKING:
+    from neulite_sim.training.evaluation import EvaluationResult
 
 
 class DryRunOptions(Options):

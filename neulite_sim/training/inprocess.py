@@ -5,17 +5,19 @@ Nothing waits in memory but the payloads in use, so it is the backend of small m
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import BackendUnavailableError, SimulationError
+from neulite_sim.later import torch
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.registry import Component
+from neulite_sim.training.allocator import give_back_freed_memory
 from neulite_sim.training.contract import Backend, Payload, WorkerOptions, Workplace
-from neulite_sim.training.evaluation import EvaluationResult
-from neulite_sim.training.worker import Worker
+
+if TYPE_CHECKING:
+    from neulite_sim.training.evaluation import EvaluationResult
+    from neulite_sim.training.worker import Worker
 
 
 class InProcessOptions(WorkerOptions):
@@ -39,6 +41,8 @@ class InProcess:
 
     def equip(self, workplace: Workplace) -> None:
         """Set up the worker."""
+        from neulite_sim.training.worker import Worker
+
         self._worker = Worker(workplace)
 
     def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
@@ -91,6 +95,8 @@ class InProcess:
         self._tasks.clear()
         self._evaluations.clear()
         torch.set_num_threads(self._threads_before)
+        self._worker = None
+        give_back_freed_memory()
 
 
 def _build(options: InProcessOptions) -> Backend:

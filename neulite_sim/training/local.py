@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neulite_sim.data.batches import batch_slices
 from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.models.prefix import PrefixKeeper
 from neulite_sim.models.step import Stepper, require_precision
 from neulite_sim.models.trainee import Trainee, in_layout
 from neulite_sim.scenario.schema import Training
@@ -31,7 +32,8 @@ def train_locally(
     `inputs` are what the network reads, unless `transform` makes that of each batch (augmentation). The order of
     samples, augmentation and dropout depend on (root seed, device, flight) alone. A last batch of one sample is
     merged into the one before: BatchNorm cannot train on one. Loss and metrics are sample-weighted means over the last
-    epoch; metrics named `num_...` are sums over all steps.
+    epoch; metrics named `num_...` are sums over all steps. What a frozen prefix makes of a sample is computed in the
+    first epoch alone, unless `training.prefix_cache` is none or `transform` makes another sample of it in each.
 
     Raises:
         SimulationError: this machine cannot train in `training.precision`.
@@ -43,6 +45,8 @@ def train_locally(
     means = _Means()
     batch_size = task.batch_size or training.batch_size
     trainee.prepare(has_batch_statistics=min(len(labels_N), batch_size) > 1)
+    keeps = training.prefix_cache != "none" and training.epochs > 1 and transform is None
+    trainee.keeper = PrefixKeeper(len(labels_N)) if keeps else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(integer_seed(task.seed, "dropout", task.device, task.flight))
         for _ in range(training.epochs):
@@ -52,7 +56,8 @@ def train_locally(
                 batch, labels_B = inputs[rows], labels_N[rows]
                 if transform is not None:
                     batch = transform(batch, generator)
-                stepper.step(in_layout(batch), labels_B, means.add)
+                stepper.step(in_layout(batch), labels_B, means.add, rows=chosen)
+    trainee.keeper = None
     state = trainee.state_dict()
     tensors = {
         name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()

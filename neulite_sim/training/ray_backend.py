@@ -8,6 +8,7 @@ depend on the task alone and are reduced in the order of devices.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,12 +20,12 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import NeuliteError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
-from neulite_sim.registry import Component
-from neulite_sim.training.contract import Backend, Payload, Workplace
+from neulite_sim.methods.folding import Fold
+from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.ray_options import RayOptions
 from neulite_sim.training.ray_pool import (
     ActorPool,
-    RayOptions,
     Slot,
     as_arrays,
     as_tensors,
@@ -48,7 +49,10 @@ class _Job:
     call: str
     what: str
     arguments: tuple[Any, ...]
+    fold: int | None = None
     attempts: int = 0
+    is_repeated: bool = False
+    """Whether its result is known, and only its part of a fold is still to come."""
 
 
 @dataclass(slots=True)
@@ -75,6 +79,7 @@ class RayBackend:
         self._running: dict[Any, _Running] = {}
         self._results: dict[int, Any] = {}
         self._discarded: set[int] = set()
+        self._folded: dict[int, dict[int, tuple[Slot, _Job]]] = {}
         self._payloads: dict[tuple[int, str], Any] = {}
         self._notices: list[str] = []
         self._tickets = 0
@@ -103,7 +108,8 @@ class RayBackend:
             self._payloads = {known: ref for known, ref in self._payloads.items() if known[0] == task.version}
             self._payloads[key] = self._put(payload)
         what = f"local training in flight {task.flight} (device {task.device}, {task.submodel})"
-        return self._submit(self._training, "train", what, (task, self._payloads[key], as_arrays(personal)))
+        arguments = (task, self._payloads[key], as_arrays(personal))
+        return self._submit(self._training, "train", what, arguments, task.fold.number if task.fold else None)
 
     def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
         """Queue an evaluation; it starts when no training waits."""
@@ -114,9 +120,11 @@ class RayBackend:
         # Asked for anything before its start is over, Ray would start another, default cluster.
         return self._equipped.result().cluster.put(as_arrays(tensors))
 
-    def _submit(self, queue: deque[_Job], call: str, what: str, arguments: tuple[Any, ...]) -> int:
+    def _submit(
+        self, queue: deque[_Job], call: str, what: str, arguments: tuple[Any, ...], fold: int | None = None
+    ) -> int:
         self._tickets += 1
-        queue.append(_Job(self._tickets, call, what, arguments))
+        queue.append(_Job(self._tickets, call, what, arguments, fold))
         self._deal()
         return self._tickets
 
@@ -144,47 +152,83 @@ class RayBackend:
         for reference in finished:
             running = self._running[reference]
             try:
-                self._results[running.job.ticket] = cluster.get(reference)
+                result = cluster.get(reference)
             except RayActorError as death:
                 cluster.require_alive()
                 self._replace(running.slot, death)
                 continue
             except RayTaskError as failure:
-                self._results[running.job.ticket] = _explained(running.job, failure)
+                result = _explained(running.job, failure)
             except RayError as failure:
                 cluster.require_alive()
-                self._results[running.job.ticket] = SimulationError(f"{running.job.what} failed in Ray: {failure}")
+                result = SimulationError(f"{running.job.what} failed in Ray: {failure}")
             del self._running[reference]
             running.slot.load -= running.load
-            if running.job.ticket in self._discarded:
-                self._discarded.remove(running.job.ticket)
-                self._results.pop(running.job.ticket, None)
+            self._take_in(running, result)
         self._deal()
+
+    def _take_in(self, running: _Running, result: Any) -> None:
+        """Keep the result of a job that has ended, and where its part of a fold lies."""
+        job = running.job
+        if job.ticket in self._discarded:
+            self._discarded.remove(job.ticket)
+            return
+        if job.fold is not None and not isinstance(result, NeuliteError):
+            self._folded.setdefault(job.fold, {})[job.ticket] = (running.slot, job)
+        if not job.is_repeated:
+            self._results[job.ticket] = result
+        elif isinstance(result, NeuliteError):
+            raise result
 
     def _replace(self, slot: Slot, death: RayActorError) -> None:
         """Put a new actor in the place of a dead one and queue its jobs again, in their order and before all others."""
-        lost = {reference: running.job for reference, running in self._running.items() if running.slot is slot}
-        self._running = {reference: item for reference, item in self._running.items() if reference not in lost}
-        first, *waiting = lost.values()
         if death.actor_init_failed:
             # It would fail again.
             raise SimulationError(cannot_start(reason_of(death)))
         ray.kill(slot.actor)
         slot.actor, slot.load = self._new_actor(), 0
-        self._notices.append(f"an actor died during {first.what} and was replaced; its work runs again")
+        lost = {reference: running.job for reference, running in self._running.items() if running.slot is slot}
+        self._running = {reference: item for reference, item in self._running.items() if reference not in lost}
+        again = self._lost_folds(slot)
         # Actors work in order, so it died of the first; what only waited behind it has had no attempt.
-        first.attempts += 1
-        if first.ticket in self._discarded:
-            self._discarded.remove(first.ticket)
-        elif first.attempts >= MAX_ATTEMPTS:
-            self._results[first.ticket] = SimulationError(
-                f"{first.what} was given up: the actor died {first.attempts} times ({reason_of(death)}); "
-                "use fewer workers (backend.workers) if the machine runs out of memory"
-            )
-        else:
+        first, waiting = next(iter(lost.values()), None), list(lost.values())[1:]
+        during = first.what if first else f"the folding of {len(again)} updates"
+        self._notices.append(f"an actor died during {during} and was replaced; its work runs again")
+        if first is not None and self._may_try_again(first, death):
             waiting.insert(0, first)
-        for job in reversed(waiting):
+        for job in reversed([*again, *waiting]):
             (self._training if job.call == "train" else self._evaluations).appendleft(job)
+
+    def _lost_folds(self, slot: Slot) -> list[_Job]:
+        """Return the jobs whose updates an actor had folded and not handed over yet, to be repeated."""
+        again = []
+        for parts in self._folded.values():
+            for ticket in [ticket for ticket, (place, _) in parts.items() if place is slot]:
+                _, job = parts.pop(ticket)
+                job.is_repeated = True
+                again.append(job)
+        return again
+
+    def _may_try_again(self, job: _Job, death: RayActorError) -> bool:
+        """Count an attempt at a job of which an actor died, and return whether it has another; nobody waits for some.
+
+        Raises:
+            SimulationError: the last attempt at what was done once.
+        """
+        job.attempts += 1
+        if job.ticket in self._discarded:
+            self._discarded.remove(job.ticket)
+            return False
+        if job.attempts < MAX_ATTEMPTS:
+            return True
+        given_up = SimulationError(
+            f"{job.what} was given up: the actor died {job.attempts} times ({reason_of(death)}); "
+            "use fewer workers (backend.workers) if the machine runs out of memory"
+        )
+        if job.is_repeated:
+            raise given_up
+        self._results[job.ticket] = given_up
+        return False
 
     def _collect(self, ticket: int) -> Any:
         while ticket not in self._results:
@@ -200,6 +244,32 @@ class RayBackend:
         filled: Update = replace(update, tensors=as_tensors(arrays))
         return filled
 
+    def collect_fold(self, number: int) -> list[Fold]:
+        """Return what the actors have folded by an order, and forget it; what an actor that died had is made again."""
+        found: list[Fold] = []
+        while True:
+            while any(job.fold == number for job in self._unfinished()):
+                self._settle(None)
+            slots = list({id(slot): slot for slot, _ in self._folded.get(number, {}).values()}.values())
+            if not slots:
+                self._folded.pop(number, None)
+                return found
+            asked = [(slot, slot.actor.take_fold.remote(number)) for slot in slots]
+            for slot, reference in asked:
+                try:
+                    found.append(self._started.result().cluster.get(reference))
+                except RayActorError as death:
+                    self._started.result().cluster.require_alive()
+                    self._replace(slot, death)
+                else:
+                    parts = self._folded[number]
+                    self._folded[number] = {ticket: part for ticket, part in parts.items() if part[0] is not slot}
+            self._deal()
+
+    def _unfinished(self) -> Iterator[_Job]:
+        yield from self._training
+        yield from (running.job for running in self._running.values())
+
     def collect_evaluation(self, ticket: int) -> EvaluationResult:
         """Return the result of an evaluation ticket."""
         result: EvaluationResult = self._collect(ticket)
@@ -208,10 +278,17 @@ class RayBackend:
     def discard(self, ticket: int) -> None:
         """Take the task out of the queue; one that an actor holds already runs, and its result is dropped."""
         self._training = deque(job for job in self._training if job.ticket != ticket)
-        if self._results.pop(ticket, None) is None and any(
-            item.job.ticket == ticket for item in self._running.values()
-        ):
-            self._discarded.add(ticket)
+        is_known = self._results.pop(ticket, None) is not None
+        for running in self._running.values():
+            if running.job.ticket == ticket and not is_known:
+                self._discarded.add(ticket)
+                if running.job.fold is not None:
+                    # Behind the job, so that its actor forgets what comes of it.
+                    running.slot.actor.take_fold.remote(running.job.fold)
+        for number, parts in list(self._folded.items()):
+            if ticket in parts:
+                for slot, _ in self._folded.pop(number).values():
+                    slot.actor.take_fold.remote(number)
 
     def is_done(self, ticket: int) -> bool:
         """Whether the ticket's result has come in; takes in what has finished."""
@@ -230,6 +307,7 @@ class RayBackend:
         torch.set_num_threads(self._threads_before)
         self._running.clear()
         self._results.clear()
+        self._folded.clear()
         # Linux ends a local cluster together with the thread that started it, so that thread must still be there.
         stopped = self._ray_thread.submit(stop_pool, self._started)
         _wait_for(stopped)
@@ -254,16 +332,3 @@ def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:
     if isinstance(cause, NeuliteError):
         return cause
     return SimulationError(f"{job.what} failed: {type(cause).__name__}: {cause}")
-
-
-def _build(options: RayOptions) -> Backend:
-    return RayBackend(options)
-
-
-COMPONENT = Component(
-    kind="ray",
-    summary="a pool of Ray actors that take on the identity of any device",
-    source="this project",
-    options=RayOptions,
-    build=_build,
-)

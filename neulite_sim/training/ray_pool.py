@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -11,33 +12,20 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from pydantic import Field
 from ray.exceptions import RayActorError, RayTaskError
 
 from neulite_sim.arrays import Integers
-from neulite_sim.bounds import Name, ThreadCount
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.methods.contract import LocalTask, Update
-from neulite_sim.training.contract import Payload, WorkerOptions, Workplace
+from neulite_sim.methods.folding import Fold
+from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
 from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.training.ray_cluster import Cluster, start_cluster
+from neulite_sim.training.ray_options import RayOptions
 from neulite_sim.training.worker import Worker
 
 Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
-
-
-class RayOptions(WorkerOptions):
-    """Options of `ray`."""
-
-    workers: ThreadCount | None = None
-    """Number of actors; as many as the machine's processors hold where it is not given."""
-    address: Name | None = None
-    """Address of a running Ray cluster; a local one is started where it is not given."""
-    dashboard: bool = False
-    """Start Ray's dashboard beside a local cluster."""
-    gpus_per_worker: float = Field(0.0, ge=0, le=64)
-    """Share of a GPU that each actor gets; above zero the actors compute on it."""
 
 
 class DeviceActor:
@@ -47,6 +35,7 @@ class DeviceActor:
         # The first optimizer of a process imports PyTorch's compiler, which takes a second: now rather than later.
         torch.optim.SGD([torch.zeros(1)])
         self._worker: Worker | None = None
+        self._folds: dict[int, Fold] = {}
         self._pinned = contextlib.ExitStack()
 
     def equip(self, workplace: Workplace) -> None:
@@ -56,15 +45,21 @@ class DeviceActor:
         self._worker = Worker(workplace)
 
     def train(self, task: LocalTask, payload: Arrays, personal: Arrays) -> tuple[Update, Arrays]:
-        """Return an update without its tensors, and those as arrays."""
+        """Return an update without its tensors, and those as arrays, or none where they went into a fold."""
         assert self._worker is not None, "equip comes before the first task"
-        update = self._worker.train(task, as_tensors(payload), as_tensors(personal))
-        return replace(update, tensors={}), as_arrays(update.tensors)
+        update = self._worker.train(task, as_readonly_tensors(payload), as_readonly_tensors(personal))
+        if task.fold is None:
+            return replace(update, tensors={}), as_arrays(update.tensors)
+        return self._folds.setdefault(task.fold.number, Fold(task.fold)).add(update), {}
+
+    def take_fold(self, number: int) -> Fold | None:
+        """Return and forget what was folded by an order; None where nothing was."""
+        return self._folds.pop(number, None)
 
     def evaluate(self, name: str, tensors: Arrays, devices: Integers | None = None) -> EvaluationResult:
         """Return the test result of a global model."""
         assert self._worker is not None, "equip comes before the first task"
-        return self._worker.evaluate(name, as_tensors(tensors), devices)
+        return self._worker.evaluate(name, as_readonly_tensors(tensors), devices)
 
 
 def as_arrays(tensors: Payload) -> Arrays:
@@ -73,13 +68,15 @@ def as_arrays(tensors: Payload) -> Arrays:
 
 
 def as_tensors(arrays: Arrays) -> Payload:
-    """Return tensors over arrays of the object store, which are read-only; nothing writes to them."""
-    return {name: _readonly_tensor(array) for name, array in arrays.items()}
+    """Return tensors with what arrays of the object store hold; these are read-only, so it is copied."""
+    return {name: torch.from_numpy(array if array.flags.writeable else array.copy()) for name, array in arrays.items()}
 
 
-def _readonly_tensor(array: np.ndarray[Any, np.dtype[Any]]) -> torch.Tensor:
-    # torch.from_numpy warns about read-only memory; the buffer protocol through DLPack refuses it. Copying is cheap.
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+def as_readonly_tensors(arrays: Arrays) -> Payload:
+    """Return tensors over arrays of the object store: for whoever is certain not to write to them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.models.trainee import Trainee, in_layout, lay_out, load_tensors
 from neulite_sim.seeding import stream
+from neulite_sim.training.allocator import keep_freed_memory
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.diagnostics import nhsic_plane
 from neulite_sim.training.evaluation import EvaluationResult, evaluate, recalibrate_batch_norm
@@ -34,6 +35,7 @@ class Worker:
         self._trainees: dict[str, Trainee] = {}
         self._evaluation_models: dict[str, nn.Module] = {}
         torch.set_num_threads(workplace.threads)
+        keep_freed_memory()
 
     def train(self, task: LocalTask, payload: Payload, personal: Payload | None = None) -> Update:
         """Return the update of one device.

@@ -6,11 +6,12 @@ import functools
 import numpy as np
 import pytest
 from shared_profiles import SHARED, plainly
-from thin_models import blueprint, method
+from thin_models import SETTING, blueprint, method
 
 from neulite_sim.engine import charging
+from neulite_sim.profiling.kept import KeptProfiles
 from neulite_sim.profiling.profile import Profile
-from neulite_sim.registry import names
+from neulite_sim.registry import component, names
 from neulite_sim.scenario.schema import CachingAllocator, Training
 
 SHAPE = (1, 8, 8)
@@ -90,3 +91,33 @@ def test_what_has_no_key_is_profiled_each_time():
     loop.append(loop)
     assert SHARED.key(loop) is None
     assert SHARED.key(item for item in ()) is None
+
+
+def bits(found):
+    """Return all that a profile says, types of numbers included."""
+    values = [getattr(found, field.name) for field in dataclasses.fields(Profile)]
+    return [
+        (value.dtype, value.tobytes()) if isinstance(value, np.ndarray) else (type(value), value) for value in values
+    ]
+
+
+@pytest.mark.parametrize("kind", names("method"))
+def test_a_profile_kept_on_disk_is_that_made_anew_to_the_byte(kind, tmp_path):
+    submodel, build, how = asked(kind)
+    KeptProfiles(tmp_path).keep("a", plainly(submodel, build, **how))
+    found = KeptProfiles(tmp_path).find("a", submodel, how["batch_size"])
+    assert bits(found) == bits(plainly(submodel, build, **how))
+
+
+@pytest.mark.parametrize("kind", names("method"))
+def test_rounds_devices_and_seed_shape_no_submodel_of_a_built_in_method(kind):
+    """So that none of them is in the key of a kept profile."""
+
+    def shaped(setting):
+        made = component("method", kind)
+        chosen = made.build(made.options(), setting)
+        submodel = chosen.submodels[-1]
+        return bits(plainly(submodel, lambda: chosen.trainee(submodel, small()), **asked(kind)[2]))
+
+    other = dataclasses.replace(SETTING, max_rounds=7, num_devices=9, seed=5)
+    assert shaped(SETTING) == shaped(other)

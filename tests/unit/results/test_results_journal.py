@@ -6,10 +6,9 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from neulite_sim.errors import DataNotFoundError, OutputError, SimulationError
-from neulite_sim.results.journal import BEGINNING, ROUNDS, TESTS, UPDATES, Journal, Mark, fingerprint, read_journal
+from neulite_sim.results.journal import BEGINNING, ROUNDS, TESTS, UPDATES, Journal, Mark, read_journal
 
 
 def plain(entry):
@@ -81,20 +80,6 @@ def test_a_journal_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "journal").write_text("a file in its place")
     with pytest.raises(OutputError, match=r"the journal cannot be written: .*; the last checkpoint stays"):
         Journal(tmp_path / "journal")
-
-
-def test_the_fingerprint_tells_names_types_shapes_and_bits_apart():
-    base = {"a": torch.tensor([1.0, 2.0])}
-    others = [
-        {"b": torch.tensor([1.0, 2.0])},
-        {"a": torch.tensor([1.0, 2.0], dtype=torch.float64)},
-        {"a": torch.tensor([[1.0, 2.0]])},
-        {"a": torch.tensor([1.0, 2.0000002])},
-        {"a": torch.tensor([0.0]), "b": torch.tensor([0.0])},
-        {"a": torch.tensor([-0.0]), "b": torch.tensor([0.0])},
-    ]
-    assert len({fingerprint(item) for item in (base, *others)}) == 7
-    assert fingerprint(base) == fingerprint({"a": torch.tensor([1.0, 2.0])})
 
 
 @pytest.fixture

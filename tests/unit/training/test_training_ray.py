@@ -76,6 +76,7 @@ class Light:
 
     def equip(self, place):
         self.folder = place.folder
+        self.folded = {}
         die_if_ordered(place.folder, "at-start")
         if (Path(place.folder) / "broken").exists():
             raise RuntimeError("no room here")
@@ -85,7 +86,14 @@ class Light:
         die_if_ordered(self.folder, task.flight)
         if (Path(self.folder) / f"fail-{task.flight}").exists():
             raise ArithmeticError("the numbers ran out")
-        return Answer(task.device), {**payload, **personal}
+        if task.fold is None:
+            return Answer(task.device), {**payload, **personal}
+        self.folded.setdefault(task.fold.number, []).append(task.flight)
+        return Answer(task.device), {}
+
+    def take_fold(self, number):
+        die_if_ordered(self.folder, "at-take")
+        return self.folded.pop(number, [])
 
     def evaluate(self, name, tensors, devices):
         note(self.folder, name)
@@ -152,8 +160,9 @@ def light(cluster, tmp_path, monkeypatch):
         pool.close()
 
 
-def job(flight, device=0, version=0):
-    return SimpleNamespace(flight=flight, device=device, submodel="full", version=version)
+def job(flight, device=0, version=0, fold=None):
+    order = None if fold is None else SimpleNamespace(number=fold)
+    return SimpleNamespace(flight=flight, device=device, submodel="full", version=version, fold=order)
 
 
 def test_updates_and_tests_are_those_of_a_worker_in_the_driver(cluster):
@@ -280,6 +289,45 @@ def test_a_discarded_task_whose_actor_dies_does_not_run_again(light, tmp_path):
     pool.collect_update(kept)
     assert [what for what, _ in notes(tmp_path)] == ["train 61", "train 62"]
     assert (pool._results, pool._discarded) == ({}, set())
+
+
+def taken(pool, number):
+    return sorted(flight for part in pool.collect_fold(number) for flight in part)
+
+
+def test_what_was_folded_is_handed_over_once_whoever_folded_it(light):
+    pool = light(2)
+    tickets = [pool.submit_training(job(flight, fold=flight % 2), PAYLOAD, NOTHING) for flight in range(71, 77)]
+    assert [pool.collect_update(ticket).tensors for ticket in tickets] == [{}] * 6
+    assert taken(pool, 1) == [71, 73, 75]
+    assert taken(pool, 1) == []
+    assert taken(pool, 0) == [72, 74, 76]
+
+
+@pytest.mark.parametrize(("when", "what"), [("83", "local training in flight 83"), ("at-take", "the folding of 3 upd")])
+def test_what_an_actor_had_folded_when_it_died_is_folded_again(when, what, light, tmp_path):
+    (tmp_path / f"die-{when}").write_text("1")
+    pool = light(1)
+    tickets = [pool.submit_training(job(flight, fold=8), PAYLOAD, NOTHING) for flight in (81, 82, 83)]
+    for ticket in tickets:
+        pool.collect_update(ticket)
+    assert taken(pool, 8) == [81, 82, 83]
+    (told,) = pool.notices()
+    assert told.startswith(f"an actor died during {what}")
+    assert (pool._results, pool._running) == ({}, {})
+
+
+def test_an_actor_that_always_dies_as_it_folds_again_is_given_up(light, tmp_path):
+    pool = light(1)
+    tickets = [pool.submit_training(job(flight, fold=8), PAYLOAD, NOTHING) for flight in (91, 92)]
+    for ticket in tickets:
+        pool.collect_update(ticket)
+    (tmp_path / "die-at-take").write_text("1")
+    (tmp_path / "die-91").write_text("3")
+    with pytest.raises(
+        SimulationError, match=r"^local training in flight 91 \(device 0, full\) was given up: the actor"
+    ):
+        pool.collect_fold(8)
 
 
 def test_work_that_three_actors_died_of_is_given_up_and_other_work_is_not(light, tmp_path):

@@ -1,0 +1,35 @@
+"""The basic block of a ResNet.
+
+K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, figure 2 and section 4.1.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from neulite_sim.models.pointwise import PointwiseConvolution
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with BatchNorm beside a shortcut; ReLU in place, as BatchNorm keeps its own input."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.relu = nn.ReLU(inplace=True)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels_out:
+            conv = PointwiseConvolution(channels_in, channels_out, stride, bias=False)
+            self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(channels_out)))
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        """Return a map of `channels_out` channels, with sides divided by the stride and rounded up."""
+        residual = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(features_BCHW)))))
+        residual += self.shortcut(features_BCHW)
+        activated: Tensor = self.relu(residual)
+        return activated

@@ -1,0 +1,294 @@
+"""The frozen prefix: what belongs to it, that it is computed once per sample and flight, and that no bit moves by that."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from made_flights import cost_of
+from thin_models import blueprint
+from torch import nn
+from torch.nn import functional as F
+
+from neulite_sim.methods.contract import LocalTask, Setting
+from neulite_sim.models.prefix import PrefixKeeper, cut
+from neulite_sim.models.trainee import FullModel, Trainee, in_layout, lay_out
+from neulite_sim.registry import component
+from neulite_sim.scenario.schema import Training
+from neulite_sim.training.local import train_locally
+
+
+def trainee_of(kind, submodel, model, shape=(3, 16, 16), width=0.1, **options):
+    plan, found = blueprint(model, shape, width, num_classes=3), component("method", kind)
+    setting = Setting(num_blocks=plan.build_meta().num_blocks, num_devices=3, max_rounds=8, seed=0)
+    return found.build(found.options(**options), setting).trainee(submodel, plan)
+
+
+def trained(build, *, samples=13, shape=(3, 16, 16), transform=None, batch_size=5, **options):
+    """Return the trainee and its update after a flight, seeded alike whatever the options."""
+    torch.manual_seed(0)
+    trainee = build()
+    lay_out(trainee)
+    trainee.reports_squared_loss = True
+    inputs, labels = in_layout(torch.randn(samples, *shape)), torch.arange(samples) % 3
+    task = LocalTask(
+        flight=1, cost=cost_of(0, "any", peak_memory_bytes=1, available_memory_bytes=2), version=0, seed=5,
+        learning_rate=0.05, enforces_memory=False,
+    )  # fmt: skip
+    training = Training(**{"epochs": 3, "batch_size": batch_size, **options})
+    return trainee, train_locally(trainee, inputs, labels, task=task, training=training, transform=transform)
+
+
+def assert_same_bits(build, **how):
+    (_, plain), (_, kept) = (trained(build, prefix_cache=cache, **how) for cache in ("none", "simulator"))
+    assert (plain.loss, plain.metrics) == (kept.loss, kept.metrics)
+    assert all(torch.equal(tensor, kept.tensors[name]) for name, tensor in plain.tensors.items())
+
+
+def counted(layer):
+    """Return a list that grows by the size of each batch that a layer reads."""
+    seen = []
+    layer.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
+    return seen
+
+
+def samples_seen(build, layer_of=lambda trainee: trainee.blocks[0][0], **how):
+    seen = []
+
+    def watched():
+        trainee = build()
+        seen.append(counted(layer_of(trainee)))
+        return trainee
+
+    trained(watched, **how)
+    return sum(seen[0])
+
+
+STAGES = [
+    ("resnet18", "stage-2"), ("resnet18", "stage-4"), ("resnet34", "stage-3"), ("vgg11_bn", "stage-3"),
+    ("squeezenet", "stage-2"), ("squeezenet", "stage-3"), ("cnn", "stage-2"), ("lenet", "stage-2"), ("vit", "stage-3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "stage"), STAGES)
+def test_no_bit_depends_on_whether_features_are_kept(model, stage):
+    """Thirteen samples in batches of five: a last batch of three, other company for each sample in each epoch."""
+    side = 32 if model in ("vgg11_bn", "squeezenet") else 16
+    assert_same_bits(
+        lambda: trainee_of("neulite", stage, model, (3, side, side), 0.1 if model != "vit" else 0.05),
+        shape=(3, side, side),
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"micro_batch_size": 2},
+        {"micro_batch_size": 1},
+        {"checkpointing": True},
+        {"precision": "bf16", "micro_batch_size": 3},
+        {"batch_size": 1, "epochs": 2},
+        {"batch_size": 4},
+        {"optimizer": "adam"},
+    ],
+    ids=str,
+)
+def test_no_bit_depends_on_it_in_any_kind_of_step(options):
+    assert_same_bits(lambda: trainee_of("neulite", "stage-3", "resnet18"), **options)
+
+
+@pytest.mark.parametrize("samples", [17, 20, 30])
+def test_batches_whose_size_decides_on_other_kernels_keep_their_bits(samples):
+    """PyTorch computes 1x1 convolutions of fewer than 16 samples otherwise: in last batches of 1, 4 and 14 here."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert_same_bits(
+            lambda: trainee_of("neulite", "stage-3", "squeezenet", (3, 32, 32), 0.25),
+            shape=(3, 32, 32), samples=samples, batch_size=16,
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("kind", "submodel", "options"),
+    [
+        ("neulite", "stage-3", {}),
+        ("neulite", "stage-3", {"tail": 2}),
+        ("neulite", "stage-3", {"coadaptation": False, "curriculum": False}),
+        ("progfed", "grow-3-warmup", {"warmup_rounds": 1}),
+        ("progfed", "full-warmup", {"warmup_rounds": 1}),
+    ],
+)
+def test_a_flight_computes_the_prefix_once_for_each_sample(kind, submodel, options):
+    build = lambda: trainee_of(kind, submodel, "resnet18", **options)  # noqa: E731
+    assert samples_seen(build, prefix_cache="simulator") == 13
+    assert samples_seen(build, prefix_cache="device") == 13
+    assert samples_seen(build, prefix_cache="none") == 3 * 13
+    assert_same_bits(build)
+
+
+def head_only():
+    model = FullModel(blueprint("resnet18", (3, 16, 16), 0.1, num_classes=3))
+    model.blocks.requires_grad_(False)
+    return model
+
+
+def test_training_the_head_alone_keeps_what_the_pooling_of_the_head_makes():
+    assert samples_seen(head_only) == 13
+    assert samples_seen(head_only, lambda trainee: trainee.head[0]) == 13
+    assert samples_seen(head_only, lambda trainee: trainee.head[2]) == 39
+    assert_same_bits(head_only)
+
+
+def test_the_rest_of_the_block_that_is_trained_in_part_is_not_computed_once():
+    build = lambda: trainee_of("neulite", "stage-2", "resnet18")  # noqa: E731
+    assert samples_seen(build, lambda trainee: trainee.blocks[0].layer0) == 13
+    assert samples_seen(build, lambda trainee: trainee.blocks[0].layer1.conv2) == 39
+
+
+class Shaken(nn.Module):
+    """Adds noise, as no layer of PyTorch's that is known to."""
+
+    def forward(self, maps):
+        return maps + torch.randn_like(maps)
+
+
+class Counting(nn.Module):
+    """Changes a buffer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, maps):
+        self.calls += 1
+        return maps * self.calls
+
+
+class Thinning(nn.Module):
+    """Puts out every other number of each row: not a sample's numbers side by side."""
+
+    def forward(self, maps):
+        return maps[..., ::2]
+
+
+class Small(Trainee):
+    """A frozen convolution, a layer of choice, and a trained head."""
+
+    def __init__(self, layer, **settings):
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(3, 4, 3), layer).requires_grad_(False)])
+        self.head = nn.Linear(4, 3)
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+    def loss(self, images, labels):
+        maps = self.along(self.blocks, images)
+        return F.cross_entropy(self.head(maps.mean(dim=(2, 3))), labels), {}
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (nn.ReLU, 13),
+        (lambda: nn.BatchNorm2d(4), 13),
+        (lambda: nn.GroupNorm(2, 4), 13),
+        (lambda: nn.Dropout(0.0), 13),
+        (lambda: nn.BatchNorm2d(4, track_running_stats=False), 13),
+        (lambda: nn.Dropout(0.5), 13),
+    ],
+)
+def test_what_stands_before_a_layer_that_varies_is_still_kept(layer, expected):
+    assert samples_seen(lambda: Small(layer())) == expected
+    assert_same_bits(lambda: Small(layer()))
+
+
+@pytest.mark.parametrize("layer", [Shaken, Counting, Thinning])
+def test_nothing_is_kept_of_a_prefix_that_turns_out_to_vary(layer):
+    assert samples_seen(lambda: Small(layer())) == 39
+    assert_same_bits(lambda: Small(layer()))
+
+
+def test_batch_norm_that_goes_on_collecting_is_computed_in_each_epoch():
+    build = lambda: trainee_of("neulite", "stage-3", "vgg11_bn", (3, 32, 32), bn_frozen="train")  # noqa: E731
+    norm = lambda trainee: trainee.blocks[0].bn1  # noqa: E731
+    assert samples_seen(build, norm, shape=(3, 32, 32)) == 39
+    assert_same_bits(build, shape=(3, 32, 32))
+
+
+def test_augmented_samples_and_a_single_epoch_are_not_kept():
+    build = lambda: trainee_of("neulite", "stage-3", "resnet18")  # noqa: E731
+    shift = lambda batch, generator: batch + torch.randn((), generator=generator)  # noqa: E731
+    assert samples_seen(build, transform=shift) == 39
+    assert trained(build, epochs=1)[0].keeper is None
+    assert samples_seen(build, epochs=1) == 13
+
+
+def test_a_trainable_first_block_has_no_prefix():
+    for submodel in ("stage-1", "stage-2"):
+        trainee = trainee_of("neulite", submodel, "lenet")
+        trainee.prepare()
+        # lenet's blocks are one layer each, and the tail of stage 2 is all of block 1.
+        assert cut(trainee.blocks) == ((), tuple(trainee.blocks))
+
+
+def test_layers_without_parameters_alone_are_not_worth_keeping():
+    chain = (nn.Sequential(nn.Flatten(), nn.ReLU()), nn.Linear(4, 2))
+    assert cut(chain) == ((), chain)
+
+
+def test_a_sequence_that_is_watched_is_not_taken_apart():
+    block = nn.Sequential(nn.Conv2d(3, 4, 3).requires_grad_(False), nn.Conv2d(4, 4, 3))
+    assert [len(part) for part in cut((block,))] == [1, 1]
+    seen = counted(block)
+    assert cut((block,)) == ((), (block,))
+    assert not seen
+
+
+def kept(most_bytes=2**20, samples=4):
+    part = nn.Conv2d(1, 2, 1).requires_grad_(False)
+    chain, keeper = (part, nn.Conv2d(2, 2, 1)), PrefixKeeper(samples, most_bytes=most_bytes)
+    inputs = torch.randn(samples, 1, 2, 2)
+    keeper.announce(inputs, np.arange(samples))
+    keeper.lead(inputs, chain)
+    return keeper, chain, inputs
+
+
+def test_features_take_their_bytes_and_no_more_than_is_allowed():
+    keeper, _, _ = kept()
+    assert keeper.bytes_per_sample == 2 * 2 * 2 * 4
+    assert kept(most_bytes=4 * 32)[0].table is not None
+    assert kept(most_bytes=4 * 32 - 1)[0].table is None
+    assert kept(most_bytes=4 * 32 - 1)[0].bytes_per_sample == 0
+
+
+def test_autograd_sees_nothing_of_the_prefix():
+    keeper, chain, inputs = kept()
+    keeper.announce(inputs, np.arange(4))
+    features, left = keeper.lead(inputs, chain)
+    assert not features.requires_grad
+    assert left == chain[1:]
+    # Where nobody keeps anything it sees nothing, either: neither inputs nor weights want a gradient.
+    assert not chain[0](inputs).requires_grad
+
+
+def test_inputs_that_were_not_announced_are_computed():
+    keeper, chain, inputs = kept()
+    other = torch.randn(4, 1, 2, 2)
+    assert torch.equal(keeper.lead(other, chain)[0], chain[0](other))
+    assert not torch.equal(keeper.lead(other, chain)[0], keeper.lead(inputs, chain)[0])
+
+
+def test_another_chain_begins_anew():
+    keeper, chain, inputs = kept()
+    other = (nn.Conv2d(1, 3, 1).requires_grad_(False), *chain[1:])
+    assert torch.equal(keeper.lead(inputs, other)[0], other[0](inputs))
+    assert keeper.bytes_per_sample == 3 * 2 * 2 * 4
+
+
+def test_a_flight_leaves_nothing_behind():
+    trainee, first = trained(lambda: trainee_of("neulite", "stage-3", "resnet18"))
+    assert trainee.keeper is None
+    assert replace(first, loss=0.0) is not first
