@@ -42,13 +42,13 @@ class Airspace:
     def depart(self, flight: Flight) -> None:
         """Take note of a flight that leaves: its device is busy."""
         self._aloft[flight.number] = _Aloft(flight=flight, merges_before=self._merges[flight.stage])
-        self._whereabouts.set_free(flight.device, False)
+        self._whereabouts.depart((flight.device,))
         self.num_in_flight += 1
 
     def land(self, ending: Ending) -> None:
         """Take note of a flight that has ended: its device can fly again, whether or not its update waits."""
         self._aloft[ending.flight.number].outcome = ending.outcome
-        self._whereabouts.set_free(ending.flight.device, True)
+        self._whereabouts.land((ending.flight.device,))
         self.num_in_flight -= 1
 
     def staleness(self, flight: Flight) -> int:

@@ -7,8 +7,10 @@ which more than k are counted. Whatever was asked before, the answers are those 
 
 from __future__ import annotations
 
+import bisect
 import math
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +44,26 @@ class Whereabouts:
         """The mark of now."""
         return len(self._changes)
 
-    def set_free(self, device: int, is_free: bool) -> None:
-        """Take note that a device was, or was not, free until now, and is not, or is, from now on."""
-        self._is_free[device] = is_free
-        self._changes.append(2 * device + is_free)
+    def depart(self, devices: Sequence[int]) -> None:
+        """Take note that free devices are in flight from now on."""
+        self._change(devices, is_free=False)
+
+    def land(self, devices: Sequence[int]) -> None:
+        """Take note that devices in flight are free from now on."""
+        self._change(devices, is_free=True)
+
+    def _change(self, devices: Sequence[int], *, is_free: bool) -> None:
+        for device in devices:
+            self._is_free[device] = is_free
+        self._changes.extend([2 * device + is_free for device in devices])
 
     def changes(self, after: int, until: int) -> Integers:
         """Return the changes between two marks: twice the device, and one more where it has become free."""
         return np.array(self._changes[after:until], np.int64)
+
+    def few_changes(self, after: int, until: int) -> Sequence[int]:
+        """Return the same as plain numbers: of a few an array would take longer."""
+        return self._changes[after:until]
 
     def free(self, mark: int | None = None) -> Flags:
         """Return for every device whether it was free at a mark; now where none is given."""
@@ -101,10 +115,10 @@ class Candidates:
         if at_s < self._at_s or mark < self._mark or not self._reach(at_s):
             self._look(at_s, mark)
         else:
-            self._apply(int(self._moments_s.searchsorted(at_s, side="right")))
+            self._apply(bisect.bisect_right(self._moments_s, at_s, self._applied))
             self._apply_flights(mark)
         self._at_s, self._mark = at_s, mark
-        np.cumsum(self._counts, out=self._sums)
+        self._counts.cumsum(out=self._sums)
 
     def is_at(self, at_s: float, mark: int) -> bool:
         """Whether the answers are those of a moment and a mark."""
@@ -157,6 +171,8 @@ class Candidates:
 
     def _reach(self, at_s: float) -> bool:
         """Prepare the changes of the stretch that holds `at_s`; False where it is unknown, or too far ahead."""
+        if self._is_prepared and at_s < self._ends_s:
+            return True
         most = max(1, len(self._members) // DEVICES_PER_STRETCH)
         from_s = self._ends_s if self._is_prepared else self._at_s
         if from_s == -math.inf or at_s > from_s + most * self._length_s:
@@ -166,7 +182,7 @@ class Candidates:
             if stretch is None:
                 return False
             self._prepare(stretch)
-            passed = int(self._moments_s.searchsorted(self._at_s, side="right"))
+            passed = bisect.bisect_right(self._moments_s, self._at_s)
             self._num_online_before -= int(self._net[passed - 1]) if passed else 0
             self._applied = passed
         while at_s >= self._ends_s:
@@ -185,7 +201,7 @@ class Candidates:
         self._comes = stretch.comes[kept]
         self._signs: NDArray[np.int64] = np.where(self._comes, 1, -1)
         self._net = np.cumsum(self._signs)
-        self._moments_s, self._applied = stretch.moments_s[kept], 0
+        self._moments_s, self._applied = stretch.moments_s[kept].tolist(), 0
         self._ends_s, self._length_s = stretch.ends_s, stretch.ends_s - stretch.begins_s
         self._is_prepared = True
 
@@ -201,17 +217,22 @@ class Candidates:
 
     def _apply_flights(self, until: int) -> None:
         """Apply what has become free, or no longer is, up to a mark."""
-        changes = self._whereabouts.changes(self._mark, until)
-        changes = changes[np.flatnonzero(self._members[changes >> 1])]
-        devices = changes >> 1
-        places = devices if self._place_of is None else self._place_of[devices]
-        if len(changes) <= FEW:
-            for place, is_free in zip(places.tolist(), (changes & 1).tolist(), strict=True):
-                self._free[place] = is_free
-                if self._online[place]:
-                    self._counts[place >> BLOCK_BITS] += 1 if is_free else -1
+        if until - self._mark > FEW:
+            self._apply_many_flights(self._whereabouts.changes(self._mark, until))
             return
-        becomes_free = (changes & 1) == 1
+        for change in self._whereabouts.few_changes(self._mark, until):
+            device, is_free = change >> 1, change & 1
+            if not self._members[device]:
+                continue
+            place = device if self._place_of is None else self._place_of[device]
+            self._free[place] = is_free
+            if self._online[place]:
+                self._counts[place >> BLOCK_BITS] += 1 if is_free else -1
+
+    def _apply_many_flights(self, changes: Integers) -> None:
+        changes = changes[np.flatnonzero(self._members[changes >> 1])]
+        devices, becomes_free = changes >> 1, (changes & 1) == 1
+        places = devices if self._place_of is None else self._place_of[devices]
         signs = np.where(becomes_free, 1, -1)
         np.add.at(self._counts, places >> BLOCK_BITS, signs * self._online[places])
         self._free[places] = becomes_free

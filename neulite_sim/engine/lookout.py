@@ -108,6 +108,13 @@ class _Standing:
         """Return what an able device is offered."""
         return self.offering.submodels[int(self._choices[device])]
 
+    def submodels_of(self, devices: Integers) -> list[str]:
+        """Return what each of some able devices is offered."""
+        names = self.offering.submodels
+        if len(names) == 1:
+            return [names[0]] * len(devices)
+        return [names[index] for index in self._choices[devices].tolist()]
+
     def expected_s(self, submodel: str, device: int) -> float:
         """Return the seconds that a device would take."""
         return float(self.ledger.total_s(submodel, np.array([device]))[0])
@@ -161,6 +168,14 @@ class _Kept:
         submodel = standing.submodel_of(device)
         return Offer(device=device, submodel=submodel, expected_s=standing.expected_s(submodel, device))
 
+    def taken(self, ranks: Integers) -> tuple[Integers, list[str]]:
+        """Return the able candidates of some ranks, and what each is to train."""
+        standing = self._standing
+        if not standing.able.is_at(self.at_s, self._mark):
+            return self.listed.offers.taken(ranks)
+        devices = standing.able.taken(ranks)
+        return devices, standing.submodels_of(devices)
+
     def report(self) -> Report:
         """Return how it stands with everybody."""
         self._standing.count_report()
@@ -208,6 +223,10 @@ class KeptOffers(Offers):
 
     def __getitem__(self, position: int) -> Offer:
         return self._view.offer(position)
+
+    def taken(self, positions: Integers) -> tuple[Integers, list[str]]:
+        """Return the devices of some offers, and what each is to train."""
+        return self._view.taken(positions)
 
     @property
     def devices(self) -> Integers:

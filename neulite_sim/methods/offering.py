@@ -74,6 +74,10 @@ class Offers:
             expected_s=float(self.expected_s[position]),
         )
 
+    def taken(self, positions: Integers) -> tuple[Integers, list[str]]:
+        """Return the devices of some offers, and what each is to train."""
+        return self.devices[positions], [self.submodels[index] for index in self.submodel_index[positions].tolist()]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:

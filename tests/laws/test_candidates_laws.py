@@ -93,6 +93,8 @@ def facts(view: View) -> list[object]:
     offers = view.offers
     one_by_one = [offers[rank] for rank in range(len(offers))]
     columns = (offers.devices.tolist(), offers.submodel_index.tolist(), offers.submodels, offers.expected_s.tolist())
+    ranks = np.arange(0, len(offers), 2)
+    columns += (*map(list, offers.taken(ranks)),)
     return [view.at_s, view.stage, report.num_online, denials, one_by_one, columns]
 
 
@@ -119,7 +121,7 @@ def test_views_are_those_of_a_look_at_everybody(kind, moves, seed, every_s, all_
     for step_s, changing, version in moves:
         at_s = max(0.0, at_s + step_s)
         for device in sorted(changing & set(np.flatnonzero(owns).tolist())):
-            whereabouts.set_free(device, device in in_flight)
+            (whereabouts.land if device in in_flight else whereabouts.depart)((device,))
             in_flight ^= {device}
         state = State(version=version, tensors={})
         seen, wanted = kept.look(state, at_s, 1), listed.look(state, at_s, 1)
@@ -148,7 +150,7 @@ def test_ranks_are_those_of_a_list(moves, size) -> None:
     for step_s, changing, _ in moves:
         at_s = max(0.0, at_s + step_s)
         for device in sorted({number * 71 % size for number in changing} & set(np.flatnonzero(owns).tolist())):
-            whereabouts.set_free(device, device in in_flight)
+            (whereabouts.land if device in in_flight else whereabouts.depart)((device,))
             in_flight ^= {device}
         online, free = whereabouts.online(at_s), whereabouts.free()
         for kept, places in ((ascending, np.flatnonzero(owns)), (ordered, order)):

@@ -84,13 +84,14 @@ class Presence:
         if not number:
             comes = comes[chunk.start_s[comes] > 0]
         moments_s = np.concatenate([chunk.start_s[comes], chunk.end_s[goes]])
+        # Both ascend, which makes it quick to find their rows.
+        rows = np.concatenate([np.searchsorted(chunk.offsets, found, side="right") for found in (comes, goes)]) - 1
         # Which of equal moments comes first does not matter: no row changes twice at one.
         order = np.argsort(moments_s)
-        places = np.concatenate([comes, goes])[order]
         return Notes(
             begins_s=number * self._stretch_s,
             ends_s=(number + 1) * self._stretch_s,
             moments_s=moments_s[order],
-            rows=np.searchsorted(chunk.offsets, places, side="right") - 1,
+            rows=rows[order],
             comes=order < len(comes),
         )
