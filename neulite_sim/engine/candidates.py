@@ -22,8 +22,6 @@ BLOCK_BITS = 10
 """A block of 1024: of a million devices there are about as many blocks as devices in a block."""
 FEW = 32
 """Up to so many changes or questions are handled one by one."""
-DEVICES_PER_STRETCH = 2**16
-"""A new look at so many devices costs about as much as the changes of a stretch of time."""
 
 
 class Whereabouts:
@@ -173,9 +171,8 @@ class Candidates:
         """Prepare the changes of the stretch that holds `at_s`; False where it is unknown, or too far ahead."""
         if self._is_prepared and at_s < self._ends_s:
             return True
-        most = max(1, len(self._members) // DEVICES_PER_STRETCH)
         from_s = self._ends_s if self._is_prepared else self._at_s
-        if from_s == -math.inf or at_s > from_s + most * self._length_s:
+        if from_s == -math.inf or at_s > from_s + self._length_s:
             return False
         if not self._is_prepared:
             stretch = self._whereabouts.stretch(self._at_s)
@@ -201,7 +198,7 @@ class Candidates:
         self._comes = stretch.comes[kept]
         self._signs: NDArray[np.int64] = np.where(self._comes, 1, -1)
         self._net = np.cumsum(self._signs)
-        self._moments_s, self._applied = stretch.moments_s[kept].tolist(), 0
+        self._moments_s, self._applied = memoryview(stretch.moments_s[kept]), 0
         self._ends_s, self._length_s = stretch.ends_s, stretch.ends_s - stretch.begins_s
         self._is_prepared = True
 

@@ -20,7 +20,7 @@ from neulite_sim.traces.intervals import TICKS_PER_SECOND, Intervals
 
 CACHE_BYTES = 32 * 2**20
 CACHE_CHUNKS = 3
-STRETCHES_PER_CHUNK = 256
+STRETCHES_PER_CHUNK = 32
 """Changes of state are put in order a stretch at a time: few enough to sort, enough for many questions."""
 
 
