@@ -2,9 +2,48 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar, overload
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+
+Entry = TypeVar("Entry", covariant=True)
+
+
+class Repeated(Sequence[Entry]):
+    """A column whose entries, `length` of them, are all the same `value`, kept once."""
+
+    __slots__ = ("length", "value")
+
+    def __init__(self, value: Entry, length: int) -> None:
+        self.value = value
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Entry]:
+        return itertools.repeat(self.value, self.length)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Repeated[Entry]: ...
+
+    def __getitem__(self, place: int | slice) -> Entry | Repeated[Entry]:
+        found = range(self.length)[place]
+        return self.value if isinstance(found, int) else Repeated(self.value, len(found))
+
+
+def taken(column: Any, places: Integers) -> Any:
+    """Return the entries of a column, an array or any sequence, at some places."""
+    if isinstance(column, Repeated):
+        return Repeated(column.value, len(places))
+    return column[places] if isinstance(column, np.ndarray) else [column[place] for place in places.tolist()]

@@ -24,6 +24,9 @@ class _Later:
         return _Later, self._place
 
     def __getattr__(self, attribute: str) -> Any:
+        # What Python itself looks for, as in copying, is asked of this object.
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
         module, name = self._place
         found = importlib.import_module(module)
         return getattr(getattr(found, name) if name else found, attribute)

@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from neulite_sim.docstrings import attribute_docstrings
 from neulite_sim.errors import UnknownComponentError, close_matches
 
 GROUPS: Mapping[str, str] = {
@@ -49,7 +50,16 @@ TOOLS: Mapping[str, str] = {TRACE_FORMAT: "neulite_sim.trace_importers"}
 class Options(BaseModel):
     """Base of a component's options: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Return the JSON Schema, in which the text below a field describes it."""
+        found = handler(schema)
+        _describe(cls, handler.resolve_ref_schema(found), handler)
+        return found
 
     def check_beside(self, scenario: Any) -> None:
         """Refuse what does not go with the rest of the scenario; anything goes by default.
@@ -57,6 +67,18 @@ class Options(BaseModel):
         Raises:
             ValidationError: as `refusal` makes it, with keys from the scenario's top.
         """
+
+
+def _describe(options: type[Options], schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
+    """Put the text below each field into a JSON Schema of these options.
+
+    Pydantic would read all sources as the classes are made, which takes longer than checking a scenario.
+    """
+    properties = schema.get("properties", {})
+    for name, text in attribute_docstrings(options).items():
+        # A section of a scenario may say it itself.
+        if name in properties and handler.resolve_ref_schema(properties[name]).get("description") != text:
+            properties[name].setdefault("description", text)
 
 
 def refusal(message: str, *keys: str | int, given: object = None) -> ValidationError:
@@ -118,15 +140,36 @@ class Choice:
 @functools.cache
 def _entry_points(group: str) -> Mapping[str, EntryPoint]:
     """Return the entry points of a group by name; a checkout answers for its own from pyproject.toml."""
-    found = {point.name: point for point in entry_points(group=group)}
-    pyproject = Path(__file__).parent.parent / "pyproject.toml"
-    if pyproject.is_file():
-        declared = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"].get("entry-points", {})
-        for name, value in declared.get(group, {}).items():
-            # What an editable install recorded is from the day it was made, and modules move since.
-            if name not in found or found[name].value.startswith(f"{__package__}."):
-                found[name] = EntryPoint(name, value, group)
+    found = {point.name: point for point in _installed().select(group=group)}
+    for name, value in _declared().get(group, {}).items():
+        # What an editable install recorded is from the day it was made, and modules move since.
+        if name not in found or found[name].value.startswith(f"{__package__}."):
+            found[name] = EntryPoint(name, value, group)
     return dict(sorted(found.items()))
+
+
+@functools.cache
+def _installed() -> Any:
+    """Return all entry points: every package is looked through for them, so once is enough."""
+    return entry_points()
+
+
+@functools.cache
+def _declared() -> Mapping[str, Mapping[str, str]]:
+    """Return the entry points of a checkout by group; none where this is no checkout."""
+    pyproject = Path(__file__).parent.parent / "pyproject.toml"
+    if not pyproject.is_file():
+        return {}
+    declared: Mapping[str, Mapping[str, str]] = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"].get(
+        "entry-points", {}
+    )
+    return declared
+
+
+@functools.cache
+def options_schema(options: type[Options]) -> dict[str, Any]:
+    """Return the JSON Schema of a component's options."""
+    return options.model_json_schema()
 
 
 def _group(group_field: str) -> str:
@@ -200,7 +243,7 @@ def load_all(group_field: str, *only: str) -> tuple[dict[str, Component], dict[s
     for name in only or names(group_field):
         try:
             found = load(group_field, name)
-            found.options.model_json_schema()
+            options_schema(found.options)
         except UnknownComponentError as error:
             broken[name] = str(error)
         except Exception as error:
@@ -301,6 +344,7 @@ def _required(found: Component) -> list[str]:
 def _variant(name: str, found: Component, handler: GetJsonSchemaHandler) -> dict[str, Any]:
     # Through the handler, models nested in the options land in the $defs of the whole schema, so each $ref resolves.
     options = handler.resolve_ref_schema(handler(found.options.__pydantic_core_schema__))
+    _describe(found.options, options, handler)
     kind = {"type": "string", "pattern": f"^{re.escape(name)}:.+"} if found.takes_argument else {"const": name}
     return {
         **options,

@@ -68,3 +68,22 @@ def shared_profiles() -> Iterator[None]:
         patch.setenv(CACHE, os.environ[OF_SESSION])
         yield
     SHARED.is_on = False
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[None]:
+    """Let commands be forked, one after the other, from a process that has imported everything."""
+    from forks import forking
+
+    with forking():
+        yield
+
+
+@pytest.fixture
+def forked_sweeps(forks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the runs of a sweep be forked."""
+    from forks import FOR_SWEEPS
+
+    from neulite_sim.studies import sweeps
+
+    monkeypatch.setattr(sweeps, "subprocess", FOR_SWEEPS)

@@ -91,7 +91,7 @@ def _entry(field: str, name: str) -> Entry:
     if name in broken:
         return Entry(field=field, kind=name, summary="", source="", options=(), error=broken[name])
     found = sound[name]
-    schema = found.options.model_json_schema()
+    schema = registry.options_schema(found.options)
     kind = f"{name}:NAME" if found.takes_argument else name
     options = tuple(_options(schema, schema.get("$defs", {}), inside=""))
     return Entry(field=field, kind=kind, summary=found.summary, source=found.source, options=options)

@@ -21,16 +21,18 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """Print memory, compute and traffic of each submodel, and the share of the fleet that can train it."""
-    from rich.console import Console
-
     from neulite_sim.cli.checks import FleetCheck
-    from neulite_sim.engine.assembly import assemble
-    from neulite_sim.reports.console import print_table
     from neulite_sim.scenario.loading import load_scenario
-    from neulite_sim.studies.costs import cost_report
 
     check = FleetCheck()
     loaded = load_scenario(scenario, overrides or (), checks=[check])
+
+    from rich.console import Console
+
+    from neulite_sim.engine.assembly import assemble
+    from neulite_sim.reports.console import print_table
+    from neulite_sim.studies.costs import cost_report
+
     report = cost_report(assemble(loaded, check.fleet), audits=audit)
     if as_json:
         answer(report, is_ascii=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from neulite_sim.arrays import Integers
 from neulite_sim.engine.candidates import Whereabouts
-from neulite_sim.timeline.endings import Ending
+from neulite_sim.timeline.columns import Flights
+from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight, Outcome
 
 Aloft = Sequence[tuple[Flight, Outcome | None]]
@@ -18,20 +19,27 @@ Aloft = Sequence[tuple[Flight, Outcome | None]]
 
 
 @dataclass(slots=True)
-class _Aloft:
-    """A flight until it is handed over; its device is free again from its outcome on, however long it waits."""
+class _Departed:
+    """The flights of one dispatch, and how many aggregations of their stage there were before."""
 
-    flight: Flight
+    flights: Flights
     merges_before: int
-    outcome: Outcome | None = None
+
+    def of(self, number: int) -> Flight:
+        """Return one of them; their numbers follow each other."""
+        return self.flights[number - self.flights.numbers[0]]
 
 
 class Airspace:
-    """Keeps a flight from its departure until it is handed over for a digest."""
+    """Keeps a flight from its departure until it is handed over for a digest.
+
+    Its device is free again from its landing on, however long the update waits.
+    """
 
     def __init__(self, whereabouts: Whereabouts) -> None:
         self._whereabouts = whereabouts
-        self._aloft: dict[int, _Aloft] = {}
+        self._aloft: dict[int, _Departed] = {}
+        self._landed: dict[int, Sequence[Ending]] = {}
         self._merges: Counter[str] = Counter()
         self.num_in_flight = 0
 
@@ -39,26 +47,41 @@ class Airspace:
         """Return the devices that own data and are not in flight, ascending."""
         return np.flatnonzero(self._whereabouts.free())
 
-    def depart(self, flight: Flight) -> None:
-        """Take note of a flight that leaves: its device is busy."""
-        self._aloft[flight.number] = _Aloft(flight=flight, merges_before=self._merges[flight.stage])
-        self._whereabouts.depart((flight.device,))
-        self.num_in_flight += 1
+    def depart(self, flights: Flights) -> None:
+        """Take note of flights that leave together: their devices are busy."""
+        departed = _Departed(flights=flights, merges_before=self._merges[flights.stages[0]])
+        self._aloft.update(dict.fromkeys(flights.numbers, departed))
+        self._whereabouts.depart(flights.devices.tolist())
+        self.num_in_flight += len(flights)
 
     def land(self, ending: Ending) -> None:
         """Take note of a flight that has ended: its device can fly again, whether or not its update waits."""
-        self._aloft[ending.flight.number].outcome = ending.outcome
+        self._landed[ending.flight.number] = (ending,)
         self._whereabouts.land((ending.flight.device,))
         self.num_in_flight -= 1
+
+    def land_all(self, ended: Endings) -> None:
+        """Take note of many."""
+        self._landed.update(dict.fromkeys(ended.flights.numbers, ended))
+        self._whereabouts.land(ended.flights.devices.tolist())
+        self.num_in_flight -= len(ended)
 
     def staleness(self, flight: Flight) -> int:
         """Return how many aggregations have merged updates of the flight's stage since it left."""
         return self._merges[flight.stage] - self._aloft[flight.number].merges_before
 
-    def hand_over(self, endings: Iterable[Ending]) -> None:
+    def stalenesses(self, flights: Flights) -> dict[int, int]:
+        """Return the same of many, by flight."""
+        return {
+            number: self._merges[stage] - self._aloft[number].merges_before
+            for number, stage in zip(flights.numbers, flights.stages, strict=True)
+        }
+
+    def hand_over(self, flights: Flights) -> None:
         """Let go of flights that are digested."""
-        for ending in endings:
-            del self._aloft[ending.flight.number]
+        for number in flights.numbers:
+            del self._aloft[number]
+            self._landed.pop(number, None)
 
     def count_merges(self, stages: set[str]) -> None:
         """Take note of an aggregation that merged updates of `stages`: what is still in the air grows stale."""
@@ -66,4 +89,7 @@ class Airspace:
 
     def aloft(self) -> Aloft:
         """Return the flights that were not handed over yet, in the order in which they left, with outcomes so far."""
-        return [(item.flight, item.outcome) for item in self._aloft.values()]
+        return [(departed.of(number), self._outcome(number)) for number, departed in self._aloft.items()]
+
+    def _outcome(self, number: int) -> Outcome | None:
+        return next((item.outcome for item in self._landed.get(number, ()) if item.flight.number == number), None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from neulite_sim.methods.contract import Proposal, Update
-from neulite_sim.timeline.endings import Ending
+from neulite_sim.timeline.endings import Endings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class RoundFacts:
     proposal: Proposal
     num_online: int
     learning_rate: float
-    ended: tuple[Ending, ...]
+    ended: Endings
     learned: Mapping[int, Update]
     stalenesses: Mapping[int, int]
     workers_replaced: int

@@ -30,7 +30,8 @@ from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Proposal, State
 from neulite_sim.seeding import stream
 from neulite_sim.selection.contract import Selector
-from neulite_sim.timeline.endings import Ending
+from neulite_sim.timeline.columns import Flights
+from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.contract import Backend
 from neulite_sim.units import format_seconds
@@ -67,8 +68,8 @@ class Federation:
         # 2. Choice: whom of them the selector asks, from a stream of this dispatch.
         rng = stream(self._costing.scenario.seed, "selection", self._rounds, self._flights)
         count = self._selector.num_to_choose(wanted or self.devices_per_round, len(offers))
-        chosen = [offers[int(position)] for position in self._selector.choose(offers, count, rng)]
-        if not chosen:
+        positions = np.asarray(self._selector.choose(offers, count, rng), np.int64)
+        if not len(positions):
             return ()
 
         # 3. Dispatch: all that is random about a flight is drawn now, so its outcome is known.
@@ -79,16 +80,17 @@ class Federation:
             stage=seen.stage,
             first_flight=self._flights + 1,
         )
-        flights = self._planner.flights(dispatch, chosen)
-        for flight in flights:
-            self._airspace.depart(flight)
+        flights = self._planner.flights(dispatch, *offers.taken(positions))
+        self._airspace.depart(flights)
         self._flights += len(flights)
         self._seen = seen
         return flights
 
     def train(self, flights: Iterable[Flight]) -> None:
         """Start the training of the flights that the protocol may merge, beside everything that is to come."""
-        self._learning.begin([flight for flight in flights if flight.planned.has_arrived])
+        named = Flights.of(flights if isinstance(flights, Sequence) else list(flights))
+        arriving = named.planned.has_arrived
+        self._learning.begin(named if arriving.all() else named.taken(np.flatnonzero(arriving)))
         if self._recorder.is_watched:
             self._recorder.dispatched(self._rounds + 1, self._seen, training=self._airspace.num_in_flight)
 
@@ -96,25 +98,30 @@ class Federation:
         """Let a device fly again whose flight has ended, whether or not its update waits to be merged."""
         self._airspace.land(ending)
 
+    def note_ends(self, ended: Endings) -> None:
+        """Let the devices of many fly again."""
+        self._airspace.land_all(ended)
+
     def digest(self, ended: Sequence[Ending], at_s: float) -> None:
         """Aggregate what is merged, unless the model before has reached the target."""
         if not ended:
             raise SimulationError(f"the protocol hands over no flight at {format_seconds(at_s)}; digest what has ended")
         # 4. Arrival: what has come in, by ascending device and not in the order in which it came.
-        stalenesses = {ending.flight.number: self.staleness(ending.flight) for ending in ended if ending.is_merged}
-        self._airspace.hand_over(ended)
+        endings = Endings.of(ended)
+        is_merged = endings.is_merged
+        merged = endings.taken(np.flatnonzero(is_merged))
+        stalenesses = self._airspace.stalenesses(merged.flights)
+        self._airspace.hand_over(endings.flights)
         if self._testing.stops_before_next_round():
-            self._learning.forget(ending.flight for ending in ended)
+            self._learning.forget(endings.flights.numbers)
             return
-        self._learning.forget(ending.flight for ending in ended if not ending.is_merged)
-        merged = sorted(
-            (ending for ending in ended if ending.is_merged), key=lambda item: (item.flight.device, item.flight.number)
-        )
+        self._learning.forget(endings.flights.taken(np.flatnonzero(~is_merged)).numbers)
+        merged = merged.taken(np.lexsort((np.array(merged.flights.numbers), merged.flights.devices)))
 
         # 5. Digest: the method learns from the updates and comes to its next state.
         self._rounds += 1
         learned = self._learning.digest(self._rounds, merged, lambda count: self._tell(at_s, len(merged), count))
-        stages = {ending.flight.stage for ending in merged}
+        stages = set(merged.flights.stages)
         self._airspace.count_merges(stages)
 
         # 6. Rows, the selector's lesson, the test of the model, a checkpoint.
@@ -126,8 +133,8 @@ class Federation:
                 stage="+".join(sorted(stages)) or self._seen.stage,
                 proposal=report.proposal,
                 num_online=report.num_online,
-                learning_rate=self._learning.rate_of(ended[-1].flight),
-                ended=tuple(ended),
+                learning_rate=self._learning.rate_of(endings.flights.rounds[-1]),
+                ended=endings,
                 learned=learned,
                 stalenesses=stalenesses,
                 workers_replaced=self._learning.take_workers_replaced(),
@@ -173,7 +180,7 @@ class Federation:
         if not self._testing.stops_before_next_round() and aloft:
             reason = RUN_OVER if self.is_over() else TIME_OVER
             self._recorder.cut(self._rounds + 1, at_s, self._seen.report().proposal, aloft, reason=reason)
-        self._learning.forget(flight for flight, _ in aloft)
+        self._learning.forget(flight.number for flight, _ in aloft)
         self._testing.settle()
         self._learning.pass_on_notices()
         return self._learning.state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from neulite_sim.arrays import Integers
 from neulite_sim.engine.facts import RoundFacts, known_loss, loss_rms
 from neulite_sim.selection.contract import Feedback, Selector
-from neulite_sim.timeline.endings import Ending, in_order
+from neulite_sim.timeline.endings import Ending
 
 
 def learns(selector: Selector) -> bool:
@@ -19,7 +19,7 @@ def tell_selector(selector: Selector, facts: RoundFacts, num_samples: Integers) 
     `num_samples` holds the size of each device's own data.
     """
     selector.observe(
-        [_feedback(ending, facts, int(num_samples[ending.flight.device])) for ending in in_order(facts.ended)]
+        [_feedback(ending, facts, int(num_samples[ending.flight.device])) for ending in facts.ended.in_order()]
     )
 
 

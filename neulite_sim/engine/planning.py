@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from neulite_sim.arrays import Integers
+from neulite_sim.arrays import Floats, Integers, Repeated
 from neulite_sim.engine.parts import Costing
-from neulite_sim.methods.contract import Offer
 from neulite_sim.population.availability.battery import build_batteries
 from neulite_sim.population.link.contract import Direction
 from neulite_sim.population.link.network import BITS_PER_BYTE
 from neulite_sim.population.link.throughput import ConstantRate
-from neulite_sim.profiling.ledger import Cost
+from neulite_sim.profiling.cost import Cost, Costs
 from neulite_sim.seeding import streams
+from neulite_sim.timeline.columns import Flights, Outcomes
 from neulite_sim.timeline.flights import (
+    ARRIVED,
     Conditions,
     Departure,
-    Flight,
     Legs,
     Load,
     Outcome,
@@ -42,6 +43,23 @@ class Dispatch:
     first_flight: int
 
 
+@dataclass(slots=True, kw_only=True)
+class _Plan:
+    """The flights of one dispatch while they are planned, as columns.
+
+    `ends_s` is when each ends if nothing disturbs it, `traced` those whose links change over time. `online_until_s` is
+    when a device goes offline, as seen at the dispatch, or any moment after its planned end.
+    """
+
+    at_s: float
+    costs: Costs
+    compute_s: Floats
+    ends_s: Floats
+    traced: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+    online_until_s: Floats = field(default_factory=lambda: np.zeros(0))
+    fails_at_s: Floats = field(default_factory=lambda: np.zeros(0))
+
+
 class Planner:
     """Draws everything random about a flight from streams of (root seed, purpose, device, flight)."""
 
@@ -55,61 +73,98 @@ class Planner:
         self._batteries = build_batteries(
             self._churn.battery, num_devices=self._population.num_devices, seed=self._seed
         )
+        traces = self._population.throughput
+        self._is_traced = None if traces is None else traces.is_traced()
         self._can_end_early = self._population.memory_motion is not None or self._batteries is not None
 
-    def flights(self, dispatch: Dispatch, offers: Sequence[Offer]) -> list[Flight]:
-        """Return the flights that take up `offers`, at least one, each with its planned outcome."""
-        devices = np.array([offer.device for offer in offers], dtype=np.int64)
-        submodels = [offer.submodel for offer in offers]
-        costs = self._ledger.costs_at(submodels, devices, dispatch.at_s, dispatch.round)
-        numbers = np.arange(dispatch.first_flight, dispatch.first_flight + len(costs))
-        legs = list(map(self._legs, costs, self._jitters(devices, numbers)))
-        until_s = self._online_until_s(dispatch.at_s, devices, legs)
-        fail_at_s = self._fail_at_s(dispatch.at_s, devices, numbers)
-        planned = map(self._plan, [dispatch.at_s] * len(costs), costs, legs, until_s, fail_at_s)
-        return [
-            Flight(
-                number=number,
-                round=dispatch.round,
-                version=dispatch.version,
-                stage=dispatch.stage,
-                dispatched_s=dispatch.at_s,
-                cost=cost,
-                planned=outcome,
-                departure=departure,
-            )
-            for number, cost, (outcome, departure) in zip(numbers.tolist(), costs, planned, strict=True)
-        ]
+    def flights(self, dispatch: Dispatch, devices: Integers, submodels: Sequence[str]) -> Flights:
+        """Return the flights in which `devices`, at least one, train `submodels`, each with its planned outcome."""
+        # The clock begins at a whole number.
+        at_s, num = float(dispatch.at_s), len(devices)
+        costs = self._ledger.costs_at(submodels, devices, at_s, dispatch.round)
+        numbers = np.arange(dispatch.first_flight, dispatch.first_flight + num)
+        plan = self._undisturbed(at_s, costs, self._jitters(devices, numbers))
+        plan.fails_at_s = self._fail_at_s(at_s, devices, numbers)
+        plan.online_until_s = self._online_until_s(at_s, devices, plan.ends_s)
+        return Flights(
+            numbers=numbers.tolist(),
+            rounds=Repeated(dispatch.round, num),
+            versions=Repeated(dispatch.version, num),
+            stages=Repeated(dispatch.stage, num),
+            dispatched_s=Repeated(at_s, num),
+            costs=costs,
+            planned=self._planned(plan),
+            departures=[self._departure(plan, place) for place in range(num)]
+            if self._shares_link
+            else Repeated(None, num),
+        )
 
-    def _online_until_s(self, at_s: float, devices: Integers, legs: Sequence[Legs]) -> list[float]:
+    def _undisturbed(self, at_s: float, costs: Costs, jitters: Floats | None) -> _Plan:
+        """Return how long the legs of each flight take, and when they end if nothing disturbs it."""
+        compute_s = costs.compute_s if jitters is None else costs.compute_s * jitters
+        plan = _Plan(
+            at_s=at_s,
+            costs=costs,
+            compute_s=compute_s,
+            ends_s=at_s + costs.download_s + compute_s + costs.upload_s,
+        )
+        if self._is_traced is not None:
+            plan.traced = np.flatnonzero(self._is_traced[costs.devices])
+            for place in plan.traced.tolist():
+                plan.ends_s[place] = earliest_end_s(at_s, self._legs(plan, place))
+        return plan
+
+    def _planned(self, plan: _Plan) -> Outcomes:
+        """Return how the flights end: most undisturbed, and worked out for all of them at once."""
+        at_s, num = plan.at_s, len(plan.costs)
+        stops_s = np.minimum(plan.online_until_s, plan.fails_at_s)
+        if self._churn.timeout is not None:
+            stops_s = np.minimum(stops_s, at_s + self._churn.timeout)
+        outcomes = Outcomes(
+            kinds=Repeated(ARRIVED, num),
+            ended_s=plan.ends_s,
+            download_s=plan.costs.download_s,
+            compute_s=plan.compute_s,
+            upload_s=plan.costs.upload_s,
+            reasons=Repeated("", num),
+            pauses=Repeated((), num),
+        )
+        is_disturbed = (plan.ends_s > stops_s) | (plan.ends_s == math.inf)
+        is_disturbed[plan.traced] = True
+        disturbed = np.flatnonzero(is_disturbed).tolist()
+        outcomes = outcomes.changed({place: self._outcome(plan, place) for place in disturbed})
+        if not self._can_end_early:
+            return outcomes
+        # Memory and battery can only end it earlier, so how far to look ahead is known from the plan without them.
+        limits = ((place, self._limits(plan, place, outcomes[place])) for place in range(num))
+        return outcomes.changed({place: self._outcome(plan, place, **found) for place, found in limits if found})
+
+    def _outcome(self, plan: _Plan, place: int, **limits: Any) -> Outcome:
+        """Return how one flight ends, leg by leg; `limits` are those of memory and battery."""
+        conditions = replace(self._conditions(plan, place), **limits)
+        return planned_outcome(plan.at_s, legs=self._legs(plan, place), conditions=conditions)
+
+    def _limits(self, plan: _Plan, place: int, planned: Outcome) -> dict[str, float]:
+        """Return when, up to its planned end, a flight's device lacks memory, or its battery is empty, if ever."""
+        cost = plan.costs[place]
+        found = {
+            "memory_short_at_s": self._memory_short_at_s(plan.at_s, cost, planned.ended_s),
+            "battery_empty_at_s": self._battery_empty_at_s(plan.at_s, cost.device, planned),
+        }
+        return {name: moment_s for name, moment_s in found.items() if moment_s < math.inf}
+
+    def _online_until_s(self, at_s: float, devices: Integers, ends_s: Floats) -> Floats:
         """Return when each device goes offline next, as far as its flight depends on that.
 
         Asked once for all: a lookup in the table of a million devices costs far more than its answers.
         """
         # Who shares the server's link may fly for longer.
-        horizon_s = math.inf if self._shares_link else max(earliest_end_s(at_s, each) for each in legs)
-        until_s: list[float] = self._population.availability.online_until_s(devices, at_s, horizon_s).tolist()
-        return until_s
+        horizon_s = math.inf if self._shares_link else float(ends_s.max())
+        return self._population.availability.online_until_s(devices, at_s, horizon_s)
 
-    def _plan(
-        self, at_s: float, cost: Cost, legs: Legs, online_until_s: float, fails_at_s: float
-    ) -> tuple[Outcome, Departure | None]:
-        conditions = self._conditions(at_s, cost.device, online_until_s, fails_at_s)
-        outcome = planned_outcome(at_s, legs=legs, conditions=conditions)
-        if not (self._can_end_early or self._shares_link):
-            return outcome, None
-        # Memory and battery can only end it earlier, so how far to look ahead is known from the plan without them.
-        ends = replace(
-            conditions,
-            memory_short_at_s=self._memory_short_at_s(at_s, cost, outcome.ended_s),
-            battery_empty_at_s=self._battery_empty_at_s(at_s, cost.device, outcome),
-        )
-        if ends != conditions:
-            outcome = planned_outcome(at_s, legs=legs, conditions=ends)
-        return outcome, self._departure(at_s, cost, legs, conditions) if self._shares_link else None
-
-    def _departure(self, at_s: float, cost: Cost, legs: Legs, conditions: Conditions) -> Departure:
-        """Return what a flight over the server's link goes by; it may last longer than planned, so nothing is cut."""
+    def _departure(self, plan: _Plan, place: int) -> Departure:
+        """Return what a flight goes by over the server's link; it may last longer than planned, so nothing is cut."""
+        cost = plan.costs[place]
         profile, population = self._ledger.profiles[cost.submodel], self._population
         latency_s = float(population.latency_s[cost.device])
         rates = population.downlink_bits_per_second[cost.device], population.uplink_bits_per_second[cost.device]
@@ -117,8 +172,9 @@ class Planner:
             Load(num_bits=BITS_PER_BYTE * num_bytes, limit_bits_per_second=float(rate), latency_s=latency_s)
             for num_bytes, rate in zip((profile.bytes_down, profile.bytes_up), rates, strict=True)
         )
-        ends = replace(conditions, memory_short_at_s=self._memory_short_at_s(at_s, cost, math.inf))
-        return Departure(legs=legs, conditions=ends, down=down, up=up)
+        memory_short_at_s = self._memory_short_at_s(plan.at_s, cost, math.inf)
+        ends = replace(self._conditions(plan, place), memory_short_at_s=memory_short_at_s)
+        return Departure(legs=self._legs(plan, place), conditions=ends, down=down, up=up)
 
     def _memory_short_at_s(self, at_s: float, cost: Cost, until_s: float) -> float:
         """Return when, up to `until_s`, the device no longer has the memory of the flight's peak; `inf` for never."""
@@ -133,26 +189,24 @@ class Planner:
             return math.inf
         return self._batteries.empty_at_s(device, at_s, planned.ended_s, planned.pauses)
 
-    def _legs(self, cost: Cost, jitter: float) -> Legs:
-        profile = self._ledger.profiles[cost.submodel]
+    def _legs(self, plan: _Plan, place: int) -> Legs:
+        costs, device = plan.costs, int(plan.costs.devices[place])
+        profile = self._ledger.profiles[costs.submodels[place]]
         return (
-            self._transfer(cost.device, "down", profile.bytes_down, cost.download_s),
-            Steady(cost.compute_s * jitter),
-            self._transfer(cost.device, "up", profile.bytes_up, cost.upload_s),
+            self._transfer(device, "down", profile.bytes_down, float(costs.download_s[place])),
+            Steady(float(plan.compute_s[place])),
+            self._transfer(device, "up", profile.bytes_up, float(costs.upload_s[place])),
         )
 
-    def _jitters(self, devices: Integers, numbers: Integers) -> list[float]:
-        """Return by how much longer each flight computes than its device usually would, 1 on average."""
+    def _jitters(self, devices: Integers, numbers: Integers) -> Floats | None:
+        """Return by how much longer each flight computes than its device usually would, 1 on average; None: not."""
         sigma = self._population.speed_jitter
         if not sigma:
-            return [1.0] * len(devices)
-        noises = [rng.standard_normal() for rng in self._streams("jitter", devices, numbers)]
+            return None
+        noises = [rng.standard_normal() for rng in streams(self._seed, "jitter", devices, numbers)]
         # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
-        jitters: list[float] = np.exp(sigma * np.array(noises) - sigma**2 / 2).tolist()
+        jitters: Floats = np.exp(sigma * np.array(noises) - sigma**2 / 2)
         return jitters
-
-    def _streams(self, purpose: str, devices: Integers, numbers: Integers) -> Iterator[np.random.Generator]:
-        return streams(self._seed, purpose, devices, numbers)
 
     def _transfer(self, device: int, direction: Direction, num_bytes: int, seconds: float) -> Leg:
         """Return a transfer: `seconds` long, or along the trace that the link of the device follows."""
@@ -162,30 +216,28 @@ class Planner:
             return Steady(seconds)
         return TracedTransfer(link, BITS_PER_BYTE * num_bytes, float(self._population.latency_s[device]))
 
-    def _conditions(self, at_s: float, device: int, online_until_s: float, fails_at_s: float) -> Conditions:
-        """Return what may end or interrupt a flight that leaves at `at_s`, memory and battery aside.
-
-        `online_until_s` is when its device goes offline, as seen at the dispatch, or any moment after its planned end.
-        """
-        availability, churn = self._population.availability, self._churn
+    def _conditions(self, plan: _Plan, place: int) -> Conditions:
+        """Return what may end or interrupt a flight, memory and battery aside."""
+        availability, churn, device = self._population.availability, self._churn, plan.costs.devices[place : place + 1]
+        at_s, online_until_s = plan.at_s, float(plan.online_until_s[place])
 
         def until_s(moment_s: float) -> float:
             if moment_s == at_s:
                 return online_until_s
-            return float(availability.online_until_s(np.array([device]), moment_s)[0])
+            return float(availability.online_until_s(device, moment_s)[0])
 
         return Conditions(
             online_until_s=until_s,
-            next_online_s=lambda moment_s: float(availability.next_online_s(np.array([device]), moment_s)[0]),
+            next_online_s=lambda moment_s: float(availability.next_online_s(device, moment_s)[0]),
             waits_offline=churn.offline == "pause",
-            fails_at_s=fails_at_s,
+            fails_at_s=float(plan.fails_at_s[place]),
             timeout_at_s=math.inf if churn.timeout is None else at_s + churn.timeout,
         )
 
-    def _fail_at_s(self, at_s: float, devices: Integers, numbers: Integers) -> list[float]:
+    def _fail_at_s(self, at_s: float, devices: Integers, numbers: Integers) -> Floats:
         """Return when each flight would fail: exponential with the scenario's hazard, counted from its dispatch."""
         per_hour = self._churn.failures_per_hour
         if per_hour == 0:
-            return [math.inf] * len(devices)
-        drawn = [rng.standard_exponential() for rng in self._streams("hazard", devices, numbers)]
-        return [at_s + hazards * HOUR_S / per_hour for hazards in drawn]
+            return np.full(len(devices), math.inf)
+        drawn = [rng.standard_exponential() for rng in streams(self._seed, "hazard", devices, numbers)]
+        return at_s + np.array(drawn) * HOUR_S / per_hour

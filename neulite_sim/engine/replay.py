@@ -68,6 +68,9 @@ class Keeper:
         del flight
         return ask()
 
+    def note(self, updates: Mapping[int, Update]) -> None:
+        """Take note of updates, by flight, that nobody was asked for."""
+
     def progress(self, round_number: int, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return what the method's next offers depend on beside its version."""
         del round_number
@@ -153,16 +156,12 @@ class FolderKeeper(Keeper):
         if self._is_replaying:
             return _update_of(flight, self._next(UPDATES, "flight", flight.number, "loss"))
         update = ask()
-        numbers = {"loss": update.loss, **{name: update.metrics.get(name, math.nan) for name in KEPT_METRICS}}
-        self._journal.add(
-            UPDATES,
-            {
-                "flight": flight.number,
-                **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
-                "num_samples": update.num_samples,
-            },
-        )
+        self.note({flight.number: update})
         return update
+
+    def note(self, updates: Mapping[int, Update]) -> None:
+        """Write what is kept of updates."""
+        self._journal.add_all(UPDATES, [_entry_of(number, update) for number, update in updates.items()])
 
     def progress(self, round_number: int, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return and write what the next offers depend on; or read it."""
@@ -248,6 +247,12 @@ class FolderKeeper(Keeper):
         """Close the journal, and what is read of it."""
         self._close_past()
         self._journal.close()
+
+
+def _entry_of(number: int, update: Update) -> Entry:
+    numbers = {"loss": update.loss, **{name: update.metrics.get(name, math.nan) for name in KEPT_METRICS}}
+    known = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {"flight": number, **known, "num_samples": update.num_samples}
 
 
 def _update_of(flight: Flight, entry: Entry) -> Update:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from neulite_sim.arrays import Repeated
+from neulite_sim.engine.airspace import Aloft
 from neulite_sim.engine.facts import RoundFacts, known_loss, skipped_terms
 from neulite_sim.engine.parts import Costing
 from neulite_sim.methods.contract import Denial
-from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow
-from neulite_sim.timeline.flights import Flight, Outcome
+from neulite_sim.results.flight_rows import FlightRows
+from neulite_sim.results.rows import DenialRow, RoundRow
+from neulite_sim.timeline.columns import Flights, Outcomes
+from neulite_sim.timeline.endings import Endings
+from neulite_sim.timeline.flights import CUT, DROPPED, Pauses, waiting_s
 from neulite_sim.training.evaluation import EvaluationResult
 
 
@@ -17,50 +24,99 @@ class RowMaker:
     """Makes the rows of a fleet: what a flight was charged, and where its device stands in the fleet."""
 
     def __init__(self, costing: Costing) -> None:
-        self._costing = costing
+        population = costing.population
+        self._profiles = costing.ledger.profiles
+        self._class_names = [each.name for each in population.classes]
+        self._class_index = population.class_index
+        self._num_samples = costing.partition.sizes
 
-    def bytes_down(self, flight: Flight) -> int:
-        """Return what the device was sent; a flight that was dropped on its way is charged in full."""
-        return self._costing.ledger.profiles[flight.submodel].bytes_down
+    def flight_rows(self, ended: Endings, facts: RoundFacts) -> FlightRows:
+        """Return the rows of flights that were handed over in a round."""
+        numbers, outcomes = ended.flights.numbers, ended.outcomes
+        if any(ended.refused):
+            is_refused = ~ended.is_merged & outcomes.has_arrived
+            outcomes = outcomes.named(np.flatnonzero(is_refused), kind=DROPPED, reasons=ended.refused)
+        updates = map(facts.learned.get, numbers)
+        return self._rows_of(
+            ended.flights,
+            outcomes,
+            facts.round,
+            bytes_up=self._bytes_up(ended),
+            staleness=[facts.stalenesses[number] if number in facts.learned else None for number in numbers],
+            loss=[None if update is None else known_loss(update) for update in updates],
+        )
 
-    def bytes_up(self, flight: Flight, outcome: Outcome) -> int:
-        """Return what the device sent: all of its update, or nothing."""
-        return self._costing.ledger.profiles[flight.submodel].bytes_up if outcome.has_arrived else 0
+    def cut_rows(self, aloft: Aloft, round_number: int, at_s: float, reason: str) -> FlightRows:
+        """Return the rows of flights that were not handed over when the run ended at `at_s`, for `reason`."""
+        flights = Flights.of([flight for flight, _ in aloft])
+        found = Outcomes.of([outcome or flight.planned for flight, outcome in aloft])
+        is_known = np.array([outcome is not None or flight.ends_as_planned for flight, outcome in aloft], np.bool_)
+        # What would happen at the very end of the run no longer does.
+        has_ended = is_known & (found.ended_s < at_s)
+        is_waiting = has_ended & found.has_arrived
+        endings = Endings.plain(flights, found)
+        outcomes = found
+        for place in np.flatnonzero(is_waiting).tolist():
+            outcomes = outcomes.cut_short(
+                np.array([place]), flights.dispatched_s, float(found.ended_s[place]), kind=CUT, reason=reason
+            )
+        outcomes = outcomes.cut_short(np.flatnonzero(~has_ended), flights.dispatched_s, at_s, kind=CUT, reason=reason)
+        # What was sent in full has cost its bytes, although the server never learned from it.
+        bytes_up = [
+            sent if ended else 0 for sent, ended in zip(self._bytes_up(endings), has_ended.tolist(), strict=True)
+        ]
+        nothing = Repeated(None, len(flights))
+        return self._rows_of(flights, outcomes, round_number, bytes_up=bytes_up, staleness=nothing, loss=nothing)
 
-    def flight_row(
+    def _bytes_down(self, flights: Flights) -> Sequence[int]:
+        """Return what each device was sent; a flight that was dropped on its way is charged in full."""
+        return _looked_up(flights.submodels, {name: each.bytes_down for name, each in self._profiles.items()})
+
+    def _bytes_up(self, ended: Endings) -> Sequence[int]:
+        """Return what each device sent: all of its update, or nothing."""
+        sent = _looked_up(ended.flights.submodels, {name: each.bytes_up for name, each in self._profiles.items()})
+        arrived = ended.outcomes.has_arrived
+        return sent if arrived.all() else [each if has else 0 for each, has in zip(sent, arrived.tolist(), strict=True)]
+
+    def _rows_of(
         self,
-        flight: Flight,
-        outcome: Outcome,
+        flights: Flights,
+        outcomes: Outcomes,
         round_number: int,
-        staleness: int | None = None,
-        loss: float | None = None,
-    ) -> FlightRow:
-        """Return the row of a flight that ended so; `staleness` and `loss` where its update was merged."""
-        population, cost = self._costing.population, flight.cost
-        return FlightRow(
-            flight=flight.number,
-            round=round_number,
-            device=cost.device,
-            device_class=population.classes[population.class_index[cost.device]].name,
-            submodel=cost.submodel,
-            version=flight.version,
-            dispatched_s=flight.dispatched_s,
-            download_s=outcome.download_s,
-            compute_s=outcome.compute_s,
-            upload_s=outcome.upload_s,
-            waiting_s=outcome.waiting_s,
-            ended_s=outcome.ended_s,
-            outcome=outcome.kind,
-            reason=outcome.reason,
-            pauses=";".join(f"{start_s!r}-{end_s!r}" for start_s, end_s in outcome.pauses),
-            peak_memory_bytes=cost.peak_memory_bytes,
-            available_memory_bytes=cost.available_memory_bytes,
-            batch_size=cost.batch_size,
-            samples=len(self._costing.partition.of(cost.device)),
-            bytes_down=self.bytes_down(flight),
-            bytes_up=self.bytes_up(flight, outcome),
-            staleness=staleness,
-            loss=loss,
+        *,
+        bytes_up: Sequence[int],
+        staleness: Sequence[int | None],
+        loss: Sequence[float | None],
+    ) -> FlightRows:
+        """Return the rows of flights that ended so; `staleness` and `loss` where an update was merged."""
+        costs, devices, num = flights.costs, flights.devices, len(flights)
+        has_pauses = any(outcomes.pauses)
+        return FlightRows(
+            {
+                "flight": flights.numbers,
+                "round": Repeated(round_number, num),
+                "device": devices.tolist(),
+                "device_class": [self._class_names[index] for index in self._class_index[devices].tolist()],
+                "submodel": flights.submodels,
+                "version": flights.versions,
+                "dispatched_s": flights.dispatched_s,
+                "download_s": outcomes.download_s.tolist(),
+                "compute_s": outcomes.compute_s.tolist(),
+                "upload_s": outcomes.upload_s.tolist(),
+                "waiting_s": list(map(waiting_s, outcomes.pauses)) if has_pauses else Repeated(0.0, num),
+                "ended_s": outcomes.ended_s.tolist(),
+                "outcome": outcomes.kinds,
+                "reason": outcomes.reasons,
+                "pauses": list(map(_pauses_text, outcomes.pauses)) if has_pauses else Repeated("", num),
+                "peak_memory_bytes": costs.peak_memory_bytes.tolist(),
+                "available_memory_bytes": costs.available_memory_bytes.tolist(),
+                "batch_size": costs.batch_sizes.tolist(),
+                "samples": self._num_samples[devices].tolist(),
+                "bytes_down": self._bytes_down(flights),
+                "bytes_up": bytes_up,
+                "staleness": staleness,
+                "loss": loss,
+            }
         )
 
     def round_row(self, facts: RoundFacts, test: EvaluationResult | None) -> RoundRow:
@@ -68,30 +124,42 @@ class RowMaker:
         known = ((known_loss(update), update.num_samples) for update in facts.learned.values())
         losses = [(loss, samples) for loss, samples in known if loss is not None]
         weight = sum(samples for _, samples in losses)
-        merged = sum(ending.is_merged for ending in facts.ended)
+        ended = facts.ended
+        merged = int(np.count_nonzero(ended.is_merged))
         return RoundRow(
             round=facts.round,
             virtual_time_s=facts.at_s,
             stage=facts.stage,
             online=facts.num_online,
             offered=len(facts.proposal.offers),
-            selected=len(facts.ended),
+            selected=len(ended),
             arrived=merged,
-            dropped=len(facts.ended) - merged,
-            discarded=sum(ending.outcome.has_arrived for ending in facts.ended) - merged,
+            dropped=len(ended) - merged,
+            discarded=int(np.count_nonzero(ended.outcomes.has_arrived)) - merged,
             staleness_mean=_mean(list(facts.stalenesses.values())),
             denied=sum(map(len, facts.proposal.denials)),
             train_loss=sum(loss * samples for loss, samples in losses) / weight if weight else None,
             test_loss=test.loss if test and math.isfinite(test.loss) else None,
             test_accuracy=test.accuracy if test else None,
             learning_rate=facts.learning_rate,
-            bytes_down=sum(self.bytes_down(ending.flight) for ending in facts.ended),
-            bytes_up=sum(self.bytes_up(ending.flight, ending.outcome) for ending in facts.ended),
-            peak_memory_bytes=max((ending.flight.cost.peak_memory_bytes for ending in facts.ended), default=0),
+            bytes_down=sum(self._bytes_down(ended.flights)),
+            bytes_up=sum(self._bytes_up(ended)),
+            peak_memory_bytes=int(ended.flights.costs.peak_memory_bytes.max(initial=0)),
             skipped_terms=sum(map(skipped_terms, facts.learned.values())),
             workers_replaced=facts.workers_replaced,
             wall_time_s=facts.wall_time_s,
         )
+
+
+def _looked_up(names: Sequence[str], values: Mapping[str, int]) -> Sequence[int]:
+    """Return the value of each name of a column."""
+    if isinstance(names, Repeated):
+        return Repeated(values[names.value], len(names))
+    return [values[name] for name in names]
+
+
+def _pauses_text(pauses: Pauses) -> str:
+    return ";".join(f"{start_s!r}-{end_s!r}" for start_s, end_s in pauses)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -71,8 +71,10 @@ class Settling:
 
     def _tell_of_divergence(self, facts: RoundFacts) -> None:
         """Tell observers on which devices training ended in a loss that is not finite."""
+        if not self._trains:
+            return
         lost = sorted(update.device for update in facts.learned.values() if known_loss(update) is None)
-        if lost and self._trains:
+        if lost:
             named = ", ".join([*map(str, lost[:5]), *(["..."] if len(lost) > 5 else [])])
             self._recorder.notice(
                 f"round {facts.round}: local training diverged on {len(lost)} of {len(facts.learned)} devices "

@@ -6,11 +6,11 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from typing import Any
 
 from neulite_sim.engine.airspace import Aloft
-from neulite_sim.engine.facts import RoundFacts, known_loss
+from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.rowing import RowMaker, denial_row
 from neulite_sim.engine.views import View
@@ -18,10 +18,10 @@ from neulite_sim.methods.contract import Proposal
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.digest import Digest
+from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import DiagnosticRow, Notice, Progress, RoundRow, Row
 from neulite_sim.results.summary import Tally
-from neulite_sim.timeline.endings import in_order
-from neulite_sim.timeline.flights import CUT, DROPPED, Flight, Outcome, cut_short
+from neulite_sim.timeline.flights import Flight, Outcome
 from neulite_sim.training.evaluation import EvaluationResult
 
 TIME_OVER = "the virtual time of the run was over"
@@ -71,6 +71,12 @@ class Recorder:
         self.digest.add(row)
         self._tally.add(row)
 
+    def _write_flights(self, rows: FlightRows) -> None:
+        if len(rows):
+            self._sink.write_flights(rows)
+            self.digest.add_flights(rows)
+            self._tally.add_flights(rows)
+
     def _notify(self, event: Progress | RoundRow | Notice) -> None:
         for observer in self._observers:
             observer.notify(event)
@@ -106,17 +112,7 @@ class Recorder:
         """Write the denials and the flights of a round, flights in the order in which they ended."""
         for denial in facts.proposal.denials:
             self._write(denial_row(facts.round, denial))
-        for ending in in_order(facts.ended):
-            flight, outcome = ending.flight, ending.outcome
-            update = facts.learned.get(flight.number)
-            if update is not None:
-                staleness = facts.stalenesses[flight.number]
-                self._write(self._rows.flight_row(flight, outcome, facts.round, staleness, known_loss(update)))
-            elif ending.refused and outcome.has_arrived:
-                row = self._rows.flight_row(flight, outcome, facts.round)
-                self._write(replace(row, outcome=DROPPED, reason=ending.refused))
-            else:
-                self._write(self._rows.flight_row(flight, outcome, facts.round))
+        self._write_flights(self._rows.flight_rows(facts.ended.in_order(), facts))
 
     def round_tested(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
         """Write the diagnostics of its test and the row of a round, and tell observers."""
@@ -138,17 +134,7 @@ class Recorder:
         """Write the denials and flights of the round that was open when the run was over, for `reason`."""
         for denial in proposal.denials:
             self._write(denial_row(round_number, denial))
-        for flight, outcome in aloft:
-            has_ended = outcome is not None and outcome.ended_s < at_s
-            found = outcome or flight.planned
-            if has_ended and not found.has_arrived:
-                self._write(self._rows.flight_row(flight, found, round_number))
-                continue
-            until_s = found.ended_s if has_ended else at_s
-            short = cut_short(found, flight.dispatched_s, until_s, kind=CUT, reason=reason)
-            # What was sent in full has cost its bytes, although the server never learned from it.
-            bytes_up = self._rows.bytes_up(flight, found) if has_ended else 0
-            self._write(replace(self._rows.flight_row(flight, short, round_number), bytes_up=bytes_up))
+        self._write_flights(self._rows.cut_rows(aloft, round_number, at_s, reason))
         if reason == TIME_OVER:
             self.notice(f"round {round_number} was cut off: {reason}")
 

@@ -13,11 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neulite_sim.later import homes
 from neulite_sim.methods.nhsic import feature_kernel, input_kernel, label_kernel, nhsic
 from neulite_sim.methods.stage_plan import Curriculum, StagePlan
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.output import OutputModule, simplest_head
 from neulite_sim.models.trainee import Trainee, flattened
+
+__getattr__ = homes(__name__, **dict.fromkeys(("Operand", "ZSource"), "neulite_sim.methods.stage_plan"))
 
 
 class StageTrainee(Trainee):

@@ -13,9 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neulite_sim.later import homes
 from neulite_sim.methods.width import classifier_path
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee
+
+__getattr__ = homes(
+    __name__, **dict.fromkeys(("LEVELS", "MOST_RATES", "Rates", "names_of"), "neulite_sim.methods.rates")
+)
 
 
 def thinned(blueprint: Blueprint, rate: float) -> Blueprint:

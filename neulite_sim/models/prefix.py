@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,31 +32,48 @@ one of a single sample whatever its window (`ConvParams::use_mkldnn` in ATen's C
 Rows = NDArray[np.int64]
 
 
-def cut(chain: Sequence[nn.Module]) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
+Features = Tensor | tuple[Tensor, ...]
+"""What passes from one part to the next: a map, or several within a layer that is taken apart."""
+
+
+class Halved(Protocol):
+    """A layer of which a first half may be frozen while the second is trained."""
+
+    def halves(self) -> tuple[nn.Module, nn.Module]:
+        """Return two modules that do in turn what the layer does; what passes between them may be several tensors."""
+
+
+def cut(
+    chain: Sequence[nn.Module], *, within_layers: bool = True
+) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
     """Return the leading fixed parts of modules that are applied one after the other, and what is left, in order.
 
-    A module that is fixed in part is taken apart where it is a plain `nn.Sequential`. Where no fixed part has a
-    parameter there is nothing to save, and everything is left.
+    A module that is fixed in part is taken apart where it is a plain `nn.Sequential`, or has `halves` if
+    `within_layers`. Where no fixed part has a parameter there is nothing to save, and everything is left.
     """
-    fixed, left = _cut(tuple(chain))
+    fixed, left = _cut(tuple(chain), within_layers)
     is_worthwhile = any(True for part in fixed for _ in part.parameters())
     return (fixed, left) if is_worthwhile else ((), tuple(chain))
 
 
-def _cut(chain: tuple[nn.Module, ...]) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
+def _cut(chain: tuple[nn.Module, ...], within_layers: bool) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
     fixed = tuple(itertools.takewhile(_is_fixed, chain))
     left = chain[len(fixed) :]
-    if left and _is_plain(left[0]):
-        inner, outer = _cut(tuple(left[0].children()))
+    if left:
+        inner, outer = _cut(_parts(left[0], within_layers), within_layers)
         if inner:
             return fixed + inner, (nn.Sequential(*outer), *left[1:])
     return fixed, left
 
 
-def _is_plain(module: nn.Module) -> bool:
-    """Return whether a module does no more than apply each of its children to what the one before made."""
-    is_watched = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-    return type(module) is nn.Sequential and len(set(module)) == len(module) and not is_watched
+def _parts(module: nn.Module, within_layers: bool) -> tuple[nn.Module, ...]:
+    """Return modules that do one after the other what `module` does, none where it is not to be taken apart."""
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        return ()
+    if type(module) is nn.Sequential:
+        return tuple(module)
+    halves = getattr(module, "halves", None)
+    return halves() if within_layers and halves is not None else ()
 
 
 def _is_fixed(module: nn.Module) -> bool:
@@ -75,34 +93,30 @@ def _varies(layer: nn.Module) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where the numbers of a sample lie in memory: its shape, the strides of its dimensions, and how many they are."""
+class _Column:
+    """One of the tensors that are kept of each sample: a row of `table` each, and where its numbers lie in memory."""
 
+    table: Tensor
     shape: tuple[int, ...]
     strides: tuple[int, ...]
-    size: int
 
-    def rows(self, features: Tensor) -> Tensor:
-        """Return features as rows `[B, size]` in their order of memory, without a copy."""
-        return features.as_strided((len(features), self.size), (self.size, 1))
+    def put(self, places: Tensor, features: Tensor) -> None:
+        size = self.table.shape[1]
+        self.table.index_copy_(0, places, features.as_strided((len(features), size), (size, 1)))
 
-    def features(self, rows: Tensor) -> Tensor:
-        """Return rows as features, without a copy."""
-        return rows.as_strided((len(rows), *self.shape), (self.size, *self.strides))
+    def take(self, places: Tensor) -> Tensor:
+        strides = (self.table.shape[1], *self.strides)
+        return self.table.index_select(0, places).as_strided((len(places), *self.shape), strides)
 
 
-def _layout_of(features: Tensor) -> _Layout | None:
-    """Return the layout of each sample of a batch; None where samples do not lie one after the other, without gaps."""
-    shape, strides = tuple(features.shape[1:]), features.stride()[1:]
-    size = math.prod(shape)
-    if len(features) > 1 and features.stride(0) != size:
-        return None
+def _lie_side_by_side(features: Tensor) -> bool:
+    """Return whether each sample's numbers lie in memory without gaps, one sample after the other."""
     expected = 1
-    for stride, length in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n > 1):
-        if stride != expected:
-            return None
+    for stride, length in sorted(zip(features.stride()[1:], features.shape[1:], strict=True)):
+        if length > 1 and stride != expected:
+            return False
         expected *= length
-    return _Layout(shape, strides, size)
+    return len(features) == 1 or features.stride(0) == expected
 
 
 class PrefixKeeper:
@@ -113,36 +127,42 @@ class PrefixKeeper:
     than the flight's first are neither kept nor read: the bits are those of a training that keeps nothing.
 
     Nothing is kept of a prefix that draws random numbers or changes tensors of its own, that puts out something else
-    than a sample's numbers side by side, or that takes more than `most_bytes` for `num_samples`.
+    than a sample's numbers side by side, or that takes more than `most_bytes` for `num_samples`. `within_layers` allows
+    a prefix that ends inside a layer, which saves more work and keeps more bytes.
     """
 
-    def __init__(self, num_samples: int, *, most_bytes: int = MOST_KEPT_BYTES) -> None:
+    def __init__(self, num_samples: int, *, most_bytes: int = MOST_KEPT_BYTES, within_layers: bool = True) -> None:
         self._num_samples = num_samples
         self._most_bytes = most_bytes
+        self._within_layers = within_layers
         self._announced: tuple[Tensor, Rows] | None = None
         self._use(())
 
     def _use(self, chain: tuple[nn.Module, ...]) -> None:
         self._chain = chain
-        self._fixed, self._left = cut(chain)
+        self._fixed, self._left = cut(chain, within_layers=self._within_layers)
         self._kernel_steps = (2, FEWEST_FOR_POINTWISE) if any(map(_has_pointwise, self._fixed)) else (2,)
         self._kernels: int | None = None
         self._is_kept = np.zeros(self._num_samples, dtype=bool)
-        self._layout: _Layout | None = None
         self._may_keep = True
-        self.table: Tensor | None = None
-        """A row per sample of the flight, None before the first batch and where nothing is kept."""
+        self._columns: tuple[_Column, ...] = ()
+        self._is_one_map = True
+
+    @property
+    def tables(self) -> list[Tensor]:
+        """What is kept, a row per sample of the flight; nothing before the first batch."""
+        return [column.table for column in self._columns]
 
     @property
     def bytes_per_sample(self) -> int:
         """Bytes that are kept of each sample."""
-        return 0 if self.table is None else self.table.shape[1] * self.table.element_size()
+        return sum(table.shape[1] * table.element_size() for table in self.tables)
 
     def announce(self, inputs: Tensor, rows: Rows) -> None:
         """Be told that the next forward pass reads `inputs`, which are the flight's samples number `rows`."""
         self._announced = inputs, rows
 
-    def lead(self, inputs: Tensor, chain: tuple[nn.Module, ...]) -> tuple[Tensor, tuple[nn.Module, ...]]:
+    def lead(self, inputs: Tensor, chain: tuple[nn.Module, ...]) -> tuple[Features, tuple[nn.Module, ...]]:
         """Return what the fixed parts of `chain` make of `inputs`, without gradient, and what of it is left to apply.
 
         Which parts are fixed is found out once per chain: a trainee that freezes others meanwhile needs a new keeper.
@@ -155,7 +175,7 @@ class PrefixKeeper:
         with torch.no_grad():
             return self._features(inputs), self._left
 
-    def _features(self, inputs: Tensor) -> Tensor:
+    def _features(self, inputs: Tensor) -> Features:
         # A loss may apply its blocks to something else than the samples it was given.
         if not self._may_keep or self._announced is None or self._announced[0] is not inputs:
             return self._computed(inputs)
@@ -165,34 +185,40 @@ class PrefixKeeper:
             return self._computed(inputs)
         self._kernels = kernels
         places = torch.from_numpy(rows).to(inputs.device)
-        if self.table is not None and self._layout is not None and self._is_kept[rows].all():
-            return self._layout.features(self.table.index_select(0, places))
-        features = self._computed(inputs) if self.table is not None else self._first(inputs)
-        if self.table is not None and self._layout is not None:
-            self.table.index_copy_(0, places, self._layout.rows(features))
-            self._is_kept[rows] = True
+        if self._columns and self._is_kept[rows].all():
+            found = tuple(column.take(places) for column in self._columns)
+            return found[0] if self._is_one_map else found
+        features = self._computed(inputs) if self._columns else self._first(inputs)
+        for column, tensor in zip(self._columns, _as_tuple(features), strict=False):
+            column.put(places, tensor)
+        self._is_kept[rows] = bool(self._columns)
         return features
 
-    def _computed(self, inputs: Tensor) -> Tensor:
-        features = inputs
+    def _computed(self, inputs: Tensor) -> Features:
+        features: Features = inputs
         for part in self._fixed:
             features = part(features)
         return features
 
-    def _first(self, inputs: Tensor) -> Tensor:
+    def _first(self, inputs: Tensor) -> Features:
         """Return the features of the flight's first batch, and make room for all if they can be kept."""
         before = self._touched(inputs)
         features = self._computed(inputs)
-        layout = _layout_of(features) if isinstance(features, Tensor) and len(features) == len(inputs) else None
+        tensors = _as_tuple(features)
         self._may_keep = (
-            layout is not None
-            and self._num_samples * layout.size * features.element_size() <= self._most_bytes
+            all(isinstance(tensor, Tensor) and len(tensor) == len(inputs) for tensor in tensors)
+            and all(map(_lie_side_by_side, tensors))
+            and sum(map(_num_bytes, tensors)) * self._num_samples <= self._most_bytes * len(inputs)
             and all(map(torch.equal, before, self._touched(inputs)))
         )
-        if self._may_keep and layout is not None:
-            self._layout = layout
-            self.table = features.new_empty((self._num_samples, layout.size))
+        if self._may_keep:
+            self._columns = tuple(self._room(tensor) for tensor in tensors)
+            self._is_one_map = not isinstance(features, tuple)
         return features
+
+    def _room(self, features: Tensor) -> _Column:
+        table = features.new_empty((self._num_samples, features[0].numel()))
+        return _Column(table, features.shape[1:], features.stride()[1:])
 
     def _touched(self, inputs: Tensor) -> list[Tensor]:
         """Return what changes where a part draws random numbers or writes to a tensor that it holds."""
@@ -201,3 +227,11 @@ class PrefixKeeper:
         held = (tensor for part in self._fixed for tensor in (*part.parameters(), *part.buffers()))
         states = [torch.get_rng_state(), torch.tensor([tensor._version for tensor in held])]
         return [*states, torch.cuda.get_rng_state(inputs.device)] if inputs.is_cuda else states
+
+
+def _as_tuple(features: Features) -> tuple[Tensor, ...]:
+    return features if isinstance(features, tuple) else (features,)
+
+
+def _num_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

@@ -33,3 +33,32 @@ class BasicBlock(nn.Module):
         residual += self.shortcut(features_BCHW)
         activated: Tensor = self.relu(residual)
         return activated
+
+    def halves(self) -> tuple[nn.Module, nn.Module]:
+        """Return the first convolution beside the shortcut, and the second one with the sum."""
+        return _FirstHalf(self), _SecondHalf(self)
+
+
+class _FirstHalf(nn.Module):
+    """Turns a map into what the second convolution of a basic block reads and what is added to its result."""
+
+    def __init__(self, block: BasicBlock) -> None:
+        super().__init__()
+        self.conv1, self.bn1, self.relu, self.shortcut = block.conv1, block.bn1, block.relu, block.shortcut
+
+    def forward(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        return self.relu(self.bn1(self.conv1(features_BCHW))), self.shortcut(features_BCHW)
+
+
+class _SecondHalf(nn.Module):
+    """Turns both into the map that the block puts out."""
+
+    def __init__(self, block: BasicBlock) -> None:
+        super().__init__()
+        self.conv2, self.bn2, self.relu = block.conv2, block.bn2, block.relu
+
+    def forward(self, halfway: tuple[Tensor, Tensor]) -> Tensor:
+        residual = self.bn2(self.conv2(halfway[0]))
+        residual += halfway[1]
+        activated: Tensor = self.relu(residual)
+        return activated

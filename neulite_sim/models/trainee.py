@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from neulite_sim.models.contract import Blueprint
-from neulite_sim.models.prefix import PrefixKeeper
+from neulite_sim.models.prefix import Features, PrefixKeeper
 
 
 class Trainee(nn.Module):
@@ -68,15 +69,18 @@ class Trainee(nn.Module):
         those that are frozen: it may know what they make of these samples.
         """
         chain = tuple(blocks) if head is None else (*blocks, head)
-        features, left = (inputs, chain) if self.keeper is None else self.keeper.lead(inputs, chain)
+        features: Any = inputs
+        left = chain
+        if self.keeper is not None:
+            features, left = self.keeper.lead(inputs, chain)
         num_blocks = len(left) - (head is not None)
         for module in left[:num_blocks]:
             features = self.through(module, features)
         for module in left[num_blocks:]:
             features = module(features)
-        return features
+        return features  # type: ignore[no-any-return]
 
-    def through(self, block: nn.Module, features_BCHW: Tensor) -> Tensor:
+    def through(self, block: nn.Module, features_BCHW: Features) -> Tensor:
         """Return what a block makes of its input, in place of `block(features_BCHW)`.
 
         With `checkpoints_blocks` the block's activations are dropped and computed again in the backward pass, with the
@@ -85,7 +89,8 @@ class Trainee(nn.Module):
         input has none to drop.
         """
         self.num_blocks_applied += 1
-        keeps_nothing = not (features_BCHW.requires_grad or any(map(_requires_grad, block.parameters())))
+        needs_gradient = isinstance(features_BCHW, Tensor) and features_BCHW.requires_grad
+        keeps_nothing = not (needs_gradient or any(map(_requires_grad, block.parameters())))
         if not self.checkpoints_blocks or keeps_nothing or not torch.is_grad_enabled():
             result: Tensor = block(features_BCHW)
             return result

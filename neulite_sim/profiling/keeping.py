@@ -90,7 +90,7 @@ def _step(tracer: StepTracer, table_bytes: int = 0, rounded_table_bytes: int = 0
 def _keeping(trainee: Trainee, stepper: Stepper, batch: tuple[Tensor, Tensor], round_bytes: int) -> TracedSteps | None:
     """Return the steps of a device that keeps features; None where the trainee has no frozen prefix."""
     batch_size = len(batch[1])
-    keeper = PrefixKeeper(NUM_BATCHES * batch_size, most_bytes=sys.maxsize)
+    keeper = PrefixKeeper(NUM_BATCHES * batch_size, most_bytes=sys.maxsize, within_layers=False)
     batches = _batches(batch_size)
     steps: list[TracedStep] = []
 
@@ -100,13 +100,12 @@ def _keeping(trainee: Trainee, stepper: Stepper, batch: tuple[Tensor, Tensor], r
     def after(tracer: StepTracer) -> None:
         table_bytes = keeper.bytes_per_sample * NUM_BATCHES * batch_size
         steps.append(_step(tracer, table_bytes, -(-table_bytes // round_bytes) * round_bytes))
-        if keeper.table is not None:
-            tracer.mark([keeper.table], "inputs")
+        tracer.mark(keeper.tables, "inputs")
 
     trainee.keeper = keeper
     trace(trainee, stepper.optimizer, step, batch, round_bytes=round_bytes, num_steps=NUM_BATCHES + 1, after=after)
     trainee.keeper = None
-    if keeper.table is None:
+    if not keeper.tables:
         return None
     *_, first, later = steps
     return TracedSteps(first=first, later=later, kept_bytes_per_sample=keeper.bytes_per_sample)

@@ -1,4 +1,4 @@
-"""Ledger: every submodel's profile on every device of the fleet, as columns. Cost: one entry of it.
+"""Ledger: every submodel's profile on every device of the fleet, as columns. A `Cost` is one entry of it.
 
 Time is a roofline per operator plus a fixed overhead per operator: `roofline.py`.
 """
@@ -13,41 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from neulite_sim.arrays import Flags, Floats, Integers
+from neulite_sim.arrays import Flags, Floats, Integers, Repeated
 from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.population.link.network import transfer_s
 from neulite_sim.population.table import Population
+from neulite_sim.profiling.cost import Cost as Cost  # Most take it from here.
+from neulite_sim.profiling.cost import Costs
 from neulite_sim.profiling.roofline import rates_of, step_s
 
 if TYPE_CHECKING:
     from neulite_sim.profiling.profile import Profile
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """A profile on a device: seconds of each phase before jitter, and whether the peak fits.
-
-    `batch_size` is the largest whose peak fits where the device may shrink its batch, the smallest where none does.
-    """
-
-    submodel: str
-    device: int
-    download_s: float
-    compute_s: float
-    upload_s: float
-    peak_memory_bytes: int
-    available_memory_bytes: int
-    batch_size: int
-
-    @property
-    def total_s(self) -> float:
-        """Seconds from dispatch to arrival."""
-        return self.download_s + self.compute_s + self.upload_s
-
-    @property
-    def shortfall_bytes(self) -> int:
-        """Bytes that are missing; zero where the submodel fits."""
-        return max(0, self.peak_memory_bytes - self.available_memory_bytes)
 
 
 def step_seconds(profile: Profile, device: DeviceClass, batch_share: float = 1.0, *, is_later: bool = False) -> float:
@@ -311,23 +286,24 @@ class Ledger:
         """Return the cost with the memory of a moment, without the work for other devices that `at` may take."""
         return self.costs_at([submodel], np.array([device]), at_s, round_number)[0]
 
-    def costs_at(self, submodels: Sequence[str], devices: Integers, at_s: float, round_number: int) -> list[Cost]:
+    def costs_at(self, submodels: Sequence[str], devices: Integers, at_s: float, round_number: int) -> Costs:
         """Return the cost of `submodels[i]` on `devices[i]` with the memory of a moment, for all at once."""
         motion = self.population.memory_motion
-        available = (
+        available_bytes = (
             self.available_memory_bytes[devices]
             if motion is None
             else motion.available_bytes_of(devices, at_s, round_number)
         )
+        if isinstance(submodels, Repeated):
+            return self._costs(submodels.value, devices, available_bytes)
         # By submodel, so that each column is asked once; then back into the order of the devices.
-        costs: dict[int, Cost] = {}
-        for submodel in dict.fromkeys(submodels):
-            members = np.flatnonzero([wanted == submodel for wanted in submodels])
-            found = self._costs(submodel, devices[members], available[members])
-            costs.update(zip(members.tolist(), found, strict=True))
-        return [costs[place] for place in range(len(devices))]
+        members = [
+            (name, np.flatnonzero([wanted == name for wanted in submodels])) for name in dict.fromkeys(submodels)
+        ]
+        parts = [self._costs(name, devices[places], available_bytes[places]) for name, places in members]
+        return Costs.joined(parts, [places for _, places in members])
 
-    def _costs(self, submodel: str, devices: Integers, available_bytes: Integers) -> list[Cost]:
+    def _costs(self, submodel: str, devices: Integers, available_bytes: Integers) -> Costs:
         largest, *smaller = self.batch_sizes
         sizes = np.full(len(devices), largest)
         peak_bytes = self._peak_at(submodel, largest, devices)
@@ -339,30 +315,16 @@ class Ledger:
             sizes[short] = size
             peak_bytes[short] = self._peak_at(submodel, size, devices[short])
             compute_s[short] = self._compute_column(submodel, size)[devices[short]]
-        columns = (
-            devices,
-            self.download_s(submodel, devices),
-            compute_s,
-            self.upload_s(submodel, devices),
-            peak_bytes,
-            available_bytes,
-            sizes,
+        return Costs(
+            submodels=Repeated(submodel, len(devices)),
+            devices=devices,
+            download_s=self.download_s(submodel, devices),
+            compute_s=compute_s,
+            upload_s=self.upload_s(submodel, devices),
+            peak_memory_bytes=peak_bytes,
+            available_memory_bytes=available_bytes,
+            batch_sizes=sizes,
         )
-        return [
-            Cost(
-                submodel=submodel,
-                device=device,
-                download_s=download_s,
-                compute_s=seconds,
-                upload_s=upload_s,
-                peak_memory_bytes=peak,
-                available_memory_bytes=available,
-                batch_size=size,
-            )
-            for device, download_s, seconds, upload_s, peak, available, size in zip(
-                *(column.tolist() for column in columns), strict=True
-            )
-        ]
 
     def participation_rate(self, submodels: tuple[str, ...]) -> float:
         """Return the share of devices that fit at least one of `submodels`, in [0, 1]."""

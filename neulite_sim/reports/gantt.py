@@ -17,8 +17,8 @@ import numpy as np
 from neulite_sim.errors import OutputError
 from neulite_sim.reports.comparison_plot import check_plot
 from neulite_sim.reports.timeline_window import Window, read_window
+from neulite_sim.results.flight_events import WAITING, spans
 from neulite_sim.results.rows import FlightRow
-from neulite_sim.results.trace_events import WAITING, spans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

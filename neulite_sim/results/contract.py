@@ -7,15 +7,21 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import Event, Row
 
 
 class Sink(Protocol):
-    """Keeps the rows of a run. The engine calls `write` as rows happen and `finish` once, at the end."""
+    """Keeps the rows of a run. The engine writes rows as they happen and calls `finish` once, at the end."""
 
     def write(self, row: Row) -> None:
         """Keep one row."""
         ...
+
+    def write_flights(self, rows: FlightRows) -> None:
+        """Keep rows of flights, one by one unless a sink knows better."""
+        for row in rows:
+            self.write(row)
 
     def finish(self, summary: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         """Keep the summary and the final global model, and mark the run complete."""

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from neulite_sim.results.cells import FILES, values
-from neulite_sim.results.rows import Row, columns
+from neulite_sim.results.flight_rows import FlightRows
+from neulite_sim.results.rows import FlightRow, Row, columns
 
 # Kept, because `json.dumps` with separators makes a new one for every row.
 _AS_JSON = json.JSONEncoder(separators=(",", ":"))
@@ -41,6 +42,10 @@ class Digest:
             # Tables that not every run has: runs without them keep their digests.
             self._hashes[type(row)] = _begun(type(row))
         self._hashes[type(row)].update(_line(values(row, wall_clock=False)))
+
+    def add_flights(self, rows: FlightRows) -> None:
+        """Take in rows of flights."""
+        self._hashes[FlightRow].update(rows.as_json().encode("ascii"))
 
     def rows_hexdigest(self) -> str:
         """Return the digest of the rows so far alone: 64 hexadecimal digits."""

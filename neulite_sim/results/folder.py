@@ -22,6 +22,7 @@ from torch import Tensor
 from neulite_sim.errors import OutputError
 from neulite_sim.results.cells import FILES, OPTIONAL_FILES
 from neulite_sim.results.contract import Sink
+from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.places import (
     CHECKPOINT,
     COMPLETE,
@@ -34,7 +35,7 @@ from neulite_sim.results.places import (
     TIMELINE,
     require_own,
 )
-from neulite_sim.results.rows import RoundRow, Row
+from neulite_sim.results.rows import FlightRow, RoundRow, Row
 from neulite_sim.results.seals import sealed, sha256
 from neulite_sim.results.sums import sums_of
 from neulite_sim.results.trace_events import TimelineFile
@@ -158,12 +159,21 @@ class RunFolder(Sink):
             self._tables[type(row)] = Table(path, type(row), staged=self._staged)
         self._tables[type(row)].add(row)
         if self._timeline is not None:
-            try:
+            with refusing(self._timeline.path, "write"):
                 self._timeline.add(row)
-            except OSError as error:
-                raise refusal(self._timeline.path, "write", error) from error
         if isinstance(row, RoundRow):
             self.flush()
+
+    def write_flights(self, rows: FlightRows) -> None:
+        """Append rows of flights.
+
+        Raises:
+            OutputError: a file cannot be written any more.
+        """
+        self._tables[FlightRow].add_flights(rows)
+        if self._timeline is not None:
+            with refusing(self._timeline.path, "write"):
+                self._timeline.add_flights(rows)
 
     def flush(self) -> None:
         """Bring every row to disk."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -85,15 +85,22 @@ class Journal:
         Raises:
             SimulationError: it holds what JSON does not.
         """
+        self.add_all(stream, [entry])
+
+    def add_all(self, stream: str, entries: Sequence[Entry]) -> None:
+        """Append several; see `add`."""
         try:
-            body = _AS_JSON.encode(entry).encode()
+            bodies = [_AS_JSON.encode(entry).encode() for entry in entries]
         except (TypeError, ValueError) as error:
             raise SimulationError(
                 f"the journal cannot keep an entry of {stream}: {error}",
                 hint="what a method's progress returns are plain values: text, numbers, lists and mappings of them",
             ) from None
+        link = self._chains[stream].link
         try:
-            self._files[stream].write(body[:-1] + _CHECK + self._chains[stream].link(body).encode() + b'"}\n')
+            self._files[stream].write(
+                b"".join(b'%s%s%s"}\n' % (body[:-1], _CHECK, link(body).encode()) for body in bodies)
+            )
         except OSError as error:
             raise self._refusal(error) from error
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from neulite_sim.errors import NeuliteError
 from neulite_sim.results.cells import record, scan_rows
 from neulite_sim.results.contract import Sink
+from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, columns
 
 
@@ -55,6 +56,10 @@ class MemorySink(Sink):
     def write(self, row: Row) -> None:
         """Keep one row."""
         self._tables[type(row)].append(record(row))
+
+    def write_flights(self, rows: FlightRows) -> None:
+        """Keep rows of flights."""
+        self.flights.extend(rows.records())
 
     def finish(self, summary: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         """Keep the summary and a copy of the final global model."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter, deque
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import FlightRow, RoundRow, Row
 
 TAIL_EVALUATIONS = 3
@@ -60,7 +62,7 @@ class Tally:
         if isinstance(row, RoundRow):
             self._add_round(row)
         elif isinstance(row, FlightRow):
-            self._add_flight(row)
+            self.add_flights(FlightRows.of([row]))
 
     def _add_round(self, row: RoundRow) -> None:
         self._rounds += 1
@@ -74,16 +76,18 @@ class Tally:
             if reached_s is None and accuracy >= target:
                 self._reached[target] = self._virtual_time_s
 
-    def _add_flight(self, row: FlightRow) -> None:
-        self._bytes_down += int(row.bytes_down)
-        self._bytes_up += int(row.bytes_up)
-        self._peak_memory_bytes = max(self._peak_memory_bytes, int(row.peak_memory_bytes))
-        if row.outcome == "arrived":
-            self._arrived += 1
-            self._took_part[row.device] = True
-        else:
-            self._dropped += 1
-            self._reasons[row.reason] += 1
+    def add_flights(self, rows: FlightRows) -> None:
+        """Take in rows of flights."""
+        cells = rows.cells
+        self._bytes_down += sum(cells["bytes_down"])
+        self._bytes_up += sum(cells["bytes_up"])
+        self._peak_memory_bytes = max((self._peak_memory_bytes, *cells["peak_memory_bytes"]))
+        has_arrived = [outcome == "arrived" for outcome in cells["outcome"]]
+        self._took_part[list(itertools.compress(cells["device"], has_arrived))] = True
+        self._arrived += sum(has_arrived)
+        lost = [reason for reason, arrived in zip(cells["reason"], has_arrived, strict=True) if not arrived]
+        self._dropped += len(lost)
+        self._reasons.update(lost)
 
     def nothing_learned(self) -> str:
         """Return in a sentence that no flight ever arrived, and why; an empty string where one did."""

@@ -8,96 +8,30 @@ comes from a clock on the wall: equal runs give equal bytes.
 
 from __future__ import annotations
 
-import functools
 import gzip
 import json
-import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from neulite_sim.errors import DataNotFoundError
 from neulite_sim.results.cells import FILES, record, scan_rows
+from neulite_sim.results.flight_events import DEVICES_PID, flight_events, microseconds
+from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import FlightRow, RoundRow, Row
 
-WAITING = "waiting"
-SERVER_PID, DEVICES_PID = 1, 2
+SERVER_PID = 1
 ROUNDS_TID, STAGES_TID = 11, 12
-FIRST_DEVICE_TID = 1000
-"""Device d has the track FIRST_DEVICE_TID + d: viewers treat a track 0, and one numbered like its process, apart."""
 
 _HELD_CHARACTERS = 1 << 16
-# Half a microsecond: what is shorter than the unit of the file is rounding of sums of seconds, not work.
-_MOMENT_S = 5e-7
-_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
-_PAUSE = re.compile(rf"({_NUMBER})-({_NUMBER})")
 _AS_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _HEAD = '{"displayTimeUnit":"ms","metadata":{"clock":"virtual time of the simulation"},"traceEvents":[\n'
-
-
-class Span(NamedTuple):
-    """A stretch of a flight, in virtual seconds: `download`, `compute`, `upload` or `waiting`."""
-
-    phase: str
-    start_s: float
-    end_s: float
-
-
-def pauses_of(text: str, *, flight: int) -> list[tuple[float, float]]:
-    """Return the (start, end) in virtual seconds that stand in the column `pauses` of a flight.
-
-    Raises:
-        DataNotFoundError: the text is something else.
-    """
-    pauses = []
-    for part in text.split(";") if text else ():
-        found = _PAUSE.fullmatch(part)
-        if found is None:
-            raise DataNotFoundError(
-                f"flight {flight}: pauses are {text!r}, not start-end pairs joined by semicolons; flights.csv was "
-                "changed"
-            )
-        pauses.append((float(found[1]), float(found[2])))
-    return pauses
-
-
-def spans(row: FlightRow) -> list[Span]:
-    """Return what a flight did, in order and without gaps, from its dispatch to its end.
-
-    A phase that was interrupted has a span before and one after each pause; together they are its seconds.
-
-    Raises:
-        DataNotFoundError: the row's pauses cannot be read.
-    """
-    waits = deque(pauses_of(row.pauses, flight=row.flight) if row.pauses else ())
-    found: list[Span] = []
-    now_s = row.dispatched_s
-    for phase, left_s in (("download", row.download_s), ("compute", row.compute_s), ("upload", row.upload_s)):
-        while left_s > 0 and waits and waits[0][0] < now_s + left_s - _MOMENT_S:
-            start_s, end_s = waits.popleft()
-            if start_s > now_s + _MOMENT_S:
-                left_s -= start_s - now_s
-                now_s = _go_on(found, phase, now_s, min(start_s, row.ended_s))
-            now_s = _go_on(found, WAITING, now_s, min(end_s, row.ended_s))
-        now_s = _go_on(found, phase, now_s, min(now_s + left_s, row.ended_s))
-    for _, end_s in waits:
-        now_s = _go_on(found, WAITING, now_s, min(end_s, row.ended_s))
-    return found
-
-
-def _go_on(found: list[Span], phase: str, now_s: float, until_s: float) -> float:
-    """Add a span, unless it would be empty, and return when the next one begins."""
-    if until_s <= now_s:
-        return now_s
-    found.append(Span(phase, now_s, until_s))
-    return until_s
 
 
 class TimelineFile:
     """Writes a timeline while its run goes on; give it every row, and close it.
 
-    What it holds does not grow with the run: a bit per device number, and the flights of rounds whose row is still
+    What it holds does not grow with the run: a byte per device number, and the flights of rounds whose row is still
     to come. Until it is closed the file is cut off in the middle; `rebuild` makes a whole one from the rows.
 
     Raises:
@@ -113,7 +47,7 @@ class TimelineFile:
         self._held_characters = 0
         self._separator = _HEAD
         self._named = bytearray()
-        self._waiting: deque[FlightRow] = deque()
+        self._waiting: deque[FlightRows] = deque()
         self._round = 0
         self._round_began_s = self._dispatched_s = 0.0
         self._stage: tuple[str, float] | None = None
@@ -121,21 +55,26 @@ class TimelineFile:
         self._introduce()
 
     def add(self, row: Row) -> None:
-        """Add what a row tells; rows that are neither of a flight nor of a round tell nothing here.
+        """Add what a row tells; rows that are neither of a flight nor of a round tell nothing here."""
+        if isinstance(row, FlightRow):
+            self.add_flights(FlightRows.of([row]))
+        elif isinstance(row, RoundRow):
+            self._aggregation(row)
+            while self._waiting and self._waiting[0].cells["round"][0] <= self._round + 1:
+                self._flights(self._waiting.popleft())
+            self._pack()
+
+    def add_flights(self, rows: FlightRows) -> None:
+        """Add what rows of flights tell.
 
         The row of a tested round may come after flights of later rounds, depending on how fast the test was. These
         wait for it, so that the file does not depend on that.
         """
-        if isinstance(row, FlightRow):
-            if row.round > self._round + 1:
-                self._waiting.append(row)
+        for members in rows.by_round():
+            if members.cells["round"][0] > self._round + 1:
+                self._waiting.append(members)
             else:
-                self._flight(row)
-        elif isinstance(row, RoundRow):
-            self._aggregation(row)
-            while self._waiting and self._waiting[0].round <= self._round + 1:
-                self._flight(self._waiting.popleft())
-            self._pack()
+                self._flights(members)
 
     def close(self) -> None:
         """Finish the file."""
@@ -143,7 +82,7 @@ class TimelineFile:
             return
         try:
             while self._waiting:
-                self._flight(self._waiting.popleft())
+                self._flights(self._waiting.popleft())
             self._end_stage(self._round_began_s)
             self._held.append("\n]}\n")
             self._pack()
@@ -162,45 +101,15 @@ class TimelineFile:
         self._event({"name": f"{what}_name", **common, "args": {"name": name}})
         self._event({"name": f"{what}_sort_index", **common, "args": {"sort_index": int(place)}})
 
-    def _introduce_device(self, row: FlightRow, tid: int) -> None:
-        """Name a device's track as `_name` does, without the general way: a run can have a million."""
-        begin = f'"ph":"M","ts":0,"pid":{DEVICES_PID},"tid":{tid},"args"'
-        name = json.dumps(f"device {row.device} {row.device_class}")
-        self._put(f'{{"name":"thread_name",{begin}:{{"name":{name}}}}}')
-        self._put(f'{{"name":"thread_sort_index",{begin}:{{"sort_index":{row.device}}}}}')
-
-    def _flight(self, row: FlightRow) -> None:
-        tid = FIRST_DEVICE_TID + row.device
-        if self._is_new(row.device):
-            self._introduce_device(row, tid)
-        self._dispatched_s = max(self._dispatched_s, row.dispatched_s)
-        about = f'"flight":{row.flight},"round":{row.round},"submodel":{_quoted(row.submodel)}'
-        more = {
-            "download": f',"bytes":{row.bytes_down}',
-            "compute": f',"samples":{row.samples},"peak_memory_bytes":{row.peak_memory_bytes}',
-            "upload": f',"bytes":{row.bytes_up}',
-            WAITING: "",
-        }
-        where = f'"pid":{DEVICES_PID},"tid":{tid}'
-        for phase, start_s, end_s in spans(row):
-            start_us = _microseconds(start_s)
-            duration_us = _microseconds(end_s) - start_us
-            if duration_us:
-                # Written by hand: a run can have millions of these, and they are all alike.
-                self._put(
-                    f'{{"name":"{phase}","cat":"flight","ph":"X",{where},"ts":{start_us},"dur":{duration_us},'
-                    f'"args":{{{about}{more[phase]}}}}}'
-                )
-        if row.outcome != "arrived":
-            name = _quoted(row.reason or row.outcome)
-            self._put(
-                f'{{"name":{name},"cat":{_quoted(row.outcome)},"ph":"i","s":"t",{where},'
-                f'"ts":{_microseconds(row.ended_s)},"args":{{{about}}}}}'
-            )
+    def _flights(self, rows: FlightRows) -> None:
+        self._dispatched_s = max((self._dispatched_s, *rows.cells["dispatched_s"]))
+        events = flight_events(rows, self._named)
+        if events:
+            self._put(",\n".join(events))
 
     def _aggregation(self, row: RoundRow) -> None:
         cells = record(row, wall_clock=False)
-        began_us, ended_us = _microseconds(self._round_began_s), _microseconds(row.virtual_time_s)
+        began_us, ended_us = microseconds(self._round_began_s), microseconds(row.virtual_time_s)
         name = f"round {row.round} {row.stage}".rstrip()
         args = {key: value for key, value in cells.items() if value is not None and key != "virtual_time_s"}
         track: dict[str, Any] = {"cat": "server", "pid": SERVER_PID, "tid": ROUNDS_TID, "ts": began_us}
@@ -210,7 +119,7 @@ class TimelineFile:
             self._event({"name": name, "ph": "i", "s": "t", **track, "args": args})
         # The devices were counted when the round's last flight left, which is later where nobody was online before.
         self._count(
-            "online devices", _microseconds(max(self._round_began_s, self._dispatched_s)), online=cells["online"]
+            "online devices", microseconds(max(self._round_began_s, self._dispatched_s)), online=cells["online"]
         )
         if row.test_accuracy is not None:
             self._count("test accuracy", ended_us, accuracy=cells["test_accuracy"])
@@ -227,23 +136,14 @@ class TimelineFile:
         if self._stage is None:
             return
         name, began_s = self._stage
-        began_us = _microseconds(began_s)
-        duration_us = _microseconds(at_s) - began_us
+        began_us = microseconds(began_s)
+        duration_us = microseconds(at_s) - began_us
         if duration_us > 0:
             self._event({"name": name or "all rounds", "cat": "server", "ph": "X", "pid": SERVER_PID,
                          "tid": STAGES_TID, "ts": began_us, "dur": duration_us, "args": {}})  # fmt: skip
 
     def _count(self, name: str, at_us: int, **values: float) -> None:
         self._event({"name": name, "ph": "C", "pid": SERVER_PID, "tid": ROUNDS_TID, "ts": at_us, "args": values})
-
-    def _is_new(self, device: int) -> bool:
-        """Return whether a device has no track yet, and note that it has one now."""
-        place, bit = device >> 3, 1 << (device & 7)
-        if place >= len(self._named):
-            self._named.extend(bytes(place + 1 - len(self._named)))
-        is_new = not self._named[place] & bit
-        self._named[place] |= bit
-        return is_new
 
     def _event(self, event: dict[str, Any]) -> None:
         self._put(_AS_JSON.encode(event))
@@ -258,12 +158,6 @@ class TimelineFile:
     def _pack(self) -> None:
         held, self._held, self._held_characters = self._held, [], 0
         self._packed.write("".join(held).encode())
-
-
-@functools.lru_cache(maxsize=1024)
-def _quoted(text: str) -> str:
-    """Return a name that comes again and again as a JSON string."""
-    return json.dumps(text)
 
 
 def rebuild(run_dir: Path, path: Path) -> None:
@@ -294,9 +188,3 @@ def _merged(flights: Iterator[FlightRow], rounds: Iterator[RoundRow]) -> Iterato
     if flight is not None:
         yield flight
         yield from flights
-
-
-def _microseconds(seconds: float) -> int:
-    """Return whole microseconds, also of a number of seconds whose product with a million is not finite."""
-    whole = int(seconds)
-    return whole * 1_000_000 + round((seconds - whole) * 1e6)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from neulite_sim.errors import OutputError
 from neulite_sim.outside import create_regular, what_stands
 from neulite_sim.results.cells import column_types, values
+from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import Row, columns
 
 _HELD_CHARACTERS = 1 << 16
@@ -111,6 +112,18 @@ class Table:
         cells = values(row)
         needs_quotes = any("\r" in cells[place] for place in self._texts)
         (self._quoted_rows if needs_quotes else self._rows).writerow(cells)
+        self._flush_much()
+
+    def add_flights(self, rows: FlightRows) -> None:
+        """Add rows of flights; they are written when enough are held."""
+        if rows.has_carriage_returns:
+            for row in rows:
+                self.add(row)
+            return
+        self._held.write(rows.as_csv())
+        self._flush_much()
+
+    def _flush_much(self) -> None:
         if self._held.tell() >= _HELD_CHARACTERS:
             self.flush()
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from neulite_sim import registry
+from neulite_sim.docstrings import attribute_docstrings
 from neulite_sim.errors import Problem, UnknownComponentError, close_matches
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.tree import Keys, Node
@@ -221,9 +222,8 @@ def _unknown_key(path: Keys, given: Any) -> str:
 
 def _meaning(path: Keys, given: Any) -> str:
     for model in models_at(path[:-1], given):
-        info = model.model_fields.get(str(path[-1]))
-        if info is not None and info.description:
-            return f" ({info.description.splitlines()[0].rstrip('.')})"
+        if text := attribute_docstrings(model).get(str(path[-1])):
+            return f" ({text.splitlines()[0].rstrip('.')})"
     return ""
 
 

@@ -21,8 +21,9 @@ from neulite_sim.errors import SimulationError
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Cost
 from neulite_sim.timeline.clock import Clock
+from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.contract import RoundProtocol, Server, ServerRates, run_protocol
-from neulite_sim.timeline.endings import Ending, Landing, Launch
+from neulite_sim.timeline.endings import Ending, Endings, Landing, Launch, Notes
 from neulite_sim.timeline.flights import ARRIVED, DROPPED, Conditions, Departure, Flight, Load, Outcome
 from neulite_sim.timeline.legs import Steady
 
@@ -121,11 +122,24 @@ class _Watched:
     def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
         self.bench.clock = clock
 
-        def checked(flight: Flight) -> Landing:
-            self.bench.check_launch(flight)
-            return launch(flight)
+        yield from self.protocol.process(clock, server, _CheckedLaunch(self.bench, launch))
 
-        yield from self.protocol.process(clock, server, checked)
+
+@dataclass(slots=True)
+class _CheckedLaunch:
+    """What starts flights, and takes note of each."""
+
+    bench: _Bench
+    launch: Launch
+
+    def __call__(self, flight: Flight) -> Landing:
+        self.bench.check_launch(flight)
+        return self.launch(flight)
+
+    def together(self, flights: Flights) -> Notes:
+        for flight in flights:
+            self.bench.check_launch(flight)
+        return self.launch.together(flights)
 
 
 @dataclass(slots=True)
@@ -223,6 +237,11 @@ class _Bench:
         self._log(f"{ending.flight.number} has {ending.outcome.kind} {ending.outcome.reason}")
         cut = ending.outcome.kind == DROPPED and not ending.outcome.reason
         assert not cut, f"interrupt: flight {ending.flight.number} is ended without a reason"
+
+    def note_ends(self, ended: Endings) -> None:
+        """Take note of many."""
+        for ending in ended:
+            self.note_end(ending)
 
     def staleness(self, flight: Flight) -> int:
         """Return how many aggregations of the flight's stage there have been since."""

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Self
 
+import numpy as np
 import simpy
 from pydantic import Field, model_validator
 
-from neulite_sim.bounds import DeviceCount, Duration
+from neulite_sim.arrays import Floats
+from neulite_sim.bounds import MOST_DEVICES, DeviceCount, Duration
 from neulite_sim.registry import Component, Options, refusal
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.timeline.clock import Clock
+from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.contract import Server
-from neulite_sim.timeline.endings import Ending, Landing, Landings, Launch, ending_of, in_order
+from neulite_sim.timeline.endings import Ending, Endings, Launch
 from neulite_sim.timeline.flights import Flight
+from neulite_sim.timeline.sorties import Sortie, sortie
 from neulite_sim.units import Seconds, format_seconds
 
 MISSED = "missed the deadline"
@@ -90,20 +94,23 @@ class Deadline:
     def closing(self, ended: Sequence[Ending], flying: int, *, opened_s: float, keep: int) -> Closing:
         """Return when the round closes if only `ended` have ended so far and `flying` are still out."""
         options = self._options
-        arrived = in_order(item for item in ended if item.outcome.has_arrived)
-        everybody_s = math.inf if flying else max((item.outcome.ended_s for item in ended), default=opened_s)
+        endings = Endings.of(ended)
+        ended_s = endings.outcomes.ended_s
+        arrived = endings.taken(np.flatnonzero(endings.outcomes.has_arrived)).in_order()
+        arrived_s = arrived.outcomes.ended_s
+        everybody_s = math.inf if flying else float(ended_s.max()) if len(ended_s) else opened_s
         earliest_s = opened_s + options.minimum_wait
-        enough_s = max(_nth_s(arrived, keep), earliest_s)
+        enough_s = max(_nth_s(arrived_s, keep), earliest_s)
         at_s = min(enough_s, everybody_s, opened_s + (options.maximum_wait or math.inf))
-        in_time = sum(item.outcome.ended_s <= at_s for item in arrived)
+        in_time = _num_until(arrived_s, at_s)
         if math.isfinite(at_s) and in_time < options.minimum_updates:
             if options.too_few == "abort":
                 refused = ABORTED.format(arrived=in_time, minimum=options.minimum_updates)
                 return Closing(at_s=at_s, kept=frozenset(), refused=refused)
-            at_s = min(_nth_s(arrived, options.minimum_updates), everybody_s)
-        early = sum(item.outcome.ended_s <= earliest_s for item in arrived)
-        kept = [item.flight.number for item in arrived if item.outcome.ended_s <= at_s][: max(keep, early)]
-        return Closing(at_s=at_s, kept=frozenset(kept), refused=TOO_SLOW.format(keep=keep))
+            at_s = min(_nth_s(arrived_s, options.minimum_updates), everybody_s)
+        num_kept = min(_num_until(arrived_s, at_s), max(keep, _num_until(arrived_s, earliest_s)))
+        kept = frozenset(arrived.flights.numbers[:num_kept])
+        return Closing(at_s=at_s, kept=kept, refused=TOO_SLOW.format(keep=keep))
 
     def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
         """Run rounds until the server says that the run is over."""
@@ -114,43 +121,36 @@ class Deadline:
                 yield clock.at(server.next_chance_s(clock.now))
                 continue
             server.train(self._to_train(flights, opened_s=opened_s, keep=keep))
-            landings = [launch(flight) for flight in flights]
-            closing = yield from self._until_closed(clock, flights, landings, opened_s=opened_s, keep=keep)
-            for landing in landings:
-                if landing.is_alive:
-                    landing.interrupt(self._too_late(clock.now, opened_s=opened_s, keep=keep))
-            yield clock.all_of(landings)
-            server.digest([_judged(ending, closing) for ending in map(ending_of, flights, landings)], clock.now)
+            out = sortie(clock, flights, launch)
+            closing = yield from self._until_closed(clock, out, opened_s=opened_s, keep=keep)
+            out.recall(self._too_late(clock.now, opened_s=opened_s, keep=keep))
+            yield out.all()
+            server.digest(_judged(out.ended(), closing), clock.now)
 
     def _to_train(self, flights: Sequence[Flight], *, opened_s: float, keep: int) -> Sequence[Flight]:
         """Return the flights that the round may keep, as far as that is known before they are launched."""
-        if not all(flight.ends_as_planned for flight in flights):
+        table = Flights.of(flights)
+        if not table.end_as_planned:
             return flights
-        planned = [Ending(flight=flight, outcome=flight.planned) for flight in flights]
-        kept = self.closing(planned, 0, opened_s=opened_s, keep=keep).kept
-        return [flight for flight in flights if flight.number in kept]
+        kept = self.closing(Endings.plain(table, table.planned), 0, opened_s=opened_s, keep=keep).kept
+        return table.taken(np.flatnonzero([number in kept for number in table.numbers]))
 
     def _until_closed(
-        self, clock: Clock, flights: Sequence[Flight], landings: Sequence[Landing], *, opened_s: float, keep: int
+        self, clock: Clock, out: Sortie, *, opened_s: float, keep: int
     ) -> Generator[simpy.Event, object, Closing]:
         """Wait until the round closes."""
-        out = Landings(clock)
-        for flight, landing in zip(flights, landings, strict=True):
-            out.watch(flight, landing)
         waits = (self._options.minimum_wait, self._options.maximum_wait)
         timers = [clock.at(opened_s + wait_s) for wait_s in waits if wait_s]
-        ended: list[Ending] = []
         num_arrived = 0
         while True:
             running = [timer for timer in timers if not timer.processed]
             # Until a timer rings, the K-th update closes the round, and the end of the last flight beyond that.
-            awaited = keep - num_arrived if num_arrived < keep else len(flights)
+            awaited = keep - num_arrived if num_arrived < keep else MOST_DEVICES
             arrivals = awaited if len(running) == len(timers) else 0
             yield clock.any_of([out.next(arrivals=arrivals), *running])
             yield clock.after_all()
-            latest = out.take()
-            ended += latest
-            num_arrived += sum(ending.outcome.has_arrived for ending in latest)
+            ended = out.ended()
+            num_arrived = int(np.count_nonzero(ended.outcomes.has_arrived))
             closing = self.closing(ended, out.num_flying, opened_s=opened_s, keep=keep)
             if closing.at_s <= clock.now:
                 return closing
@@ -160,15 +160,20 @@ class Deadline:
         return MISSED if now_s >= latest_s else TOO_SLOW.format(keep=keep)
 
 
-def _judged(ending: Ending, closing: Closing) -> Ending:
-    """Return the ending, refused where its update arrived and the round does not keep it."""
-    is_kept = not ending.outcome.has_arrived or ending.flight.number in closing.kept
-    return ending if is_kept else replace(ending, refused=closing.refused)
+def _judged(ended: Endings, closing: Closing) -> Endings:
+    """Return the endings, those refused whose update arrived and whom the round does not keep."""
+    is_kept = np.array([number in closing.kept for number in ended.flights.numbers], np.bool_)
+    return ended.refusing(np.flatnonzero(ended.outcomes.has_arrived & ~is_kept), closing.refused)
 
 
-def _nth_s(arrived: Sequence[Ending], count: int) -> float:
+def _nth_s(arrived_s: Floats, count: int) -> float:
     """Return when the `count`-th update arrived; `inf` where fewer have."""
-    return arrived[count - 1].outcome.ended_s if len(arrived) >= count else math.inf
+    return float(arrived_s[count - 1]) if len(arrived_s) >= count else math.inf
+
+
+def _num_until(arrived_s: Floats, at_s: float) -> int:
+    """Return how many have arrived by `at_s`."""
+    return int(np.searchsorted(arrived_s, at_s, side="right"))
 
 
 def _build(options: DeadlineOptions) -> Deadline:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, overload
 
+import numpy as np
 import simpy
 
+from neulite_sim.arrays import Flags, Integers, Repeated, taken
 from neulite_sim.errors import SimulationError
 from neulite_sim.timeline.clock import Clock
+from neulite_sim.timeline.columns import Flights, Outcomes
 from neulite_sim.timeline.flights import DROPPED, Flight, Outcome, cut_short
 
 
@@ -52,9 +55,6 @@ class LoneLanding(simpy.Event):
 Landing = LoneLanding | simpy.Process
 """The end of a launched flight: its value is the `Outcome`; an interrupt with a reason ends the flight there."""
 
-Launch = Callable[[Flight], Landing]
-"""Starts a dispatched flight."""
-
 MixingAnchor = Literal["current", "own"]
 
 
@@ -87,11 +87,106 @@ class Ending:
         return self.outcome.has_arrived and not self.refused
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Endings(Sequence[Ending]):
+    """Endings as columns; `endings[i]` is the i-th as a value."""
+
+    flights: Flights
+    outcomes: Outcomes
+    refused: Sequence[str]
+    mixings: Sequence[Mixing | None]
+
+    @classmethod
+    def of(cls, endings: Sequence[Ending]) -> Endings:
+        """Return endings as columns."""
+        if isinstance(endings, Endings):
+            return endings
+        return cls(
+            flights=Flights.of([ending.flight for ending in endings]),
+            outcomes=Outcomes.of([ending.outcome for ending in endings]),
+            refused=[ending.refused for ending in endings],
+            mixings=[ending.mixing for ending in endings],
+        )
+
+    @classmethod
+    def plain(cls, flights: Flights, outcomes: Outcomes) -> Endings:
+        """Return endings of which the protocol makes nothing yet."""
+        return cls(
+            flights=flights,
+            outcomes=outcomes,
+            refused=Repeated("", len(flights)),
+            mixings=Repeated(None, len(flights)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.flights)
+
+    @overload
+    def __getitem__(self, place: int) -> Ending: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Endings: ...
+
+    def __getitem__(self, place: int | slice) -> Ending | Endings:
+        if isinstance(place, slice):
+            return self.taken(np.arange(len(self))[place])
+        return Ending(
+            flight=self.flights[place],
+            outcome=self.outcomes[place],
+            mixing=self.mixings[place],
+            refused=self.refused[place],
+        )
+
+    @property
+    def is_merged(self) -> Flags:
+        """From which of them the server learns."""
+        arrived = self.outcomes.has_arrived
+        if isinstance(self.refused, Repeated) and not self.refused.value:
+            return arrived
+        return arrived & np.array([not reason for reason in self.refused], np.bool_)
+
+    def taken(self, places: Integers) -> Endings:
+        """Return those at some places."""
+        return Endings(
+            flights=self.flights.taken(places),
+            outcomes=self.outcomes.taken(places),
+            refused=taken(self.refused, places),
+            mixings=taken(self.mixings, places),
+        )
+
+    def in_order(self) -> Endings:
+        """Return them as the server takes them: by (end, flight)."""
+        return self.taken(np.lexsort((np.array(self.flights.numbers), self.outcomes.ended_s)))
+
+    def refusing(self, places: Integers, reason: str) -> Endings:
+        """Return the same, with those at some places not merged for a reason."""
+        refused = list(self.refused)
+        for place in places.tolist():
+            refused[place] = reason
+        return replace(self, refused=refused)
+
+
 def ending_of(flight: Flight, landing: simpy.Event) -> Ending:
     """Return the ending of a flight whose landing has happened."""
     outcome = landing.value
     assert isinstance(outcome, Outcome)
     return Ending(flight=flight, outcome=outcome)
+
+
+Notes = Callable[[Endings], None]
+"""Is told of flights that have ended."""
+
+
+class Launch(Protocol):
+    """Starts dispatched flights."""
+
+    def __call__(self, flight: Flight) -> Landing:
+        """Start a flight and return its landing."""
+        ...
+
+    def together(self, flights: Flights) -> Notes:
+        """Start flights that end as planned, without a landing each; return what is to be told of their ends."""
+        ...
 
 
 class Landings:

@@ -35,6 +35,8 @@ MOST_PAUSES = 10_000
 
 Legs = tuple[Leg, Leg, Leg]
 """Download, compute and upload."""
+Pauses = tuple[tuple[float, float], ...]
+"""The (start, end) in which a flight waited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,11 @@ class Departure:
     up: Load
 
 
+def waiting_s(pauses: Pauses) -> float:
+    """Return the seconds of all pauses together."""
+    return math.fsum(end_s - start_s for start_s, end_s in pauses)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a flight ends: its update has `arrived`, or it was `dropped` or `cut` for a reason.
@@ -101,12 +108,12 @@ class Outcome:
     compute_s: float
     upload_s: float
     reason: str = ""
-    pauses: tuple[tuple[float, float], ...] = ()
+    pauses: Pauses = ()
 
     @property
     def waiting_s(self) -> float:
         """Seconds in which the flight waited for its device."""
-        return math.fsum(end_s - start_s for start_s, end_s in self.pauses)
+        return waiting_s(self.pauses)
 
     @property
     def has_arrived(self) -> bool:

@@ -13,7 +13,8 @@ import simpy
 from neulite_sim.registry import Component, Options
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.contract import Server
-from neulite_sim.timeline.endings import Launch, ending_of
+from neulite_sim.timeline.endings import Launch
+from neulite_sim.timeline.sorties import sortie
 
 
 class SynchronousOptions(Options):
@@ -34,9 +35,9 @@ class Synchronous:
                 yield clock.at(server.next_chance_s(clock.now))
                 continue
             server.train(flights)
-            landings = [launch(flight) for flight in flights]
-            yield clock.all_of(landings)
-            server.digest(list(map(ending_of, flights, landings)), clock.now)
+            out = sortie(clock, flights, launch)
+            yield out.all()
+            server.digest(out.ended(), clock.now)
 
 
 def _build(options: SynchronousOptions) -> Synchronous:

@@ -19,6 +19,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import NeuliteError, SimulationError
+from neulite_sim.later import homes
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.methods.folding import Fold
 from neulite_sim.training.contract import Payload, Workplace
@@ -35,6 +36,8 @@ from neulite_sim.training.ray_pool import (
     start_pool,
     stop_pool,
 )
+
+__getattr__ = homes(__name__, COMPONENT="neulite_sim.training.ray_component")
 
 MAX_ATTEMPTS = 3
 TASKS_PER_ACTOR = 2

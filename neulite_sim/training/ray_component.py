@@ -1,4 +1,4 @@
-"""Backend `ray` as it is registered; neither Ray nor PyTorch is loaded before a run builds it."""
+"""Backend `ray` as a scenario names it; neither Ray nor PyTorch is loaded before a run builds it."""
 
 from __future__ import annotations
 

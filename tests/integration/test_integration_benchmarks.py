@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from neulite_sim.scenario.loading import load_scenario
+
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 TINY_JOB = ["--rounds", "2", "--threads", "1", "--devices-per-round", "1", "--devices", "2", "--repeats", "1"]
@@ -53,9 +55,12 @@ def is_positive(value: object) -> bool:
 
 
 @pytest.fixture
-def throughput(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script with devices of one batch, and calls for children; Ray is left out."""
+def throughput(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The script with devices of one batch, next to no tests, and calls for children; Ray is left out."""
     module = script("throughput.py")
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text(module.SCENARIO.read_text(encoding="utf-8").replace("test_samples: 1000", "test_samples: 10"))
+    monkeypatch.setattr(module, "SCENARIO", scenario)
     monkeypatch.setattr(module, "SAMPLES", module.BATCH)
 
     def simulated(job: Any) -> dict[str, float]:
@@ -203,8 +208,9 @@ def test_a_peer_in_processes_gives_each_of_them_one_thread(compare) -> None:
 
 @pytest.fixture
 def million_devices(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script, with runs in this process and few bare events."""
+    """The script, with a small network to profile, runs in this process and few bare events."""
     module = script("million_devices.py")
+    monkeypatch.setattr(module, "SCENARIO", module.SCENARIO.replace("resnet18", "cnn"))
     monkeypatch.setattr(module, "in_own_process", module.measured)
     monkeypatch.setattr(module, "bare_events_per_s", partial(module.bare_events_per_s, num_events=200, in_flight=10))
     return module
@@ -266,6 +272,25 @@ def test_a_start_is_a_command_that_the_command_line_has(name) -> None:
     assert Path(words[1]).is_file()
 
 
+# neulite_cycle.py
+
+
+def test_neulite_cycle_prints_ratios_to_the_official_loop(monkeypatch, capsys) -> None:
+    module = script("neulite_cycle.py")
+    for name, size in {"DEVICES_PER_ROUND": 1, "SAMPLES": 8, "BATCH": 4, "EPOCHS": 1}.items():
+        monkeypatch.setattr(module, name, size)
+    monkeypatch.setattr(module, "plain_in_fresh_process", module.plain_loop)
+    monkeypatch.setattr(module, "simulated", lambda backend, cycles, threads, *overrides: {"steady_s": 0.5})
+    monkeypatch.setattr(sys, "argv", ["neulite_cycle.py", "--repeats", "1", "--threads", "1"])
+    module.main()
+    machine, head, *rows = capsys.readouterr().out.splitlines()
+    assert "1 repeats" in machine
+    assert head.split() == ["samples/s", "ratio"]
+    assert rows[0].split()[::2] == ["official", "1.00"]
+    assert [row.split()[0] for row in rows[1:]] == ["ray", "inprocess", "recompute"]
+    assert all(is_positive(float(cell)) for row in rows for cell in row.split()[1:])
+
+
 # shared_link.py
 
 
@@ -278,3 +303,21 @@ def test_shared_link_prints_a_rate_for_every_fleet(monkeypatch, capsys) -> None:
     assert transfers == "10"
     assert len(rates) == len(module.FLEETS)
     assert all(is_positive(float(rate.replace(",", ""))) for rate in rates)
+
+
+# All of them.
+
+
+@pytest.mark.parametrize("name", ["federated_cnn.yaml", "neulite_cycle.yaml"])
+def test_a_scenario_of_a_benchmark_is_valid_on_every_backend(name) -> None:
+    for backend in ("{kind: ray, workers: 2}", "{kind: inprocess, threads_per_worker: 2}"):
+        assert load_scenario(BENCHMARKS / name, [f"backend={backend}"]).name == Path(name).stem
+
+
+def test_no_script_is_forgotten_here() -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+    scripts = [path.relative_to(BENCHMARKS).as_posix() for path in sorted(BENCHMARKS.rglob("*.py"))]
+    peers = [name for name in scripts if name.startswith("peers/") and name != "peers/compare.py"]
+    assert [name for name in scripts if name not in peers and f'script("{name}")' not in text] == []
+    pages = (ROOT / "docs" / "background" / "benchmarks.md").read_text(encoding="utf-8")
+    assert [name for name in scripts if name not in peers and f"`python benchmarks/{name}" not in pages] == []

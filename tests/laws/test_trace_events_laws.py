@@ -12,19 +12,11 @@ from trace_rules import read
 
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.results.cells import column_types
+from neulite_sim.results.flight_events import DEVICES_PID, FIRST_DEVICE_TID, spans
 from neulite_sim.results.memory import read_rows
 from neulite_sim.results.places import TIMELINE
 from neulite_sim.results.rows import FlightRow, RoundRow
-from neulite_sim.results.trace_events import (
-    DEVICES_PID,
-    FIRST_DEVICE_TID,
-    ROUNDS_TID,
-    SERVER_PID,
-    STAGES_TID,
-    TimelineFile,
-    rebuild,
-    spans,
-)
+from neulite_sim.results.trace_events import ROUNDS_TID, SERVER_PID, STAGES_TID, TimelineFile, rebuild
 
 PHASES = ("download", "compute", "upload")
 pytestmark = pytest.mark.usefixtures("shared_profiles")

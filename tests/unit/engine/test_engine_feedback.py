@@ -13,7 +13,7 @@ from neulite_sim.engine.simulation import simulate
 from neulite_sim.methods.contract import Offers, Proposal, Update
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.selection.contract import Selector
-from neulite_sim.timeline.endings import Ending
+from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Conditions, planned_outcome
 from neulite_sim.timeline.legs import Steady
 
@@ -91,7 +91,7 @@ def facts(endings, learned):
     )
     return RoundFacts(
         round=4, at_s=200.0, stage="full", proposal=Proposal(stage="full", offers=nobody), num_online=3,
-        learning_rate=0.1, ended=tuple(endings), learned=learned,
+        learning_rate=0.1, ended=Endings.of(endings), learned=learned,
         stalenesses=dict.fromkeys(learned, 0), workers_replaced=0,
     )  # fmt: skip
 

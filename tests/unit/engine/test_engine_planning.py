@@ -14,13 +14,9 @@ from neulite_sim.engine.assembly import assemble
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.planning import Dispatch, Planner
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.methods.contract import Offer
 from neulite_sim.timeline.flights import Outcome
 
 SAME = "population.speed_jitter=0"
-
-
-OFFER = Offer(device=0, submodel="full", expected_s=0.0)
 
 
 def planned(costing: Costing, dispatched_s: float = 0.0) -> Outcome:
@@ -30,7 +26,7 @@ def planned(costing: Costing, dispatched_s: float = 0.0) -> Outcome:
 def planned_of(planner: Planner, flight: int = 1, dispatched_s: float = 0.0) -> Outcome:
     """How a flight of device 0 is planned to end that leaves alone."""
     dispatch = Dispatch(at_s=dispatched_s, round=1, version=0, stage="full", first_flight=flight)
-    return planner.flights(dispatch, [OFFER])[0].planned
+    return planner.flights(dispatch, np.array([0]), ["full"])[0].planned
 
 
 def test_the_server_gives_up_at_the_time_out_counted_from_dispatch() -> None:

@@ -6,7 +6,8 @@ from pydantic import TypeAdapter, ValidationError
 from thin_models import CONV1, CONV2, HEAD, HEAD_BIAS, TOY, blueprint
 from torch import nn
 
-from neulite_sim.methods.thin import LEVELS, Rates, ThinTrainee, masked_cross_entropy, names_of, thinned
+from neulite_sim.methods.rates import LEVELS, Rates, names_of
+from neulite_sim.methods.thin import ThinTrainee, masked_cross_entropy, thinned
 from neulite_sim.methods.width import Dimension, OverlapMean, classifier_path, layout, take, window, with_rows
 from neulite_sim.models.contract import scaled
 from neulite_sim.models.trainee import float_tensors, load_tensors

@@ -259,8 +259,8 @@ def kept(most_bytes=2**20, samples=4):
 def test_features_take_their_bytes_and_no_more_than_is_allowed():
     keeper, _, _ = kept()
     assert keeper.bytes_per_sample == 2 * 2 * 2 * 4
-    assert kept(most_bytes=4 * 32)[0].table is not None
-    assert kept(most_bytes=4 * 32 - 1)[0].table is None
+    assert kept(most_bytes=4 * 32)[0].tables
+    assert not kept(most_bytes=4 * 32 - 1)[0].tables
     assert kept(most_bytes=4 * 32 - 1)[0].bytes_per_sample == 0
 
 

@@ -208,8 +208,10 @@ def test_costs_of_many_devices_are_those_of_each_one() -> None:
     # 33 samples are one batch of 32 and one sample, which is merged; 180 bytes fit a batch of 16 only.
     found = ledger([420, 430, 180, 139], [64, 33, 64, 64])
     devices = np.array([3, 0, 2, 1])
-    assert found.costs_at(["full"] * 4, devices, 0.0, 1) == [found.cost("full", device) for device in (3, 0, 2, 1)]
-    assert found.costs_at([], np.zeros(0, np.int64), 0.0, 1) == []
+    assert list(found.costs_at(["full"] * 4, devices, 0.0, 1)) == [
+        found.cost("full", device) for device in (3, 0, 2, 1)
+    ]
+    assert list(found.costs_at([], np.zeros(0, np.int64), 0.0, 1)) == []
 
 
 def test_the_shortfall_of_some_devices_is_that_of_all_at_their_places() -> None:

@@ -7,21 +7,11 @@ from trace_rules import read
 
 from neulite_sim.errors import DataNotFoundError, OutputError
 from neulite_sim.results.cells import FILES
+from neulite_sim.results.flight_events import DEVICES_PID, FIRST_DEVICE_TID, Span, pauses_of, spans
 from neulite_sim.results.folder import RunFolder, clear_cut_off
 from neulite_sim.results.places import TIMELINE
 from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow
-from neulite_sim.results.trace_events import (
-    DEVICES_PID,
-    FIRST_DEVICE_TID,
-    ROUNDS_TID,
-    SERVER_PID,
-    STAGES_TID,
-    Span,
-    TimelineFile,
-    pauses_of,
-    rebuild,
-    spans,
-)
+from neulite_sim.results.trace_events import ROUNDS_TID, SERVER_PID, STAGES_TID, TimelineFile, rebuild
 
 
 @pytest.fixture

@@ -1,0 +1,114 @@
+"""What training a submodel costs on a device: one `Cost` as a value, or many as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+
+from neulite_sim.arrays import Floats, Integers, taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """A profile on a device: seconds of each phase before jitter, and whether the peak fits.
+
+    `batch_size` is the largest whose peak fits where the device may shrink its batch, the smallest where none does.
+    """
+
+    submodel: str
+    device: int
+    download_s: float
+    compute_s: float
+    upload_s: float
+    peak_memory_bytes: int
+    available_memory_bytes: int
+    batch_size: int
+
+    @property
+    def total_s(self) -> float:
+        """Seconds from dispatch to arrival."""
+        return self.download_s + self.compute_s + self.upload_s
+
+    @property
+    def shortfall_bytes(self) -> int:
+        """Bytes that are missing; zero where the submodel fits."""
+        return max(0, self.peak_memory_bytes - self.available_memory_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Costs(Sequence[Cost]):
+    """Costs as columns, one entry per device of `devices`; `costs[i]` is the i-th as a value."""
+
+    submodels: Sequence[str]
+    devices: Integers
+    download_s: Floats
+    compute_s: Floats
+    upload_s: Floats
+    peak_memory_bytes: Integers
+    available_memory_bytes: Integers
+    batch_sizes: Integers
+
+    @classmethod
+    def of(cls, costs: Sequence[Cost]) -> Costs:
+        """Return costs as columns."""
+        columns: dict[str, Any] = {
+            column: np.array([getattr(cost, name) for cost in costs], dtype)
+            for column, (name, dtype) in _NUMBERS.items()
+        }
+        return cls(submodels=[cost.submodel for cost in costs], **columns)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Costs], places: Sequence[Integers]) -> Costs:
+        """Return the entries of all parts, entry `i` of `parts[p]` at place `places[p][i]` of the whole."""
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate([np.zeros(0, np.int64), *places]), kind="stable")
+        names = [name for part in parts for name in part.submodels]
+        columns: dict[str, Any] = {
+            column: np.concatenate([np.zeros(0, dtype), *(getattr(part, column) for part in parts)])[order]
+            for column, (_, dtype) in _NUMBERS.items()
+        }
+        return cls(submodels=[names[place] for place in order], **columns)
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    @overload
+    def __getitem__(self, place: int) -> Cost: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Costs: ...
+
+    def __getitem__(self, place: int | slice) -> Cost | Costs:
+        if isinstance(place, slice):
+            return self.taken(np.arange(len(self))[place])
+        return Cost(
+            submodel=self.submodels[place],
+            device=int(self.devices[place]),
+            download_s=float(self.download_s[place]),
+            compute_s=float(self.compute_s[place]),
+            upload_s=float(self.upload_s[place]),
+            peak_memory_bytes=int(self.peak_memory_bytes[place]),
+            available_memory_bytes=int(self.available_memory_bytes[place]),
+            batch_size=int(self.batch_sizes[place]),
+        )
+
+    def taken(self, places: Integers) -> Costs:
+        """Return the entries at some places."""
+        columns: dict[str, Any] = {column: getattr(self, column)[places] for column in _NUMBERS}
+        return Costs(submodels=taken(self.submodels, places), **columns)
+
+
+_NUMBERS: Mapping[str, tuple[str, type]] = {
+    "devices": ("device", np.int64),
+    "download_s": ("download_s", np.float64),
+    "compute_s": ("compute_s", np.float64),
+    "upload_s": ("upload_s", np.float64),
+    "peak_memory_bytes": ("peak_memory_bytes", np.int64),
+    "available_memory_bytes": ("available_memory_bytes", np.int64),
+    "batch_sizes": ("batch_size", np.int64),
+}
+"""The columns of numbers: what each is called in a `Cost`, and its type."""

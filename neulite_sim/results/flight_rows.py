@@ -1,0 +1,143 @@
+"""Rows of flights as columns: how a run makes and keeps them, since it can have a million at a time.
+
+A row as a value (`FlightRow`) is made where somebody asks for one. The lines of a CSV file and those of the digest
+are made for all rows together, from one text of each number: `repr`, which is what Python's `csv` and `json` write.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, overload
+
+from neulite_sim.arrays import Repeated
+from neulite_sim.results.cells import column_types, values
+from neulite_sim.results.rows import FlightRow, columns
+
+Column = Sequence[Any]
+Texts = str | list[str]
+"""The texts of a column: one for each row, or one for all."""
+
+NAMES = columns(FlightRow)
+_TYPES = column_types(FlightRow)
+_TEXTS = tuple(name for name, (cast, _) in _TYPES.items() if cast is str)
+_NUMBERS = {name: optional for name, (cast, optional) in _TYPES.items() if cast is not str}
+_FLOATS = tuple(name for name, (cast, _) in _TYPES.items() if cast is float)
+
+
+class FlightRows(Sequence[FlightRow]):
+    """Rows of flights; `cells` are their columns, each a `list` or a `Repeated` of plain int, float, str or None."""
+
+    def __init__(self, cells: Mapping[str, Column]) -> None:
+        assert tuple(cells) == NAMES, f"columns {tuple(cells)}"
+        # Lines are made of what varies, and numbers of flights always do.
+        assert not isinstance(cells["flight"], Repeated), "numbers of flights differ"
+        self.cells = cells
+        self._count = len(cells["flight"])
+
+    @classmethod
+    def of(cls, rows: Iterable[FlightRow]) -> FlightRows:
+        """Return rows as columns."""
+        cells = [list(column) for column in zip(*map(values, rows), strict=True)] or [[] for _ in NAMES]
+        return cls(dict(zip(NAMES, cells, strict=True)))
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> FlightRow: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> FlightRows: ...
+
+    def __getitem__(self, place: int | slice) -> FlightRow | FlightRows:
+        cells: dict[str, Any] = {name: column[place] for name, column in self.cells.items()}
+        return FlightRows(cells) if isinstance(place, slice) else FlightRow(**cells)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield each row as a plain dictionary."""
+        for row in zip(*self.cells.values(), strict=True):
+            yield dict(zip(NAMES, row, strict=True))
+
+    def by_round(self) -> Iterator[FlightRows]:
+        """Yield the rows in their order, those of one round that follow each other together."""
+        rounds = self.cells["round"]
+        if isinstance(rounds, Repeated):
+            if self._count:
+                yield self
+            return
+        first = 0
+        for _, members in itertools.groupby(rounds):
+            last = first + sum(1 for _ in members)
+            yield self[first:last]
+            first = last
+
+    @property
+    def has_carriage_returns(self) -> bool:
+        """Whether a text of theirs holds a carriage return, which a CSV file has to quote in a way of its own."""
+        return any("\r" in text for name in _TEXTS for text in _distinct(self.cells[name]))
+
+    def as_csv(self) -> str:
+        """Return the lines of a CSV file, as `csv.writer` writes them; no text holds a carriage return."""
+        return _lines([self._texts(name, _quoted_for_csv, "") for name in NAMES], "", "\n")
+
+    def as_json(self) -> str:
+        """Return a line per row, as `json.dumps` writes a list without spaces."""
+        return _lines([self._json_texts(name) for name in NAMES], "[", "]\n")
+
+    @functools.cached_property
+    def _number_texts(self) -> dict[str, Texts]:
+        return {name: _mapped(repr, self.cells[name]) for name in _NUMBERS}
+
+    def _texts(self, name: str, quoted: Callable[[str], str], nothing: str) -> Texts:
+        if name not in _NUMBERS:
+            return _mapped(quoted, self.cells[name])
+        found = self._number_texts[name]
+        if not _NUMBERS[name]:
+            return found
+        if isinstance(found, str):
+            return nothing if found == "None" else found
+        return [nothing if text == "None" else text for text in found]
+
+    def _json_texts(self, name: str) -> Texts:
+        found = self._texts(name, quoted_for_json, "null")
+        return _mapped(json.dumps, self.cells[name]) if name in _FLOATS and not self._is_finite(name) else found
+
+    def _is_finite(self, name: str) -> bool:
+        column = self.cells[name]
+        known = [column.value] if isinstance(column, Repeated) else column
+        # A sum of finite numbers may overflow: then the slow way is taken for nothing.
+        return math.isfinite(sum(cell for cell in known if cell is not None))
+
+
+def _distinct(column: Column) -> Iterable[Any]:
+    return (column.value,) if isinstance(column, Repeated) else set(column)
+
+
+def _mapped(text_of: Callable[[Any], str], column: Column) -> Texts:
+    return text_of(column.value) if isinstance(column, Repeated) else list(map(text_of, column))
+
+
+def _lines(texts: Sequence[Texts], head: str, tail: str) -> str:
+    """Return a line per row of the texts joined by commas; what all rows share is put into the pattern once."""
+    cells = ",".join(text.replace("%", "%%") if isinstance(text, str) else "%s" for text in texts)
+    varying = [text for text in texts if not isinstance(text, str)]
+    return "".join(map(f"{head}{cells}{tail}".__mod__, zip(*varying, strict=True)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _quoted_for_csv(text: str) -> str:
+    held = io.StringIO(newline="")
+    csv.writer(held, lineterminator="\n").writerow([text, ""])
+    return held.getvalue().removesuffix(",\n")
+
+
+@functools.lru_cache(maxsize=1024)
+def quoted_for_json(text: str) -> str:
+    """Return a text that comes again and again as a JSON string."""
+    return json.dumps(text)

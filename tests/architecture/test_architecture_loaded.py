@@ -1,0 +1,88 @@
+"""What commands load: nothing that takes long where nothing is trained or profiled."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import stored_runs
+
+import neulite_sim
+from neulite_sim.later import homes
+
+ROOT = Path(neulite_sim.__file__).parent.parent
+HEAVY = {"torch", "torchvision", "ray", "sklearn", "scipy", "matplotlib", "pandas", "safetensors"}
+SCENARIO = ROOT / "scenarios" / "jetson_mix.yaml"
+
+COMMANDS = [
+    ["--help"],
+    ["run", "--help"],
+    ["cache"],
+    ["validate", str(SCENARIO)],
+    ["validate", str(SCENARIO), "--set", "method=unknown"],
+    ["components"],
+    ["schema"],
+    ["traces", "formats"],
+    ["compare", "run"],
+    ["timeline", "run"],
+    ["run", str(SCENARIO), "--set", "stop.rounds=-1"],
+    ["profile", "missing.yaml"],
+]
+"""In this order in one process: whatever one of them loads is there for the next."""
+
+CODE = """
+import contextlib, io, json, sys
+from neulite_sim.cli import main
+for command in json.loads(sys.argv[1]):
+    sys.argv = ["neulite-sim", *command]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code or 0, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+
+
+def test_commands_that_train_nothing_load_nothing_heavy(tmp_path: Path) -> None:
+    stored_runs.write_run(tmp_path / "run")
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, json.dumps(COMMANDS)],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {" ".join(command): sorted(HEAVY & set(loaded)) for command, (_, loaded) in zip(COMMANDS, found, strict=True)
+            if HEAVY & set(loaded)} == {}  # fmt: skip
+    assert [code for code, _ in found] == [0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 2, 2]
+
+
+MOVED = {
+    "neulite_sim.methods.fedavg": ["ProximalModel"],
+    "neulite_sim.methods.progfed": ["GrowingModel"],
+    "neulite_sim.methods.depth": ["Classifier", "DepthPlan", "DISTILLATION_WEIGHT", "DRIFT"],
+    "neulite_sim.methods.stage": ["Curriculum", "StagePlan", "Operand", "ZSource"],
+    "neulite_sim.methods.nhsic": ["Form"],
+    "neulite_sim.methods.thin": ["LEVELS", "MOST_RATES", "Rates", "names_of"],
+    "neulite_sim.models.output": ["Surrogate"],
+    "neulite_sim.models.resnet": ["BasicBlock"],
+    "neulite_sim.models.squeezenet": ["Fire", "ClassifierConvolution"],
+    "neulite_sim.models.vit": ["Attention", "Encoder", "Encoders", "MeanHead", "Position", "Stem"],
+    "neulite_sim.training.ray_pool": ["RayOptions"],
+    "neulite_sim.training.ray_backend": ["RayOptions", "COMPONENT"],
+}
+
+
+@pytest.mark.parametrize("module", MOVED)
+def test_a_name_that_moved_is_still_found_where_a_plug_in_may_look_for_it(module: str) -> None:
+    assert [name for name in MOVED[module] if not hasattr(importlib.import_module(module), name)] == []
+
+
+def test_a_name_that_is_nowhere_is_missed_as_ever() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'here' has no attribute 'gone'$"):
+        homes("here", there="os")("gone")
