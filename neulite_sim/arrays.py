@@ -46,4 +46,4 @@ def taken(column: Any, places: Integers) -> Any:
     """Return the entries of a column, an array or any sequence, at some places."""
     if isinstance(column, Repeated):
         return Repeated(column.value, len(places))
-    return column[places] if isinstance(column, np.ndarray) else [column[place] for place in places.tolist()]
+    return column[places] if isinstance(column, np.ndarray) else list(map(column.__getitem__, places.tolist()))

@@ -7,8 +7,11 @@ integers would confuse: `default_rng([1])` and `default_rng([1, 0])` are the sam
 
 from __future__ import annotations
 
+import functools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,16 +53,9 @@ def streams(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> Iterator[
     Raises:
         ValueError: a key outside [0, 2**32).
     """
-    for column in keys:
-        outside = column[(column < 0) | (column >= _KEYS)]
-        if len(outside):
-            raise _refusal(purpose, int(outside[0]))
-    pool, constant = _mixed_pool(root_seed, purpose)
-    for column in keys:
-        pool, constant = _mixed_in(pool, column.astype(np.uint64), constant)
     bits = np.random.PCG64(0)
     generator = np.random.Generator(bits)
-    for seeds in zip(*(column.tolist() for column in _generated(pool)), strict=True):
+    for seeds in zip(*(column.tolist() for column in _seeds(root_seed, purpose, keys)), strict=True):
         state_high, state_low, increment_high, increment_low = seeds
         increment = (increment_high << 65 | increment_low << 1 | 1) & _WORD_128
         state = ((state_high << 64 | state_low) + increment) * _PCG_MULTIPLIER + increment & _WORD_128
@@ -72,12 +68,152 @@ def streams(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> Iterator[
         yield generator
 
 
+def standard_normals(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return what `standard_normal()` of each of `streams` draws first, bit for bit, without a generator for each."""
+    return _first_draws("standard_normal", root_seed, purpose, keys)
+
+
+def standard_exponentials(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return what `standard_exponential()` of each of `streams` draws first, in the same way."""
+    return _first_draws("standard_exponential", root_seed, purpose, keys)
+
+
+def _first_draws(
+    name: Distribution, root_seed: int, purpose: str, keys: tuple[NDArray[np.int64], ...]
+) -> NDArray[np.float64]:
+    if len(keys[0]) < _MANY:
+        return np.array([getattr(stream(root_seed, purpose, *each), name)() for each in zip(*keys, strict=True)])
+    word = _first_words(_seeds(root_seed, purpose, keys))
+    layers, steps, sign = _FORMS[name].split(word)
+    tables = _ziggurat(name)
+    drawn: NDArray[np.float64] = steps * tables.widths[layers]
+    np.negative(drawn, out=drawn, where=sign)
+    rest = np.flatnonzero(steps >= tables.safe[layers])
+    generators = streams(root_seed, purpose, *(column[rest] for column in keys))
+    drawn[rest] = [getattr(rng, name)() for rng in generators]
+    return drawn
+
+
+Distribution = Literal["standard_normal", "standard_exponential"]
+_MANY = 16
+"""From so many streams on it pays to work them out together."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How NumPy's ziggurat reads a word of 64 bits: where the layer is, the step within it, and the sign if it has."""
+
+    step_shift: int
+    layer_shift: int
+    step_bits: int
+    sign_shift: int | None
+
+    def split(self, word: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.uint64], NDArray[np.bool_]]:
+        """Return layers, steps and whether the sign is negative."""
+        layers = (word >> np.uint64(self.layer_shift) & np.uint64(255)).astype(np.intp)
+        steps = word >> np.uint64(self.step_shift) & np.uint64(2**self.step_bits - 1)
+        if self.sign_shift is None:
+            return layers, steps, np.zeros(len(word), np.bool_)
+        return layers, steps, (word >> np.uint64(self.sign_shift) & np.uint64(1)).astype(np.bool_)
+
+    def word(self, layer: int, step: int) -> int:
+        """Return a word with that layer and step, of positive sign."""
+        return layer << self.layer_shift | step << self.step_shift
+
+
+_FORMS: Mapping[Distribution, _Form] = {
+    "standard_normal": _Form(step_shift=9, layer_shift=0, step_bits=52, sign_shift=8),
+    "standard_exponential": _Form(step_shift=11, layer_shift=3, step_bits=53, sign_shift=None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ziggurat:
+    """Of each layer the width of a step, and from which step on NumPy may need more than one word."""
+
+    widths: NDArray[np.float64]
+    safe: NDArray[np.uint64]
+
+
+@functools.cache
+def _ziggurat(name: Distribution) -> _Ziggurat:
+    """Return the tables of NumPy's ziggurat (Marsaglia and Tsang, Journal of Statistical Software 5(8), 2000).
+
+    They are asked of NumPy itself, by draws from generators whose next word is known. A step is safe up to the width
+    of the next layer, less a billionth for rounding; each bound is tried, and where NumPy does not agree none is safe.
+    """
+    form = _FORMS[name]
+    one = 2 ** (form.step_bits - 20)
+    widths = np.array([(_drawn(name, form.word(layer, one)) or 0.0) / one for layer in range(256)])
+    known = np.append(widths[-1:], widths)
+    shares = np.divide(known[:-1], widths, out=np.zeros(256), where=widths > 0)
+    safe = (np.minimum(shares, 1.0) * (1 - 1e-9) * 2**form.step_bits).astype(np.uint64)
+    tried = [step and _drawn(name, form.word(layer, step - 1)) is not None for layer, step in enumerate(safe.tolist())]
+    return _Ziggurat(widths=widths, safe=np.where(tried, safe, np.uint64(0)))
+
+
+def _drawn(name: Distribution, word: int) -> float | None:
+    """Return what NumPy draws where the next word is `word`; None where it needs further ones."""
+    bits = np.random.PCG64(0)
+    # With a high half of 0 the output is the low half, and the state before is found by going back one step.
+    before = (word - 1) * pow(_PCG_MULTIPLIER, -1, 2**128) & _WORD_128
+    state = {"bit_generator": "PCG64", "state": {"state": before, "inc": 1}, "has_uint32": 0, "uinteger": 0}
+    bits.state = state
+    drawn = float(getattr(np.random.Generator(bits), name)())
+    return drawn if bits.state["state"]["state"] == word else None
+
+
+def _seeds(root_seed: int, purpose: str, keys: tuple[NDArray[np.int64], ...]) -> Pool:
+    """Return the four words of 64 bits from which each stream's PCG64 is seeded."""
+    for column in keys:
+        outside = column[(column < 0) | (column >= _KEYS)]
+        if len(outside):
+            raise _refusal(purpose, int(outside[0]))
+    pool, constant = _mixed_pool(root_seed, purpose)
+    for column in keys:
+        pool, constant = _mixed_in(pool, column.astype(np.uint64), constant)
+    return _generated(pool)
+
+
+def _first_words(seeds: Pool) -> NDArray[np.uint64]:
+    """Return the first 64 bits of the PCG64 of each stream (XSL-RR: O'Neill 2014, section 6.3.3)."""
+    state_high, state_low, increment_high, increment_low = seeds
+    one = np.uint64(1)
+    high = increment_high << one | increment_low >> np.uint64(63)
+    low = increment_low << one | one
+    # Seeding adds the state to the increment and steps once; the first draw steps once more.
+    added = _sum_128(state_high, state_low, high, low)
+    for _ in range(2):
+        added = _sum_128(*_product_128(*added), high, low)
+    word, turn = added[0] ^ added[1], added[0] >> np.uint64(58)
+    return word >> turn | word << (np.uint64(64) - turn & np.uint64(63))
+
+
+def _sum_128(
+    high: NDArray[np.uint64], low: NDArray[np.uint64], other_high: NDArray[np.uint64], other_low: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    total = low + other_low
+    return high + other_high + (total < low), total
+
+
+def _product_128(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return the product with the multiplier of PCG64, modulo 2**128."""
+    half, mask = np.uint64(32), np.uint64(_WORD)
+    factor_high, factor_low = np.uint64(_PCG_MULTIPLIER >> 64), np.uint64(_PCG_MULTIPLIER & 2**64 - 1)
+    low_0, low_1, factor_0, factor_1 = low & mask, low >> half, factor_low & mask, factor_low >> half
+    middle = low_1 * factor_0 + (low_0 * factor_0 >> half)
+    carried = low_0 * factor_1 + (middle & mask)
+    carry = low_1 * factor_1 + (middle >> half) + (carried >> half)
+    return high * factor_low + low * factor_high + carry, low * factor_low
+
+
 _WORD, _WORD_128 = 2**32 - 1, 2**128 - 1
 _PCG_MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
 Pool = list[NDArray[np.uint64]]
 """The four words of a SeedSequence; here each is a column of 32-bit words, held in 64 bits."""
 
 
+@functools.lru_cache(maxsize=64)
 def _mixed_pool(root_seed: int, purpose: str) -> tuple[Pool, int]:
     """Return the pool after the seed and the purpose, and the hash constant that follows."""
     pool = _sequence(root_seed, purpose, ()).pool

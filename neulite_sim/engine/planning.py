@@ -16,7 +16,7 @@ from neulite_sim.population.link.contract import Direction
 from neulite_sim.population.link.network import BITS_PER_BYTE
 from neulite_sim.population.link.throughput import ConstantRate
 from neulite_sim.profiling.cost import Cost, Costs
-from neulite_sim.seeding import streams
+from neulite_sim.seeding import standard_exponentials, standard_normals
 from neulite_sim.timeline.columns import Flights, Outcomes
 from neulite_sim.timeline.flights import (
     ARRIVED,
@@ -203,9 +203,9 @@ class Planner:
         sigma = self._population.speed_jitter
         if not sigma:
             return None
-        noises = [rng.standard_normal() for rng in streams(self._seed, "jitter", devices, numbers)]
+        noises = standard_normals(self._seed, "jitter", devices, numbers)
         # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
-        jitters: Floats = np.exp(sigma * np.array(noises) - sigma**2 / 2)
+        jitters: Floats = np.exp(sigma * noises - sigma**2 / 2)
         return jitters
 
     def _transfer(self, device: int, direction: Direction, num_bytes: int, seconds: float) -> Leg:
@@ -239,5 +239,4 @@ class Planner:
         per_hour = self._churn.failures_per_hour
         if per_hour == 0:
             return np.full(len(devices), math.inf)
-        drawn = [rng.standard_exponential() for rng in streams(self._seed, "hazard", devices, numbers)]
-        return at_s + np.array(drawn) * HOUR_S / per_hour
+        return at_s + standard_exponentials(self._seed, "hazard", devices, numbers) * HOUR_S / per_hour

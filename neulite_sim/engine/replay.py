@@ -34,6 +34,8 @@ from neulite_sim.training.evaluation import EvaluationResult
 
 KEPT_METRICS = ("squared_loss", "num_skipped_terms")
 """The metrics of an update that rows and selectors go by."""
+_UNKNOWN = b'{"flight":%d,"loss":null,"squared_loss":null,"num_skipped_terms":null,"num_samples":%d}'
+"""The entry of an update of which nothing is known but its size."""
 _OF_ANOTHER = "the journal belongs to another scenario or version"
 
 
@@ -161,7 +163,7 @@ class FolderKeeper(Keeper):
 
     def note(self, updates: Mapping[int, Update]) -> None:
         """Write what is kept of updates."""
-        self._journal.add_all(UPDATES, [_entry_of(number, update) for number, update in updates.items()])
+        self._journal.add_all(UPDATES, [_line_of(number, update) for number, update in updates.items()])
 
     def progress(self, round_number: int, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return and write what the next offers depend on; or read it."""
@@ -247,6 +249,13 @@ class FolderKeeper(Keeper):
         """Close the journal, and what is read of it."""
         self._close_past()
         self._journal.close()
+
+
+def _line_of(number: int, update: Update) -> Entry | bytes:
+    """Return what is kept of an update; where nothing was trained, as the line of JSON that it is."""
+    if not update.metrics and math.isnan(update.loss):
+        return _UNKNOWN % (number, update.num_samples)
+    return _entry_of(number, update)
 
 
 def _entry_of(number: int, update: Update) -> Entry:

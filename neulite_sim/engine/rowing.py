@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from neulite_sim.arrays import Repeated
+from neulite_sim.arrays import Integers, Repeated
 from neulite_sim.engine.airspace import Aloft
 from neulite_sim.engine.facts import RoundFacts, known_loss, skipped_terms
 from neulite_sim.engine.parts import Costing
@@ -90,6 +90,8 @@ class RowMaker:
     ) -> FlightRows:
         """Return the rows of flights that ended so; `staleness` and `loss` where an update was merged."""
         costs, devices, num = flights.costs, flights.devices, len(flights)
+        if not num:
+            return FlightRows.of([])
         has_pauses = any(outcomes.pauses)
         return FlightRows(
             {
@@ -108,10 +110,10 @@ class RowMaker:
                 "outcome": outcomes.kinds,
                 "reason": outcomes.reasons,
                 "pauses": list(map(_pauses_text, outcomes.pauses)) if has_pauses else Repeated("", num),
-                "peak_memory_bytes": costs.peak_memory_bytes.tolist(),
-                "available_memory_bytes": costs.available_memory_bytes.tolist(),
-                "batch_size": costs.batch_sizes.tolist(),
-                "samples": self._num_samples[devices].tolist(),
+                "peak_memory_bytes": _whole(costs.peak_memory_bytes),
+                "available_memory_bytes": _whole(costs.available_memory_bytes),
+                "batch_size": _whole(costs.batch_sizes),
+                "samples": _whole(self._num_samples[devices]),
                 "bytes_down": self._bytes_down(flights),
                 "bytes_up": bytes_up,
                 "staleness": staleness,
@@ -156,6 +158,12 @@ def _looked_up(names: Sequence[str], values: Mapping[str, int]) -> Sequence[int]
     if isinstance(names, Repeated):
         return Repeated(values[names.value], len(names))
     return [values[name] for name in names]
+
+
+def _whole(column: Integers) -> Sequence[int]:
+    """Return a column of whole numbers, kept once where all are the same."""
+    first = column[0].item()
+    return Repeated(first, len(column)) if (column == first).all() else column.tolist()
 
 
 def _pauses_text(pauses: Pauses) -> str:

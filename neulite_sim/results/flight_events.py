@@ -6,10 +6,9 @@ all such flights together; one that waited is followed span by span.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -100,40 +99,41 @@ def flight_events(rows: FlightRows, named: bytearray) -> list[str]:
     """
     events: list[str] = []
     named.extend(bytes(max(0, max(rows.cells["device"], default=-1) + 1 - len(named))))
+    put = events.append
     cells = zip(*(rows.cells[name] for name in _CELLS), _spans_us(rows), strict=True)
     for flight, round_, device, class_, submodel, down, samples, peak, up, outcome, reason, ended_s, found in cells:
-        tid = FIRST_DEVICE_TID + device
-        where = f'"pid":{DEVICES_PID},"tid":{tid}'
+        where = f'"pid":{DEVICES_PID},"tid":{FIRST_DEVICE_TID + device}'
         if not named[device]:
             named[device] = 1
-            begin = f'"ph":"M","ts":0,{where},"args"'
-            name = json.dumps(f"device {device} {class_}")
-            events.append(f'{{"name":"thread_name",{begin}:{{"name":{name}}}}}')
-            events.append(f'{{"name":"thread_sort_index",{begin}:{{"sort_index":{device}}}}}')
+            name = quoted_for_json(class_)[1:]
+            put(
+                f'{{"name":"thread_name","ph":"M","ts":0,{where},"args":{{"name":"device {device} {name}}}}},\n'
+                f'{{"name":"thread_sort_index","ph":"M","ts":0,{where},"args":{{"sort_index":{device}}}}}'
+            )
         about = f'"flight":{flight},"round":{round_},"submodel":{quoted_for_json(submodel)}'
         # Written by hand: a run can have millions of these, and they are all alike.
         for phase, start_us, duration_us in found:
             if not duration_us:
                 continue
-            more = (
-                f',"bytes":{down}' if phase == "download"
-                else f',"samples":{samples},"peak_memory_bytes":{peak}' if phase == "compute"
-                else f',"bytes":{up}' if phase == "upload"
-                else ""
-            )  # fmt: skip
-            events.append(
+            span = (
                 f'{{"name":"{phase}","cat":"flight","ph":"X",{where},"ts":{start_us},"dur":{duration_us},'
-                f'"args":{{{about}{more}}}}}'
+                f'"args":{{{about}'
             )
+            if phase == "download":
+                put(f'{span},"bytes":{down}}}}}')
+            elif phase == "compute":
+                put(f'{span},"samples":{samples},"peak_memory_bytes":{peak}}}}}')
+            else:
+                put(f'{span},"bytes":{up}}}}}' if phase == "upload" else f"{span}}}}}")
         if outcome != "arrived":
-            events.append(
+            put(
                 f'{{"name":{quoted_for_json(reason or outcome)},"cat":{quoted_for_json(outcome)},"ph":"i","s":"t",'
                 f'{where},"ts":{microseconds(ended_s)},"args":{{{about}}}}}'
             )
     return events
 
 
-_Spans = Sequence[tuple[str, int, int]]
+_Spans = Iterable[tuple[str, int, int]]
 
 
 def _spans_us(rows: FlightRows) -> Iterator[_Spans]:
@@ -141,20 +141,23 @@ def _spans_us(rows: FlightRows) -> Iterator[_Spans]:
     smooth = _smooth_spans_us(rows)
     pauses = rows.cells["pauses"]
     if smooth is not None and isinstance(pauses, Repeated) and not pauses.value:
-        yield from smooth
-        return
-    for place, waits in enumerate(pauses):
-        spans_us = None if smooth is None else next(smooth)
-        if spans_us is None or waits:
-            spans_us = [
+        return smooth
+    return _spans_one_by_one(rows, smooth)
+
+
+def _spans_one_by_one(rows: FlightRows, smooth: Iterator[_Spans] | None) -> Iterator[_Spans]:
+    for place, waits in enumerate(rows.cells["pauses"]):
+        found = None if smooth is None else next(smooth)
+        if found is None or waits:
+            found = [
                 (phase, microseconds(start_s), microseconds(end_s) - microseconds(start_s))
                 for phase, start_s, end_s in spans(rows[place])
             ]
-        yield spans_us
+        yield found
 
 
 def _smooth_spans_us(rows: FlightRows) -> Iterator[_Spans] | None:
-    """Yield the same as if no row had pauses; None where a time is beyond what can be worked out together."""
+    """Return the same as if no row had pauses; None where a time is beyond what can be worked out together."""
     names = ("dispatched_s", "download_s", "compute_s", "upload_s", "ended_s")
     now_s, *lasting_s, ended_s = (np.array(rows.cells[name], np.float64) for name in names)
     if not all((np.abs(times_s) < _LATEST_S).all() for times_s in (now_s, *lasting_s, ended_s)):
@@ -164,8 +167,7 @@ def _smooth_spans_us(rows: FlightRows) -> Iterator[_Spans] | None:
     for phase, left_s in zip(_PHASES, lasting_s, strict=True):
         until_s = np.maximum(np.minimum(now_s + left_s, ended_s), now_s)
         until_us = _whole_microseconds(until_s)
-        columns = (column.tolist() for column in (now_us, until_us - now_us))
-        phases.append(zip(Repeated(phase, len(rows)), *columns, strict=True))
+        phases.append(zip(Repeated(phase, len(rows)), now_us.tolist(), (until_us - now_us).tolist(), strict=True))
         now_s, now_us = until_s, until_us
     return zip(*phases, strict=True)
 

@@ -15,6 +15,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
+import numpy as np
+
 from neulite_sim.arrays import Repeated
 from neulite_sim.results.cells import column_types, values
 from neulite_sim.results.rows import FlightRow, columns
@@ -28,6 +30,10 @@ _TYPES = column_types(FlightRow)
 _TEXTS = tuple(name for name, (cast, _) in _TYPES.items() if cast is str)
 _NUMBERS = {name: optional for name, (cast, optional) in _TYPES.items() if cast is not str}
 _FLOATS = tuple(name for name, (cast, _) in _TYPES.items() if cast is float)
+
+
+_MANY = 64
+"""From so many rows on it pays to look for numbers that come again."""
 
 
 class FlightRows(Sequence[FlightRow]):
@@ -92,7 +98,10 @@ class FlightRows(Sequence[FlightRow]):
 
     @functools.cached_property
     def _number_texts(self) -> dict[str, Texts]:
-        return {name: _mapped(repr, self.cells[name]) for name in _NUMBERS}
+        return {
+            name: _float_texts(self.cells[name]) if name in _FLOATS else _mapped(repr, self.cells[name])
+            for name in _NUMBERS
+        }
 
     def _texts(self, name: str, quoted: Callable[[str], str], nothing: str) -> Texts:
         if name not in _NUMBERS:
@@ -121,6 +130,18 @@ def _distinct(column: Column) -> Iterable[Any]:
 
 def _mapped(text_of: Callable[[Any], str], column: Column) -> Texts:
     return text_of(column.value) if isinstance(column, Repeated) else list(map(text_of, column))
+
+
+def _float_texts(column: Column) -> Texts:
+    """Return `repr` of each, worked out once for numbers that come again, such as the seconds of equal transfers."""
+    if isinstance(column, Repeated) or len(column) < _MANY or None in column:
+        return _mapped(repr, column)
+    # By their bits: 0.0 and -0.0 are equal, and have two texts.
+    bits, places = np.unique(np.array(column, np.float64).view(np.int64), return_inverse=True)
+    if 2 * len(bits) > len(column):
+        return list(map(repr, column))
+    texts = list(map(repr, bits.view(np.float64).tolist()))
+    return list(map(texts.__getitem__, places.tolist()))
 
 
 def _lines(texts: Sequence[Texts], head: str, tail: str) -> str:

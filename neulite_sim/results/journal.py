@@ -87,10 +87,10 @@ class Journal:
         """
         self.add_all(stream, [entry])
 
-    def add_all(self, stream: str, entries: Sequence[Entry]) -> None:
-        """Append several; see `add`."""
+    def add_all(self, stream: str, entries: Sequence[Entry | bytes]) -> None:
+        """Append several, some perhaps as JSON already; see `add`."""
         try:
-            bodies = [_AS_JSON.encode(entry).encode() for entry in entries]
+            bodies = [entry if isinstance(entry, bytes) else _AS_JSON.encode(entry).encode() for entry in entries]
         except (TypeError, ValueError) as error:
             raise SimulationError(
                 f"the journal cannot keep an entry of {stream}: {error}",

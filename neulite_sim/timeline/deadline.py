@@ -96,8 +96,10 @@ class Deadline:
         options = self._options
         endings = Endings.of(ended)
         ended_s = endings.outcomes.ended_s
-        arrived = endings.taken(np.flatnonzero(endings.outcomes.has_arrived)).in_order()
-        arrived_s = arrived.outcomes.ended_s
+        numbers = np.array(endings.flights.numbers, np.int64)
+        order = np.lexsort((numbers, ended_s))
+        arrived = order[endings.outcomes.has_arrived[order]]
+        arrived_s = ended_s[arrived]
         everybody_s = math.inf if flying else float(ended_s.max()) if len(ended_s) else opened_s
         earliest_s = opened_s + options.minimum_wait
         enough_s = max(_nth_s(arrived_s, keep), earliest_s)
@@ -109,7 +111,7 @@ class Deadline:
                 return Closing(at_s=at_s, kept=frozenset(), refused=refused)
             at_s = min(_nth_s(arrived_s, options.minimum_updates), everybody_s)
         num_kept = min(_num_until(arrived_s, at_s), max(keep, _num_until(arrived_s, earliest_s)))
-        kept = frozenset(arrived.flights.numbers[:num_kept])
+        kept = frozenset(numbers[arrived[:num_kept]].tolist())
         return Closing(at_s=at_s, kept=kept, refused=TOO_SLOW.format(keep=keep))
 
     def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
