@@ -104,19 +104,19 @@ class Federation:
             raise SimulationError(f"the protocol hands over no flight at {format_seconds(at_s)}; digest what has ended")
         # 4. Arrival: what has come in, by ascending device and not in the order in which it came.
         endings = Endings.of(ended)
-        is_merged = endings.is_merged
-        merged = endings.taken(np.flatnonzero(is_merged))
+        order = np.lexsort((np.array(endings.flights.numbers), endings.flights.devices))
+        merged = endings.taken(order[endings.is_merged[order]])
         stalenesses = self._airspace.stalenesses(merged.flights)
         self._airspace.hand_over(endings.flights)
         if self._testing.stops_before_next_round():
             self._learning.forget(endings.flights.numbers)
             return
-        self._learning.forget(endings.flights.taken(np.flatnonzero(~is_merged)).numbers)
-        merged = merged.taken(np.lexsort((np.array(merged.flights.numbers), merged.flights.devices)))
+        self._learning.forget(set(endings.flights.numbers) - stalenesses.keys())
 
         # 5. Digest: the method learns from the updates and comes to its next state.
         self._rounds += 1
-        learned = self._learning.digest(self._rounds, merged, lambda count: self._tell(at_s, len(merged), count))
+        num_merged = len(merged)
+        learned = self._learning.digest(self._rounds, merged, lambda count: self._tell(at_s, num_merged, count))
         stages = set(merged.flights.stages)
         self._airspace.count_merges(stages)
 

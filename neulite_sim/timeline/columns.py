@@ -6,6 +6,7 @@ of the clock. Both tables are sequences of such values, so that whoever goes thr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, overload
@@ -17,7 +18,7 @@ from neulite_sim.profiling.cost import Costs
 from neulite_sim.timeline.flights import ARRIVED, Departure, Flight, Outcome, Pauses, cut_short
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Outcomes(Sequence[Outcome]):
     """How flights end, as columns; `outcomes[i]` is the i-th as a value."""
 
@@ -63,7 +64,7 @@ class Outcomes(Sequence[Outcome]):
             pauses=self.pauses[place],
         )
 
-    @property
+    @functools.cached_property
     def has_arrived(self) -> Flags:
         """Which updates reach the server."""
         if isinstance(self.kinds, Repeated):
