@@ -7,7 +7,7 @@ tested that of `Learning`, and what is written down that of `Settling`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -115,8 +115,7 @@ class Federation:
 
         # 5. Digest: the method learns from the updates and comes to its next state.
         self._rounds += 1
-        num_merged = len(merged)
-        learned = self._learning.digest(self._rounds, merged, lambda count: self._tell(at_s, num_merged, count))
+        learned = self._learning.digest(self._rounds, merged, self._teller(at_s, len(merged)))
         stages = set(merged.flights.stages)
         self._airspace.count_merges(stages)
 
@@ -198,8 +197,9 @@ class Federation:
             at_s=at_s, proposal=proposal, owns=self._owns, online=online, num_online=num_online, candidates=free
         )
 
-    def _tell(self, at_s: float, num_merged: int, count: int) -> None:
-        """Tell observers that the `count`-th of the updates came in."""
-        if self._recorder.is_watched:
-            in_flight = self._airspace.num_in_flight + num_merged
-            self._recorder.collected(self._rounds, at_s, self._seen, in_flight=in_flight, count=count)
+    def _teller(self, at_s: float, num_merged: int) -> Callable[[int], None] | None:
+        """Return what tells observers that the `count`-th of the updates came in; None where nobody watches."""
+        if not self._recorder.is_watched:
+            return None
+        in_flight = self._airspace.num_in_flight + num_merged
+        return lambda count: self._recorder.collected(self._rounds, at_s, self._seen, in_flight=in_flight, count=count)
