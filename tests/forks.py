@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 import neulite_sim
+from neulite_sim import registry
 
 ROOT = Path(neulite_sim.__file__).parents[1]
 AT = "NEULITE_SIM_TEST_FORKS"
@@ -114,7 +115,7 @@ class Command:
 
 def started(*arguments: str, start_new_session: bool = False, **environment: str) -> Command:
     """Start `neulite-sim` with these arguments in the current folder; what it writes is kept for `communicate`."""
-    output, errors = (tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2))
+    output, errors = (tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2))  # noqa: SIM115
     with open(os.devnull) as nothing:
         files = nothing.fileno(), output.fileno(), errors.fileno()
         given = {**os.environ, **environment}
@@ -206,6 +207,11 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    tempfile.tempdir = None
+    # As a fresh Python does; what is installed there is looked for anew.
+    own = request["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:] = [*filter(None, own), *(path for path in sys.path if path not in own)]
+    registry._entry_points.cache_clear()
     sys.argv[1:] = request["arguments"]
 
 

@@ -116,7 +116,10 @@ class Learning:
         """Return what the method aggregates: the updates one by one, or the means of those that were folded."""
         if not self._backend.trains:
             return self._untrained(merged, learned, collected)
-        return self._folding.folded(self._arriving(merged, learned, collected), self._orders_of(merged))
+        orders = [getattr(self._trainings.get(number), "fold", None) for number in merged.flights.numbers]
+        begun = Counter(training.fold for training in self._trainings.values() if training.fold)
+        self._folding.check_whole(merged, orders, begun)
+        return self._folding.folded(self._arriving(merged, learned, collected), orders)
 
     def _begin_late(self, merged: Endings) -> None:
         """Train those that the protocol named to nobody, as long as the model is still the one that they were sent."""
@@ -125,14 +128,6 @@ class Learning:
         if any(late):
             self.begin(merged.flights.taken(np.flatnonzero(late)))
 
-    def _orders_of(self, merged: Endings) -> list[FoldOrder | None]:
-        """Return by which order each update is folded; None where it counts by itself."""
-        trainings = [self._trainings.get(number) for number in merged.flights.numbers]
-        orders = [training.fold if training else None for training in trainings]
-        begun = Counter(training.fold for training in self._trainings.values() if training.fold)
-        self._folding.check_whole(merged, orders, begun)
-        return orders
-
     def _arriving(
         self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None] | None
     ) -> Iterator[Update]:
@@ -140,7 +135,7 @@ class Learning:
         for count, ending in enumerate(merged, start=1):
             training = self._trainings.get(ending.flight.number)
             if training is None or training.ticket is None:
-                raise self._not_trained(ending.flight.number)
+                raise _not_trained(self._costing, ending.flight.number)
             # Collected once: if the method breaks off, what is forgotten later must not discard it again.
             ticket, training.ticket = training.ticket, None
             update = self._keeper.update(ending.flight, functools.partial(self._backend.collect_update, ticket))
@@ -159,19 +154,13 @@ class Learning:
         columns = (flights.numbers, flights.devices.tolist(), flights.submodels, flights.versions, sizes)
         for count, (number, device, submodel, version, size) in enumerate(zip(*columns, strict=True), start=1):
             if number not in self._trainings:
-                raise self._not_trained(number)
+                raise _not_trained(self._costing, number)
             update = learned[number] = Update(
                 device=device, submodel=submodel, num_samples=size, tensors={}, loss=math.nan, version=version
             )
             if collected is not None:
                 collected(count)
             yield update
-
-    def _not_trained(self, number: int) -> SimulationError:
-        return SimulationError(
-            f"protocol {self._costing.scenario.protocol.kind} merges flight {number}, of which it did not say that it "
-            "is trained; it has to call server.train with every flight that it may merge"
-        )
 
     def pass_on_notices(self) -> None:
         """Tell observers of replaced workers and retried tasks."""
@@ -226,3 +215,10 @@ class Learning:
         payload = method.payload(training.sent, flight.submodel)
         personal = method.personal_payload(training.sent, flight.device, flight.submodel)
         training.ticket = self._backend.submit_training(task, payload, personal)
+
+
+def _not_trained(costing: Costing, number: int) -> SimulationError:
+    return SimulationError(
+        f"protocol {costing.scenario.protocol.kind} merges flight {number}, of which it did not say that it is "
+        "trained; it has to call server.train with every flight that it may merge"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 
 from torch import nn
@@ -9,6 +10,24 @@ from torch.optim import SGD, Adam, Optimizer
 
 from neulite_sim.scenario.schema import Adam as AdamOptions
 from neulite_sim.scenario.schema import Training
+
+
+class _Plain:
+    """Methods as they are without the mark that keeps them from being compiled.
+
+    To set that mark at the first call PyTorch imports its compiler, which takes as long as importing PyTorch itself.
+    """
+
+    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(Optimizer.zero_grad)
+
+
+class _PlainSGD(_Plain, SGD):
+    """`SGD`."""
+
+
+class _PlainAdam(_Plain, Adam):
+    """`Adam`."""
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], training: Training, learning_rate: float) -> Optimizer:
@@ -20,7 +39,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], training: Training, learn
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     chosen = training.optimizer
     if isinstance(chosen, AdamOptions):
-        return Adam(
+        return _PlainAdam(
             trainable,
             lr=learning_rate,
             betas=(chosen.beta1, chosen.beta2),
@@ -28,7 +47,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], training: Training, learn
             weight_decay=training.weight_decay,
             foreach=False,
         )
-    return SGD(
+    return _PlainSGD(
         trainable,
         lr=learning_rate,
         momentum=training.momentum,

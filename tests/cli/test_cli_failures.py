@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from forks import Command, started
 from stored_runs import write_run
 from tiny_scenarios import TINY
 from typer.testing import CliRunner, Result
@@ -50,6 +52,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], str]] = {
     "profile": (("broken.yaml",), "scenario"),
     "whatif": (("good.yaml", "--memory", "0"), "scenario"),
     "sweep": (("good.yaml", "--grid", "method=fedavgg"), "scenario"),
+    "cache": (("clean",), "usage"),
     "compare": (("gone",), "data-not-found"),
     "timeline": (("gone",), "data-not-found"),
     "components": (("methd",), "unknown-component"),
@@ -219,31 +222,38 @@ def _heeds_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+LONG_RUN = ("run", "good.yaml", "--set", "stop.rounds=100000", "--out", "a b", "--quiet", "--json", "--backend",
+            "dry-run")  # fmt: skip
+
+
+@contextlib.contextmanager
+def surely_ended(program: subprocess.Popen[str] | Command) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if program.poll() is None:
+            program.kill()
+            program.communicate()
+
+
+@pytest.fixture
+def forked_run(folder: Path, forks: None) -> Iterator[Command]:
+    program = started(*LONG_RUN)
+    with surely_ended(program):
+        yield program
+
+
 @pytest.fixture
 def long_run(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    arguments = [
-        "run",
-        "good.yaml",
-        "--set",
-        "stop.rounds=100000",
-        "--out",
-        "a b",
-        "--quiet",
-        "--json",
-        "--backend",
-        "dry-run",
-    ]
     program = subprocess.Popen(
-        [sys.executable, "-m", "neulite_sim", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "neulite_sim", *LONG_RUN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=_heeds_signals, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    yield program
-    if program.poll() is None:
-        program.kill()
-        program.communicate()
+    with surely_ended(program):
+        yield program
 
 
-def ended(program: subprocess.Popen[str], number: signal.Signals) -> dict[str, Any]:
+def ended(program: subprocess.Popen[str] | Command, number: signal.Signals) -> dict[str, Any]:
     program.send_signal(number)
     output, errors_said = program.communicate(timeout=120)
     error = error_in(subprocess.CompletedProcess((), program.returncode, output, errors_said))
@@ -251,13 +261,13 @@ def ended(program: subprocess.Popen[str], number: signal.Signals) -> dict[str, A
     return {**json.loads(output), "hint": error["hint"]}
 
 
-def test_a_run_that_is_asked_to_stop_answers_how_to_go_on(long_run: subprocess.Popen[str]) -> None:
+def test_a_run_that_is_asked_to_stop_answers_how_to_go_on(forked_run: Command) -> None:
     rounds, until_s = Path("a b/rounds.csv"), time.monotonic() + 120
     while not (rounds.exists() and len(rounds.read_text().splitlines()) > 1):
         assert time.monotonic() < until_s
-        assert long_run.poll() is None
+        assert forked_run.poll() is None
         time.sleep(0.01)
-    answer = ended(long_run, signal.SIGTERM)
+    answer = ended(forked_run, signal.SIGTERM)
     assert (answer["run_dir"], answer["hint"]) == ("a b", "go on with: neulite-sim resume 'a b'")
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from forks import started
 from stored_runs import resealed
 from tiny_scenarios import TINY
 from typer.testing import CliRunner, Result
@@ -34,26 +34,19 @@ def ran(*arguments: str) -> Result:
     return CliRunner().invoke(cli.app, list(arguments), prog_name="neulite-sim")
 
 
-def _heeds_interrupts() -> None:
-    """Undo what a shell does to its background jobs, and so perhaps to these tests: it lets them ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def interrupted(number: signal.Signals, run_dir: str) -> subprocess.CompletedProcess[str]:
     """Run the scenario as a program and send it a signal once it has written a row; return how it ended."""
-    command = [sys.executable, "-m", "neulite_sim", "run", "tiny.yaml", "--out", run_dir]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heeds_interrupts
-    ) as program:
-        rounds, until_s = Path(run_dir, "rounds.csv"), time.monotonic() + MOST_WAITED_S
-        while program.poll() is None and not (rounds.exists() and len(rounds.read_text().splitlines()) > 1):
-            assert time.monotonic() < until_s, "the run wrote no row"
-            time.sleep(0.002)
-        program.send_signal(number)
-        output, errors = program.communicate(timeout=MOST_WAITED_S)
-    return subprocess.CompletedProcess(command, program.returncode, output, errors)
+    program = started("run", "tiny.yaml", "--out", run_dir)
+    rounds, until_s = Path(run_dir, "rounds.csv"), time.monotonic() + MOST_WAITED_S
+    while program.poll() is None and not (rounds.exists() and len(rounds.read_text().splitlines()) > 1):
+        assert time.monotonic() < until_s, "the run wrote no row"
+        time.sleep(0.002)
+    program.send_signal(number)
+    output, errors = program.communicate(timeout=MOST_WAITED_S)
+    return subprocess.CompletedProcess("run", program.wait(), output, errors)
 
 
+@pytest.mark.usefixtures("forks")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on_and_ends_as_an_unbroken_one(number: signal.Signals) -> None:
     done = interrupted(number, "a run")

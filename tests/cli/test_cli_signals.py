@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from forks import Command
+from forks import started as forked
 from processes import listening, of_session
 from tiny_scenarios import TINY
 
@@ -46,7 +48,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Program:
     """A command at work in a session of its own, whose processes can be told from those of everybody else."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    def __init__(self, *arguments: str, is_forked: bool = False, **environment: str) -> None:
+        self.process: subprocess.Popen[str] | Command
+        if is_forked:
+            self.process = forked(*arguments, start_new_session=True, **environment)
+            return
         self.process = subprocess.Popen(
             [sys.executable, "-m", "neulite_sim", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True, preexec_fn=_heeds_signals, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -85,7 +91,7 @@ class Program:
 
 
 @pytest.fixture
-def started(folder: Path) -> Iterator[list[Program]]:
+def started(folder: Path, forks: None) -> Iterator[list[Program]]:
     """Return a list for programs; what is still at work in it at the end is killed."""
     programs: list[Program] = []
     yield programs
@@ -93,8 +99,9 @@ def started(folder: Path) -> Iterator[list[Program]]:
         program.kill()
 
 
-def run(started: list[Program], *arguments: str, **environment: str) -> Program:
-    started.append(Program("run", "tiny.yaml", "--out", "out", "--quiet", *arguments, **environment))
+def run(started: list[Program], *arguments: str, is_forked: bool = False, **environment: str) -> Program:
+    given = ("run", "tiny.yaml", "--out", "out", "--quiet", *arguments)
+    started.append(Program(*given, is_forked=is_forked, **environment))
     return started[-1]
 
 
@@ -102,7 +109,7 @@ def run(started: list[Program], *arguments: str, **environment: str) -> Program:
 def test_a_run_ends_with_the_line_to_go_on_whatever_the_signal_and_however_often_it_comes(
     number: signal.Signals, started: list[Program]
 ) -> None:
-    program = run(started)
+    program = run(started, is_forked=number != signal.SIGINT)
     program.wait_for_rows()
     for _ in range(3):
         os.killpg(program.process.pid, number)
@@ -127,7 +134,7 @@ def test_a_run_on_ray_ends_like_any_other_and_takes_the_cluster_with_it(
     number: signal.Signals, started: list[Program]
 ) -> None:
     """The signal comes to all its processes, twice; only the address of the loopback interface was ever open."""
-    program = run(started, "--backend", "ray", "--workers", "1", TMPDIR="/tmp")
+    program = run(started, "--backend", "ray", "--workers", "1", is_forked=number != signal.SIGTERM, TMPDIR="/tmp")
     program.wait_for_rows()
     everybody = of_session(program.process.pid)
     sockets = listening(everybody)
@@ -174,7 +181,7 @@ def _cluster_folders(pid: int) -> set[Path]:
 
 
 def test_a_run_whose_raylet_is_killed_says_so_and_how_to_go_on(started: list[Program]) -> None:
-    program = run(started, "--backend", "ray", "--workers", "1")
+    program = run(started, "--backend", "ray", "--workers", "1", is_forked=True)
     program.wait_for_rows()
     (raylet,) = [pid for pid in of_session(program.process.pid) if _executable(pid) == "raylet"]
     os.kill(raylet, signal.SIGKILL)

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from forks import started
 from tiny_scenarios import TINY
 from typer.testing import CliRunner, Result
 
-import neulite_sim
 from neulite_sim.cli import app
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.results.stored import read_run
 from neulite_sim.scenario.loading import load_scenario
 from neulite_sim.stopping import EXIT_CODE
-
-ROOT = Path(neulite_sim.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +62,7 @@ def test_a_sweep_runs_compares_and_does_nothing_twice() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("forked_sweeps")
 def test_a_run_that_fails_is_told_at_once_and_at_the_end() -> None:
     found = swept("tiny.yaml", "--set", "data={kind: cifar10, root: gone}")
     assert found.exit_code == 1
@@ -140,12 +136,11 @@ def test_every_problem_of_every_combination_comes_before_the_first_run() -> None
     assert not Path("runs").exists()
 
 
+@pytest.mark.usefixtures("forks")
 def test_a_terminated_sweep_ends_its_runs_and_goes_on_from_there(folder: Path) -> None:
     """The long run is ended in its middle; what is left of it is a cut-off run."""
     arguments = ["tiny.yaml", "--set", "stop.rounds=100000", "--set", "checkpoint.every_rounds=2"]
-    command = [sys.executable, "-m", "neulite_sim", "sweep", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = started("sweep", *arguments)
     rounds = folder / "runs" / "tiny" / "tiny-3" / "rounds.csv"
     for _ in range(2400):
         if rounds.exists() and len(rounds.read_text().splitlines()) > 3:

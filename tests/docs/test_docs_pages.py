@@ -42,7 +42,7 @@ def command(arguments: list[str]) -> tuple[int, str]:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def checkout(tmp_path: Path, forked_sweeps: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the scenarios, as the current directory; what is installed or imported from it goes with it."""
     shutil.copytree(ROOT / "scenarios", tmp_path / "scenarios")
     monkeypatch.chdir(tmp_path)

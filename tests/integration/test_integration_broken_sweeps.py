@@ -5,14 +5,13 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 from broken_runs import BreakAfter, Broken
+from forks import started
 from stored_runs import resealed
 from tiny_scenarios import TINY
 from typer.testing import CliRunner
@@ -24,7 +23,8 @@ from neulite_sim.results.stored import read_run
 from neulite_sim.scenario.loading import load_scenario
 from neulite_sim.stopping import EXIT_CODE
 
-ROOT = Path(neulite_sim.__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("forked_sweeps")
+
 MOST_WAITED_S = 180.0
 
 
@@ -59,11 +59,6 @@ def wall_times(run_dir):
         return [row["wall_time_s"] for row in csv.DictReader(lines)]
 
 
-def _heeds_interrupts():
-    """Undo what a shell does to its background jobs, and so perhaps to these tests: it lets them ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def last_checkpoint(run_dir):
     """Return the round of the last checkpoint; 0 where there is none."""
     found = [int(path.name.removeprefix("round-")) for path in Path(run_dir, "checkpoint").glob("round-*")]
@@ -75,18 +70,13 @@ def interrupted(*arguments, run_dir, after):
 
     It ends with the exit code of an interrupted command, and the run without its end.
     """
-    command = [sys.executable, "-m", "neulite_sim", "sweep", "tiny.yaml", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        preexec_fn=_heeds_interrupts,
-    ) as program:  # fmt: skip
-        until_s = time.monotonic() + MOST_WAITED_S
-        while program.poll() is None and last_checkpoint(run_dir) <= after:
-            assert time.monotonic() < until_s, f"{run_dir} got no checkpoint after round {after}"
-            time.sleep(0.002)
-        program.send_signal(signal.SIGINT)
-        output, errors = program.communicate(timeout=MOST_WAITED_S)
+    program = started("sweep", "tiny.yaml", *arguments)
+    until_s = time.monotonic() + MOST_WAITED_S
+    while program.poll() is None and last_checkpoint(run_dir) <= after:
+        assert time.monotonic() < until_s, f"{run_dir} got no checkpoint after round {after}"
+        time.sleep(0.002)
+    program.send_signal(signal.SIGINT)
+    output, errors = program.communicate(timeout=MOST_WAITED_S)
     assert (program.returncode, errors) == (EXIT_CODE, "interrupted\n")
     assert not Path(run_dir, "COMPLETE").exists(), "the run was over before the signal came"
     return output.splitlines()
