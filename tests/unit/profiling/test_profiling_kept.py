@@ -56,7 +56,15 @@ def find(kept):
     return kept.find(IDENTITY, "stage-1", 5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"operator_kinds": None, "allocator_bytes": None}, {"batch_size": 3, "micro_batch_sizes": (3,)}])  # fmt: skip
+LATER = {
+    "kept_bytes_per_sample": 1024,
+    "later_operator_flops": np.array([0.0, 0.3]),
+    "later_operator_bytes": np.array([1.0, 2.0]),
+    "later_operator_kinds": np.array([0, 1], dtype=np.int8),
+}
+
+
+@pytest.mark.parametrize("changes", [{}, {"operator_kinds": None, "allocator_bytes": None}, {"batch_size": 3, "micro_batch_sizes": (3,)}, LATER])  # fmt: skip
 def test_what_is_found_is_what_was_kept_to_the_byte(kept, changes):
     profile = made(**changes)
     kept.keep(IDENTITY, profile)
