@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -80,10 +81,12 @@ class _Entry(_Checked):
 
     @model_validator(mode="after")
     def _is_of_one_step(self) -> Self:
-        first = (self.operator_flops, self.operator_bytes, self.operator_kinds)
+        lengths = {len(column) for column in (self.operator_flops, self.operator_bytes, self.operator_kinds)
+                   if column is not None}  # fmt: skip
         later = (self.later_operator_flops, self.later_operator_bytes, self.later_operator_kinds)
-        uneven = any(len({len(column) for column in columns if column is not None}) > 1 for columns in (first, later))
-        if uneven or self.trainable_parameters > self.parameters or self.bytes_up > self.bytes_down:
+        if len({-1 if column is None else len(column) for column in later}) > 1:
+            raise ValueError("is not of one later step")
+        if len(lengths) > 1 or self.trainable_parameters > self.parameters or self.bytes_up > self.bytes_down:
             raise ValueError("is not of one step")
         if sum(self.micro_batch_sizes) != self.batch_size:
             raise ValueError("is not of one batch")
@@ -274,5 +277,5 @@ def _read(content: bytes, identity: str) -> Profile | None:
     )
 
 
-def _column(values: list[Any] | None, kind: type[np.generic]) -> NDArray[Any] | None:
+def _column(values: Sequence[float] | None, kind: type[np.generic]) -> NDArray[Any] | None:
     return None if values is None else np.array(values, dtype=kind)
