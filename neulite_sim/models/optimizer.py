@@ -24,11 +24,11 @@ class _Plain:
 
 
 class _PlainSGD(_Plain, SGD):
-    step = torch.no_grad()(inspect.unwrap(SGD.step))  # type: ignore[assignment]
+    step = torch.no_grad()(inspect.unwrap(SGD.step))
 
 
 class _PlainAdam(_Plain, Adam):
-    step = torch.no_grad()(inspect.unwrap(Adam.step))  # type: ignore[assignment]
+    step = torch.no_grad()(inspect.unwrap(Adam.step))
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], training: Training, learning_rate: float) -> Optimizer:
