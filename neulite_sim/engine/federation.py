@@ -7,7 +7,7 @@ tested that of `Learning`, and what is written down that of `Settling`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -108,19 +108,18 @@ class Federation:
             raise SimulationError(f"the protocol hands over no flight at {format_seconds(at_s)}; digest what has ended")
         # 4. Arrival: what has come in, by ascending device and not in the order in which it came.
         endings = Endings.of(ended)
-        is_merged = endings.is_merged
-        merged = endings.taken(np.flatnonzero(is_merged))
+        order = np.lexsort((np.array(endings.flights.numbers), endings.flights.devices))
+        merged = endings.taken(order[endings.is_merged[order]])
         stalenesses = self._airspace.stalenesses(merged.flights)
         self._airspace.hand_over(endings.flights)
         if self._testing.stops_before_next_round():
             self._learning.forget(endings.flights.numbers)
             return
-        self._learning.forget(endings.flights.taken(np.flatnonzero(~is_merged)).numbers)
-        merged = merged.taken(np.lexsort((np.array(merged.flights.numbers), merged.flights.devices)))
+        self._learning.forget(set(endings.flights.numbers) - stalenesses.keys())
 
         # 5. Digest: the method learns from the updates and comes to its next state.
         self._rounds += 1
-        learned = self._learning.digest(self._rounds, merged, lambda count: self._tell(at_s, len(merged), count))
+        learned = self._learning.digest(self._rounds, merged, self._teller(at_s, len(merged)))
         stages = set(merged.flights.stages)
         self._airspace.count_merges(stages)
 
@@ -192,8 +191,9 @@ class Federation:
     def _offer(self, at_s: float, devices: Integers) -> Proposal:
         return self._lookout.offer(self._learning.state, at_s, self._rounds + 1, devices)
 
-    def _tell(self, at_s: float, num_merged: int, count: int) -> None:
-        """Tell observers that the `count`-th of the updates came in."""
-        if self._recorder.is_watched:
-            in_flight = self._airspace.num_in_flight + num_merged
-            self._recorder.collected(self._rounds, at_s, self._seen, in_flight=in_flight, count=count)
+    def _teller(self, at_s: float, num_merged: int) -> Callable[[int], None] | None:
+        """Return what tells observers that the `count`-th of the updates came in; None where nobody watches."""
+        if not self._recorder.is_watched:
+            return None
+        in_flight = self._airspace.num_in_flight + num_merged
+        return lambda count: self._recorder.collected(self._rounds, at_s, self._seen, in_flight=in_flight, count=count)

@@ -119,9 +119,11 @@ class FlightRows(Sequence[FlightRow]):
 
     def _is_finite(self, name: str) -> bool:
         column = self.cells[name]
-        known = [column.value] if isinstance(column, Repeated) else column
+        known: Iterable[float] = [column.value] if isinstance(column, Repeated) else column
+        if _NUMBERS[name]:
+            known = [cell for cell in known if cell is not None]
         # A sum of finite numbers may overflow: then the slow way is taken for nothing.
-        return math.isfinite(sum(cell for cell in known if cell is not None))
+        return math.isfinite(sum(known))
 
 
 def _distinct(column: Column) -> Iterable[Any]:
@@ -144,11 +146,22 @@ def _float_texts(column: Column) -> Texts:
     return list(map(texts.__getitem__, places.tolist()))
 
 
+def patterned(pieces: Iterable[str | Column]) -> list[str]:
+    """Return a text per row: texts that all share, and the cells of columns, in their order; one column varies."""
+    pattern, varying = [], []
+    for piece in pieces:
+        if isinstance(piece, str | Repeated):
+            pattern.append(str(piece.value if isinstance(piece, Repeated) else piece).replace("%", "%%"))
+        else:
+            pattern.append("%s")
+            varying.append(piece)
+    return list(map("".join(pattern).__mod__, zip(*varying, strict=True)))
+
+
 def _lines(texts: Sequence[Texts], head: str, tail: str) -> str:
-    """Return a line per row of the texts joined by commas; what all rows share is put into the pattern once."""
-    cells = ",".join(text.replace("%", "%%") if isinstance(text, str) else "%s" for text in texts)
-    varying = [text for text in texts if not isinstance(text, str)]
-    return "".join(map(f"{head}{cells}{tail}".__mod__, zip(*varying, strict=True)))
+    """Return a line per row of the texts joined by commas."""
+    joined = itertools.chain.from_iterable(zip(itertools.repeat(","), texts, strict=False))
+    return "".join(patterned([head, *itertools.islice(joined, 1, None), tail]))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 SEAL = "sha256"
@@ -49,5 +49,13 @@ class Chain:
 
     def link(self, line: bytes) -> str:
         """Return the check of the next line, 32 hexadecimal digits."""
-        self.last = sha256(b"%s %s %s" % (self._name.encode(), self.last.encode(), line))[:32]
-        return self.last
+        return self.links([line])[0]
+
+    def links(self, lines: Iterable[bytes]) -> list[str]:
+        """Return the checks of the next lines."""
+        found, last, new, name = [], self.last, hashlib.sha256, self._name.encode()
+        for line in lines:
+            last = new(b"%s %s %s" % (name, last.encode(), line)).hexdigest()[:32]
+            found.append(last)
+        self.last = last
+        return found
