@@ -12,16 +12,19 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from neulite_sim.arrays import Integers
-from neulite_sim.engine.airspace import NOBODY, NOTHING_SEEN, Airspace, View
+from neulite_sim.engine.airspace import Airspace
+from neulite_sim.engine.candidates import Whereabouts
 from neulite_sim.engine.examining import Examiner
 from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.learning import Learning
+from neulite_sim.engine.lookout import Lookout
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.planning import Dispatch, Planner
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.settling import Settling
 from neulite_sim.engine.testing import Testing
 from neulite_sim.engine.tracking import RUN_OVER, TIME_OVER, Recorder
+from neulite_sim.engine.views import NOTHING_SEEN, View
 from neulite_sim.engine.waiting import next_chance, nobody_left
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Proposal, State
@@ -44,21 +47,23 @@ class Federation:
         self._selector = selector
         self._recorder = recorder
         self._planner = Planner(costing)
-        self._owns = costing.partition.sizes > 0
-        self._airspace = Airspace(self._owns)
+        owns = costing.partition.sizes > 0
+        whereabouts = Whereabouts(costing.population.availability, owns)
+        self._lookout = Lookout(costing.method, costing.ledger, whereabouts, owns)
+        self._airspace = Airspace(whereabouts)
         self._learning = Learning(costing, backend, recorder, keeper)
         examiner = Examiner(costing.method, backend, keeper)
         self._testing = Testing(costing.scenario.stop, self._learning, examiner, recorder)
         self._settling = Settling(costing, selector, self._airspace, self._learning, self._testing, recorder, keeper)
         self._rounds = 0
         self._flights = 0
-        self._seen = NOTHING_SEEN
+        self._seen: View = NOTHING_SEEN
 
     def dispatch(self, at_s: float, *, wanted: int | None = None) -> Sequence[Flight]:
         """Choose among the offers of now and plan the flights; none where nobody can be offered work."""
         # 1. Offers: what the method could give to whoever is online and not in flight.
-        seen = self._look(at_s)
-        offers = seen.proposal.offers
+        seen = self._lookout.look(self._learning.state, at_s, self._rounds + 1)
+        offers = seen.offers
 
         # 2. Choice: whom of them the selector asks, from a stream of this dispatch.
         rng = stream(self._costing.scenario.seed, "selection", self._rounds, self._flights)
@@ -72,11 +77,10 @@ class Federation:
             at_s=at_s,
             round=self._rounds + 1,
             version=self._learning.state.version,
-            stage=seen.proposal.stage,
+            stage=seen.stage,
             first_flight=self._flights + 1,
         )
-        submodels = [offers.submodels[index] for index in offers.submodel_index[positions].tolist()]
-        flights = self._planner.flights(dispatch, offers.devices[positions], submodels)
+        flights = self._planner.flights(dispatch, *offers.taken(positions))
         self._airspace.depart(flights)
         self._flights += len(flights)
         self._seen = seen
@@ -120,14 +124,14 @@ class Federation:
         self._airspace.count_merges(stages)
 
         # 6. Rows, the selector's lesson, the test of the model, a checkpoint.
-        proposal = self._seen.proposal_to_all()
+        report = self._seen.report()
         self._settling.settle(
             RoundFacts(
                 round=self._rounds,
                 at_s=at_s,
-                stage="+".join(sorted(stages)) or proposal.stage,
-                proposal=proposal,
-                num_online=self._seen.num_online,
+                stage="+".join(sorted(stages)) or self._seen.stage,
+                proposal=report.proposal,
+                num_online=report.num_online,
                 learning_rate=self._learning.rate_of(endings.flights.rounds[-1]),
                 ended=endings,
                 learned=learned,
@@ -152,7 +156,7 @@ class Federation:
 
     def stage(self) -> str:
         """Return the stage that the method is at now."""
-        return self._costing.method.offers(self._learning.state, self._costing.ledger, NOBODY).stage
+        return self._lookout.stage(self._learning.state)
 
     def next_chance_s(self, at_s: float) -> float:
         """Return when somebody can next be offered work; `inf` where that is up to those who are still in flight.
@@ -174,7 +178,7 @@ class Federation:
         aloft = self._airspace.aloft()
         if not self._testing.stops_before_next_round() and aloft:
             reason = RUN_OVER if self.is_over() else TIME_OVER
-            self._recorder.cut(self._rounds + 1, at_s, self._seen.proposal_to_all(), aloft, reason=reason)
+            self._recorder.cut(self._rounds + 1, at_s, self._seen.report().proposal, aloft, reason=reason)
         self._learning.forget(flight.number for flight, _ in aloft)
         self._testing.settle()
         self._learning.pass_on_notices()
@@ -185,17 +189,7 @@ class Federation:
         self._testing.abandon()
 
     def _offer(self, at_s: float, devices: Integers) -> Proposal:
-        ledger = self._costing.ledger.at(at_s, self._rounds + 1)
-        return self._costing.method.offers(self._learning.state, ledger, devices)
-
-    def _look(self, at_s: float) -> View:
-        online = self._costing.population.availability.online(at_s)
-        free = self._airspace.free_among(online)
-        num_online = int(np.count_nonzero(online))
-        proposal = self._offer(at_s, free)
-        return View(
-            at_s=at_s, proposal=proposal, owns=self._owns, online=online, num_online=num_online, candidates=free
-        )
+        return self._lookout.offer(self._learning.state, at_s, self._rounds + 1, devices)
 
     def _teller(self, at_s: float, num_merged: int) -> Callable[[int], None] | None:
         """Return what tells observers that the `count`-th of the updates came in; None where nobody watches."""

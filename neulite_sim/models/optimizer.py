@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 
+import torch
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
@@ -13,9 +14,9 @@ from neulite_sim.scenario.schema import Training
 
 
 class _Plain:
-    """Methods as they are without the mark that keeps them from being compiled.
+    """Methods of an optimizer as they are without the marks that keep them from being compiled.
 
-    To set that mark at the first call PyTorch imports its compiler, which takes as long as importing PyTorch itself.
+    To set a mark at the first call PyTorch imports its compiler, which takes as long as importing PyTorch itself.
     """
 
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
@@ -23,11 +24,11 @@ class _Plain:
 
 
 class _PlainSGD(_Plain, SGD):
-    """`SGD`."""
+    step = torch.no_grad()(inspect.unwrap(SGD.step))  # type: ignore[assignment]
 
 
 class _PlainAdam(_Plain, Adam):
-    """`Adam`."""
+    step = torch.no_grad()(inspect.unwrap(Adam.step))  # type: ignore[assignment]
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], training: Training, learning_rate: float) -> Optimizer:

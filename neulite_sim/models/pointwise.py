@@ -113,6 +113,11 @@ class ConvolutionGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
     `num_met` counts those that it took another way.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Do without the mark against compiling, for which PyTorch imports its compiler: as long as PyTorch itself."""
+        return False
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.num_met = 0
