@@ -1,7 +1,5 @@
 """The frozen prefix: what belongs to it, that it is computed once per sample and flight, and that no bit moves by that."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -66,7 +64,7 @@ def samples_seen(build, layer_of=lambda trainee: trainee.blocks[0][0], **how):
 
 STAGES = [
     ("resnet18", "stage-2"), ("resnet18", "stage-4"), ("resnet34", "stage-3"), ("vgg11_bn", "stage-3"),
-    ("squeezenet", "stage-2"), ("squeezenet", "stage-3"), ("cnn", "stage-2"), ("lenet", "stage-2"), ("vit", "stage-2"), ("vit", "stage-3"),
+    ("squeezenet", "stage-3"), ("cnn", "stage-2"), ("lenet", "stage-2"), ("vit", "stage-2"), ("vit", "stage-3"),
 ]  # fmt: skip
 
 
@@ -289,6 +287,4 @@ def test_another_chain_begins_anew():
 
 
 def test_a_flight_leaves_nothing_behind():
-    trainee, first = trained(lambda: trainee_of("neulite", "stage-3", "resnet18"))
-    assert trainee.keeper is None
-    assert replace(first, loss=0.0) is not first
+    assert trained(lambda: trainee_of("neulite", "stage-3", "resnet18"))[0].keeper is None
