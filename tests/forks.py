@@ -115,6 +115,7 @@ class Command:
 
 def started(*arguments: str, start_new_session: bool = False, **environment: str) -> Command:
     """Start `neulite-sim` with these arguments in the current folder; what it writes is kept for `communicate`."""
+    # Both are closed by `communicate`.
     output, errors = (tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2))  # noqa: SIM115
     with open(os.devnull) as nothing:
         files = nothing.fileno(), output.fileno(), errors.fileno()

@@ -4,61 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from neulite_sim.arrays import Flags, Integers
-from neulite_sim.methods.contract import Denial, Offers, Proposal
+from neulite_sim.arrays import Integers
+from neulite_sim.engine.candidates import Whereabouts
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight, Outcome
 
-IN_FLIGHT = "in flight"
 Aloft = Sequence[tuple[Flight, Outcome | None]]
 """Flights that were not handed over yet, each with its outcome once it has landed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """What the server sees at a moment: who owns data, who is online, and what those of them who are free are offered.
-
-    The proposal says nothing of devices that were no candidates: a row per round needs them, a dispatch does not.
-    """
-
-    at_s: float
-    proposal: Proposal
-    owns: Flags
-    online: Flags
-    num_online: int
-    candidates: Integers
-
-    def proposal_to_all(self) -> Proposal:
-        """Return the proposal with a denial for every device that is offered nothing."""
-        # Whoever owns data, is online and was no candidate is in flight: nobody else is left.
-        is_busy = self.owns & self.online
-        is_busy[self.candidates] = False
-        others = (
-            Denial(reason=IN_FLIGHT, devices=np.flatnonzero(is_busy)),
-            Denial(reason="offline", devices=np.flatnonzero(self.owns & ~self.online)),
-            Denial(reason="no data", devices=np.flatnonzero(~self.owns)),
-        )
-        denials = (*self.proposal.denials, *(denial for denial in others if len(denial.devices)))
-        return replace(self.proposal, denials=denials)
-
-
-NOBODY: Integers = np.zeros(0, np.int64)
-_NOWHERE: Flags = np.zeros(0, np.bool_)
-_NOTHING = Offers(devices=NOBODY, submodel_index=np.zeros(0, np.int16), submodels=(), expected_s=np.zeros(0))
-NOTHING_SEEN = View(
-    at_s=0.0,
-    proposal=Proposal(stage="", offers=_NOTHING),
-    owns=_NOWHERE,
-    online=_NOWHERE,
-    num_online=0,
-    candidates=NOBODY,
-)
-"""The view before the first dispatch."""
 
 
 @dataclass(slots=True)
@@ -79,8 +36,8 @@ class Airspace:
     Its device is free again from its landing on, however long the update waits.
     """
 
-    def __init__(self, owns: Flags) -> None:
-        self._is_free = owns.copy()
+    def __init__(self, whereabouts: Whereabouts) -> None:
+        self._whereabouts = whereabouts
         self._aloft: dict[int, _Departed] = {}
         self._landed: dict[int, Sequence[Ending]] = {}
         self._merges: Counter[str] = Counter()
@@ -88,29 +45,25 @@ class Airspace:
 
     def free(self) -> Integers:
         """Return the devices that own data and are not in flight, ascending."""
-        return np.flatnonzero(self._is_free)
-
-    def free_among(self, online: Flags) -> Integers:
-        """Return the free devices that are `online`, ascending."""
-        return np.flatnonzero(self._is_free & online)
+        return np.flatnonzero(self._whereabouts.free())
 
     def depart(self, flights: Flights) -> None:
         """Take note of flights that leave together: their devices are busy."""
         departed = _Departed(flights=flights, merges_before=self._merges[flights.stages[0]])
         self._aloft.update(dict.fromkeys(flights.numbers, departed))
-        self._is_free[flights.devices] = False
+        self._whereabouts.depart(flights.devices.tolist())
         self.num_in_flight += len(flights)
 
     def land(self, ending: Ending) -> None:
         """Take note of a flight that has ended: its device can fly again, whether or not its update waits."""
         self._landed[ending.flight.number] = (ending,)
-        self._is_free[ending.flight.device] = True
+        self._whereabouts.land((ending.flight.device,))
         self.num_in_flight -= 1
 
     def land_all(self, ended: Endings) -> None:
         """Take note of many."""
         self._landed.update(dict.fromkeys(ended.flights.numbers, ended))
-        self._is_free[ended.flights.devices] = True
+        self._whereabouts.land(ended.flights.devices.tolist())
         self.num_in_flight -= len(ended)
 
     def staleness(self, flight: Flight) -> int:

@@ -14,6 +14,7 @@ from neulite_sim.engine.building import (
     build_method,
     build_partition,
     build_timing,
+    keeps_in_vain,
     overridden,
     workplace,
 )
@@ -31,6 +32,11 @@ from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.scenario.remarks import remarks
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.training.contract import Backend
+
+_IN_VAIN = (
+    "training.prefix_cache is device, but data.augmentation alters each sample anew in each epoch: devices keep "
+    "nothing and are charged for nothing kept"
+)
 
 
 def ready(scenario: Scenario, backend: Backend, fleet: DrawnFleet | None = None) -> Costing:
@@ -70,18 +76,19 @@ def prepare(scenario: Scenario, fleet: DrawnFleet | None = None) -> Parts:
     partition = build_partition(scenario, dataset)
     charged_model = charged.build_meta()
     method = build_method(scenario, charged_model)
+    said = (*remarks(scenario), *([_IN_VAIN] if keeps_in_vain(scenario.training, dataset) else []))
     parts = Parts(
         scenario=scenario,
         charged=charged,
         trained=trained,
-        charged_training=overridden(scenario.training, scenario.workload),
-        trained_training=overridden(scenario.training, scenario.proxy),
+        charged_training=overridden(scenario.training, scenario.workload, dataset),
+        trained_training=overridden(scenario.training, scenario.proxy, dataset),
         method=method,
         dataset=dataset,
         partition=partition,
         population=population,
         timing=build_timing(scenario),
-        left_out=tuple(map(printable, (*remarks(scenario), *dataset.left_out, *partition.left_out, *population.notes))),
+        left_out=tuple(map(printable, (*said, *dataset.left_out, *partition.left_out, *population.notes))),
     )
     require_compatible(parts, charged_model)
     return parts
@@ -97,8 +104,8 @@ def prepare_variation(parts: Parts, scenario: Scenario) -> Parts:
     varied = replace(
         parts,
         scenario=scenario,
-        charged_training=overridden(scenario.training, scenario.workload),
-        trained_training=overridden(scenario.training, scenario.proxy),
+        charged_training=overridden(scenario.training, scenario.workload, parts.dataset),
+        trained_training=overridden(scenario.training, scenario.proxy, parts.dataset),
         method=build_method(scenario, charged_model),
     )
     require_matching_models(varied, charged_model)

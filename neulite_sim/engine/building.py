@@ -93,11 +93,21 @@ def build_method(scenario: Scenario, model: BlockModel) -> Method:
     return method
 
 
-def overridden(training: Training, section: Any) -> Training:
-    """Return the training with what `workload` or `proxy` says in its place."""
+def overridden(training: Training, section: Any, dataset: AnyDataset) -> Training:
+    """Return the training with what `workload` or `proxy` says in its place.
+
+    Devices keep no features of samples that are altered anew in each epoch.
+    """
     names = ("batch_size", "epochs", "precision", "micro_batch_size", "checkpointing")
     changes = {name: getattr(section, name) for name in names if getattr(section, name) is not None}
+    if keeps_in_vain(training, dataset):
+        changes["prefix_cache"] = "none"
     return training.model_copy(update=changes)
+
+
+def keeps_in_vain(training: Training, dataset: AnyDataset) -> bool:
+    """Return whether devices are to keep features, and no two epochs read the same samples."""
+    return training.prefix_cache == "device" and dataset.augments
 
 
 def build_selector(scenario: Scenario) -> Selector:

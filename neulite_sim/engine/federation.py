@@ -7,25 +7,28 @@ tested that of `Learning`, and what is written down that of `Settling`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from neulite_sim.arrays import Integers
-from neulite_sim.engine.airspace import NOBODY, NOTHING_SEEN, Airspace, View
+from neulite_sim.engine.airspace import Airspace
+from neulite_sim.engine.candidates import Whereabouts
 from neulite_sim.engine.examining import Examiner
 from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.learning import Learning
+from neulite_sim.engine.lookout import Lookout
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.planning import Dispatch, Planner
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.settling import Settling
 from neulite_sim.engine.testing import Testing
 from neulite_sim.engine.tracking import RUN_OVER, TIME_OVER, Recorder
+from neulite_sim.engine.views import NOTHING_SEEN, View
 from neulite_sim.engine.waiting import next_chance, nobody_left
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Proposal, State
-from neulite_sim.seeding import stream
+from neulite_sim.seeding import brief_stream
 from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
@@ -44,24 +47,26 @@ class Federation:
         self._selector = selector
         self._recorder = recorder
         self._planner = Planner(costing)
-        self._owns = costing.partition.sizes > 0
-        self._airspace = Airspace(self._owns)
+        owns = costing.partition.sizes > 0
+        whereabouts = Whereabouts(costing.population.availability, owns)
+        self._lookout = Lookout(costing.method, costing.ledger, whereabouts, owns)
+        self._airspace = Airspace(whereabouts)
         self._learning = Learning(costing, backend, recorder, keeper)
         examiner = Examiner(costing.method, backend, keeper)
         self._testing = Testing(costing.scenario.stop, self._learning, examiner, recorder)
         self._settling = Settling(costing, selector, self._airspace, self._learning, self._testing, recorder, keeper)
         self._rounds = 0
         self._flights = 0
-        self._seen = NOTHING_SEEN
+        self._seen: View = NOTHING_SEEN
 
     def dispatch(self, at_s: float, *, wanted: int | None = None) -> Sequence[Flight]:
         """Choose among the offers of now and plan the flights; none where nobody can be offered work."""
         # 1. Offers: what the method could give to whoever is online and not in flight.
-        seen = self._look(at_s)
-        offers = seen.proposal.offers
+        seen = self._lookout.look(self._learning.state, at_s, self._rounds + 1)
+        offers = seen.offers
 
         # 2. Choice: whom of them the selector asks, from a stream of this dispatch.
-        rng = stream(self._costing.scenario.seed, "selection", self._rounds, self._flights)
+        rng = brief_stream(self._costing.scenario.seed, "selection", self._rounds, self._flights)
         count = self._selector.num_to_choose(wanted or self.devices_per_round, len(offers))
         positions = np.asarray(self._selector.choose(offers, count, rng), np.int64)
         if not len(positions):
@@ -72,11 +77,10 @@ class Federation:
             at_s=at_s,
             round=self._rounds + 1,
             version=self._learning.state.version,
-            stage=seen.proposal.stage,
+            stage=seen.stage,
             first_flight=self._flights + 1,
         )
-        submodels = [offers.submodels[index] for index in offers.submodel_index[positions].tolist()]
-        flights = self._planner.flights(dispatch, offers.devices[positions], submodels)
+        flights = self._planner.flights(dispatch, *offers.taken(positions))
         self._airspace.depart(flights)
         self._flights += len(flights)
         self._seen = seen
@@ -104,31 +108,30 @@ class Federation:
             raise SimulationError(f"the protocol hands over no flight at {format_seconds(at_s)}; digest what has ended")
         # 4. Arrival: what has come in, by ascending device and not in the order in which it came.
         endings = Endings.of(ended)
-        is_merged = endings.is_merged
-        merged = endings.taken(np.flatnonzero(is_merged))
+        order = np.lexsort((np.array(endings.flights.numbers), endings.flights.devices))
+        merged = endings.taken(order[endings.is_merged[order]])
         stalenesses = self._airspace.stalenesses(merged.flights)
         self._airspace.hand_over(endings.flights)
         if self._testing.stops_before_next_round():
             self._learning.forget(endings.flights.numbers)
             return
-        self._learning.forget(endings.flights.taken(np.flatnonzero(~is_merged)).numbers)
-        merged = merged.taken(np.lexsort((np.array(merged.flights.numbers), merged.flights.devices)))
+        self._learning.forget(set(endings.flights.numbers) - stalenesses.keys())
 
         # 5. Digest: the method learns from the updates and comes to its next state.
         self._rounds += 1
-        learned = self._learning.digest(self._rounds, merged, lambda count: self._tell(at_s, len(merged), count))
+        learned = self._learning.digest(self._rounds, merged, self._teller(at_s, len(merged)))
         stages = set(merged.flights.stages)
         self._airspace.count_merges(stages)
 
         # 6. Rows, the selector's lesson, the test of the model, a checkpoint.
-        proposal = self._seen.proposal_to_all()
+        report = self._seen.report()
         self._settling.settle(
             RoundFacts(
                 round=self._rounds,
                 at_s=at_s,
-                stage="+".join(sorted(stages)) or proposal.stage,
-                proposal=proposal,
-                num_online=self._seen.num_online,
+                stage="+".join(sorted(stages)) or self._seen.stage,
+                proposal=report.proposal,
+                num_online=report.num_online,
                 learning_rate=self._learning.rate_of(endings.flights.rounds[-1]),
                 ended=endings,
                 learned=learned,
@@ -153,7 +156,7 @@ class Federation:
 
     def stage(self) -> str:
         """Return the stage that the method is at now."""
-        return self._costing.method.offers(self._learning.state, self._costing.ledger, NOBODY).stage
+        return self._lookout.stage(self._learning.state)
 
     def next_chance_s(self, at_s: float) -> float:
         """Return when somebody can next be offered work; `inf` where that is up to those who are still in flight.
@@ -175,7 +178,7 @@ class Federation:
         aloft = self._airspace.aloft()
         if not self._testing.stops_before_next_round() and aloft:
             reason = RUN_OVER if self.is_over() else TIME_OVER
-            self._recorder.cut(self._rounds + 1, at_s, self._seen.proposal_to_all(), aloft, reason=reason)
+            self._recorder.cut(self._rounds + 1, at_s, self._seen.report().proposal, aloft, reason=reason)
         self._learning.forget(flight.number for flight, _ in aloft)
         self._testing.settle()
         self._learning.pass_on_notices()
@@ -186,20 +189,11 @@ class Federation:
         self._testing.abandon()
 
     def _offer(self, at_s: float, devices: Integers) -> Proposal:
-        ledger = self._costing.ledger.at(at_s, self._rounds + 1)
-        return self._costing.method.offers(self._learning.state, ledger, devices)
+        return self._lookout.offer(self._learning.state, at_s, self._rounds + 1, devices)
 
-    def _look(self, at_s: float) -> View:
-        online = self._costing.population.availability.online(at_s)
-        free = self._airspace.free_among(online)
-        num_online = int(np.count_nonzero(online))
-        proposal = self._offer(at_s, free)
-        return View(
-            at_s=at_s, proposal=proposal, owns=self._owns, online=online, num_online=num_online, candidates=free
-        )
-
-    def _tell(self, at_s: float, num_merged: int, count: int) -> None:
-        """Tell observers that the `count`-th of the updates came in."""
-        if self._recorder.is_watched:
-            in_flight = self._airspace.num_in_flight + num_merged
-            self._recorder.collected(self._rounds, at_s, self._seen, in_flight=in_flight, count=count)
+    def _teller(self, at_s: float, num_merged: int) -> Callable[[int], None] | None:
+        """Return what tells observers that the `count`-th of the updates came in; None where nobody watches."""
+        if not self._recorder.is_watched:
+            return None
+        in_flight = self._airspace.num_in_flight + num_merged
+        return lambda count: self._recorder.collected(self._rounds, at_s, self._seen, in_flight=in_flight, count=count)

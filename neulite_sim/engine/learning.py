@@ -88,10 +88,10 @@ class Learning:
             if training is not None and training.ticket is not None:
                 self._backend.discard(training.ticket)
 
-    def digest(self, round_number: int, merged: Endings, collected: Callable[[int], None]) -> dict[int, Update]:
+    def digest(self, round_number: int, merged: Endings, collected: Callable[[int], None] | None) -> dict[int, Update]:
         """Let the method learn from updates, in the order given, and return them by flight without their tensors.
 
-        `collected` is told the number of updates so far, each time that one came in.
+        `collected`, if anybody watches, is told the number of updates so far, each time that one came in.
         """
         learned: dict[int, Update] = {}
         if not len(merged):
@@ -111,7 +111,7 @@ class Learning:
         return learned
 
     def _updates(
-        self, merged: Endings, learned: dict[int, Update], collected: Callable[[int], None]
+        self, merged: Endings, learned: dict[int, Update], collected: Callable[[int], None] | None
     ) -> Iterator[Update]:
         """Return what the method aggregates: the updates one by one, or the means of those that were folded."""
         if not self._backend.trains:
@@ -129,7 +129,7 @@ class Learning:
             self.begin(merged.flights.taken(np.flatnonzero(late)))
 
     def _arriving(
-        self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None]
+        self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None] | None
     ) -> Iterator[Update]:
         """Yield the updates one by one, noting of each what is kept of it."""
         for count, ending in enumerate(merged, start=1):
@@ -140,12 +140,13 @@ class Learning:
             ticket, training.ticket = training.ticket, None
             update = self._keeper.update(ending.flight, functools.partial(self._backend.collect_update, ticket))
             learned[ending.flight.number] = replace(update, tensors={})
-            collected(count)
+            if collected is not None:
+                collected(count)
             self.pass_on_notices()
             yield mixed(self._method, self.state, training.sent, update, ending.mixing)
 
     def _untrained(
-        self, merged: Endings, learned: dict[int, Update], collected: Callable[[int], None]
+        self, merged: Endings, learned: dict[int, Update], collected: Callable[[int], None] | None
     ) -> Iterator[Update]:
         """Yield the updates of a run that trains nothing: without tensors, and with a loss that is not a number."""
         flights = merged.flights
@@ -157,7 +158,8 @@ class Learning:
             update = learned[number] = Update(
                 device=device, submodel=submodel, num_samples=size, tensors={}, loss=math.nan, version=version
             )
-            collected(count)
+            if collected is not None:
+                collected(count)
             yield update
 
     def pass_on_notices(self) -> None:
@@ -176,6 +178,9 @@ class Learning:
         # Flights of one version were sent one state; of the current one the checkpoint has it anyway.
         sent = {training.sent.version: training.sent for training in self._trainings.values()}
         sent.pop(self.state.version, None)
+        if not self._backend.trains:
+            # Their weights are those of the beginning, which the replay has.
+            sent = {}
         self._keeper.checkpoint(
             Saved(
                 round=round_number,
@@ -192,8 +197,8 @@ class Learning:
         self.state = saved.state
         states = {**saved.sent, saved.state.version: saved.state}
         for training in self._trainings.values():
-            training.sent = states[training.sent.version]
             if self._backend.trains:
+                training.sent = states[training.sent.version]
                 self._submit(training)
         return saved
 

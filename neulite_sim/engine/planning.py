@@ -93,7 +93,7 @@ class Planner:
             stages=Repeated(dispatch.stage, num),
             dispatched_s=Repeated(at_s, num),
             costs=costs,
-            planned=self._planned(plan),
+            plans=self._planned(plan),
             departures=[self._departure(plan, place) for place in range(num)]
             if self._shares_link
             else Repeated(None, num),

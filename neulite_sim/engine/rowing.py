@@ -139,7 +139,7 @@ class RowMaker:
             dropped=len(ended) - merged,
             discarded=int(np.count_nonzero(ended.outcomes.has_arrived)) - merged,
             staleness_mean=_mean(list(facts.stalenesses.values())),
-            denied=sum(len(denial.devices) for denial in facts.proposal.denials),
+            denied=sum(map(len, facts.proposal.denials)),
             train_loss=sum(loss * samples for loss, samples in losses) / weight if weight else None,
             test_loss=test.loss if test and math.isfinite(test.loss) else None,
             test_accuracy=test.accuracy if test else None,
@@ -176,13 +176,13 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def denial_row(round_number: int, denial: Denial) -> DenialRow:
     """Return the row of the devices that were denied for one reason."""
-    shortfall = denial.shortfall_bytes
+    least, median, most = denial.shortfall_range() or (None, None, None)
     return DenialRow(
         round=round_number,
         reason=denial.reason,
         submodel=denial.submodel,
-        devices=len(denial.devices),
-        shortfall_bytes_min=None if shortfall is None else int(shortfall.min()),
-        shortfall_bytes_median=None if shortfall is None else int(np.median(shortfall)),
-        shortfall_bytes_max=None if shortfall is None else int(shortfall.max()),
+        devices=len(denial),
+        shortfall_bytes_min=least,
+        shortfall_bytes_median=median,
+        shortfall_bytes_max=most,
     )

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
 
-from neulite_sim.engine.airspace import Aloft, View
+from neulite_sim.engine.airspace import Aloft
 from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.rowing import RowMaker, denial_row
+from neulite_sim.engine.views import View
 from neulite_sim.methods.contract import Proposal
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink
@@ -93,17 +94,17 @@ class Recorder:
         self._progress(round_number, at_s, view, training=in_flight - count, trained=count)
 
     def _progress(self, round_number: int, at_s: float, view: View, *, training: int, trained: int) -> None:
-        denials = view.proposal.denials
+        report = view.report()
         self._notify(
             Progress(
                 round=round_number,
                 virtual_time_s=at_s,
-                stage=view.proposal.stage,
-                online=view.num_online,
-                offline=self._num_devices - view.num_online,
+                stage=view.stage,
+                online=report.num_online,
+                offline=self._num_devices - report.num_online,
                 training=training,
                 trained=trained,
-                denied_by_memory=sum(len(item.devices) for item in denials if item.reason == OUT_OF_MEMORY),
+                denied_by_memory=sum(len(item) for item in report.proposal.denials if item.reason == OUT_OF_MEMORY),
             )
         )
 

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from neulite_sim.arrays import Integers
 from neulite_sim.later import Tensor, nn
 from neulite_sim.methods.aggregation import merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update, Weighting
-from neulite_sim.methods.offering import offer_one
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
 from neulite_sim.methods.rates import LEVELS, Rates, names_of
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
@@ -73,9 +71,9 @@ class AllSmall(Method):
     def _thin(self, name: str, blueprint: Blueprint) -> Blueprint:
         return blueprint.at_width(blueprint.width * self._rates[name])
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer of the thin model to whoever fits it and a denial for the rest."""
-        return offer_one(ledger, state.extra, candidates, stage=state.extra)
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return the offer of the thin model to whoever fits it."""
+        return Offering(stage=state.extra, submodels=(state.extra,))
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the global model, which is the thin one."""

@@ -7,15 +7,17 @@ submodel that was chosen, and `digest` with the updates that arrived, in the ord
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from neulite_sim.arrays import Integers
 from neulite_sim.later import Tensor, nn
+from neulite_sim.methods.offering import Denial as Denial
+from neulite_sim.methods.offering import Offer as Offer
+from neulite_sim.methods.offering import Offering as Offering
+from neulite_sim.methods.offering import Offers as Offers
+from neulite_sim.methods.offering import Proposal as Proposal
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Cost, Ledger
 
@@ -36,64 +38,6 @@ class State:
     tensors: Mapping[str, Tensor]
     extra: Any = None
     """Whatever else a method remembers, as a frozen value of its own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """Device `device` could train `submodel` now, in about `expected_s` seconds."""
-
-    device: int
-    submodel: str
-    expected_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Denial:
-    """Devices that cannot be offered work, all for one reason.
-
-    `shortfall()` returns the bytes that each is missing, where memory is the reason. It is worked out when somebody
-    asks: the engine looks after every arrival, and writes one row per round.
-    """
-
-    reason: str
-    devices: Integers
-    submodel: str = ""
-    shortfall: Callable[[], Integers] | None = None
-
-    @property
-    def shortfall_bytes(self) -> Integers | None:
-        """Bytes that each device is missing; None where memory is not the reason."""
-        return None if self.shortfall is None else self.shortfall()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offers:
-    """Offers as columns, at most one per device, ascending by device; `offers[i]` is the i-th as a value."""
-
-    devices: Integers
-    submodel_index: NDArray[np.int16]
-    submodels: tuple[str, ...]
-    expected_s: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.devices)
-
-    def __getitem__(self, position: int) -> Offer:
-        return Offer(
-            device=int(self.devices[position]),
-            submodel=self.submodels[self.submodel_index[position]],
-            expected_s=float(self.expected_s[position]),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """What a method can offer to the candidates of a moment, and why not to the others."""
-
-    stage: str
-    """What the method is at now, in words: the stage of a staged method, `FULL` otherwise."""
-    offers: Offers
-    denials: tuple[Denial, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,9 +153,19 @@ class Method:
         """Return the state before the first round; its weights depend on `seed` and on what fits the fleet."""
         raise NotImplementedError
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer or a denial for every one of `candidates` (device numbers, ascending)."""
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return what is offered to whoever asks, where that does not depend on who it is but for its memory.
+
+        A method whose offers have another form implements `offers` in its place.
+        """
         raise NotImplementedError
+
+    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
+        """Return an offer or a denial for every one of `candidates` (device numbers, ascending).
+
+        By default those of `offering`; only then the engine need not list all candidates at each dispatch.
+        """
+        return self.offering(state, ledger).to(ledger, candidates)
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the tensors that a device needs to train `submodel`, under the trainee's names."""

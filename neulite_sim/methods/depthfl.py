@@ -28,13 +28,11 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import model_validator
 
-from neulite_sim.arrays import Integers
 from neulite_sim.bounds import Coefficient, RoundsOrNone
 from neulite_sim.later import Tensor, nn, torch
 from neulite_sim.methods.aggregation import merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update, Weighting
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
 from neulite_sim.methods.depth_plan import DISTILLATION_WEIGHT, DRIFT, Classifier, DepthPlan
-from neulite_sim.methods.offering import offer_largest
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options, refuse_inert
@@ -143,9 +141,9 @@ class DepthFL(Method):
             weights.update(prefix + name for name, _ in own.named_parameters())
         return State(version=0, tensors=tensors, extra=_Memory(weights=frozenset(weights)))
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer of the deepest submodel that fits, and a denial for who cannot hold one block."""
-        return offer_largest(ledger, self.submodels, candidates, stage=FULL)
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return the offer of the deepest submodel that fits; who cannot hold one block is denied."""
+        return Offering(stage=FULL, submodels=self.submodels)
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the blocks and classifiers of a depth, and the weight of distillation in this round."""

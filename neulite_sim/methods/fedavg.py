@@ -18,12 +18,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from neulite_sim.arrays import Integers
 from neulite_sim.bounds import Coefficient
 from neulite_sim.later import Tensor, homes
 from neulite_sim.methods.aggregation import merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update, Weighting
-from neulite_sim.methods.offering import offer_one
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
@@ -75,9 +73,9 @@ class FedAvg(Method):
 
         return State(version=0, tensors=float_tensors(blueprint.build_seeded(seed)))
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer of the full model to whoever fits it, or to all without a memory limit."""
-        return offer_one(ledger, FULL, candidates, stage=FULL, enforce=self.enforces_memory)
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return the offer of the full model to whoever fits it, or to all without a memory limit."""
+        return Offering(stage=FULL, submodels=(FULL,), enforces_memory=self.enforces_memory)
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the global model."""

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from neulite_sim.arrays import Integers
 from neulite_sim.bounds import LayerCount, SignedWeight
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.later import Tensor, torch
 from neulite_sim.methods.aggregation import merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update, Weighting
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
 from neulite_sim.methods.convergence import Convergence, Movement
-from neulite_sim.methods.offering import offer_one
 from neulite_sim.methods.stage_plan import Curriculum, Form, Operand, StagePlan, ZSource
 from neulite_sim.models.names import Surrogate
 from neulite_sim.profiling.ledger import Ledger
@@ -218,10 +216,10 @@ class NeuLite(Method):
             rest[0] = str(stage + int(rest[0]))
         return ".".join(("outputs", "shared", part, *rest))
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer of the round's stage to whoever fits it; stages that fit nobody with data are skipped."""
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return the offer of the round's stage to whoever fits it; stages that fit nobody with data are skipped."""
         submodel = self.submodels[self._stage_now(state, ledger) - 1]
-        return offer_one(ledger, submodel, candidates, stage=submodel)
+        return Offering(stage=submodel, submodels=(submodel,))
 
     def _stage_now(self, state: State, ledger: Ledger) -> int:
         trainable = [

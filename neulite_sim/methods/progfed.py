@@ -25,13 +25,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
-from neulite_sim.arrays import Integers
 from neulite_sim.bounds import MOST_ITEMS, RoundsOrNone
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.later import Tensor, homes, nn, torch
 from neulite_sim.methods.aggregation import merged, weighted_mean
-from neulite_sim.methods.contract import Method, Proposal, Setting, State, Update, Weighting
-from neulite_sim.methods.offering import offer_one
+from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
@@ -117,10 +115,10 @@ class ProgFed(Method):
             tensors.update((f"heads.{stage}.{name}", tensor) for name, tensor in head.items())
         return State(version=0, tensors=tensors)
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return an offer of the round's submodel to whoever fits it and a denial for the rest."""
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return the offer of the round's submodel to whoever fits it."""
         submodel = self.submodel_at(state.version)
-        return offer_one(ledger, submodel, candidates, stage=submodel)
+        return Offering(stage=submodel, submodels=(submodel,))
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the blocks up to the stage and its head."""

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from neulite_sim.arrays import Integers
 from neulite_sim.later import Tensor
-from neulite_sim.methods.contract import Method, Proposal, State, Update, Weighting
-from neulite_sim.methods.offering import offer_largest
+from neulite_sim.methods.contract import Method, Offering, State, Update, Weighting
 from neulite_sim.methods.rates import LEVELS, Rates, names_of
 from neulite_sim.methods.width import Indices, Layout, OverlapMean, layout
 from neulite_sim.profiling.ledger import Ledger
@@ -75,9 +73,9 @@ class SlicedMethod(Method):
         tensors = float_tensors(blueprint.build_seeded(seed))
         return State(version=0, tensors=tensors, extra=layout(blueprint, self._rates))
 
-    def offers(self, state: State, ledger: Ledger, candidates: Integers) -> Proposal:
-        """Return for each candidate an offer of the largest width that fits it."""
-        return offer_largest(ledger, self.submodels, candidates, stage="widths")
+    def offering(self, state: State, ledger: Ledger) -> Offering:
+        """Return the offer of the largest width that fits."""
+        return Offering(stage="widths", submodels=self.submodels)
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:
         """Return the slice of this version."""

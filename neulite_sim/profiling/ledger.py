@@ -102,6 +102,7 @@ class Ledger:
         self._total_s: dict[str, Floats] = {}
         self._rungs: dict[str, NDArray[np.int8]] = {}
         self._able: dict[str, Flags] = {}
+        self._fits_somebody: dict[str, bool] = {}
 
     def at(self, at_s: float, round_number: int) -> Ledger:
         """Return the same ledger with the available memory of a moment; itself where memory never changes.
@@ -213,8 +214,11 @@ class Ledger:
 
     def fits_somebody(self, submodel: str) -> bool:
         """Return whether the submodel fits the nominal memory of any device that owns data, at any batch size."""
-        memory = self.population.available_memory_bytes
-        return any(bool((self.owns_data & (memory >= self._peak_at(submodel, s))).any()) for s in self.batch_sizes)
+        if submodel not in self._fits_somebody:
+            memory = self.population.available_memory_bytes
+            fits = (bool((self.owns_data & (memory >= self._peak_at(submodel, s))).any()) for s in self.batch_sizes)
+            self._fits_somebody[submodel] = any(fits)
+        return self._fits_somebody[submodel]
 
     def smallest_profile(self, submodel: str) -> Profile:
         """Return the profile at the smallest batch that a device may train with."""

@@ -62,6 +62,11 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     until something marks it otherwise. `round_bytes` is what an allocator rounds each storage up to a multiple of.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Do without the mark against compiling, for which PyTorch imports its compiler: as long as PyTorch itself."""
+        return False
+
     def __init__(self, *, round_bytes: int = 1) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._live: dict[int, tuple[weakref.ref[Any], int, str]] = {}

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from neulite_sim.arrays import Floats, Integers, Repeated
+from neulite_sim.arrays import Floats, Integers, Repeated, taken
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.results.flight_rows import FlightRows, quoted_for_json
+from neulite_sim.results.flight_rows import FlightRows, patterned, quoted_for_json
 from neulite_sim.results.rows import FlightRow
 
 WAITING = "waiting"
@@ -28,8 +30,8 @@ _MOMENT_S = 5e-7
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
 _PAUSE = re.compile(rf"({_NUMBER})-({_NUMBER})")
 _PHASES = ("download", "compute", "upload")
-_CELLS = ("flight", "round", "device", "device_class", "submodel", "bytes_down", "samples", "peak_memory_bytes",
-          "bytes_up", "outcome", "reason", "ended_s")  # fmt: skip
+Piece = str | Sequence[Any]
+"""A text that all rows share, or a column."""
 _LATEST_S = 2.0**43
 """Moments from here on, in microseconds, are beyond 64 bits."""
 
@@ -93,83 +95,153 @@ def _go_on(found: list[Span], phase: str, now_s: float, until_s: float) -> float
 
 
 def flight_events(rows: FlightRows, named: bytearray) -> list[str]:
-    """Return what rows of flights are in the timeline, as JSON, a device led by the name of its track.
+    """Return what rows of flights are in the timeline, as JSON; a text may be several events.
 
-    `named` has a byte per device number, which says whether it was named before; it is brought up to date.
+    A device is led by the name of its track. `named` has a byte per device number, which says whether it was named
+    before; it is brought up to date.
     """
-    events: list[str] = []
-    named.extend(bytes(max(0, max(rows.cells["device"], default=-1) + 1 - len(named))))
-    put = events.append
-    cells = zip(*(rows.cells[name] for name in _CELLS), _spans_us(rows), strict=True)
-    for flight, round_, device, class_, submodel, down, samples, peak, up, outcome, reason, ended_s, found in cells:
-        where = f'"pid":{DEVICES_PID},"tid":{FIRST_DEVICE_TID + device}'
+    parts = [_track_names(rows, named)]
+    times = _Times.of(rows)
+    pauses = rows.cells["pauses"]
+    followed = range(len(rows)) if times is None else [place for place, waits in enumerate(pauses) if waits]
+    parts += [[""] * len(rows)] if times is None else [_span_texts(rows, times), _loss_texts(rows, times)]
+    for place in followed:
+        for part in parts[2:]:
+            part[place] = ""
+        parts[1][place] = ",\n".join(_events_of(rows[place]))
+    return [text for part in zip(*parts, strict=True) for text in part if text]
+
+
+def _track_names(rows: FlightRows, named: bytearray) -> list[str]:
+    """Return the name of the track of each row's device; empty where it was named before."""
+    devices = rows.cells["device"]
+    named.extend(bytes(max(0, max(devices, default=-1) + 1 - len(named))))
+    names, new = [""] * len(rows), []
+    for place, device in enumerate(devices):
         if not named[device]:
             named[device] = 1
-            name = quoted_for_json(class_)[1:]
-            put(
-                f'{{"name":"thread_name","ph":"M","ts":0,{where},"args":{{"name":"device {device} {name}}}}},\n'
-                f'{{"name":"thread_sort_index","ph":"M","ts":0,{where},"args":{{"sort_index":{device}}}}}'
-            )
-        about = f'"flight":{flight},"round":{round_},"submodel":{quoted_for_json(submodel)}'
-        # Written by hand: a run can have millions of these, and they are all alike.
-        for phase, start_us, duration_us in found:
-            if not duration_us:
-                continue
-            span = (
+            new.append(place)
+    if new:
+        begin: list[Piece] = [',"ph":"M","ts":0,', *_where(rows), ',"args":{"']
+        classes = [quoted_for_json(each)[1:] for each in rows.cells["device_class"]]
+        pieces: list[Piece] = [
+            '{"name":"thread_name"', *begin, 'name":"device ', devices, " ", classes, "}},\n",
+            '{"name":"thread_sort_index"', *begin, 'sort_index":', devices, "}}",
+        ]  # fmt: skip
+        for place, text in zip(new, patterned(_of(pieces, np.array(new))), strict=True):
+            names[place] = text
+    return names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Times:
+    """When each phase of flights without pauses begins and how long it lasts, and when they end; microseconds."""
+
+    start: tuple[Integers, ...]
+    lasting: tuple[Integers, ...]
+    ended: Integers
+
+    @classmethod
+    def of(cls, rows: FlightRows) -> _Times | None:
+        """Return those of rows; None where a time is beyond what can be worked out together."""
+        names = ("dispatched_s", "download_s", "compute_s", "upload_s", "ended_s")
+        now_s, *lasting_s, ended_s = (np.array(rows.cells[name], np.float64) for name in names)
+        if not all((np.abs(times_s) < _LATEST_S).all() for times_s in (now_s, *lasting_s, ended_s)):
+            return None
+        moments = [_whole_microseconds(now_s)]
+        for left_s in lasting_s:
+            now_s = np.maximum(np.minimum(now_s + left_s, ended_s), now_s)
+            moments.append(_whole_microseconds(now_s))
+        lasting = tuple(after - before for before, after in pairwise(moments))
+        return cls(start=tuple(moments[:-1]), lasting=lasting, ended=_whole_microseconds(ended_s))
+
+
+def _span_texts(rows: FlightRows, times: _Times) -> list[str]:
+    """Return the spans of each row, those of no length left out: rows with the same phases are one pattern."""
+    cells = rows.cells
+    submodels = _all_quoted(cells["submodel"])
+    about = [',"args":{"flight":', cells["flight"], ',"round":', cells["round"], ',"submodel":', submodels]
+    own: tuple[list[Piece], ...] = (
+        [',"bytes":', cells["bytes_down"]],
+        [',"samples":', cells["samples"], ',"peak_memory_bytes":', cells["peak_memory_bytes"]],
+        [',"bytes":', cells["bytes_up"]],
+    )
+    pieces: list[list[Piece]] = [
+        [
+            f'{{"name":"{phase}","cat":"flight","ph":"X",', *_where(rows), ',"ts":', start.tolist(),
+            ',"dur":', lasting.tolist(), *about, *more, "}}",
+        ]
+        for phase, start, lasting, more in zip(_PHASES, times.start, times.lasting, own, strict=True)
+    ]  # fmt: skip
+    texts = [""] * len(rows)
+    kinds = sum((lasting > 0) << bit for bit, lasting in enumerate(times.lasting))
+    for kind in np.unique(kinds).tolist():
+        places = np.flatnonzero(kinds == kind)
+        shown = [each for bit, each in enumerate(pieces) if kind >> bit & 1]
+        joined = [piece for each in shown for piece in (",\n", *each)][1:]
+        for place, text in zip(places.tolist(), patterned(_of(joined, places)) if joined else (), strict=False):
+            texts[place] = text
+    return texts
+
+
+def _loss_texts(rows: FlightRows, times: _Times) -> list[str]:
+    """Return the mark at the end of each row's flight that did not arrive; empty where it did."""
+    texts = [""] * len(rows)
+    outcomes = rows.cells["outcome"]
+    lost = np.flatnonzero([outcome != "arrived" for outcome in outcomes])
+    if not len(lost):
+        return texts
+    names = [reason or outcome for reason, outcome in zip(rows.cells["reason"], outcomes, strict=True)]
+    pieces: list[Piece] = [
+        '{"name":', _all_quoted(names), ',"cat":', _all_quoted(outcomes), ',"ph":"i","s":"t",', *_where(rows),
+        ',"ts":', times.ended.tolist(), ',"args":{"flight":', rows.cells["flight"], ',"round":', rows.cells["round"],
+        ',"submodel":', _all_quoted(rows.cells["submodel"]), "}}",
+    ]  # fmt: skip
+    for place, text in zip(lost.tolist(), patterned(_of(pieces, lost)), strict=True):
+        texts[place] = text
+    return texts
+
+
+def _where(rows: FlightRows) -> list[Piece]:
+    tracks = np.array(rows.cells["device"], np.int64) + FIRST_DEVICE_TID
+    return [f'"pid":{DEVICES_PID},"tid":', tracks.tolist()]
+
+
+def _all_quoted(texts: Sequence[str]) -> Sequence[str]:
+    if isinstance(texts, Repeated):
+        return Repeated(quoted_for_json(texts.value), len(texts))
+    return list(map(quoted_for_json, texts))
+
+
+def _of(pieces: Sequence[Piece], places: Integers) -> list[Piece]:
+    """Return pieces of a pattern for some rows only."""
+    return [piece if isinstance(piece, str) else taken(piece, places) for piece in pieces]
+
+
+def _events_of(row: FlightRow) -> Iterator[str]:
+    """Yield the events of one flight, whatever became of it."""
+    where = f'"pid":{DEVICES_PID},"tid":{FIRST_DEVICE_TID + row.device}'
+    about = f'"flight":{row.flight},"round":{row.round},"submodel":{quoted_for_json(row.submodel)}'
+    more = {
+        "download": f',"bytes":{row.bytes_down}',
+        "compute": f',"samples":{row.samples},"peak_memory_bytes":{row.peak_memory_bytes}',
+        "upload": f',"bytes":{row.bytes_up}',
+        WAITING: "",
+    }
+    for phase, start_s, end_s in spans(row):
+        start_us = microseconds(start_s)
+        duration_us = microseconds(end_s) - start_us
+        if duration_us:
+            yield (
                 f'{{"name":"{phase}","cat":"flight","ph":"X",{where},"ts":{start_us},"dur":{duration_us},'
-                f'"args":{{{about}'
+                f'"args":{{{about}{more[phase]}}}}}'
             )
-            if phase == "download":
-                put(f'{span},"bytes":{down}}}}}')
-            elif phase == "compute":
-                put(f'{span},"samples":{samples},"peak_memory_bytes":{peak}}}}}')
-            else:
-                put(f'{span},"bytes":{up}}}}}' if phase == "upload" else f"{span}}}}}")
-        if outcome != "arrived":
-            put(
-                f'{{"name":{quoted_for_json(reason or outcome)},"cat":{quoted_for_json(outcome)},"ph":"i","s":"t",'
-                f'{where},"ts":{microseconds(ended_s)},"args":{{{about}}}}}'
-            )
-    return events
-
-
-_Spans = Iterable[tuple[str, int, int]]
-
-
-def _spans_us(rows: FlightRows) -> Iterator[_Spans]:
-    """Yield the spans of each row: phase, start and duration in microseconds; 0 for what is too short to be shown."""
-    smooth = _smooth_spans_us(rows)
-    pauses = rows.cells["pauses"]
-    if smooth is not None and isinstance(pauses, Repeated) and not pauses.value:
-        return smooth
-    return _spans_one_by_one(rows, smooth)
-
-
-def _spans_one_by_one(rows: FlightRows, smooth: Iterator[_Spans] | None) -> Iterator[_Spans]:
-    for place, waits in enumerate(rows.cells["pauses"]):
-        found = None if smooth is None else next(smooth)
-        if found is None or waits:
-            found = [
-                (phase, microseconds(start_s), microseconds(end_s) - microseconds(start_s))
-                for phase, start_s, end_s in spans(rows[place])
-            ]
-        yield found
-
-
-def _smooth_spans_us(rows: FlightRows) -> Iterator[_Spans] | None:
-    """Return the same as if no row had pauses; None where a time is beyond what can be worked out together."""
-    names = ("dispatched_s", "download_s", "compute_s", "upload_s", "ended_s")
-    now_s, *lasting_s, ended_s = (np.array(rows.cells[name], np.float64) for name in names)
-    if not all((np.abs(times_s) < _LATEST_S).all() for times_s in (now_s, *lasting_s, ended_s)):
-        return None
-    phases = []
-    now_us = _whole_microseconds(now_s)
-    for phase, left_s in zip(_PHASES, lasting_s, strict=True):
-        until_s = np.maximum(np.minimum(now_s + left_s, ended_s), now_s)
-        until_us = _whole_microseconds(until_s)
-        phases.append(zip(Repeated(phase, len(rows)), now_us.tolist(), (until_us - now_us).tolist(), strict=True))
-        now_s, now_us = until_s, until_us
-    return zip(*phases, strict=True)
+    if row.outcome != "arrived":
+        name = quoted_for_json(row.reason or row.outcome)
+        yield (
+            f'{{"name":{name},"cat":{quoted_for_json(row.outcome)},"ph":"i","s":"t",{where},'
+            f'"ts":{microseconds(row.ended_s)},"args":{{{about}}}}}'
+        )
 
 
 def microseconds(seconds: float) -> int:

@@ -33,7 +33,7 @@ _FLOATS = tuple(name for name, (cast, _) in _TYPES.items() if cast is float)
 
 
 _MANY = 64
-"""From so many rows on it pays to look for numbers that come again."""
+"""From so many rows on it pays to look for numbers that come again, where they do among the first of them."""
 
 
 class FlightRows(Sequence[FlightRow]):
@@ -119,9 +119,11 @@ class FlightRows(Sequence[FlightRow]):
 
     def _is_finite(self, name: str) -> bool:
         column = self.cells[name]
-        known = [column.value] if isinstance(column, Repeated) else column
+        known: Iterable[float] = [column.value] if isinstance(column, Repeated) else column
+        if _NUMBERS[name]:
+            known = [cell for cell in known if cell is not None]
         # A sum of finite numbers may overflow: then the slow way is taken for nothing.
-        return math.isfinite(sum(cell for cell in known if cell is not None))
+        return math.isfinite(sum(known))
 
 
 def _distinct(column: Column) -> Iterable[Any]:
@@ -134,21 +136,31 @@ def _mapped(text_of: Callable[[Any], str], column: Column) -> Texts:
 
 def _float_texts(column: Column) -> Texts:
     """Return `repr` of each, worked out once for numbers that come again, such as the seconds of equal transfers."""
-    if isinstance(column, Repeated) or len(column) < _MANY or None in column:
+    first = column[: _MANY // 2]
+    if isinstance(column, Repeated) or len(column) < _MANY or len(set(first)) > len(first) // 2 or None in column:
         return _mapped(repr, column)
     # By their bits: 0.0 and -0.0 are equal, and have two texts.
     bits, places = np.unique(np.array(column, np.float64).view(np.int64), return_inverse=True)
-    if 2 * len(bits) > len(column):
-        return list(map(repr, column))
     texts = list(map(repr, bits.view(np.float64).tolist()))
     return list(map(texts.__getitem__, places.tolist()))
 
 
+def patterned(pieces: Iterable[str | Column]) -> list[str]:
+    """Return a text per row: texts that all share, and the cells of columns, in their order; one column varies."""
+    pattern, varying = [], []
+    for piece in pieces:
+        if isinstance(piece, str | Repeated):
+            pattern.append(str(piece.value if isinstance(piece, Repeated) else piece).replace("%", "%%"))
+        else:
+            pattern.append("%s")
+            varying.append(piece)
+    return list(map("".join(pattern).__mod__, zip(*varying, strict=True)))
+
+
 def _lines(texts: Sequence[Texts], head: str, tail: str) -> str:
-    """Return a line per row of the texts joined by commas; what all rows share is put into the pattern once."""
-    cells = ",".join(text.replace("%", "%%") if isinstance(text, str) else "%s" for text in texts)
-    varying = [text for text in texts if not isinstance(text, str)]
-    return "".join(map(f"{head}{cells}{tail}".__mod__, zip(*varying, strict=True)))
+    """Return a line per row of the texts joined by commas."""
+    joined = itertools.chain.from_iterable(zip(itertools.repeat(","), texts, strict=False))
+    return "".join(patterned([head, *itertools.islice(joined, 1, None), tail]))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -96,11 +96,10 @@ class Journal:
                 f"the journal cannot keep an entry of {stream}: {error}",
                 hint="what a method's progress returns are plain values: text, numbers, lists and mappings of them",
             ) from None
-        link = self._chains[stream].link
+        checks = self._chains[stream].links(bodies)
+        lines = (b'%s%s%s"}\n' % (body[:-1], _CHECK, check) for body, check in zip(bodies, checks, strict=True))
         try:
-            self._files[stream].write(
-                b"".join(b'%s%s%s"}\n' % (body[:-1], _CHECK, link(body).encode()) for body in bodies)
-            )
+            self._files[stream].write(b"".join(lines))
         except OSError as error:
             raise self._refusal(error) from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 SEAL = "sha256"
@@ -49,5 +49,14 @@ class Chain:
 
     def link(self, line: bytes) -> str:
         """Return the check of the next line, 32 hexadecimal digits."""
-        self.last = sha256(b"%s %s %s" % (self._name.encode(), self.last.encode(), line))[:32]
-        return self.last
+        return self.links([line])[0].decode()
+
+    def links(self, lines: Iterable[bytes]) -> list[bytes]:
+        """Return the checks of the next lines."""
+        found, new, name = [], hashlib.sha256, self._name.encode()
+        last = self.last.encode()
+        for line in lines:
+            last = new(b"%s %s %s" % (name, last, line)).hexdigest()[:32].encode()
+            found.append(last)
+        self.last = last.decode()
+        return found

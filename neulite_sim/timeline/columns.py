@@ -6,6 +6,7 @@ of the clock. Both tables are sequences of such values, so that whoever goes thr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, overload
@@ -17,7 +18,7 @@ from neulite_sim.profiling.cost import Costs
 from neulite_sim.timeline.flights import ARRIVED, Departure, Flight, Outcome, Pauses, cut_short
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Outcomes(Sequence[Outcome]):
     """How flights end, as columns; `outcomes[i]` is the i-th as a value."""
 
@@ -63,7 +64,7 @@ class Outcomes(Sequence[Outcome]):
             pauses=self.pauses[place],
         )
 
-    @property
+    @functools.cached_property
     def has_arrived(self) -> Flags:
         """Which updates reach the server."""
         if isinstance(self.kinds, Repeated):
@@ -119,7 +120,7 @@ _SECONDS = ("ended_s", "download_s", "compute_s", "upload_s")
 _TEXTS: Mapping[str, str] = {"kinds": "kind", "reasons": "reason", "pauses": "pauses"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Flights(Sequence[Flight]):
     """Flights as columns; `flights[i]` is the i-th as a value, the same one each time."""
 
@@ -129,8 +130,10 @@ class Flights(Sequence[Flight]):
     stages: Sequence[str]
     dispatched_s: Sequence[float]
     costs: Costs
-    planned: Outcomes
+    plans: Outcomes
+    """How the flights end that all left together, of which these are some, at `places`; all where that is None."""
     departures: Sequence[Departure | None]
+    places: Integers | None = None
     _made: dict[int, Flight] = field(default_factory=dict)
 
     @classmethod
@@ -145,7 +148,7 @@ class Flights(Sequence[Flight]):
             stages=[flight.stage for flight in flights],
             dispatched_s=[flight.dispatched_s for flight in flights],
             costs=Costs.of([flight.cost for flight in flights]),
-            planned=Outcomes.of([flight.planned for flight in flights]),
+            plans=Outcomes.of([flight.planned for flight in flights]),
             departures=[flight.departure for flight in flights],
             _made={flight.number: flight for flight in flights},
         )
@@ -176,6 +179,11 @@ class Flights(Sequence[Flight]):
             )
         return self._made[number]
 
+    @functools.cached_property
+    def planned(self) -> Outcomes:
+        """How they end."""
+        return self.plans if self.places is None else self.plans.taken(self.places)
+
     @property
     def devices(self) -> Integers:
         """Number of each device."""
@@ -194,8 +202,9 @@ class Flights(Sequence[Flight]):
     def taken(self, places: Integers) -> Flights:
         """Return those at some places."""
         columns = {name: taken(getattr(self, name), places) for name in _COMMON}
-        costs, planned = self.costs.taken(places), self.planned.taken(places)
-        return Flights(costs=costs, planned=planned, _made=self._made, **columns)
+        # Of those that have left, few are asked any more how they were planned to end.
+        own = places if self.places is None else self.places[places]
+        return Flights(costs=self.costs.taken(places), plans=self.plans, places=own, _made=self._made, **columns)
 
 
 _COMMON = ("numbers", "rounds", "versions", "stages", "dispatched_s", "departures")

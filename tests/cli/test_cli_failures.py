@@ -52,6 +52,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], str]] = {
     "profile": (("broken.yaml",), "scenario"),
     "whatif": (("good.yaml", "--memory", "0"), "scenario"),
     "sweep": (("good.yaml", "--grid", "method=fedavgg"), "scenario"),
+    "cache": (("clear", "everything"), "usage"),
     "compare": (("gone",), "data-not-found"),
     "timeline": (("gone",), "data-not-found"),
     "components": (("methd",), "unknown-component"),

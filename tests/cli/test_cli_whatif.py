@@ -145,6 +145,7 @@ def test_what_is_wrong_is_refused(arguments: tuple[str, ...], message: str) -> N
     assert "--json" in arguments or found.stdout == ""
 
 
+@pytest.mark.usefixtures("forked_sweeps")
 def test_training_adds_accuracy_and_is_not_done_twice() -> None:
     """One budget holds the model, under the other nobody can train, which is a result."""
     arguments = (

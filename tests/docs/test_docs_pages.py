@@ -42,7 +42,7 @@ def command(arguments: list[str]) -> tuple[int, str]:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, forked_sweeps: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the scenarios, as the current directory; what is installed or imported from it goes with it."""
     shutil.copytree(ROOT / "scenarios", tmp_path / "scenarios")
     monkeypatch.chdir(tmp_path)
@@ -57,7 +57,11 @@ def checkout(tmp_path: Path, forked_sweeps: None, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_commands_and_code_of_a_page_do_what_it_says(page: Path, checkout: Path) -> None:
+def test_commands_and_code_of_a_page_do_what_it_says(
+    page: Path, checkout: Path, request: pytest.FixtureRequest
+) -> None:
+    if re.search(r"^neulite-sim .*(sweep|--train)", page.read_text(encoding="utf-8"), re.M):
+        request.getfixturevalue("forked_sweeps")
     wrong = run_page(page, command)
     assert not wrong, "\n\n".join(wrong)
 

@@ -84,7 +84,7 @@ def interrupted(*arguments, run_dir, after):
 
 def test_a_sweep_that_was_interrupted_twice_goes_on_after_the_last_checkpoint_and_ends_as_an_unbroken_one():
     """The first of its runs is broken off in the middle, and again when it goes on; the other one never began."""
-    written(stop={"rounds": 100})
+    written(stop={"rounds": 60})
     arguments = ("--seeds", "2", "--jobs", "1", "--out", "broken")
     begun = "2 runs, 1 at a time, in broken"
     assert interrupted(*arguments, run_dir="broken/tiny-3", after=0) == [begun]

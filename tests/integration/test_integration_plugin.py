@@ -1,6 +1,6 @@
 """A package that is not part of neulite-sim brings it components through entry points, and they work like any other.
 
-`tests/plugin` is such a package as an installation leaves it. Each command runs in a fresh Python that has this folder
+`tests/plugin` is such a package as an installation leaves it. Each command is a process of its own that has this folder
 on its path, as it has the folder of any installed package.
 """
 
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forks import started
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
 SCENARIO = """
@@ -31,10 +32,14 @@ backend: inprocess
 """
 
 
-def neulite_sim(*arguments, plugin=True):
+def neulite_sim(*arguments, plugin=True, is_forked=False):
     """Run a command in a fresh Python and return what it did; with `plugin` the package is installed there."""
     path = os.environ.get("PYTHONPATH", "")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PLUGIN), path] if path else [str(PLUGIN)])}
+    if is_forked:
+        program = started(*map(str, arguments), **(environment if plugin else {}))
+        output, errors = program.communicate(timeout=300)
+        return subprocess.CompletedProcess(arguments, program.wait(), output, errors)
     return subprocess.run(
         [sys.executable, "-m", "neulite_sim", *map(str, arguments)],
         env=environment if plugin else None,
@@ -53,7 +58,7 @@ def scenario(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, forks):
     """Return a function that runs the scenario with changes and returns its run folder; the same run is made once."""
     folders = {}
 
@@ -61,7 +66,10 @@ def runs(tmp_path_factory):
         if more not in folders:
             folder = tmp_path_factory.mktemp("run")
             (folder / "scenario.yaml").write_text(SCENARIO, encoding="utf-8")
-            done = neulite_sim("run", folder / "scenario.yaml", "--out", folder / "out", "--quiet", *more)
+            # One run without and one with Ray start like any other; what the rest of them shows is in the runs.
+            is_forked = "--set" in more
+            done = neulite_sim("run", folder / "scenario.yaml", "--out", folder / "out", "--quiet", *more,
+                               is_forked=is_forked)  # fmt: skip
             assert done.returncode == 0, done.stderr
             folders[more] = folder / "out"
         return folders[more]
@@ -96,26 +104,29 @@ def test_workers_of_ray_find_the_plug_in(runs):
     assert summary(ray)["digest"] == summary(runs())["digest"]
 
 
+@pytest.mark.usefixtures("forks")
 def test_a_plug_in_is_listed_with_its_options_like_the_built_in_ones():
     listed = neulite_sim("components")
     assert listed.returncode == 0, listed.stderr
     assert "toy: half a step of fedavg" in listed.stdout
     assert "first: the lowest numbers" in listed.stdout
     assert "fedavg: " in listed.stdout
-    described = neulite_sim("components", "toy").stdout
+    described = neulite_sim("components", "toy", is_forked=True).stdout
     assert "step = 0.5" in described
     assert "How far the global model goes towards the mean of the updates." in described
 
 
+@pytest.mark.usefixtures("forks")
 def test_options_of_a_plug_in_are_checked(scenario):
-    refused = neulite_sim("validate", scenario, "--set", "method.step=2", "--set", "method.speed=1")
+    refused = neulite_sim("validate", scenario, "--set", "method.step=2", "--set", "method.speed=1", is_forked=True)
     assert refused.returncode == 2
     assert "method.step" in refused.stderr
     assert "method.speed" in refused.stderr
 
 
+@pytest.mark.usefixtures("forks")
 def test_without_the_package_the_scenario_is_refused_by_name(scenario):
-    refused = neulite_sim("validate", scenario, plugin=False)
+    refused = neulite_sim("validate", scenario, plugin=False, is_forked=True)
     assert refused.returncode == 2
     assert "'toy' is not a known method" in refused.stderr
     assert "'first' is not a known selection" in refused.stderr

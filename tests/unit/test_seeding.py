@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neulite_sim.seeding import integer_seed, stream, streams, words
+from neulite_sim.seeding import (
+    brief_stream,
+    integer_seed,
+    standard_exponentials,
+    standard_normals,
+    stream,
+    streams,
+    words,
+)
 
 
 def test_equal_names_give_equal_numbers() -> None:
@@ -67,6 +75,22 @@ def test_keys_of_many_streams_are_checked_as_well(key: int) -> None:
         next(streams(1, "jitter", np.array([0, key])))
 
 
+@given(
+    root_seed=st.integers(0, 2**200),
+    keys=st.lists(st.lists(st.integers(0, 2**32 - 1), max_size=3), min_size=1, max_size=4),
+)
+def test_a_brief_stream_is_the_stream(root_seed: int, keys: list[list[int]]) -> None:
+    for each in keys:
+        brief, lasting = brief_stream(root_seed, "toy", *each), stream(root_seed, "toy", *each)
+        assert [brief.integers(1000), brief.standard_normal()] == [lasting.integers(1000), lasting.standard_normal()]
+
+
+@pytest.mark.parametrize("key", [-1, 2**32])
+def test_keys_of_a_brief_stream_are_checked_as_well(key: int) -> None:
+    with pytest.raises(ValueError, match=f"key {key} of the stream 'toy' is outside 0 to 4294967295"):
+        brief_stream(0, "toy", 1, key)
+
+
 def test_integer_seeds_repeat_differ_and_stay_in_range() -> None:
     seeds = [integer_seed(7, "weights", key) for key in range(200)]
     assert seeds == [integer_seed(7, "weights", key) for key in range(200)]
@@ -103,3 +127,27 @@ def test_the_numbers_are_these() -> None:
         16323317113502394224,
         11100273890236884300,
     ]
+
+
+@given(st.integers(0, 2**70), st.sampled_from([1, 15, 16, 700]), KEYS)
+@settings(max_examples=20, deadline=None)
+def test_first_draws_of_many_streams_are_those_of_each(root_seed: int, count: int, first: int) -> None:
+    """700 streams draw from about every layer of the ziggurat, and seven of them more than one word."""
+    devices, flights = (first + 7919 * np.arange(count)) % 2**32, 3 * np.arange(count)
+    made = [
+        stream(root_seed, "jitter", int(device), int(flight)) for device, flight in zip(devices, flights, strict=True)
+    ]
+    normals = standard_normals(root_seed, "jitter", devices, flights)
+    assert normals.tobytes() == np.array([numbers.standard_normal() for numbers in made]).tobytes()
+    made = [
+        stream(root_seed, "hazard", int(device), int(flight)) for device, flight in zip(devices, flights, strict=True)
+    ]
+    exponentials = standard_exponentials(root_seed, "hazard", devices, flights)
+    assert exponentials.tobytes() == np.array([numbers.standard_exponential() for numbers in made]).tobytes()
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_first_draws_refuse_keys_that_would_be_confused(count: int) -> None:
+    keys = np.full(count, 2**32)
+    with pytest.raises(ValueError, match=r"key 4294967296 of the stream 'jitter' is outside 0 to 4294967295"):
+        standard_normals(0, "jitter", keys)

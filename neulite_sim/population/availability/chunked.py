@@ -6,6 +6,7 @@ take does. Chunks are kept in a small cache and made again when they are needed 
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import OrderedDict
 from typing import Protocol
@@ -13,12 +14,13 @@ from typing import Protocol
 import numpy as np
 
 from neulite_sim.arrays import Flags, Floats, Integers
+from neulite_sim.population.availability.contract import Stretch
 from neulite_sim.population.availability.presence import Presence
-from neulite_sim.traces.intervals import Intervals
+from neulite_sim.traces.intervals import TICKS_PER_SECOND, Intervals
 
 CACHE_BYTES = 32 * 2**20
 CACHE_CHUNKS = 3
-STRETCHES_PER_CHUNK = 256
+STRETCHES_PER_CHUNK = 32
 """Changes of state are put in order a stretch at a time: few enough to sort, enough for many questions."""
 
 
@@ -35,6 +37,23 @@ class ChunkSource(Protocol):
     def chunk(self, index: int) -> Intervals:
         """Return when each row is online in chunk `index`, in seconds since its start, cut to `[0, length_s]`."""
         ...
+
+
+class Grouped:
+    """The devices of each row, where several devices share one; `row_of_device[d]` is the row of device d."""
+
+    def __init__(self, row_of_device: Integers) -> None:
+        self._order = np.argsort(row_of_device, kind="stable")
+        self._offsets = np.concatenate([[0], np.cumsum(np.bincount(row_of_device))])
+
+    def members(self, rows: Integers) -> tuple[Integers, Integers]:
+        """Return the devices of each of `rows`, one row after the other, and the place in `rows` that each is from."""
+        # A trace may have rows beyond those of any device.
+        first, after = (self._offsets[np.minimum(rows + more, len(self._offsets) - 1)] for more in (0, 1))
+        counts = after - first
+        places = np.repeat(np.arange(len(rows)), counts)
+        within = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return self._order[first[places] + within], places
 
 
 class ChunkedAvailability:
@@ -57,7 +76,10 @@ class ChunkedAvailability:
         self._num_devices = num_devices
         self._row_of_device = row_of_device
         self._cache: OrderedDict[int, Intervals] = OrderedDict()
+        # Whole ticks: the moments at which stretches begin are exact then, as those of chunks are.
+        self._stretch_s = math.ceil(source.length_s * TICKS_PER_SECOND / STRETCHES_PER_CHUNK) / TICKS_PER_SECOND
         self._presence: tuple[int, Presence] | None = None
+        self._devices_of: Grouped | None = None
 
     def online(self, at_s: float) -> Flags:
         """Return for every device whether it is online at virtual time `at_s`.
@@ -66,11 +88,52 @@ class ChunkedAvailability:
             ValueError: `at_s` is negative or not finite.
         """
         index, since_s = self._locate(at_s)
-        if self._presence is None or self._presence[0] != index:
-            stretch_s = self._source.length_s / STRETCHES_PER_CHUNK
-            self._presence = index, Presence(self._chunk(index), stretch_s=stretch_s)
-        online = self._presence[1].online(since_s)
+        online = self._present(index).online(since_s)
         return online if self._row_of_device is None else online[self._row_of_device]
+
+    def stretch(self, at_s: float) -> Stretch:
+        """Return all changes of a stretch of time that holds `at_s`, within its chunk.
+
+        Raises:
+            ValueError: `at_s` is negative or not finite.
+        """
+        index, since_s = self._locate(at_s)
+        notes, length_s = self._present(index).notes(since_s), self._source.length_s
+        # Whoever is online until the chunk ends may stay so: the next chunk knows.
+        inside = slice(int(np.searchsorted(notes.moments_s, length_s)))
+        moments_s, rows, comes = notes.moments_s[inside], notes.rows[inside], notes.comes[inside]
+        if notes.begins_s == 0 and index:
+            changed, online = self._changed_between(index)
+            moments_s = np.concatenate([np.zeros(len(changed)), moments_s])
+            rows, comes = np.concatenate([changed, rows]), np.concatenate([online, comes])
+        if self._row_of_device is not None:
+            if self._devices_of is None:
+                self._devices_of = Grouped(self._row_of_device)
+            devices, places = self._devices_of.members(rows)
+            rows, moments_s, comes = devices, moments_s[places], comes[places]
+        return Stretch(
+            begins_s=index * length_s + notes.begins_s,
+            ends_s=index * length_s + min(notes.ends_s, length_s),
+            moments_s=index * length_s + moments_s,
+            devices=rows,
+            comes=comes,
+        )
+
+    def _changed_between(self, index: int) -> tuple[Integers, Flags]:
+        """Return the rows that change at the very moment at which chunk `index` begins, and whether they come."""
+        before, chunk = self._chunk(index - 1), self._chunk(index)
+        was_online, is_online = np.zeros((2, chunk.num_rows), np.bool_)
+        until_the_end = np.flatnonzero(before.end_s >= self._source.length_s)
+        was_online[np.searchsorted(before.offsets, until_the_end, side="right") - 1] = True
+        from_the_start = np.flatnonzero(chunk.start_s == 0)
+        is_online[np.searchsorted(chunk.offsets, from_the_start, side="right") - 1] = True
+        changed = np.flatnonzero(was_online != is_online)
+        return changed, is_online[changed]
+
+    def _present(self, index: int) -> Presence:
+        if self._presence is None or self._presence[0] != index:
+            self._presence = index, Presence(self._chunk(index), stretch_s=self._stretch_s)
+        return self._presence[1]
 
     def online_until_s(self, devices: Integers, at_s: float, horizon_s: float = math.inf) -> Floats:
         """Return when each of `devices` goes offline next (`inf`: never); `at_s` for one that is offline now.
@@ -83,6 +146,8 @@ class ChunkedAvailability:
         """
         index, since_s = self._locate(at_s)
         rows, length_s = self._rows(devices), self._source.length_s
+        if len(rows) == 1:
+            return np.array([self._one_until_s(int(rows[0]), index, since_s, at_s, horizon_s)], np.float64)
         until_s = np.full(len(rows), at_s, np.float64)
         chunk = self._chunk(index)
         found, inside = self._find(chunk, rows, since_s)
@@ -100,6 +165,23 @@ class ChunkedAvailability:
             pending = pending[end_s >= length_s]
         until_s[pending] = math.inf
         return until_s
+
+    def _one_until_s(self, row: int, index: int, since_s: float, at_s: float, horizon_s: float) -> float:
+        """Return the same of one row: an asynchronous protocol asks for one at a time, and arrays take their time."""
+        length_s = self._source.length_s
+        for ahead in range(index, index + 1 + self._source.look_ahead):
+            if ahead > index and ahead * length_s >= horizon_s:
+                return at_s
+            chunk = self._chunk(ahead)
+            first, after = int(chunk.offsets[row]), int(chunk.offsets[row + 1])
+            place = bisect.bisect_right(chunk.start_s, since_s, first, after) - 1
+            if place < first or since_s >= chunk.end_s[place]:
+                return at_s
+            since_s, end_s = 0.0, float(chunk.end_s[place])
+            at_s = ahead * length_s + end_s
+            if end_s < length_s:
+                return at_s
+        return math.inf
 
     def next_online_s(self, devices: Integers, at_s: float) -> Floats:
         """Return the first time >= `at_s` when each of `devices` is online; `inf` where that never happens.

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neulite_sim.arrays import Flags, Floats, Integers
-from neulite_sim.population.availability.contract import Availability, AvailabilityFactory
+from neulite_sim.population.availability.contract import Availability, AvailabilityFactory, Followed, Stretch
 from neulite_sim.seeding import stream
 
 NUM_DEVICES = 24
@@ -50,6 +50,8 @@ def check_availability(factory: AvailabilityFactory, *, num_devices: int = NUM_D
         _check_horizon(asked, answer[1], at_s, span_s)
         _check_edges(asked, answer, at_s)
     _check_between(moments_s, kept)
+    if isinstance(asked, Followed):
+        _check_stretches(asked, moments_s, kept)
 
 
 _LOOKUPS = ("online", "online_until_s", "next_online_s")
@@ -159,3 +161,37 @@ def _check_between(moments_s: Sequence[float], answers: Sequence[Answer]) -> Non
                 f"{_word(online[wrong][0])} at {at_s:g} s, said to be so until {change_s[wrong][0]:g} s, but "
                 f"{_word(later[wrong][0])} at {later_s:g} s"
             )
+
+
+def _check_stretches(asked: Followed, moments_s: Sequence[float], answers: Sequence[Answer]) -> None:
+    """Check that the changes of the stretches, applied in their order, lead from each answer to the next."""
+    stretch = asked.stretch(moments_s[0])
+    online, now_s = answers[0][0].copy(), moments_s[0]
+    for at_s, (wanted, *_) in zip(moments_s[1:], answers[1:], strict=True):
+        while True:
+            _check_stretch(stretch, now_s)
+            passed = (stretch.moments_s > now_s) & (stretch.moments_s <= at_s)
+            if now_s == stretch.begins_s:
+                passed |= stretch.moments_s == now_s
+            for device, comes in zip(stretch.devices[passed], stretch.comes[passed], strict=True):
+                online[device] = comes
+            if at_s < stretch.ends_s:
+                break
+            now_s, stretch = stretch.ends_s, asked.stretch(stretch.ends_s)
+        now_s = at_s
+        wrong = online != wanted
+        assert not wrong.any(), (
+            f"stretch: device {_first(wrong)} is {_word(wanted[wrong][0])} at {at_s:g} s, after the changes told until "
+            f"then {_word(online[wrong][0])}"
+        )
+
+
+def _check_stretch(stretch: Stretch, at_s: float) -> None:
+    begins_s, ends_s, moments_s = stretch.begins_s, stretch.ends_s, stretch.moments_s
+    assert begins_s <= at_s < ends_s, f"stretch: [{begins_s:g}, {ends_s:g}) s does not hold the {at_s:g} s asked for"
+    assert (np.diff(moments_s) >= 0).all(), f"stretch: moments from {begins_s:g} s on are not in order"
+    within = (begins_s <= moments_s) & (moments_s < ends_s)
+    assert within.all(), f"stretch: {moments_s[~within][0]:g} s lies outside [{begins_s:g}, {ends_s:g}) s"
+    for device in np.unique(stretch.devices):
+        told = stretch.comes[stretch.devices == device]
+        assert (told[1:] != told[:-1]).all(), f"stretch: device {device} does not come and go by turns"

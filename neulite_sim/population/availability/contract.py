@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from neulite_sim.arrays import Flags, Floats, Integers
 
@@ -31,6 +32,32 @@ class Availability(Protocol):
 
     def next_online_s(self, devices: Integers, at_s: float) -> Floats:
         """Return the first time >= `at_s` when each of `devices` is online; `inf` where that never happens."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Who comes online and who goes offline in a stretch of time `[begins_s, ends_s)`, in the order of time.
+
+    From `moments_s[i]` on `devices[i]` is online where `comes[i]`, offline where not; of one device these alternate.
+    """
+
+    begins_s: float
+    ends_s: float
+    moments_s: Floats
+    devices: Integers
+    comes: Flags
+
+
+@runtime_checkable
+class Followed(Protocol):
+    """Availability that tells its changes in the order of time; optional, for speed.
+
+    Without it, whoever wants to know who has come or gone looks at everybody.
+    """
+
+    def stretch(self, at_s: float) -> Stretch:
+        """Return all changes of a stretch of time that holds `at_s`; the next one begins where it ends."""
         ...
 
 

@@ -19,7 +19,7 @@ from neulite_sim.bounds import Duration
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.outside import user_path
 from neulite_sim.population.availability.chunked import ChunkedAvailability
-from neulite_sim.population.availability.contract import Availability, AvailabilityFactory
+from neulite_sim.population.availability.contract import Availability, AvailabilityFactory, Stretch
 from neulite_sim.population.availability.diurnal import DiurnalSource, Window
 from neulite_sim.population.availability.markov import MarkovSource
 from neulite_sim.population.availability.periodic import PeriodicAvailability
@@ -56,6 +56,14 @@ class AlwaysOnline:
     def next_online_s(self, devices: Integers, at_s: float) -> Floats:
         """Return `at_s` for each of `devices`."""
         return np.full(len(devices), float(at_s))
+
+    def stretch(self, at_s: float) -> Stretch:
+        """Return that nothing ever changes."""
+        del at_s
+        nobody = np.zeros(0, np.int64)
+        return Stretch(
+            begins_s=0.0, ends_s=math.inf, moments_s=np.zeros(0), devices=nobody, comes=nobody.astype(np.bool_)
+        )
 
 
 class AlwaysOptions(Options):

@@ -29,6 +29,10 @@ def made(**changes):
         "bytes_up": 30,
         "micro_batch_sizes": (3, 2),
         "allocator_bytes": 512,
+        "kept_bytes_per_sample": 8,
+        "later_operator_flops": np.array([0.0, 0.5], dtype=np.float64),
+        "later_operator_bytes": np.array([1.0, 3e15], dtype=np.float64),
+        "later_operator_kinds": np.array([2, 0], dtype=np.int8),
     }
     return Profile(**{**values, **changes})
 
