@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -46,7 +47,7 @@ def require_matching_models(parts: Parts, charged_model: BlockModel) -> None:
         finding = f"recalibrated acts on BatchNorm layers only, and {trained.name} has none"
         hint = "remove it"
         problems.append(Problem.advising(key="evaluation.batch_norm", found=finding, hint=hint))
-    if trained.width < 1 and shapes == _shapes(trained.at_width(1.0).build_meta()):
+    if trained.width < 1 and shapes == _shapes_of(trained.at_width(1.0)):
         wish = "remove it, or choose a model with layers that it makes thinner"
         problems.append(
             Problem.advising(key="proxy.width", found=f"{trained.width:g} leaves {trained.name} as it is", hint=wish)
@@ -79,9 +80,23 @@ def _unscalable(method_kind: str, blueprints: Mapping[str, Blueprint]) -> list[P
             hint="choose a model with hidden layers (cnn, resnet18), or a method that trains the full model",
         )
         for key, blueprint in blueprints.items()
-        if _shapes(blueprint.at_width(1.0).build_meta()) == _shapes(blueprint.at_width(NARROW).build_meta())
+        if _shapes_of(blueprint.at_width(1.0)) == _shapes_of(blueprint.at_width(NARROW))
     }
     return list(stiff.values())
+
+
+def _shapes_of(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a blueprint's tensors; a study asks for the same ones with every method."""
+    try:
+        return _known_shapes(blueprint)
+    except TypeError:
+        # An architecture of others need not be hashable.
+        return _known_shapes.__wrapped__(blueprint)
+
+
+@functools.lru_cache(maxsize=8)
+def _known_shapes(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:
+    return _shapes(blueprint.build_meta())
 
 
 def _shapes(model: BlockModel) -> dict[str, tuple[int, ...]]:

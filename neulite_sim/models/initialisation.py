@@ -10,6 +10,7 @@ class (a subclass of PyTorch's convolution as well, but for the pointwise one he
 from __future__ import annotations
 
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from neulite_sim.models.pointwise import PointwiseConvolution
 
@@ -17,11 +18,11 @@ from neulite_sim.models.pointwise import PointwiseConvolution
 def initialise(module: nn.Module) -> None:
     """Draw all weights below `module` anew from PyTorch's current generator, in the order of its submodules.
 
-    Buffers start anew as well. Parameters that no layer of PyTorch's owns stay as they are. On the meta device nothing
-    happens.
+    Buffers start anew as well. Parameters that no layer of PyTorch's owns stay as they are. Of meta and fake tensors
+    nothing happens.
     """
     # Without values there is nothing to draw, and PyTorch imports its compiler to draw nothing.
-    if all(parameter.is_meta for parameter in module.parameters()):
+    if all(parameter.is_meta or isinstance(parameter, FakeTensor) for parameter in module.parameters()):
         return
     for layer in module.modules():
         reset = getattr(layer, "reset_parameters", None)

@@ -23,7 +23,7 @@ from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.scenario.schema import Scenario
-from neulite_sim.studies.whatif_rounds import Rounds, rounds_of
+from neulite_sim.studies.whatif_rounds import FirstStates, Rounds, rounds_of
 from neulite_sim.training.pinning import pinned_torch
 
 BudgetKind = Literal["memory", "scale", "cap"]
@@ -261,6 +261,7 @@ class Answer:
 def _answers(costing: Costing, budgets: Budgets, own_bytes: Integers) -> Iterator[Answer]:
     """Yield the answer at each budget. Where the same devices hold the same, a method has the same rounds."""
     known: dict[tuple[bytes, ...], Rounds] = {}
+    states = FirstStates(costing.method, costing.charged, costing.scenario.seed)
     for value in budgets.values:
         ledger = BudgetedLedger(costing.ledger, budgets.memory_bytes(value, own_bytes))
         names = costing.method.submodels
@@ -273,6 +274,7 @@ def _answers(costing: Costing, budgets: Budgets, own_bytes: Integers) -> Iterato
                 seed=costing.scenario.seed,
                 num_rounds=costing.scenario.stop.rounds,
                 devices_per_round=costing.scenario.selection.options.devices_per_round,
+                states=states,
             )
         yield Answer(costing=costing, ledger=ledger, rounds=known[pattern])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,20 +74,72 @@ def expected_maximum(values: Floats, count: int) -> float:
     return float(np.sort(values)[::-1] @ chances)
 
 
+class FirstStates:
+    """A method's first state without its weights, on one ledger after another.
+
+    A state that was made without a look at the ledger is that of every ledger; to make one builds the model anew.
+    """
+
+    def __init__(self, method: Method, blueprint: Blueprint, seed: int) -> None:
+        self._method, self._blueprint, self._seed = method, blueprint, seed
+        self._of_any: State | None = None
+
+    def on(self, ledger: Ledger) -> State | None:
+        """Return the first state, or None where no device with data fits any submodel."""
+        if self._method.enforces_memory and not any(map(ledger.fits_somebody, self._method.submodels)):
+            return None
+        if self._of_any is not None:
+            return self._of_any
+        watched = _Watched(ledger)
+        state = self._made(watched)
+        if not watched.was_asked:
+            self._of_any = state
+        return state
+
+    def _made(self, ledger: Any) -> State:
+        try:
+            with torch.device("meta"):
+                return self._method.start(self._blueprint, self._seed, ledger)
+        except (NotImplementedError, RuntimeError):
+            # The method reads its first weights, so it has to have some; any other error comes again here.
+            return self._method.start(self._blueprint, self._seed, ledger)
+
+
+class _Watched:
+    """A ledger that takes note whether anything was asked of it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.was_asked = False
+
+    def __getattr__(self, name: str) -> Any:
+        self.was_asked = True
+        return getattr(self._ledger, name)
+
+
 def rounds_of(
-    method: Method, ledger: Ledger, blueprint: Blueprint, *, seed: int, num_rounds: int, devices_per_round: int
+    method: Method,
+    ledger: Ledger,
+    blueprint: Blueprint,
+    *,
+    seed: int,
+    num_rounds: int,
+    devices_per_round: int,
+    states: FirstStates | None = None,
 ) -> Rounds:
     """Return the rounds that a run of `num_rounds` rounds would have, every device with data online.
 
     A method whose next stage depends on trained weights (`decides_by_weights`) counts once with each submodel that
-    somebody fits. Offers that carry the same `stage` are taken to be the same.
+    somebody fits. Offers that carry the same `stage` are taken to be the same. `states` are those of the method with
+    this blueprint and seed.
     """
     owners = np.flatnonzero(ledger.owns_data)
     if not len(owners):
         return Rounds(stages=(), ends_after=0)
     proposals = _by_submodel(method, ledger, owners)
+    states = states or FirstStates(method, blueprint, seed)
     if not method.decides_by_weights:
-        proposals = _by_round(method, ledger, owners, start=_start(method, blueprint, seed, ledger), rounds=num_rounds)
+        proposals = _by_round(method, ledger, owners, start=states.on(ledger), rounds=num_rounds)
     counts: Counter[str] = Counter()
     found: dict[str, Proposal] = {}
     ends_after = None
@@ -120,18 +173,6 @@ def _by_round(
             known[stage] = method.offers(state, ledger, owners)
         yield known[stage]
         state = method.follow(state, method.progress(state))
-
-
-def _start(method: Method, blueprint: Blueprint, seed: int, ledger: Ledger) -> State | None:
-    """Return the method's first state without its weights, or None where no device with data fits any submodel."""
-    if method.enforces_memory and not any(map(ledger.fits_somebody, method.submodels)):
-        return None
-    try:
-        with torch.device("meta"):
-            return method.start(blueprint, seed, ledger)
-    except (NotImplementedError, RuntimeError):
-        # The method reads its first weights, so it has to have some; any other error comes again here.
-        return method.start(blueprint, seed, ledger)
 
 
 def _stage_round(proposal: Proposal, ledger: Ledger, rounds: int, devices_per_round: int) -> StageRound:

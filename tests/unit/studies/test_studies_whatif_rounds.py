@@ -9,7 +9,7 @@ import pytest
 from whatif_fleet import PEAKS, entrant, written_profiles
 
 from neulite_sim.studies.whatif import BudgetedLedger, costings
-from neulite_sim.studies.whatif_rounds import expected_maximum, rounds_of
+from neulite_sim.studies.whatif_rounds import FirstStates, expected_maximum, rounds_of
 
 
 @pytest.mark.parametrize("count", range(1, 7))
@@ -80,3 +80,18 @@ def test_devices_that_hold_different_widths_share_a_round():
     assert stage.able_devices == 6
     mean = (900 + 3 * 450 + PEAKS["width-0.25"] + 150) / 6
     assert stage.bytes_down == pytest.approx(2 * mean)
+
+
+@pytest.mark.parametrize(("method", "starts"), [("fedavg", 1), ("neulite", 1), ("allsmall", 3)])
+def test_a_method_starts_anew_only_where_it_asks_the_ledger(method, starts, monkeypatch):
+    with written_profiles():
+        ((_, costing),), _ = costings([entrant(method)])
+    begun = []
+    plainly = type(costing.method).start
+    monkeypatch.setattr(type(costing.method), "start", lambda *given: begun.append(1) or plainly(*given))
+    states = FirstStates(costing.method, costing.charged, 3)
+    own = costing.population.available_memory_bytes
+    for factor in (1, 2, 4):
+        assert states.on(BudgetedLedger(costing.ledger, own * factor)) is not None
+    assert len(begun) == starts
+    assert states.on(BudgetedLedger(costing.ledger, own * 0)) is None
