@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[OF_SESSION] = tempfile.mkdtemp(prefix="neulite-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(OF_SESSION), ignore_errors=True))
     # What deals tests to workers runs none, and need not wait for PyTorch.
-    if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+    if hasattr(config, "workerinput") or not config.getoption("tx", None):
         _prepare()
 
 

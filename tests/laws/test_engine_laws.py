@@ -12,6 +12,8 @@ from tiny_scenarios import tiny, waves
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import InfeasibleError
 
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 BATCH_NORM = ("method=fedavg", "model=resnet18", "data.image_size=8", "proxy.width=0.0625", "stop.rounds=4",
               "population.available_memory={kind: uniform, low: 200MB, high: 400MB}",
               "population.availability={kind: markov, mean_on: 3min, mean_off: 1min}",

@@ -15,6 +15,8 @@ from neulite_sim.room import require_room
 from neulite_sim.seeding import stream
 from neulite_sim.training.inprocess import COMPONENT as INPROCESS
 
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> None:

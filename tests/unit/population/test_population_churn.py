@@ -16,6 +16,8 @@ from neulite_sim.population.sampling import build_population
 from neulite_sim.population.table import Population
 from neulite_sim.scenario.churn import Churn, Outages
 
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 TWO_CLASSES = "population.groups=[{device: jetson-nano-4gb, share: 1}, {device: raspberry-pi-4-4gb, share: 2}]"
 
 

@@ -9,6 +9,8 @@ from tiny_scenarios import tiny, waves
 from neulite_sim.engine.assembly import assemble
 from neulite_sim.studies.costs import cost_report
 
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 ENTRY = {
     "method", "submodel", "batch_size", "parameters", "trainable_parameters", "peak_memory_bytes", "memory_bytes",
     "flops_per_step", "bytes_down", "bytes_up", "fits_share", "seconds_per_flight",

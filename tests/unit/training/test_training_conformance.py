@@ -10,6 +10,8 @@ from neulite_sim.registry import component, names
 from neulite_sim.training.conformance import check_backend
 from neulite_sim.training.inprocess import InProcess
 
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 OPTIONS = {"ray": {"workers": 2}}
 
 

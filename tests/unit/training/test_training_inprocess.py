@@ -12,6 +12,8 @@ from neulite_sim.engine import assembly, building
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask
 
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 
 def equipped(parts):
     backend = building.build_backend(parts.scenario)

@@ -35,6 +35,8 @@ from neulite_sim.training import ray_backend, ray_pool
 from neulite_sim.training.ray_backend import RayBackend
 from neulite_sim.training.ray_pool import RayOptions
 
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 FOLDER = "NEULITE_SIM_TEST_FOLDER"
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join(map(str, (HERE, HERE.parents[1], Path(ray_backend.__file__).parents[2])))
