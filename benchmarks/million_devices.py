@@ -152,7 +152,8 @@ def in_own_process(fleet: Fleet) -> dict[str, float]:
     """Return `measured` of a fresh process."""
     command = [sys.executable, __file__, "--child", json.dumps(fleet)]
     # With a profile kept from a run before, preparation and peak would be those of another run.
-    own = {**os.environ, "NEULITE_SIM_CACHE": "off"}
+    paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    own = {**os.environ, "NEULITE_SIM_CACHE": "off", "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=own)
     found: dict[str, float] = json.loads(done.stdout)
     return found
