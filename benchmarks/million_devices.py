@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import resource
 import statistics
@@ -150,7 +151,10 @@ def measured(fleet: Fleet) -> dict[str, float]:
 def in_own_process(fleet: Fleet) -> dict[str, float]:
     """Return `measured` of a fresh process."""
     command = [sys.executable, __file__, "--child", json.dumps(fleet)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    # With a profile kept from a run before, preparation and peak would be those of another run.
+    paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    own = {**os.environ, "NEULITE_SIM_CACHE": "off", "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=own)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 

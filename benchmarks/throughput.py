@@ -13,7 +13,7 @@ is the share of the last that is reached.
 Runs alternate, so that a machine that slows down slows down all of them; what is printed is the median, and ratios are
 those to the run of the same repeat. Steady rounds are all but the first, which holds what happens once. `to training`
 runs from the command to the moment when the first task could be dealt out, `to first round` to the end of the first
-round.
+round, both without profiles kept from runs before.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 PLAIN, LIMIT = "plain loop", "limit, channels-last, foreach"
 LIMITS = {"limit, default layout": (False, None), "limit, channels-last": (True, None), LIMIT: (True, True)}
 READY, GO = "ready\n", "go\n"
+KEEPS_NOTHING = {"NEULITE_SIM_CACHE": "off"}
 
 Times = dict[str, float]
 
@@ -237,7 +238,7 @@ def simulated(backend: str, job: Job) -> Times:
     )
     started = time.time()
     command = [sys.executable, "-c", script, backend, *map(str, job)]
-    done = subprocess.run(command, check=True, stdout=PIPE, text=True)
+    done = subprocess.run(command, check=True, stdout=PIPE, text=True, env={**os.environ, **KEEPS_NOTHING})
     told = json.loads(done.stdout.splitlines()[-1])
     return {
         **round_times(told["walls"]),
