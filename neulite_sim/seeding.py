@@ -264,7 +264,7 @@ def _hash_constants(constant: int, multiplier: int, count: int) -> list[tuple[in
     return found
 
 
-def _pcg_state(state_high: int, state_low: int, increment_high: int, increment_low: int) -> dict[str, Any]:
+def _pcg_state(state_high: int, state_low: int, increment_high: int, increment_low: int) -> Any:
     """Return the state of a PCG64 that is seeded with these words."""
     increment = (increment_high << 65 | increment_low << 1 | 1) & _WORD_128
     state = ((state_high << 64 | state_low) + increment) * _PCG_MULTIPLIER + increment & _WORD_128
