@@ -67,8 +67,18 @@ def streams(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> Iterator[
     bits = np.random.PCG64(0)
     generator = np.random.Generator(bits)
     for seeds in zip(*(column.tolist() for column in _seeds(root_seed, purpose, keys)), strict=True):
-        bits.state = _pcg_state(*seeds)
+        _put(bits, *_seeded(*seeds))
         yield generator
+
+
+def _put(bits: np.random.PCG64, state: int, increment: int) -> None:
+    whole: Any = {
+        "bit_generator": "PCG64",
+        "state": {"state": state, "inc": increment},
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+    bits.state = whole
 
 
 def standard_normals(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -161,8 +171,7 @@ def _drawn(name: Distribution, word: int) -> float | None:
     bits = np.random.PCG64(0)
     # With a high half of 0 the output is the low half, and the state before is found by going back one step.
     before = (word - 1) * pow(_PCG_MULTIPLIER, -1, 2**128) & _WORD_128
-    state = {"bit_generator": "PCG64", "state": {"state": before, "inc": 1}, "has_uint32": 0, "uinteger": 0}
-    bits.state = state
+    _put(bits, before, 1)
     drawn = float(getattr(np.random.Generator(bits), name)())
     return drawn if bits.state["state"]["state"] == word else None
 
@@ -189,15 +198,19 @@ def _first_words(seeds: Pool) -> NDArray[np.uint64]:
     added = _sum_128(state_high, state_low, high, low)
     for _ in range(2):
         added = _sum_128(*_product_128(*added), high, low)
-    word, turn = added[0] ^ added[1], added[0] >> np.uint64(58)
-    return word >> turn | word << (np.uint64(64) - turn & np.uint64(63))
+    word: NDArray[np.uint64] = added[0] ^ added[1]
+    turn: NDArray[np.uint64] = added[0] >> np.uint64(58)
+    back: NDArray[np.uint64] = (np.uint64(64) - turn) & np.uint64(63)
+    turned: NDArray[np.uint64] = (word >> turn) | (word << back)
+    return turned
 
 
 def _sum_128(
     high: NDArray[np.uint64], low: NDArray[np.uint64], other_high: NDArray[np.uint64], other_low: NDArray[np.uint64]
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     total = low + other_low
-    return high + other_high + (total < low), total
+    carry = (total < low).astype(np.uint64)
+    return high + other_high + carry, total
 
 
 def _product_128(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
@@ -245,7 +258,7 @@ class _Reseeding:
             hashed = (word ^ xored) * times & _WORD
             halves.append(hashed ^ hashed >> 16)
         a, b, c, d, e, f, g, h = halves
-        self._bits.state = _pcg_state(b << 32 | a, d << 32 | c, f << 32 | e, h << 32 | g)
+        _put(self._bits, *_seeded(b << 32 | a, d << 32 | c, f << 32 | e, h << 32 | g))
         return self._generator
 
 
@@ -264,16 +277,10 @@ def _hash_constants(constant: int, multiplier: int, count: int) -> list[tuple[in
     return found
 
 
-def _pcg_state(state_high: int, state_low: int, increment_high: int, increment_low: int) -> Any:
-    """Return the state of a PCG64 that is seeded with these words."""
+def _seeded(state_high: int, state_low: int, increment_high: int, increment_low: int) -> tuple[int, int]:
+    """Return state and increment of a PCG64 that is seeded with these words."""
     increment = (increment_high << 65 | increment_low << 1 | 1) & _WORD_128
-    state = ((state_high << 64 | state_low) + increment) * _PCG_MULTIPLIER + increment & _WORD_128
-    return {
-        "bit_generator": "PCG64",
-        "state": {"state": state, "inc": increment},
-        "has_uint32": 0,
-        "uinteger": 0,
-    }
+    return ((state_high << 64 | state_low) + increment) * _PCG_MULTIPLIER + increment & _WORD_128, increment
 
 
 _WORD, _WORD_128 = 2**32 - 1, 2**128 - 1

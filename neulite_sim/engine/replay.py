@@ -264,17 +264,13 @@ class FolderKeeper(Keeper):
             )
         saved = read_checkpoint(self._found, packages=self._packages)
         self._is_replaying = False
-        self._close_past()
+        _close_all(self._past)
         self.begin()
         return saved
 
-    def _close_past(self) -> None:
-        for entries in self._past.values():
-            entries.close()
-
     def close(self) -> None:
         """Close the journal, and what is read of it."""
-        self._close_past()
+        _close_all(self._past)
         self._journal.close()
 
 
@@ -310,3 +306,8 @@ def _test_of(entry: Entry) -> EvaluationResult:
         num_samples=entry["num_samples"],
         diagnostics=tuple(Diagnostic(**found) for found in entry.get("diagnostics", ())),
     )
+
+
+def _close_all(entries: Mapping[str, Generator[Entry, None, None]]) -> None:
+    for each in entries.values():
+        each.close()

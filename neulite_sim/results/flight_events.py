@@ -95,7 +95,7 @@ def _go_on(found: list[Span], phase: str, now_s: float, until_s: float) -> float
 
 
 def flight_events(rows: FlightRows, named: bytearray) -> list[str]:
-    """Return what each row of a flight is in the timeline, as JSON; rows that come to nothing are left out.
+    """Return what rows of flights are in the timeline, as JSON; a text may be several events.
 
     A device is led by the name of its track. `named` has a byte per device number, which says whether it was named
     before; it is brought up to date.
@@ -109,24 +109,27 @@ def flight_events(rows: FlightRows, named: bytearray) -> list[str]:
         for part in parts[2:]:
             part[place] = ""
         parts[1][place] = ",\n".join(_events_of(rows[place]))
-    return [text for each in zip(*parts, strict=True) if (text := ",\n".join(filter(None, each)))]
+    return [text for part in zip(*parts, strict=True) for text in part if text]
 
 
 def _track_names(rows: FlightRows, named: bytearray) -> list[str]:
     """Return the name of the track of each row's device; empty where it was named before."""
     devices = rows.cells["device"]
     named.extend(bytes(max(0, max(devices, default=-1) + 1 - len(named))))
-    names = []
-    for device, device_class in zip(devices, rows.cells["device_class"], strict=True):
-        name = ""
+    names, new = [""] * len(rows), []
+    for place, device in enumerate(devices):
         if not named[device]:
             named[device] = 1
-            begin = f'"ph":"M","ts":0,"pid":{DEVICES_PID},"tid":{FIRST_DEVICE_TID + device},"args"'
-            name = (
-                f'{{"name":"thread_name",{begin}:{{"name":"device {device} {quoted_for_json(device_class)[1:]}}}}},\n'
-                f'{{"name":"thread_sort_index",{begin}:{{"sort_index":{device}}}}}'
-            )
-        names.append(name)
+            new.append(place)
+    if new:
+        begin: list[Piece] = [',"ph":"M","ts":0,', *_where(rows), ',"args":{"']
+        classes = [quoted_for_json(each)[1:] for each in rows.cells["device_class"]]
+        pieces: list[Piece] = [
+            '{"name":"thread_name"', *begin, 'name":"device ', devices, " ", classes, "}},\n",
+            '{"name":"thread_sort_index"', *begin, 'sort_index":', devices, "}}",
+        ]  # fmt: skip
+        for place, text in zip(new, patterned(_of(pieces, np.array(new))), strict=True):
+            names[place] = text
     return names
 
 

@@ -33,7 +33,7 @@ _FLOATS = tuple(name for name, (cast, _) in _TYPES.items() if cast is float)
 
 
 _MANY = 64
-"""From so many rows on it pays to look for numbers that come again."""
+"""From so many rows on it pays to look for numbers that come again, where they do among the first of them."""
 
 
 class FlightRows(Sequence[FlightRow]):
@@ -136,12 +136,11 @@ def _mapped(text_of: Callable[[Any], str], column: Column) -> Texts:
 
 def _float_texts(column: Column) -> Texts:
     """Return `repr` of each, worked out once for numbers that come again, such as the seconds of equal transfers."""
-    if isinstance(column, Repeated) or len(column) < _MANY or None in column:
+    first = column[: _MANY // 2]
+    if isinstance(column, Repeated) or len(column) < _MANY or len(set(first)) > len(first) // 2 or None in column:
         return _mapped(repr, column)
     # By their bits: 0.0 and -0.0 are equal, and have two texts.
     bits, places = np.unique(np.array(column, np.float64).view(np.int64), return_inverse=True)
-    if 2 * len(bits) > len(column):
-        return list(map(repr, column))
     texts = list(map(repr, bits.view(np.float64).tolist()))
     return list(map(texts.__getitem__, places.tolist()))
 

@@ -97,9 +97,7 @@ class Journal:
                 hint="what a method's progress returns are plain values: text, numbers, lists and mappings of them",
             ) from None
         checks = self._chains[stream].links(bodies)
-        lines = (
-            b'%s%s%s"}\n' % (body[:-1], _CHECK, check.encode()) for body, check in zip(bodies, checks, strict=True)
-        )
+        lines = (b'%s%s%s"}\n' % (body[:-1], _CHECK, check) for body, check in zip(bodies, checks, strict=True))
         try:
             self._files[stream].write(b"".join(lines))
         except OSError as error:

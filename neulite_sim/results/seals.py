@@ -49,13 +49,14 @@ class Chain:
 
     def link(self, line: bytes) -> str:
         """Return the check of the next line, 32 hexadecimal digits."""
-        return self.links([line])[0]
+        return self.links([line])[0].decode()
 
-    def links(self, lines: Iterable[bytes]) -> list[str]:
+    def links(self, lines: Iterable[bytes]) -> list[bytes]:
         """Return the checks of the next lines."""
-        found, last, new, name = [], self.last, hashlib.sha256, self._name.encode()
+        found, new, name = [], hashlib.sha256, self._name.encode()
+        last = self.last.encode()
         for line in lines:
-            last = new(b"%s %s %s" % (name, last.encode(), line)).hexdigest()[:32]
+            last = new(b"%s %s %s" % (name, last, line)).hexdigest()[:32].encode()
             found.append(last)
-        self.last = last
+        self.last = last.decode()
         return found

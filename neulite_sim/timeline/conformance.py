@@ -23,7 +23,7 @@ from neulite_sim.profiling.ledger import Cost
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.contract import RoundProtocol, Server, ServerRates, run_protocol
-from neulite_sim.timeline.endings import Ending, Endings, Landing, Launch, Notes
+from neulite_sim.timeline.endings import Ending, Landing, Launch, Notes
 from neulite_sim.timeline.flights import ARRIVED, DROPPED, Conditions, Departure, Flight, Load, Outcome
 from neulite_sim.timeline.legs import Steady
 
@@ -237,11 +237,6 @@ class _Bench:
         self._log(f"{ending.flight.number} has {ending.outcome.kind} {ending.outcome.reason}")
         cut = ending.outcome.kind == DROPPED and not ending.outcome.reason
         assert not cut, f"interrupt: flight {ending.flight.number} is ended without a reason"
-
-    def note_ends(self, ended: Endings) -> None:
-        """Take note of many."""
-        for ending in ended:
-            self.note_end(ending)
 
     def staleness(self, flight: Flight) -> int:
         """Return how many aggregations of the flight's stage there have been since."""

@@ -53,10 +53,8 @@ class Server(Protocol):
         """Be told, at that moment, that a launched flight has ended and how: its device can fly again."""
         ...
 
-    def note_ends(self, ended: endings.Endings) -> None:
-        """Be told the same of many, before anything else is asked at or after the last of those moments."""
-        for ending in ended:
-            self.note_end(ending)
+    # A server may also have `note_ends(endings)`, which is told of many, before anything else is asked of it at or
+    # after the last of those moments; without it each is noted by itself.
 
     def staleness(self, flight: Flight) -> int:
         """Return how many aggregations of the flight's own stage there have been since its dispatch."""
@@ -145,8 +143,8 @@ class _Launch:
     def together(self, flights: Flights) -> Notes:
         """Start flights that end as planned, without a landing each, and return what is told of their ends."""
         del flights
-        # Servers of tests, written before there were many at once, are told one by one.
-        return getattr(self._server, "note_ends", self._note_each)
+        note_ends: Notes = getattr(self._server, "note_ends", self._note_each)
+        return note_ends
 
     def _note_each(self, ended: Endings) -> None:
         for ending in ended:
