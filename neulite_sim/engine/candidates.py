@@ -13,7 +13,6 @@ from array import array
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neulite_sim.arrays import Flags, Integers
 from neulite_sim.population.availability.contract import Availability, Followed, Stretch
@@ -81,39 +80,88 @@ class Whereabouts:
         return None if self._followed is None else self._followed.stretch(at_s)
 
 
+class _Places:
+    """Where each member stands: at its own number, or in the order of `ordered`, which names all members."""
+
+    def __init__(self, members: Flags, ordered: Integers | None) -> None:
+        self.is_member = members
+        self._ordered = ordered
+        self._place_of: Integers | None = None
+        self.num_places = len(members)
+        if ordered is not None:
+            self.num_places = len(ordered)
+            self._place_of = np.zeros(len(members), np.int64)
+            self._place_of[ordered] = np.arange(len(ordered))
+
+    def of(self, device: int) -> int:
+        """Return the place of a member."""
+        return device if self._place_of is None else int(self._place_of[device])
+
+    def of_each(self, devices: Integers) -> Integers:
+        """Return the places of some members."""
+        return devices if self._place_of is None else self._place_of[devices]
+
+    def devices(self, places: Integers) -> Integers:
+        """Return who stands at some places."""
+        return places if self._ordered is None else self._ordered[places]
+
+    def device(self, place: int) -> int:
+        """Return who stands at a place."""
+        return place if self._ordered is None else int(self._ordered[place])
+
+    def arranged(self, of_devices: Flags) -> Flags:
+        """Return the flags of members by their places; False where no member stands."""
+        return of_devices & self.is_member if self._ordered is None else of_devices[self._ordered]
+
+
+class _Changes:
+    """The changes of a stretch of time that concern members: when, where, and how many are online after each."""
+
+    def __init__(self, stretch: Stretch, places: _Places) -> None:
+        kept = np.flatnonzero(places.is_member[stretch.devices])
+        self.ends_s, self.length_s = stretch.ends_s, stretch.ends_s - stretch.begins_s
+        # A view that gives plain numbers: bisection asks for few of them.
+        self.moments_s = stretch.moments_s[kept].data
+        self.places = places.of_each(stretch.devices[kept])
+        self.blocks = self.places >> BLOCK_BITS
+        self.comes = stretch.comes[kept]
+        self.signs: Integers = np.where(self.comes, 1, -1)
+        self._net = np.cumsum(self.signs)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def net(self, count: int) -> int:
+        """Return how many more are online after the first `count` changes."""
+        return int(self._net[count - 1]) if count else 0
+
+
 class Candidates:
     """Which of the `members` are candidates, in ascending order, or in that of `ordered`, which names them all."""
 
     def __init__(self, whereabouts: Whereabouts, members: Flags, *, ordered: Integers | None = None) -> None:
         self._whereabouts = whereabouts
-        self._members = members
-        self._ordered = ordered
-        self._place_of: Integers | None = None
-        if ordered is not None:
-            self._place_of = np.zeros(len(members), np.int64)
-            self._place_of[ordered] = np.arange(len(ordered))
-        num_places = len(members) if ordered is None else len(ordered)
-        num_blocks = -(-num_places >> BLOCK_BITS) if num_places else 1
+        self._places = _Places(members, ordered)
+        num_blocks = max(1, -(-self._places.num_places >> BLOCK_BITS))
         self._online, self._free = np.zeros((2, num_blocks << BLOCK_BITS), np.bool_)
-        self._counts: Integers = np.zeros(num_blocks, np.int64)
-        self._sums: Integers = np.zeros(num_blocks, np.int64)
+        self._counts, self._sums = np.zeros((2, num_blocks), np.int64)
         self._at_s = -math.inf
         self._mark = 0
-        # The stretch of time whose changes are prepared; how many of them are applied.
-        self._is_prepared = False
-        self._ends_s = -math.inf
-        self._length_s = math.inf
-        self._num_online_before = 0
+        # The changes of the present stretch, how many are applied, and how many members were online before them.
+        self._changes: _Changes | None = None
         self._applied = 0
+        self._num_online_before = 0
+        self._length_s = math.inf
 
     def move(self, at_s: float, mark: int) -> None:
         """Move to a moment and a mark: along the changes if they lie ahead and not too far, else by a new look."""
         if at_s == self._at_s and mark == self._mark:
             return
-        if at_s < self._at_s or mark < self._mark or not self._reach(at_s):
+        changes = self._reach(at_s) if at_s >= self._at_s and mark >= self._mark else None
+        if changes is None:
             self._look(at_s, mark)
         else:
-            self._apply(bisect.bisect_right(self._moments_s, at_s, self._applied))
+            self._apply(changes, bisect.bisect_right(changes.moments_s, at_s, self._applied))
             self._apply_flights(mark)
         self._at_s, self._mark = at_s, mark
         self._counts.cumsum(out=self._sums)
@@ -128,88 +176,71 @@ class Candidates:
     @property
     def num_online(self) -> int:
         """How many members are online, those in flight included."""
-        return self._num_online_before + (int(self._net[self._applied - 1]) if self._applied else 0)
+        return self._num_online_before + (self._changes.net(self._applied) if self._changes else 0)
 
     def nth(self, rank: int) -> int:
         """Return the candidate of a rank, from 0."""
-        return self._device(self._place(rank))
+        return self._places.device(self.place(rank))
 
     def place(self, rank: int) -> int:
         """Return where among the members, in their order, the candidate of a rank stands."""
-        return self._place(rank)
-
-    def taken(self, ranks: Integers) -> Integers:
-        """Return the candidates of some ranks."""
-        if len(ranks) <= FEW:
-            return np.array([self.nth(int(rank)) for rank in ranks], np.int64)
-        places = np.flatnonzero(self._online & self._free)[ranks]
-        return places if self._ordered is None else self._ordered[places]
-
-    def _device(self, place: int) -> int:
-        return place if self._ordered is None else int(self._ordered[place])
-
-    def _place(self, rank: int) -> int:
         block = int(self._sums.searchsorted(rank, side="right"))
         before = int(self._sums[block - 1]) if block else 0
         first = block << BLOCK_BITS
         span = slice(first, first + (1 << BLOCK_BITS))
         return first + int((self._online[span] & self._free[span]).nonzero()[0][rank - before])
 
+    def taken(self, ranks: Integers) -> Integers:
+        """Return the candidates of some ranks."""
+        if len(ranks) <= FEW:
+            return np.array([self.nth(rank) for rank in ranks.tolist()], np.int64)
+        return self._places.devices(np.flatnonzero(self._online & self._free)[ranks])
+
     def _look(self, at_s: float, mark: int) -> None:
         """Look at everybody."""
-        online, free = self._whereabouts.online(at_s), self._whereabouts.free(mark)
-        if self._ordered is None:
-            online = online & self._members
-        else:
-            online, free = online[self._ordered], free[self._ordered]
+        online = self._places.arranged(self._whereabouts.online(at_s))
+        free = self._places.arranged(self._whereabouts.free(mark))
         self._online[: len(online)], self._free[: len(free)] = online, free
         inside = (self._online & self._free).reshape(-1, 1 << BLOCK_BITS)
         self._counts[:] = np.count_nonzero(inside, axis=1)
-        self._num_online_before, self._applied, self._is_prepared = int(np.count_nonzero(online)), 0, False
+        self._num_online_before, self._applied, self._changes = int(np.count_nonzero(online)), 0, None
 
-    def _reach(self, at_s: float) -> bool:
-        """Prepare the changes of the stretch that holds `at_s`; False where it is unknown, or too far ahead."""
-        if self._is_prepared and at_s < self._ends_s:
-            return True
-        from_s = self._ends_s if self._is_prepared else self._at_s
+    def _reach(self, at_s: float) -> _Changes | None:
+        """Return the changes of the stretch that holds `at_s`; None where they are unknown, or it is too far ahead."""
+        changes = self._changes
+        if changes is not None and at_s < changes.ends_s:
+            return changes
+        from_s = self._at_s if changes is None else changes.ends_s
         if from_s == -math.inf or at_s > from_s + self._length_s:
-            return False
-        if not self._is_prepared:
+            return None
+        if changes is None:
             stretch = self._whereabouts.stretch(self._at_s)
             if stretch is None:
-                return False
-            self._prepare(stretch)
-            passed = bisect.bisect_right(self._moments_s, self._at_s)
-            self._num_online_before -= int(self._net[passed - 1]) if passed else 0
-            self._applied = passed
-        while at_s >= self._ends_s:
-            self._apply(len(self._moments_s))
+                return None
+            changes = self._prepare(stretch)
+            self._applied = bisect.bisect_right(changes.moments_s, self._at_s)
+            self._num_online_before -= changes.net(self._applied)
+        while at_s >= changes.ends_s:
+            self._apply(changes, len(changes))
             self._num_online_before = self.num_online
-            stretch = self._whereabouts.stretch(self._ends_s)
-            assert stretch is not None
-            self._prepare(stretch)
-        return True
+            stretch = self._whereabouts.stretch(changes.ends_s)
+            assert stretch is not None, "an availability that tells its changes tells them all"
+            changes = self._prepare(stretch)
+        return changes
 
-    def _prepare(self, stretch: Stretch) -> None:
-        kept = np.flatnonzero(self._members[stretch.devices])
-        devices = stretch.devices[kept]
-        self._places = devices if self._place_of is None else self._place_of[devices]
-        self._blocks = self._places >> BLOCK_BITS
-        self._comes = stretch.comes[kept]
-        self._signs: NDArray[np.int64] = np.where(self._comes, 1, -1)
-        self._net = np.cumsum(self._signs)
-        self._moments_s, self._applied = memoryview(stretch.moments_s[kept]), 0
-        self._ends_s, self._length_s = stretch.ends_s, stretch.ends_s - stretch.begins_s
-        self._is_prepared = True
+    def _prepare(self, stretch: Stretch) -> _Changes:
+        self._changes, self._applied = _Changes(stretch, self._places), 0
+        self._length_s = self._changes.length_s
+        return self._changes
 
-    def _apply(self, until: int) -> None:
+    def _apply(self, changes: _Changes, until: int) -> None:
         """Apply the changes of the stretch up to number `until`; of one device's the last stands."""
         if until == self._applied:
             return
         noted = slice(self._applied, until)
-        places = self._places[noted]
-        self._online[places] = self._comes[noted]
-        np.add.at(self._counts, self._blocks[noted], self._signs[noted] * self._free[places])
+        places = changes.places[noted]
+        self._online[places] = changes.comes[noted]
+        np.add.at(self._counts, changes.blocks[noted], changes.signs[noted] * self._free[places])
         self._applied = until
 
     def _apply_flights(self, until: int) -> None:
@@ -219,17 +250,16 @@ class Candidates:
             return
         for change in self._whereabouts.few_changes(self._mark, until):
             device, is_free = change >> 1, change & 1
-            if not self._members[device]:
+            if not self._places.is_member[device]:
                 continue
-            place = device if self._place_of is None else self._place_of[device]
+            place = self._places.of(device)
             self._free[place] = is_free
             if self._online[place]:
                 self._counts[place >> BLOCK_BITS] += 1 if is_free else -1
 
     def _apply_many_flights(self, changes: Integers) -> None:
-        changes = changes[np.flatnonzero(self._members[changes >> 1])]
-        devices, becomes_free = changes >> 1, (changes & 1) == 1
-        places = devices if self._place_of is None else self._place_of[devices]
-        signs = np.where(becomes_free, 1, -1)
-        np.add.at(self._counts, places >> BLOCK_BITS, signs * self._online[places])
+        changes = changes[np.flatnonzero(self._places.is_member[changes >> 1])]
+        becomes_free = (changes & 1) == 1
+        places = self._places.of_each(changes >> 1)
+        np.add.at(self._counts, places >> BLOCK_BITS, np.where(becomes_free, 1, -1) * self._online[places])
         self._free[places] = becomes_free

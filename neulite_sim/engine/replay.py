@@ -107,6 +107,25 @@ class Keeper:
         """Close what is open."""
 
 
+class _Pace:
+    """When checkpoints are due: after each so many rounds, and paced no more often than `PAUSE` allows."""
+
+    def __init__(self, every_rounds: int, *, is_paced: bool) -> None:
+        self._every_rounds = every_rounds
+        self._is_paced = is_paced
+        self._rests_until_s = -math.inf
+
+    def is_due(self, round_number: int) -> bool:
+        """Whether a checkpoint is made after a round."""
+        return round_number % self._every_rounds == 0 and time.perf_counter() >= self._rests_until_s
+
+    def rest(self, begun_s: float) -> None:
+        """Take note that one was made just now, begun at `begun_s`."""
+        if self._is_paced:
+            ended_s = time.perf_counter()
+            self._rests_until_s = ended_s + PAUSE * (ended_s - begun_s)
+
+
 class FolderKeeper(Keeper):
     """Keeps journal and checkpoints in a run folder, and replays what it finds there up to `found`.
 
@@ -129,9 +148,7 @@ class FolderKeeper(Keeper):
         is_paced: bool = False,
     ) -> None:
         self._run_dir = run_dir
-        self._every_rounds = every_rounds
-        self._is_paced = is_paced
-        self._rests_until_s = -math.inf
+        self._pace = _Pace(every_rounds, is_paced=is_paced)
         self._packages = packages
         self._found = found
         self._is_replaying = found is not None
@@ -159,7 +176,7 @@ class FolderKeeper(Keeper):
 
     def is_due(self, round_number: int) -> bool:
         """Whether a checkpoint is made after this round."""
-        return round_number % self._every_rounds == 0 and time.perf_counter() >= self._rests_until_s
+        return self._pace.is_due(round_number)
 
     def update(self, flight: Flight, ask: Callable[[], Update]) -> Update:
         """Return an update and write what is kept of it; or read that."""
@@ -212,9 +229,7 @@ class FolderKeeper(Keeper):
         """Write a checkpoint that goes with the journal so far."""
         begun_s = time.perf_counter()
         write_checkpoint(self._run_dir / CHECKPOINT, saved, self._journal.sync(), packages=self._packages)
-        if self._is_paced:
-            ended_s = time.perf_counter()
-            self._rests_until_s = ended_s + PAUSE * (ended_s - begun_s)
+        self._pace.rest(begun_s)
 
     def _next(self, stream: str, key: str, number: int, wanted: str) -> Entry:
         """Return the next entry, which must be of this number and hold what is `wanted`."""

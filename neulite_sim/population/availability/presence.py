@@ -49,18 +49,18 @@ class Presence:
         self._row_of = np.repeat(np.arange(chunk.num_rows, dtype=np.int32), np.diff(chunk.offsets))
         self._notes = self._noted(0)
         self._at_s = 0.0
-        self._begin(0.0)
+        self._online = inside(chunk, 0.0)
 
     def online(self, at_s: float) -> Flags:
         """Return for every row whether it is online at `at_s`. The array is the caller's own."""
         if not self._at_s <= at_s <= self._at_s + self._stretch_s:
             self._begin(at_s)
         notes = self.notes(self._at_s)
-        first = np.searchsorted(notes.moments_s, self._at_s, side="right")
+        first = int(notes.moments_s.searchsorted(self._at_s, side="right"))
         if at_s >= notes.ends_s:
             self._apply(notes, slice(first, None))
             notes, first = self.notes(at_s), 0
-        self._apply(notes, slice(first, np.searchsorted(notes.moments_s, at_s, side="right")))
+        self._apply(notes, slice(first, int(notes.moments_s.searchsorted(at_s, side="right"))))
         self._at_s = at_s
         return self._online.copy()
 
