@@ -2,9 +2,9 @@
 
     python benchmarks/starts.py [--repeats 3] [--only NAME ...] [--json]
 
-Every start is a command of a process of its own, of `scenarios/jetson_mix.yaml`, as a user types it, with its output
-into a pipe. A run counts up to the line that says that its first round has ended, everything else up to the end of the
-process. Before and after each stands the import, so that a machine that slows down slows down both: a multiple is that
+Every start is a process of its own: a command of `scenarios/jetson_mix.yaml` as a user types it, with its output into a
+pipe, up to its end; or that scenario given to `simulate`, up to when an observer is told of the first round that was
+trained. Before and after each stands the import, so that a machine that slows down slows down both: a multiple is that
 of their mean, and what is printed is the median. Cold means with an empty folder for what is kept on disk from run to
 run, warm with the one that another such start has filled; the user's own is not touched. One import that is not counted
 comes first, to have the files of PyTorch in memory.
@@ -30,42 +30,62 @@ SCENARIO = ROOT / "scenarios" / "jetson_mix.yaml"
 FOLDER_OF_CACHE = "NEULITE_SIM_CACHE"
 BUDGETS = ",".join(f"{size}MB" for size in range(100, 1300, 100))
 IMPORT = [sys.executable, "-c", "import torch"]
-FIRST_ROUND = "round 1/"
+FIRST_ROUND = "the first round has ended"
+TO_FIRST_ROUND = f"""
+import sys
+from neulite_sim import load_scenario, simulate
+
+class Watch:
+    has_seen_one = False
+
+    def notify(self, event):
+        if type(event).__name__ == "RoundRow" and not self.has_seen_one:
+            self.has_seen_one = True
+            print({FIRST_ROUND!r}, flush=True)
+
+simulate(load_scenario(sys.argv[1], sys.argv[3:]), out=sys.argv[2], observers=[Watch()])
+"""
 
 
 class Start(NamedTuple):
-    """A command, and what it needs: `{out}` stands for a new folder, `{runs}` for two folders of finished runs."""
+    """What Python is told, `{out}` standing for a new folder and `{runs}` for two folders of finished runs.
+
+    It counts up to its end, or to when it says that its first round has ended.
+    """
 
     words: tuple[str, ...]
     is_cold: bool = False
     to_first_round: bool = False
 
 
+def _command(*words: str, is_cold: bool = False) -> Start:
+    return Start(("-m", "neulite_sim", *words), is_cold)
+
+
+def _trained(backend: str, *, is_cold: bool = False) -> Start:
+    settings = ("stop.rounds=2", f"backend={{kind: {backend}}}")
+    return Start(("-c", TO_FIRST_ROUND, str(SCENARIO), "{out}", *settings), is_cold, to_first_round=True)
+
+
 _DRY = ("run", str(SCENARIO), "--backend", "dry-run", "--set", "stop.rounds=3", "--out", "{out}")
 _WHATIF = ("whatif", str(SCENARIO), "--memory", BUDGETS)
 _PROFILE = ("profile", str(SCENARIO))
-
-
-def _trained(backend: str) -> tuple[str, ...]:
-    return ("run", str(SCENARIO), "--backend", backend, "--set", "stop.rounds=2", "--out", "{out}")
-
-
 STARTS = {
-    "help": Start(("--help",)),
-    "components": Start(("components",)),
-    "schema": Start(("schema",)),
-    "validate": Start(("validate", str(SCENARIO))),
-    "compare": Start(("compare", "{runs}")),
-    "profile, cold": Start(_PROFILE, is_cold=True),
-    "profile, warm": Start(_PROFILE),
-    "dry run of 3 rounds, cold": Start(_DRY, is_cold=True),
-    "dry run of 3 rounds, warm": Start(_DRY),
-    "whatif of 12 budgets, cold": Start(_WHATIF, is_cold=True),
-    "whatif of 12 budgets, warm": Start(_WHATIF),
-    "first trained round, inprocess, cold": Start(_trained("inprocess"), is_cold=True, to_first_round=True),
-    "first trained round, inprocess, warm": Start(_trained("inprocess"), to_first_round=True),
-    "first trained round, ray, cold": Start(_trained("ray"), is_cold=True, to_first_round=True),
-    "first trained round, ray, warm": Start(_trained("ray"), to_first_round=True),
+    "help": _command("--help"),
+    "components": _command("components"),
+    "schema": _command("schema"),
+    "validate": _command("validate", str(SCENARIO)),
+    "compare": _command("compare", "{runs}"),
+    "profile, cold": _command(*_PROFILE, is_cold=True),
+    "profile, warm": _command(*_PROFILE),
+    "dry run of 3 rounds, cold": _command(*_DRY, is_cold=True),
+    "dry run of 3 rounds, warm": _command(*_DRY),
+    "whatif of 12 budgets, cold": _command(*_WHATIF, is_cold=True),
+    "whatif of 12 budgets, warm": _command(*_WHATIF),
+    "first trained round, inprocess, cold": _trained("inprocess", is_cold=True),
+    "first trained round, inprocess, warm": _trained("inprocess"),
+    "first trained round, ray, cold": _trained("ray", is_cold=True),
+    "first trained round, ray, warm": _trained("ray"),
 }
 
 
@@ -80,7 +100,7 @@ def seconds_of(start: Start, cache: Path, runs: Sequence[str] = ()) -> float:
     """Return the seconds of a start with `cache` as the folder of what is kept on disk.
 
     Raises:
-        RuntimeError: the command failed, or said nothing about a first round.
+        RuntimeError: it failed, or said nothing of a first round.
     """
     with tempfile.TemporaryDirectory() as folder:
         given = {"{out}": [str(Path(folder) / "run")], "{runs}": list(runs)}
@@ -89,7 +109,7 @@ def seconds_of(start: Start, cache: Path, runs: Sequence[str] = ()) -> float:
         environment = {**os.environ, FOLDER_OF_CACHE: str(cache), "PYTHONPATH": os.pathsep.join(paths)}
         begun_s, seconds, said = time.perf_counter(), None, []
         with subprocess.Popen(
-            [sys.executable, "-m", "neulite_sim", *words],
+            [sys.executable, *words],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -100,13 +120,13 @@ def seconds_of(start: Start, cache: Path, runs: Sequence[str] = ()) -> float:
             assert process.stdout is not None
             for line in process.stdout:
                 said.append(line)
-                if start.to_first_round and seconds is None and line.startswith(FIRST_ROUND):
+                if start.to_first_round and seconds is None and line.strip() == FIRST_ROUND:
                     seconds = time.perf_counter() - begun_s
             code = process.wait()
         if not start.to_first_round:
             seconds = time.perf_counter() - begun_s
         if code or seconds is None:
-            raise RuntimeError(f"neulite-sim {' '.join(words)} ended with exit code {code}:\n{''.join(said)}")
+            raise RuntimeError(f"{words} ended with exit code {code}:\n{''.join(said)}")
         return seconds
 
 
@@ -128,8 +148,7 @@ def measure(starts: Mapping[str, Start], repeats: int) -> dict[str, list[dict[st
         if any("{runs}" in start.words for start in starts.values()):
             finished = [str(Path(folder) / f"run-{number}") for number in (1, 2)]
             for out in finished:
-                words = tuple(out if word == "{out}" else word for word in _DRY)
-                seconds_of(Start(words), warm)
+                seconds_of(_command(*(out if word == "{out}" else word for word in _DRY)), warm)
         for name, start in starts.items():
             if name.endswith(", warm"):
                 print(f"warming up: {name}", file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ import functools
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,17 @@ def stream(root_seed: int, purpose: str, *keys: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(_sequence(root_seed, purpose, keys)))
 
 
+def brief_stream(root_seed: int, purpose: str, *keys: int) -> np.random.Generator:
+    """Return `stream(root_seed, purpose, *keys)`, with the very same numbers, in less than half the time.
+
+    It is one generator per purpose, set anew each time: draw from it before asking for the next. See `streams`.
+
+    Raises:
+        ValueError: a key outside [0, 2**32).
+    """
+    return _reseeding(root_seed, purpose).at(keys)
+
+
 def streams(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> Iterator[np.random.Generator]:
     """Yield `stream(root_seed, purpose, k0[i], k1[i], ...)` for each i, with the very same numbers but far faster.
 
@@ -56,20 +67,18 @@ def streams(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> Iterator[
     bits = np.random.PCG64(0)
     generator = np.random.Generator(bits)
     for seeds in zip(*(column.tolist() for column in _seeds(root_seed, purpose, keys)), strict=True):
-        state_high, state_low, increment_high, increment_low = seeds
-        increment = (increment_high << 65 | increment_low << 1 | 1) & _WORD_128
-        state = ((state_high << 64 | state_low) + increment) * _PCG_MULTIPLIER + increment & _WORD_128
-        _put(bits, state, increment)
+        _put(bits, *_seeded(*seeds))
         yield generator
 
 
 def _put(bits: np.random.PCG64, state: int, increment: int) -> None:
-    bits.state = {
+    whole: Any = {
         "bit_generator": "PCG64",
         "state": {"state": state, "inc": increment},
         "has_uint32": 0,
         "uinteger": 0,
     }
+    bits.state = whole
 
 
 def standard_normals(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -86,7 +95,8 @@ def _first_draws(
     name: Distribution, root_seed: int, purpose: str, keys: tuple[NDArray[np.int64], ...]
 ) -> NDArray[np.float64]:
     if len(keys[0]) < _MANY:
-        return np.array([getattr(stream(root_seed, purpose, *each), name)() for each in zip(*keys, strict=True)])
+        lists = [column.tolist() for column in keys]
+        return np.array([getattr(brief_stream(root_seed, purpose, *each), name)() for each in zip(*lists, strict=True)])
     word = _first_words(_seeds(root_seed, purpose, keys))
     layers, steps, sign = _FORMS[name].split(word)
     tables = _ziggurat(name)
@@ -212,6 +222,65 @@ def _product_128(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> tuple[NDA
     carried = low_0 * factor_1 + (middle & mask)
     carry = low_1 * factor_1 + (middle >> half) + (carried >> half)
     return high * factor_low + low * factor_high + carry, low * factor_low
+
+
+class _Reseeding:
+    """A generator that is set to one stream of a purpose after another; in plain numbers, which for one are quicker."""
+
+    def __init__(self, root_seed: int, purpose: str) -> None:
+        self._purpose = purpose
+        pool, self._constant = _mixed_pool(root_seed, purpose)
+        self._pool = [int(column[0]) for column in pool]
+        # Of each key and word what it is xored with and multiplied by.
+        self._hashes: list[list[tuple[int, int]]] = []
+        self._outputs = _hash_constants(0x8B51F9DD, 0x58F38DED, 8)
+        self._bits = np.random.PCG64(0)
+        self._generator = np.random.Generator(self._bits)
+
+    def at(self, keys: tuple[int, ...]) -> np.random.Generator:
+        """Return the generator, set to the stream of some keys."""
+        while len(self._hashes) < len(keys):
+            constants = _hash_constants(self._constant, 0x931E8875, 4)
+            self._hashes.append(constants)
+            self._constant = constants[-1][1]
+        pool = self._pool
+        for key, constants in zip(keys, self._hashes, strict=False):
+            if not 0 <= key < _KEYS:
+                raise _refusal(self._purpose, key)
+            mixed = []
+            for word, (xored, times) in zip(pool, constants, strict=True):
+                hashed = (key ^ xored) * times & _WORD
+                hashed = 0xCA01F9DD * word - 0x4973F715 * (hashed ^ hashed >> 16) & _WORD
+                mixed.append(hashed ^ hashed >> 16)
+            pool = mixed
+        halves = []
+        for word, (xored, times) in zip((*pool, *pool), self._outputs, strict=True):
+            hashed = (word ^ xored) * times & _WORD
+            halves.append(hashed ^ hashed >> 16)
+        a, b, c, d, e, f, g, h = halves
+        _put(self._bits, *_seeded(b << 32 | a, d << 32 | c, f << 32 | e, h << 32 | g))
+        return self._generator
+
+
+@functools.lru_cache(maxsize=16)
+def _reseeding(root_seed: int, purpose: str) -> _Reseeding:
+    return _Reseeding(root_seed, purpose)
+
+
+def _hash_constants(constant: int, multiplier: int, count: int) -> list[tuple[int, int]]:
+    """Return what SeedSequence xors and multiplies each of `count` words with, one after the other."""
+    found = []
+    for _ in range(count):
+        following = constant * multiplier & _WORD
+        found.append((constant, following))
+        constant = following
+    return found
+
+
+def _seeded(state_high: int, state_low: int, increment_high: int, increment_low: int) -> tuple[int, int]:
+    """Return state and increment of a PCG64 that is seeded with these words."""
+    increment = (increment_high << 65 | increment_low << 1 | 1) & _WORD_128
+    return ((state_high << 64 | state_low) + increment) * _PCG_MULTIPLIER + increment & _WORD_128, increment
 
 
 _WORD, _WORD_128 = 2**32 - 1, 2**128 - 1

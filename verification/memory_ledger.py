@@ -35,6 +35,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "bf16": {"precision": "bf16"},
     "micro-batches": {"micro_batch_size": 3},
     "checkpointing": {"checkpointing": True},
+    "features kept": {"prefix_cache": "device"},
     "all three": {"precision": "bf16", "micro_batch_size": 3, "checkpointing": True},
 }
 PARTS = tuple(itertools.product((False, True, 2), ("none", "conv", "conv-bn-relu")))

@@ -67,6 +67,7 @@ def _memory_table(report: dict[str, Any], *, audits: bool) -> TextTable:
             f"{report['participation_rate']:.0%} of the devices can train at least one submodel of the method.",
             "tensor bytes: those of one training step at their highest, split at that moment.",
             f"fits: share of the devices whose available memory holds the column '{compared}'.",
+            *_kept(report),
         ),
     )
 
@@ -82,6 +83,18 @@ def _peak_columns(report: dict[str, Any], *, audits: bool) -> dict[str, str]:
     if "audited_cuda_allocated_bytes" in first:
         columns["CUDA"] = "audited_cuda_allocated_bytes"
     return columns
+
+
+def _kept(report: dict[str, Any]) -> list[str]:
+    """Return what devices need on top where they keep features of frozen layers."""
+    from neulite_sim.units import format_bytes
+
+    kept = [
+        f"{_name(entry)} {format_bytes(entry['kept_bytes_per_sample'])}"
+        for entry in report["submodels"]
+        if entry["kept_bytes_per_sample"]
+    ]
+    return [f"kept of each sample, on top and counted in fits: {', '.join(kept)}."] if kept else []
 
 
 def _name(entry: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ from neulite_sim.engine.views import NOTHING_SEEN, View
 from neulite_sim.engine.waiting import next_chance, nobody_left
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Proposal, State
-from neulite_sim.seeding import stream
+from neulite_sim.seeding import brief_stream
 from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
@@ -66,7 +66,7 @@ class Federation:
         offers = seen.offers
 
         # 2. Choice: whom of them the selector asks, from a stream of this dispatch.
-        rng = stream(self._costing.scenario.seed, "selection", self._rounds, self._flights)
+        rng = brief_stream(self._costing.scenario.seed, "selection", self._rounds, self._flights)
         count = self._selector.num_to_choose(wanted or self.devices_per_round, len(offers))
         positions = np.asarray(self._selector.choose(offers, count, rng), np.int64)
         if not len(positions):

@@ -178,6 +178,9 @@ class Learning:
         # Flights of one version were sent one state; of the current one the checkpoint has it anyway.
         sent = {training.sent.version: training.sent for training in self._trainings.values()}
         sent.pop(self.state.version, None)
+        if not self._backend.trains:
+            # Their weights are those of the beginning, which the replay has.
+            sent = {}
         self._keeper.checkpoint(
             Saved(
                 round=round_number,
@@ -194,8 +197,8 @@ class Learning:
         self.state = saved.state
         states = {**saved.sent, saved.state.version: saved.state}
         for training in self._trainings.values():
-            training.sent = states[training.sent.version]
             if self._backend.trains:
+                training.sent = states[training.sent.version]
                 self._submit(training)
         return saved
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,8 @@ from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.diagnostics import Diagnostic
 from neulite_sim.training.evaluation import EvaluationResult
 
+PAUSE = 20.0
+"""Where the scenario leaves it open, checkpoints take no more than one part in so many of a run's wall time."""
 KEPT_METRICS = ("squared_loss", "num_skipped_terms")
 """The metrics of an update that rows and selectors go by."""
 _UNKNOWN = b'{"flight":%d,"loss":null,"squared_loss":null,"num_skipped_terms":null,"num_samples":%d}'
@@ -109,6 +112,8 @@ class FolderKeeper(Keeper):
 
     Until a replay has succeeded nothing of the folder is changed; then `on_success` is called.
 
+    With `is_paced` a checkpoint that is due is left out where rounds are quicker than writing it; see `PAUSE`.
+
     Raises:
         OutputError: the journal cannot be written.
         NotResumableError: the journal is not the one of the checkpoint.
@@ -121,9 +126,12 @@ class FolderKeeper(Keeper):
         every_rounds: int,
         packages: frozenset[str],
         found: Found | None = None,
+        is_paced: bool = False,
     ) -> None:
         self._run_dir = run_dir
         self._every_rounds = every_rounds
+        self._is_paced = is_paced
+        self._rests_until_s = -math.inf
         self._packages = packages
         self._found = found
         self._is_replaying = found is not None
@@ -151,7 +159,7 @@ class FolderKeeper(Keeper):
 
     def is_due(self, round_number: int) -> bool:
         """Whether a checkpoint is made after this round."""
-        return round_number % self._every_rounds == 0
+        return round_number % self._every_rounds == 0 and time.perf_counter() >= self._rests_until_s
 
     def update(self, flight: Flight, ask: Callable[[], Update]) -> Update:
         """Return an update and write what is kept of it; or read that."""
@@ -202,7 +210,11 @@ class FolderKeeper(Keeper):
 
     def checkpoint(self, saved: Saved) -> None:
         """Write a checkpoint that goes with the journal so far."""
+        begun_s = time.perf_counter()
         write_checkpoint(self._run_dir / CHECKPOINT, saved, self._journal.sync(), packages=self._packages)
+        if self._is_paced:
+            ended_s = time.perf_counter()
+            self._rests_until_s = ended_s + PAUSE * (ended_s - begun_s)
 
     def _next(self, stream: str, key: str, number: int, wanted: str) -> Entry:
         """Return the next entry, which must be of this number and hold what is `wanted`."""
@@ -237,17 +249,13 @@ class FolderKeeper(Keeper):
             )
         saved = read_checkpoint(self._found, packages=self._packages)
         self._is_replaying = False
-        self._close_past()
+        _close_all(self._past)
         self.begin()
         return saved
 
-    def _close_past(self) -> None:
-        for entries in self._past.values():
-            entries.close()
-
     def close(self) -> None:
         """Close the journal, and what is read of it."""
-        self._close_past()
+        _close_all(self._past)
         self._journal.close()
 
 
@@ -283,3 +291,8 @@ def _test_of(entry: Entry) -> EvaluationResult:
         num_samples=entry["num_samples"],
         diagnostics=tuple(Diagnostic(**found) for found in entry.get("diagnostics", ())),
     )
+
+
+def _close_all(entries: Mapping[str, Generator[Entry, None, None]]) -> None:
+    for each in entries.values():
+        each.close()

@@ -126,9 +126,14 @@ def simulate(
 
 def keeper_of(costing: Costing, run_dir: Path, found: Found | None = None) -> FolderKeeper:
     """Return what keeps journal and checkpoints in a run folder, replaying first up to the checkpoint `found`."""
-    every_rounds = costing.scenario.checkpoint.every_rounds
-    packages = packages_of(costing.method)
-    return FolderKeeper(run_dir, every_rounds=every_rounds, packages=packages, found=found)
+    given = costing.scenario.checkpoint
+    return FolderKeeper(
+        run_dir,
+        every_rounds=given.every_rounds,
+        packages=packages_of(costing.method),
+        found=found,
+        is_paced="every_rounds" not in given.model_fields_set,
+    )
 
 
 def drive(

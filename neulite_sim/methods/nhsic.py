@@ -41,13 +41,7 @@ class _SquaredDistances(torch.autograd.Function):
     def forward(ctx: Any, features_BD: Tensor) -> Tensor:
         """Return |x_i - x_j|^2, `[B, B]`, float64."""
         ctx.save_for_backward(features_BD)
-        gram_BB = features_BD.new_zeros((features_BD.shape[0],) * 2, dtype=torch.float64)
-        for chunk_BD in torch.split(features_BD, _CHUNK_FEATURES, dim=1):
-            centred_BD = _centred(chunk_BD)
-            gram_BB.addmm_(centred_BD, centred_BD.T)
-        norms_B = gram_BB.diagonal()
-        distances_BB = (norms_B[:, None] + norms_B[None, :] - 2 * gram_BB).clamp_min_(0)
-        return distances_BB.fill_diagonal_(0)
+        return squared_distances(features_BD)
 
     @staticmethod
     @once_differentiable
@@ -56,30 +50,56 @@ class _SquaredDistances(torch.autograd.Function):
         (features_BD,) = ctx.saved_tensors
         weights_BB = gradients[0] + gradients[0].T
         laplacian_BB = torch.diag(weights_BB.sum(dim=1)).sub_(weights_BB)
-        result_BD = torch.empty_like(features_BD)
-        chunks = (torch.split(tensor, _CHUNK_FEATURES, dim=1) for tensor in (features_BD, result_BD))
-        for chunk_BD, target_BD in zip(*chunks, strict=True):
-            target_BD.copy_(laplacian_BB @ _centred(chunk_BD) * 2)
-        return result_BD
+        return pulled_together(laplacian_BB, features_BD)
 
 
-def _centred(chunk_BD: Tensor) -> Tensor:
+def squared_distances(features_BD: Tensor) -> Tensor:
+    """Return |x_i - x_j|^2, `[B, B]`, float64, without a gradient."""
+    gram_BB = features_BD.new_zeros((features_BD.shape[0],) * 2, dtype=torch.float64)
+    for chunk_BD in torch.split(features_BD, _CHUNK_FEATURES, dim=1):
+        centred_BD = centred(chunk_BD)
+        gram_BB.addmm_(centred_BD, centred_BD.T)
+    norms_B = gram_BB.diagonal()
+    distances_BB = (norms_B[:, None] + norms_B[None, :] - 2 * gram_BB).clamp_min_(0)
+    return distances_BB.fill_diagonal_(0)
+
+
+def pulled_together(laplacian_BB: Tensor, features_BD: Tensor) -> Tensor:
+    """Return 2 L x in the features' own precision; the rows of L add up to zero."""
+    result_BD = torch.empty_like(features_BD)
+    chunks = (torch.split(tensor, _CHUNK_FEATURES, dim=1) for tensor in (features_BD, result_BD))
+    for chunk_BD, target_BD in zip(*chunks, strict=True):
+        target_BD.copy_(laplacian_BB @ centred(chunk_BD) * 2)
+    return result_BD
+
+
+def centred(chunk_BD: Tensor) -> Tensor:
     """Return the columns in double precision with their means removed: large constant offsets cancel exactly."""
     wide_BD = chunk_BD.double()
     return wide_BD - wide_BD.mean(dim=0)
 
 
-def _centred_kernel(distances_BB: Tensor, dimension: int, sigma: float) -> Tensor:
+def exponent_scale(dimension: int, sigma: float) -> float:
+    """Return what a squared distance is divided by for the exponent of its kernel entry: -2 sigma^2 d."""
+    return -2.0 * sigma**2 * dimension
+
+
+def _centred_kernel(exponents_BB: Tensor) -> Tensor:
     """Return HKH. `expm1` gives K - 1, which has the same centring and keeps small distances exact."""
-    kernel_BB = torch.expm1(distances_BB / (-2.0 * sigma**2 * dimension))
+    kernel_BB = torch.expm1(exponents_BB)
     rows_B = kernel_BB.mean(dim=1, keepdim=True)
     return kernel_BB - rows_B - rows_B.T + rows_B.mean()
 
 
 def feature_kernel(features_BD: Tensor, sigma: float) -> Tensor:
     """Return the centred kernel `[B, B]` (float64) of features `[B, D]`, differentiable in the features."""
+    return _centred_kernel(_feature_exponents(features_BD, sigma))
+
+
+def _feature_exponents(features_BD: Tensor, sigma: float) -> Tensor:
     distances_BB = _SquaredDistances.apply(features_BD)  # type: ignore[no-untyped-call]
-    return _centred_kernel(distances_BB, features_BD.shape[1], sigma)
+    exponents_BB: Tensor = distances_BB / exponent_scale(features_BD.shape[1], sigma)
+    return exponents_BB
 
 
 def label_kernel(labels_B: Tensor, num_classes: int, sigma: float) -> Tensor:
@@ -87,17 +107,28 @@ def label_kernel(labels_B: Tensor, num_classes: int, sigma: float) -> Tensor:
 
     Labels `[B, places]` are one vector of as many one-hot parts.
     """
+    return _centred_kernel(label_exponents(labels_B, num_classes, sigma))
+
+
+def label_exponents(labels_B: Tensor, num_classes: int, sigma: float) -> Tensor:
+    """Return the exponents of the kernel of labels before it is centred, `[B, B]`, float64."""
     differs = labels_B[:, None] != labels_B[None, :]
     if differs.ndim == 2:
-        return _centred_kernel(differs.double() * 2, num_classes, sigma)
-    return _centred_kernel(differs.flatten(2).sum(dim=2).double() * 2, num_classes * labels_B[0].numel(), sigma)
+        return differs.double() * 2 / exponent_scale(num_classes, sigma)
+    distances_BB = differs.flatten(2).sum(dim=2).double() * 2
+    return distances_BB / exponent_scale(num_classes * labels_B[0].numel(), sigma)
 
 
 def input_kernel(inputs_BD: Tensor, vocabulary: int | None, sigma: float) -> Tensor:
     """Return the centred kernel of inputs: of numbers as features, of the ids of a vocabulary as one-hot labels."""
+    return _centred_kernel(input_exponents(inputs_BD, vocabulary, sigma))
+
+
+def input_exponents(inputs_BD: Tensor, vocabulary: int | None, sigma: float) -> Tensor:
+    """Return the exponents of the kernel of inputs before it is centred, `[B, B]`, float64."""
     if vocabulary is None:
-        return feature_kernel(inputs_BD, sigma)
-    return label_kernel(inputs_BD, vocabulary, sigma)
+        return _feature_exponents(inputs_BD, sigma)
+    return label_exponents(inputs_BD, vocabulary, sigma)
 
 
 def nhsic(kernel_a_BB: Tensor, kernel_b_BB: Tensor, *, form: Form, epsilon: float) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neulite_sim.later import homes
-from neulite_sim.methods.nhsic import feature_kernel, input_kernel, label_kernel, nhsic
+from neulite_sim.methods.nhsic import (
+    feature_kernel,
+    input_exponents,
+    input_kernel,
+    label_exponents,
+    label_kernel,
+    nhsic,
+)
+from neulite_sim.methods.nhsic_ratio import weighted_ratios
 from neulite_sim.methods.stage_plan import Curriculum, StagePlan
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.output import OutputModule, simplest_head
@@ -80,6 +88,8 @@ class StageTrainee(Trainee):
         projected_BD = self._output().project(final_map)
         features_x_BD = projected_BD if rule.operand in ("x", "both") else flattened(z_map)
         features_y_BD = projected_BD if rule.operand in ("y", "both") else flattened(z_map)
+        if self.takes_shortcuts and rule.form == "ratio" and features_x_BD is not features_y_BD:
+            return self._with_ratios(cross_entropy, rule, (inputs, labels_B, features_x_BD, features_y_BD))
         with torch.no_grad():
             inputs_BB = input_kernel(flattened(inputs), self._spec.vocabulary, rule.sigma)
             labels_BB = label_kernel(labels_B, self._spec.num_classes, rule.sigma)
@@ -93,4 +103,23 @@ class StageTrainee(Trainee):
             "nhsic_x": term_x.detach(),
             "nhsic_y": term_y.detach(),
             "num_skipped_terms": 2.0 - defined_x - defined_y,
+        }
+
+    def _with_ratios(
+        self, cross_entropy: Tensor, rule: Curriculum, parts: tuple[Tensor, Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        inputs, labels_B, features_x_BD, features_y_BD = parts
+        with torch.no_grad():
+            inputs_BB = input_exponents(flattened(inputs), self._spec.vocabulary, rule.sigma)
+            labels_BB = label_exponents(labels_B, self._spec.num_classes, rule.sigma)
+        weights = (rule.lambda_x, rule.lambda_y)
+        others_2BB = torch.stack((inputs_BB, labels_BB))
+        terms, terms_2, defined_2 = weighted_ratios(
+            features_x_BD, features_y_BD, others_2BB, weights=weights, sigma=rule.sigma
+        )
+        return cross_entropy - terms.to(cross_entropy.dtype), {
+            "cross_entropy": cross_entropy.detach(),
+            "nhsic_x": terms_2[0],
+            "nhsic_y": terms_2[1],
+            "num_skipped_terms": 2.0 - defined_2.sum(),
         }

@@ -36,6 +36,8 @@ class Position(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the positions anew."""
+        if self.embedding.is_meta:
+            return
         nn.init.normal_(self.embedding, std=0.02)
 
     def forward(self, tokens_BCHW: Tensor) -> Tensor:

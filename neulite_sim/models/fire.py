@@ -32,6 +32,8 @@ class ClassifierConvolution(nn.Conv2d):
 
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
+        if self.weight.is_meta:
+            return
         nn.init.normal_(self.weight, std=0.01)
         assert self.bias is not None, "PyTorch's convolutions have a bias unless told otherwise"
         nn.init.zeros_(self.bias)

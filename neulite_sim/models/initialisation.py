@@ -17,8 +17,12 @@ from neulite_sim.models.pointwise import PointwiseConvolution
 def initialise(module: nn.Module) -> None:
     """Draw all weights below `module` anew from PyTorch's current generator, in the order of its submodules.
 
-    Buffers start anew as well. Parameters that no layer of PyTorch's owns stay as they are.
+    Buffers start anew as well. Parameters that no layer of PyTorch's owns stay as they are. On the meta device nothing
+    happens.
     """
+    # Without values there is nothing to draw, and PyTorch imports its compiler to draw nothing.
+    if all(parameter.is_meta for parameter in module.parameters()):
+        return
     for layer in module.modules():
         reset = getattr(layer, "reset_parameters", None)
         if callable(reset):

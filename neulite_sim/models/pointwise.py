@@ -150,16 +150,19 @@ class ConvolutionGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def guarded(module: nn.Module, loss: Tensor, *, has_met: bool | None) -> AbstractContextManager[Any]:
-    """Return the context for `loss.backward()`: a `ConvolutionGuard`, or nothing where there is nothing to guard.
+def guarded(loss: Tensor, *, is_needed: bool) -> AbstractContextManager[Any]:
+    """Return the context for `loss.backward()`: a `ConvolutionGuard` where it is needed and `loss` is a real one.
 
-    `has_met` says whether an earlier backward pass of `module` met a convolution that could overrun, None before the
-    first one. A module that holds one which it has not come to yet stays guarded. A guard costs a fifth or more of a
-    small network's step, hence not always. Fake steps are not guarded: what is charged does not depend on this machine.
+    It is needed in the first backward pass through a network, after it met a convolution that could overrun, and where
+    the network `holds_overrunning`: it may not have come to that one yet. It costs a fifth or more of a small network's
+    step, hence not always. Fake steps are not guarded: what is charged does not depend on this machine.
     """
-    if not _is_real(loss) or (has_met is False and not any(map(_may_overrun, module.modules()))):
-        return nullcontext()
-    return ConvolutionGuard()
+    return ConvolutionGuard() if is_needed and _is_real(loss) else nullcontext()
+
+
+def holds_overrunning(module: nn.Module) -> bool:
+    """Return whether a module holds a convolution whose weight gradient could overrun; a walk through all layers."""
+    return any(map(_may_overrun, module.modules()))
 
 
 def _may_overrun(layer: nn.Module) -> bool:

@@ -7,6 +7,7 @@ such parts make of each sample needs to be computed once in a flight, not once p
 from __future__ import annotations
 
 import bisect
+import inspect
 import itertools
 import math
 from collections.abc import Sequence
@@ -36,7 +37,14 @@ Features = Tensor | tuple[Tensor, ...]
 """What passes from one part to the next: a map, or several within a layer that is taken apart."""
 
 
-class Halved(Protocol):
+class InParts(Protocol):
+    """A block that is a sequence of layers, though no `nn.Sequential`."""
+
+    def parts(self) -> tuple[nn.Module, ...]:
+        """Return modules that do in turn what the block does, a map passing from each to the next."""
+
+
+class InHalves(Protocol):
     """A layer of which a first half may be frozen while the second is trained."""
 
     def halves(self) -> tuple[nn.Module, nn.Module]:
@@ -48,8 +56,8 @@ def cut(
 ) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
     """Return the leading fixed parts of modules that are applied one after the other, and what is left, in order.
 
-    A module that is fixed in part is taken apart where it is a plain `nn.Sequential`, or has `halves` if
-    `within_layers`. Where no fixed part has a parameter there is nothing to save, and everything is left.
+    A module that is fixed in part is taken apart where it is a plain `nn.Sequential` or has `parts`, and, if
+    `within_layers`, where it has `halves`. Where no fixed part has a parameter nothing is saved, and all is left.
     """
     fixed, left = _cut(tuple(chain), within_layers)
     is_worthwhile = any(True for part in fixed for _ in part.parameters())
@@ -72,8 +80,11 @@ def _parts(module: nn.Module, within_layers: bool) -> tuple[nn.Module, ...]:
         return ()
     if type(module) is nn.Sequential:
         return tuple(module)
-    halves = getattr(module, "halves", None)
-    return halves() if within_layers and halves is not None else ()
+    for way in ("parts", "halves") if within_layers else ("parts",):
+        # A network may have a submodule of that name.
+        if inspect.ismethod(found := getattr(module, way, None)):
+            return tuple(found())
+    return ()
 
 
 def _is_fixed(module: nn.Module) -> bool:

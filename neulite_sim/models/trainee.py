@@ -33,6 +33,8 @@ class Trainee(nn.Module):
     uploads_everything: bool = False
     reports_squared_loss: bool = False
     """Set by workers: selectors learn from it. Profiles leave it out: devices are not charged for it."""
+    takes_shortcuts: bool = False
+    """Set by workers: `loss` may compute the same in fewer operators than devices are charged for."""
     checkpoints_blocks: bool = False
     """Set by whoever takes steps: whether `through` keeps only a block's input for the backward pass."""
     has_met_overruns: bool | None = None
@@ -89,14 +91,16 @@ class Trainee(nn.Module):
         input has none to drop.
         """
         self.num_blocks_applied += 1
-        needs_gradient = isinstance(features_BCHW, Tensor) and features_BCHW.requires_grad
-        keeps_nothing = not (needs_gradient or any(map(_requires_grad, block.parameters())))
-        if not self.checkpoints_blocks or keeps_nothing or not torch.is_grad_enabled():
+        if not self.checkpoints_blocks or self._keeps_nothing(block, features_BCHW) or not torch.is_grad_enabled():
             result: Tensor = block(features_BCHW)
             return result
         return checkpoint(  # type: ignore[no-any-return]
             block, features_BCHW, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
         )
+
+    def _keeps_nothing(self, block: nn.Module, features_BCHW: Tensor | tuple[Tensor, ...]) -> bool:
+        needs_gradient = isinstance(features_BCHW, Tensor) and features_BCHW.requires_grad
+        return not (needs_gradient or any(map(_requires_grad, block.parameters())))
 
     def see_labels(self, labels_N: Tensor) -> None:
         """Be told the labels of the device that trains next; for losses that depend on which classes it owns."""
@@ -208,8 +212,7 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     missing = [name for name, tensor in own.items() if tensor.is_floating_point() and name not in tensors]
     assert not missing, f"no value for {missing[:3]}"
     with torch.no_grad():
-        for name, tensor in tensors.items():
-            own[name].copy_(tensor)
+        torch._foreach_copy_([own[name] for name in tensors], list(tensors.values()))
 
 
 def float_tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -14,13 +14,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neulite_sim.outside import plain_json, read_regular
@@ -43,7 +41,8 @@ _SUFFIX, _UNFINISHED = ".json", ".part"
 
 _Count = Annotated[int, Field(ge=0, lt=2**62)]
 _Amount = Annotated[float, Field(ge=0, lt=2.0**62)]
-_Kind = Annotated[int, Field(ge=0, lt=len(OperatorKind))]
+_Amounts = list[_Amount]
+_Kinds = list[Annotated[int, Field(ge=0, lt=len(OperatorKind))]]
 
 
 class _Checked(BaseModel):
@@ -67,30 +66,34 @@ class _Entry(_Checked):
     parameters: _Count
     trainable_parameters: _Count
     memory: _Split
-    operator_flops: list[_Amount]
-    operator_bytes: list[_Amount]
-    operator_kinds: list[_Kind] | None
+    operator_flops: _Amounts
+    operator_bytes: _Amounts
+    operator_kinds: _Kinds | None
     bytes_down: _Count
     bytes_up: _Count
     micro_batch_sizes: list[_Count]
     allocator_bytes: _Count | None
     kept_bytes_per_sample: _Count
-    later_operator_flops: list[_Amount] | None
-    later_operator_bytes: list[_Amount] | None
-    later_operator_kinds: list[_Kind] | None
+    later_operator_flops: _Amounts | None
+    later_operator_bytes: _Amounts | None
+    later_operator_kinds: _Kinds | None
 
     @model_validator(mode="after")
-    def _is_of_one_step(self) -> Self:
-        lengths = {len(column) for column in (self.operator_flops, self.operator_bytes, self.operator_kinds)
-                   if column is not None}  # fmt: skip
+    def _is_of_one_submodel(self) -> Self:
+        first = (self.operator_flops, self.operator_bytes, self.operator_kinds)
         later = (self.later_operator_flops, self.later_operator_bytes, self.later_operator_kinds)
-        if len({-1 if column is None else len(column) for column in later}) > 1:
-            raise ValueError("is not of one later step")
-        if len(lengths) > 1 or self.trainable_parameters > self.parameters or self.bytes_up > self.bytes_down:
-            raise ValueError("is not of one step")
+        if any(len({len(column) for column in step if column is not None}) > 1 for step in (first, later)):
+            raise ValueError("has columns of several lengths")
+        if (later[0] is None) != (later[1] is None):
+            raise ValueError("has half of a later step")
+        if self.trainable_parameters > self.parameters or self.bytes_up > self.bytes_down:
+            raise ValueError("has a part that is more than the whole")
         if sum(self.micro_batch_sizes) != self.batch_size:
-            raise ValueError("is not of one batch")
+            raise ValueError("has micro-batches of another batch")
         return self
+
+
+_COLUMNS = tuple(name for name in _Entry.model_fields if "operator_" in name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,25 +260,9 @@ def _read(content: bytes, identity: str) -> Profile | None:
     from neulite_sim.profiling.profile import Profile
     from neulite_sim.profiling.tracer import MemoryBytes
 
-    return Profile(
-        submodel=entry.submodel,
-        batch_size=entry.batch_size,
-        parameters=entry.parameters,
-        trainable_parameters=entry.trainable_parameters,
-        memory=MemoryBytes(**entry.memory.model_dump()),
-        operator_flops=np.array(entry.operator_flops, dtype=np.float64),
-        operator_bytes=np.array(entry.operator_bytes, dtype=np.float64),
-        operator_kinds=_column(entry.operator_kinds, np.int8),
-        bytes_down=entry.bytes_down,
-        bytes_up=entry.bytes_up,
-        micro_batch_sizes=tuple(entry.micro_batch_sizes),
-        allocator_bytes=entry.allocator_bytes,
-        kept_bytes_per_sample=entry.kept_bytes_per_sample,
-        later_operator_flops=_column(entry.later_operator_flops, np.float64),
-        later_operator_bytes=_column(entry.later_operator_bytes, np.float64),
-        later_operator_kinds=_column(entry.later_operator_kinds, np.int8),
-    )
-
-
-def _column(values: Sequence[float] | None, kind: type[np.generic]) -> NDArray[Any] | None:
-    return None if values is None else np.array(values, dtype=kind)
+    values: dict[str, Any] = {name: getattr(entry, name) for name in _Entry.model_fields}
+    for name in _COLUMNS:
+        if values[name] is not None:
+            values[name] = np.array(values[name], dtype=np.int8 if name.endswith("kinds") else np.float64)
+    memory = MemoryBytes(**entry.memory.model_dump())
+    return Profile(**{**values, "memory": memory, "micro_batch_sizes": tuple(entry.micro_batch_sizes)})

@@ -66,4 +66,5 @@ class Checkpoint(Options):
     """How often a run keeps what `neulite-sim resume` needs beside the journal: the weights."""
 
     every_rounds: RoundCount = 10
-    """A checkpoint is written after each so many rounds; a run that is killed loses what came after the last."""
+    """A checkpoint is written after each so many rounds; a run that is killed loses what came after the last. Where it
+    is not given, some are left out if writing them would take more than a twentieth of the time."""

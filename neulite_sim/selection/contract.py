@@ -72,7 +72,8 @@ class Selector:
         """Return the positions of at most `count` offers, ascending and without repetition.
 
         Where anything is offered, at least one must be chosen: nothing else moves the run on. `rng` is the stream of
-        this dispatch: the only randomness a selector may use.
+        this dispatch, the only randomness a selector may use, and of no use after the return. The columns of `offers`
+        are listed when they are asked for; their number, and a few offers by position, come without it.
         """
         raise NotImplementedError
 

@@ -17,7 +17,8 @@ def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
     """Return participation rate and a mapping per submodel, in the shape that scripts rely on.
 
     `compared_with_memory` names the key of the peak that decides who can train: `allocator_bytes` where the scenario
-    models an allocator, else `tensor_bytes`. `peak_memory_bytes` repeats that one.
+    models an allocator, else `tensor_bytes`. `peak_memory_bytes` repeats that one. A device that keeps the features of
+    frozen layers needs `kept_bytes_per_sample` on top for each of its samples.
 
     The full model stands last where the method does not train it itself, as a `reference`.
 
@@ -47,6 +48,7 @@ def _entry(costing: Costing, profile: Profile, *, audits: bool) -> dict[str, Any
         "peak_memory_bytes": profile.peak_memory_bytes,
         "tensor_bytes": profile.tensor_bytes,
         "allocator_bytes": profile.allocator_bytes,
+        "kept_bytes_per_sample": profile.kept_bytes_per_sample,
         "memory_bytes": asdict(profile.memory),
         "flops_per_step": profile.flops_per_step,
         "bytes_down": profile.bytes_down,

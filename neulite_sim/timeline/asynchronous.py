@@ -143,7 +143,7 @@ class Asynchronous:
         while not server.is_over():
             is_full = self._fill(clock, server, launch, landings, concurrency)
             chance = None if is_full else _chance(clock, server, chance)
-            yield clock.any_of([landings.next(), *([chance] if chance else [])])
+            yield clock.any_of([landings.next(), chance]) if chance else landings.next()
             ended = landings.take()
             for ending in ended:
                 self._take(ending, server, buffer, clock.now)
@@ -173,7 +173,7 @@ class Asynchronous:
         has_arrived = ending.outcome.has_arrived
         staleness = server.staleness(ending.flight) if has_arrived else 0
         refused = self._refusal(ending.flight, staleness, server) if has_arrived else ""
-        buffer.ended.append(replace(ending, refused=refused))
+        buffer.ended.append(replace(ending, refused=refused) if refused else ending)
         if not has_arrived or refused:
             buffer.num_lost += 1
             return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -41,14 +42,13 @@ def train_locally(
     order = stream(task.seed, "batches", task.device, task.flight)
     generator = torch.Generator().manual_seed(integer_seed(task.seed, "augmentation", task.device, task.flight))
     require_precision(training.precision, labels_N.device)
-    stepper = Stepper(trainee, training, learning_rate=task.learning_rate)
+    stepper = Stepper(trainee, training, learning_rate=task.learning_rate, is_charged=False)
     means = _Means()
     batch_size = task.batch_size or training.batch_size
     trainee.prepare(has_batch_statistics=min(len(labels_N), batch_size) > 1)
     keeps = training.prefix_cache != "none" and training.epochs > 1 and transform is None
     trainee.keeper = PrefixKeeper(len(labels_N)) if keeps else None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(integer_seed(task.seed, "dropout", task.device, task.flight))
+    with _drawing_from(integer_seed(task.seed, "dropout", task.device, task.flight), labels_N.device):
         for _ in range(training.epochs):
             means.next_epoch()
             for chosen in batch_slices(len(labels_N), batch_size, order):
@@ -58,7 +58,7 @@ def train_locally(
                     batch = transform(batch, generator)
                 stepper.step(in_layout(batch), labels_B, means.add, rows=chosen)
     trainee.keeper = None
-    state = trainee.state_dict()
+    state = trainee.state_dict(keep_vars=True)
     tensors = {
         name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()
     }
@@ -75,31 +75,58 @@ def train_locally(
     )
 
 
+@contextmanager
+def _drawing_from(seed: int, device: torch.device) -> Iterator[None]:
+    """Within, PyTorch's own generators begin at `seed`; afterwards that of the processor goes on where it was.
+
+    `torch.manual_seed` would tell every kind of accelerator as well, and where there is none keep a note of it, with
+    the stack of calls, for each flight.
+    """
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
+
+
 class _Means:
-    """Running sums kept as tensors, so that no step waits for a number."""
+    """Scalars of the steps, kept as tensors until they are asked for, so that no step waits for a number."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, Tensor] = {}
+        self._counts: dict[str, list[Tensor]] = {}
         self.next_epoch()
 
     def next_epoch(self) -> None:
-        self._samples = 0
-        self._sums: dict[str, Tensor] = {}
+        self._sizes: dict[str, list[int]] = {}
+        self._terms: dict[str, list[Tensor]] = {}
 
     def add(self, samples: int, loss: Tensor, scalars: Mapping[str, Tensor]) -> None:
-        self._samples += samples
         for name, value in (("loss", loss), *scalars.items()):
-            term = value.detach().double()
             if name.startswith("num_"):
-                self._counts[name] = self._counts.get(name, torch.zeros_like(term)) + term
+                self._counts.setdefault(name, []).append(value.detach())
             else:
-                self._sums[name] = self._sums.get(name, torch.zeros_like(term)) + term * samples
+                self._sizes.setdefault(name, []).append(samples)
+                self._terms.setdefault(name, []).append(value.detach())
 
     @property
     def loss(self) -> float:
-        return float(self._sums["loss"]) / self._samples
+        return self._mean("loss")
 
     @property
     def metrics(self) -> dict[str, float]:
-        means = {name: float(total) / self._samples for name, total in self._sums.items() if name != "loss"}
-        return {**means, **{name: float(total) for name, total in self._counts.items()}}
+        means = {name: self._mean(name) for name in self._terms if name != "loss"}
+        return {**means, **{name: sum(_numbers(terms)) for name, terms in self._counts.items()}}
+
+    def _mean(self, name: str) -> float:
+        """Return the mean over all samples of the epoch; a scalar that a step does not report counts as 0 there."""
+        sizes = self._sizes[name]
+        numbers = _numbers(self._terms[name])
+        return sum(number * size for number, size in zip(numbers, sizes, strict=True)) / sum(self._sizes["loss"])
+
+
+def _numbers(scalars: list[Tensor]) -> list[float]:
+    numbers: list[float] = torch.stack(scalars).double().flatten().tolist()
+    return numbers

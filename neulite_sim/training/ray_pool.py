@@ -105,7 +105,10 @@ def start_pool(options: RayOptions) -> ActorPool:
     cluster = start_cluster(options.address, dashboard=options.dashboard)
     try:
         actor_class = ray.remote(DeviceActor).options(
-            num_cpus=options.threads_per_worker if options.workers is None else 0, num_gpus=options.gpus_per_worker
+            num_cpus=options.threads_per_worker if options.workers is None else 0,
+            num_gpus=options.gpus_per_worker,
+            # Actors that ask for no processor would all be put on the first node.
+            scheduling_strategy="SPREAD",
         )
         slots = [Slot(actor_class.remote()) for _ in range(options.workers or _num_workers(options))]
     except Exception as cause:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
+from neulite_sim.models.shortcuts import take_shortcuts
 from neulite_sim.models.trainee import Trainee, in_layout, lay_out, load_tensors
 from neulite_sim.seeding import stream
 from neulite_sim.training.allocator import keep_freed_memory
@@ -59,8 +60,10 @@ class Worker:
         if submodel not in self._trainees:
             built = self._place.method.trainee(submodel, self._place.blueprint)
             built.reports_squared_loss = True
+            built.takes_shortcuts = True
             self._trainees[submodel] = built.to(self._place.device)
             lay_out(built)
+            take_shortcuts(built)
         return self._trainees[submodel]
 
     def _seen(self, inputs: Tensor) -> Tensor:

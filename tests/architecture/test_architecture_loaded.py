@@ -86,3 +86,21 @@ def test_a_name_that_moved_is_still_found_where_a_plug_in_may_look_for_it(module
 def test_a_name_that_is_nowhere_is_missed_as_ever() -> None:
     with pytest.raises(AttributeError, match=r"^module 'here' has no attribute 'gone'$"):
         homes("here", there="os")("gone")
+
+
+def test_what_a_dry_run_prepares_loads_neither_scikit_learn_nor_pytorchs_compiler() -> None:
+    """Either takes as long as all that a warm start does beside importing PyTorch."""
+    code = (
+        "import sys\n"
+        "from neulite_sim.registry import component, names\n"
+        "from neulite_sim.models.contract import Blueprint\n"
+        "for kind in set(names('model')) - {'torchvision'}:\n"
+        "    found = component('model', kind)\n"
+        "    architecture = found.build(found.options())\n"
+        "    Blueprint(architecture=architecture, input_shape=(1, 8, 8), num_classes=3).build_meta()\n"
+        "digits = component('data', 'digits')\n"
+        "digits.build(digits.options(), 0)\n"
+        "print(sorted({'torch._dynamo', 'sklearn', 'scipy', 'torchvision'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -54,6 +54,15 @@ def test_a_profile_says_which_of_its_two_peaks_is_compared_with_devices() -> Non
     assert "audited" in rounded.stdout
 
 
+def test_a_profile_says_what_devices_need_on_top_where_they_keep_features() -> None:
+    options = ("model=cnn", "data.image_size=12", "method=neulite", "training.epochs=2")
+    settings = [part for option in options for part in ("--set", option)]
+    assert "kept of each sample" not in called("profile", "tiny.yaml", *settings).stdout
+    kept = called("profile", "tiny.yaml", *settings, "--set", "training.prefix_cache=device").stdout
+    # 32 maps of 12 x 12 numbers.
+    assert "kept of each sample, on top and counted in fits: stage-2 18.43 kB." in kept
+
+
 def test_the_json_of_a_profile_holds_both_peaks() -> None:
     found = json.loads(
         called("profile", "tiny.yaml", "--json", "--set", "allocator={kind: caching, context: 1MB}").stdout

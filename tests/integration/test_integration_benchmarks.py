@@ -18,7 +18,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tiny_scenarios import TINY
 
+from neulite_sim.cli import app
 from neulite_sim.scenario.loading import load_scenario
 
 ROOT = Path(__file__).parents[2]
@@ -251,25 +253,33 @@ def test_starts_tells_multiples_of_the_import_beside_each(monkeypatch, capsys) -
     assert is_positive(row["imports"])
 
 
-def test_a_start_counts_up_to_its_first_round_and_a_failed_one_is_told(monkeypatch, tmp_path) -> None:
+def test_a_start_counts_up_to_its_first_round_and_a_failed_one_is_told(tmp_path) -> None:
     module = script("starts.py")
-    package = tmp_path / "neulite_sim"
-    package.mkdir()
-    (package / "__main__.py").write_text("import sys, time; print('round 1/2 | ...', flush=True); time.sleep(0.3)")
-    monkeypatch.setattr(module, "ROOT", tmp_path)
-    to_first = module.seconds_of(module.Start((), to_first_round=True), tmp_path)
-    assert 0 < to_first < module.seconds_of(module.Start(()), tmp_path) - 0.2
-    (package / "__main__.py").write_text("raise SystemExit('cannot start')")
-    with pytest.raises(RuntimeError, match="neulite-sim run it ended with exit code 1:\ncannot start"):
-        module.seconds_of(module.Start(("run", "it")), tmp_path)
+    says = f"import time; print({module.FIRST_ROUND!r}, flush=True); time.sleep(0.3)"
+    to_first = module.seconds_of(module.Start(("-S", "-c", says), to_first_round=True), tmp_path)
+    assert 0 < to_first < module.seconds_of(module.Start(("-S", "-c", says)), tmp_path) - 0.2
+    with pytest.raises(RuntimeError, match=r"\['-c', 'pass'\] ended with exit code 0"):
+        module.seconds_of(module.Start(("-c", "pass"), to_first_round=True), tmp_path)
+    with pytest.raises(RuntimeError, match="ended with exit code 1:\ncannot start"):
+        module.seconds_of(module.Start(("-c", "raise SystemExit('cannot start')")), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["validate", "whatif of 12 budgets, cold", "first trained round, ray, warm"])
+def test_a_start_says_when_its_first_round_has_ended(monkeypatch, tmp_path, capsys) -> None:
+    module = script("starts.py")
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text(json.dumps(TINY), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["-c", str(scenario), str(tmp_path / "run"), "stop.rounds=2"])
+    exec(compile(module.TO_FIRST_ROUND, "starts", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out.splitlines().count(module.FIRST_ROUND) == 1
+
+
+@pytest.mark.parametrize("name", ["validate", "compare", "dry run of 3 rounds, warm", "whatif of 12 budgets, cold"])
 def test_a_start_is_a_command_that_the_command_line_has(name) -> None:
     module = script("starts.py")
-    words = module.STARTS[name].words
-    assert words[0] in (ROOT / "neulite_sim" / "cli" / "__init__.py").read_text(encoding="utf-8")
-    assert Path(words[1]).is_file()
+    option, package, command, *rest = module.STARTS[name].words
+    assert (option, package) == ("-m", "neulite_sim")
+    assert command in {each.name or each.callback.__name__ for each in app.registered_commands}
+    assert all(Path(word).is_file() for word in rest if word.endswith(".yaml"))
 
 
 # neulite_cycle.py

@@ -20,7 +20,9 @@ KINDS = ("vit", "cnn", "lenet")
 LAWS = settings(max_examples=6, deadline=None, derandomize=True)
 
 kinds = st.sampled_from(KINDS)
-batches = st.integers(2, 24)
+BATCHES = (2, 5, 12, 24)
+"""Few, so that laws find the profiles of one another."""
+batches = st.sampled_from(BATCHES)
 optimizers = st.sampled_from([("momentum", 0.9), ("momentum", 0.0), ("optimizer", "adam")])
 STATES = {("momentum", 0.9): 1, ("momentum", 0.0): 0, ("optimizer", "adam"): 2}
 
@@ -45,10 +47,12 @@ def profiled(name: str, submodel: str, kind: str, batch_size: int, *options: tup
 
 @LAWS
 @given(
-    kind=kinds, batch_size=batches, more=st.integers(1, 12), submodel=st.sampled_from(["full", "stage-1", "stage-2"])
+    kind=kinds,
+    sizes=st.sampled_from([*itertools.combinations((*BATCHES, BATCHES[-1] + 1), 2)]),
+    submodel=st.sampled_from(["full", "stage-1", "stage-2"]),
 )
-def test_memory_and_flops_grow_with_the_batch(kind, batch_size, more, submodel):
-    small, large = (profiled("neulite", submodel, kind, size) for size in (batch_size, batch_size + more))
+def test_memory_and_flops_grow_with_the_batch(kind, sizes, submodel):
+    small, large = (profiled("neulite", submodel, kind, size) for size in sizes)
     assert large.peak_memory_bytes > small.peak_memory_bytes
     assert large.flops_per_step > small.flops_per_step
 
@@ -117,9 +121,10 @@ def test_checkpointing_never_raises_memory_nor_lowers_flops(kind, batch_size, su
 
 @LAWS
 @given(
-    kind=kinds, batch_size=batches, part=st.integers(1, 24), submodel=st.sampled_from(["full", "stage-1", "stage-2"])
+    kind=kinds, batch_size=batches, count=st.integers(1, 4), submodel=st.sampled_from(["full", "stage-1", "stage-2"])
 )
-def test_micro_batches_raise_the_peak_by_their_running_sum_of_gradients_at_most(kind, batch_size, part, submodel):
+def test_micro_batches_raise_the_peak_by_their_running_sum_of_gradients_at_most(kind, batch_size, count, submodel):
+    """Up to four of them: each more is the same operators once more."""
     plain = profiled("neulite", submodel, kind, batch_size)
-    parts = profiled("neulite", submodel, kind, batch_size, ("micro_batch_size", min(part, batch_size)))
+    parts = profiled("neulite", submodel, kind, batch_size, ("micro_batch_size", -(-batch_size // count)))
     assert parts.peak_memory_bytes <= plain.peak_memory_bytes + 4 * plain.trainable_parameters

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neulite_sim.seeding import integer_seed, standard_exponentials, standard_normals, stream, streams, words
+from neulite_sim.seeding import (
+    brief_stream,
+    integer_seed,
+    standard_exponentials,
+    standard_normals,
+    stream,
+    streams,
+    words,
+)
 
 
 def test_equal_names_give_equal_numbers() -> None:
@@ -65,6 +73,22 @@ def test_many_streams_at_once_are_those_that_are_made_one_by_one(root_seed: int,
 def test_keys_of_many_streams_are_checked_as_well(key: int) -> None:
     with pytest.raises(ValueError, match=rf"key {key} of the stream 'jitter' is outside 0 to 4294967295"):
         next(streams(1, "jitter", np.array([0, key])))
+
+
+@given(
+    root_seed=st.integers(0, 2**200),
+    keys=st.lists(st.lists(st.integers(0, 2**32 - 1), max_size=3), min_size=1, max_size=4),
+)
+def test_a_brief_stream_is_the_stream(root_seed: int, keys: list[list[int]]) -> None:
+    for each in keys:
+        brief, lasting = brief_stream(root_seed, "toy", *each), stream(root_seed, "toy", *each)
+        assert [brief.integers(1000), brief.standard_normal()] == [lasting.integers(1000), lasting.standard_normal()]
+
+
+@pytest.mark.parametrize("key", [-1, 2**32])
+def test_keys_of_a_brief_stream_are_checked_as_well(key: int) -> None:
+    with pytest.raises(ValueError, match=f"key {key} of the stream 'toy' is outside 0 to 4294967295"):
+        brief_stream(0, "toy", 1, key)
 
 
 def test_integer_seeds_repeat_differ_and_stay_in_range() -> None:

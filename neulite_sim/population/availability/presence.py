@@ -48,6 +48,7 @@ class Presence:
         self._goes_in = (chunk.end_s // stretch_s).astype(np.uint16)
         self._row_of = np.repeat(np.arange(chunk.num_rows, dtype=np.int32), np.diff(chunk.offsets))
         self._notes = self._noted(0)
+        self._at_s = 0.0
         self._begin(0.0)
 
     def online(self, at_s: float) -> Flags:

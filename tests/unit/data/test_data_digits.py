@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from neulite_sim.data import digits as home
 from neulite_sim.data.digits import COMPONENT, build
 from neulite_sim.errors import ScenarioError
 from neulite_sim.registry import component
@@ -76,3 +77,26 @@ def test_more_samples_than_there_are_is_refused_with_both_numbers():
     assert [problem.key for problem in refused.value.problems] == ["data.train_samples", "data.test_samples"]
     assert re.search(r"1438 is more than the 1437 training samples of digits; use at most 1437", str(refused.value))
     assert re.search(r"361 is more than the 360 test samples of digits; use at most 360", str(refused.value))
+
+
+def test_the_split_is_that_of_scikit_learn():
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    pixels, labels = load_digits(return_X_y=True)
+    parts = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=1797)
+    train, test = map(np.sort, parts)
+    dataset = digits()
+    np.testing.assert_array_equal(dataset.train_images.reshape(-1, 64), pixels[train].astype(np.float32))
+    np.testing.assert_array_equal(dataset.test_images.reshape(-1, 64), pixels[test].astype(np.float32))
+    np.testing.assert_array_equal(dataset.train_labels, labels[train])
+    np.testing.assert_array_equal(dataset.test_labels, labels[test])
+
+
+def test_a_table_that_lies_elsewhere_or_is_another_is_asked_of_scikit_learn(monkeypatch):
+    plain = digits()
+    monkeypatch.setattr(home, "TABLE_SHA256", "")
+    found = digits()
+    np.testing.assert_array_equal(found.train_images, plain.train_images)
+    np.testing.assert_array_equal(found.test_labels, plain.test_labels)
+    assert (found.train_labels.dtype, found.train_images.dtype) == (plain.train_labels.dtype, plain.train_images.dtype)

@@ -1,5 +1,7 @@
 """Strided 1x1 convolutions: which ones oneDNN may overrun on, and that thinned maps give the same without it."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -173,16 +175,27 @@ def test_no_step_of_a_thin_resnet_does_and_it_needs_no_guard(width, options):
     assert stepped(FullModel(blueprint("resnet18", (3, 8, 8), width)), **options) == (0, False)
 
 
-def test_a_layer_that_was_not_come_to_keeps_the_guard_until_it_is():
+@contextmanager
+def guards_counted(monkeypatch):
+    made = []
+    monkeypatch.setattr(pointwise, "ConvolutionGuard", lambda: made.append(ConvolutionGuard()) or made[-1])
+    yield made
+
+
+def test_a_layer_that_was_not_come_to_keeps_the_guard_until_it_is(monkeypatch):
     trainee = Stranger(nn.Conv2d(3, 4, 3), function=None)
     trainee.spare = nn.Conv2d(3, 4, 1, 2)
     with torch.no_grad():
         trainee.loss(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64))
     stepped(trainee)
-    loss = trainee.head.weight.sum()
-    assert isinstance(pointwise.guarded(trainee, loss, has_met=False), ConvolutionGuard)
-    del trainee.spare
-    assert not isinstance(pointwise.guarded(trainee, loss, has_met=False), ConvolutionGuard)
+    assert trainee.has_met_overruns is False
+    assert pointwise.holds_overrunning(trainee)
+    with guards_counted(monkeypatch) as guards:
+        stepped(trainee)
+        assert len(guards) == 1
+        del trainee.spare
+        stepped(trainee)
+        assert len(guards) == 1
 
 
 def test_devices_are_charged_for_the_strided_convolution(monkeypatch):

@@ -66,7 +66,7 @@ def samples_seen(build, layer_of=lambda trainee: trainee.blocks[0][0], **how):
 
 STAGES = [
     ("resnet18", "stage-2"), ("resnet18", "stage-4"), ("resnet34", "stage-3"), ("vgg11_bn", "stage-3"),
-    ("squeezenet", "stage-2"), ("squeezenet", "stage-3"), ("cnn", "stage-2"), ("lenet", "stage-2"), ("vit", "stage-3"),
+    ("squeezenet", "stage-2"), ("squeezenet", "stage-3"), ("cnn", "stage-2"), ("lenet", "stage-2"), ("vit", "stage-2"), ("vit", "stage-3"),
 ]  # fmt: skip
 
 

@@ -37,6 +37,14 @@ def made(**changes):
     return Profile(**{**values, **changes})
 
 
+LATER = {
+    "kept_bytes_per_sample": 8,
+    "later_operator_flops": np.array([3.0]),
+    "later_operator_bytes": np.array([4.0]),
+    "later_operator_kinds": np.array([2], dtype=np.int8),
+}
+
+
 def assert_equal(one, other):
     for field in dataclasses.fields(Profile):
         mine, its = getattr(one, field.name), getattr(other, field.name)
@@ -56,12 +64,18 @@ def find(kept):
     return kept.find(IDENTITY, "stage-1", 5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"operator_kinds": None, "allocator_bytes": None}, {"batch_size": 3, "micro_batch_sizes": (3,)}])  # fmt: skip
+@pytest.mark.parametrize("changes", [{}, {"operator_kinds": None, "allocator_bytes": None}, {"batch_size": 3, "micro_batch_sizes": (3,)}, LATER])  # fmt: skip
 def test_what_is_found_is_what_was_kept_to_the_byte(kept, changes):
     profile = made(**changes)
     kept.keep(IDENTITY, profile)
     assert_equal(kept.find(IDENTITY, "stage-1", profile.batch_size), profile)
     assert [path.name for path in kept.folder.iterdir()] == [f"{IDENTITY}.json"]
+
+
+def test_whatever_a_profile_says_is_kept():
+    """A new field that an entry does not hold would keep everything from being kept."""
+    assert {field.name for field in dataclasses.fields(Profile)} == set(home._Entry.model_fields)
+    assert {field.name for field in dataclasses.fields(MemoryBytes)} == set(home._Split.model_fields)
 
 
 def test_nothing_is_found_where_nothing_is_kept(kept):
@@ -100,6 +114,7 @@ DAMAGES = {
     "no kind": lambda content: resealed(content, "operator_kinds", 0, 3),
     "another batch": lambda content: resealed(content, "micro_batch_sizes", [3, 3]),
     "another submodel": lambda content: resealed(content, "submodel", "stage-2"),
+    "half of a later step": lambda content: resealed(content, "later_operator_flops", [1.0]),
     "more up than down": lambda content: resealed(content, "bytes_up", 41),
 }
 

@@ -35,3 +35,21 @@ def test_every_offer_is_equally_likely():
 def test_an_offer_is_a_value_of_its_columns():
     offer = offers(3)[2]
     assert (offer.device, offer.submodel, offer.expected_s) == (6, "full", 1.0)
+
+
+def test_one_of_many_is_the_one_that_a_draw_without_replacement_takes():
+    for number in range(200):
+        size = 2 + number * number * 7919 % 1_000_000
+        drawn = stream(3, "one", number).choice(size, size=1, replace=False)
+        found = Uniform().choose(_Sized(size), 1, stream(3, "one", number))
+        assert (found.tolist(), found.dtype) == (drawn.tolist(), np.int64)
+
+
+class _Sized:
+    """Offers of which nothing is known but how many there are."""
+
+    def __init__(self, size):
+        self._size = size
+
+    def __len__(self):
+        return self._size

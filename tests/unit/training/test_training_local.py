@@ -12,8 +12,11 @@ from neulite_sim.data.contract import Dataset, Partition
 from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Setting
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.step import Stepper
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Evaluation, Training
+from neulite_sim.training import local as local_module
+from neulite_sim.training import worker as worker_module
 from neulite_sim.training.contract import Workplace
 from neulite_sim.training.evaluation import evaluate, recalibrate_batch_norm
 from neulite_sim.training.inprocess import InProcess, InProcessOptions
@@ -80,6 +83,52 @@ def test_an_update_depends_on_the_task_alone():
     assert all(torch.equal(fresh.tensors[name], again.tensors[name]) for name in fresh.tensors)
     other = used.train(task(device=1, flight=8), state.tensors)
     assert any(not torch.equal(fresh.tensors[name], other.tensors[name]) for name in fresh.tensors)
+
+
+@pytest.mark.parametrize(
+    ("kind", "submodel", "options"),
+    [
+        ("fedavg", "full", {"momentum": 0.9, "weight_decay": 0.01}),
+        ("neulite", "stage-2", {"optimizer": "adam"}),
+        ("neulite", "stage-1", {"micro_batch_size": 3, "clip_norm": 1.0}),
+    ],
+)
+def test_a_worker_takes_the_steps_that_devices_are_charged_for(monkeypatch, kind, submodel, options):
+    """Fused steps and nHSIC in closed form differ by rounding alone; the plain worker is what a profile runs."""
+    training = Training(epochs=2, batch_size=4, learning_rate=0.001, **options)
+    place = workplace(kind, "resnet18", training)
+    payload = place.method.payload(start(place), submodel)
+    quick = Worker(place).train(task(submodel=submodel), payload)
+    monkeypatch.setattr(worker_module, "take_shortcuts", lambda trainee: setattr(trainee, "takes_shortcuts", False))
+    monkeypatch.setattr(local_module, "Stepper", lambda *given, is_charged, **named: Stepper(*given, **named))
+    plain = Worker(place).train(task(submodel=submodel), payload)
+    assert quick.loss == pytest.approx(plain.loss, rel=1e-4)
+    assert quick.metrics == pytest.approx(plain.metrics, rel=1e-3, abs=1e-6)
+    for name, tensor in plain.tensors.items():
+        torch.testing.assert_close(quick.tensors[name], tensor, rtol=1e-3, atol=2e-4)
+
+
+def test_a_flight_leaves_the_generator_where_it_was_and_no_note_of_its_seed():
+    place = workplace()
+    worker, tensors = Worker(place), start(place).tensors
+    worker.train(task(), tensors)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    before = len(torch.cuda._queued_calls)
+    worker.train(task(), tensors)
+    assert torch.equal(torch.rand(2), expected)
+    assert len(torch.cuda._queued_calls) == before
+
+
+def test_scalars_are_means_over_samples_and_counts_are_sums_over_all_steps():
+    means = local_module._Means()
+    for loss in (9.0, 1.0):
+        means.next_epoch()
+        means.add(3, torch.tensor(loss), {"num_odd": torch.tensor(2.0), "term": torch.tensor(0.5, dtype=torch.float64)})
+        means.add(1, torch.tensor(loss + 4), {"num_odd": torch.tensor(1.0), "term": torch.tensor(1.5)})
+    assert means.loss == pytest.approx(2.0)
+    assert means.metrics == {"num_odd": 6.0, "term": pytest.approx(0.75)}
 
 
 def test_augmentation_changes_what_is_learned_and_repeats():
