@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from neulite_sim.methods.contract import Proposal, Update
 from neulite_sim.timeline.endings import Endings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RoundFacts:
     """A round that has ended, before its test.
 
@@ -28,6 +29,11 @@ class RoundFacts:
     stalenesses: Mapping[int, int]
     workers_replaced: int
     wall_time_s: float = 0.0
+
+    @functools.cached_property
+    def losses(self) -> Mapping[int, float]:
+        """The mean loss of each update, by flight; not of those where nothing was trained or training diverged."""
+        return {number: update.loss for number, update in self.learned.items() if math.isfinite(update.loss)}
 
 
 def known_loss(update: Update) -> float | None:

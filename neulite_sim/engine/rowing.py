@@ -9,7 +9,7 @@ import numpy as np
 
 from neulite_sim.arrays import Integers, Repeated
 from neulite_sim.engine.airspace import Aloft
-from neulite_sim.engine.facts import RoundFacts, known_loss, skipped_terms
+from neulite_sim.engine.facts import RoundFacts, skipped_terms
 from neulite_sim.engine.parts import Costing
 from neulite_sim.methods.contract import Denial
 from neulite_sim.results.flight_rows import FlightRows
@@ -36,14 +36,14 @@ class RowMaker:
         if any(ended.refused):
             is_refused = ~ended.is_merged & outcomes.has_arrived
             outcomes = outcomes.named(np.flatnonzero(is_refused), kind=DROPPED, reasons=ended.refused)
-        updates = map(facts.learned.get, numbers)
+        learned = {number: facts.stalenesses[number] for number in facts.learned}
         return self._rows_of(
             ended.flights,
             outcomes,
             facts.round,
             bytes_up=self._bytes_up(ended),
-            staleness=[facts.stalenesses[number] if number in facts.learned else None for number in numbers],
-            loss=[None if update is None else known_loss(update) for update in updates],
+            staleness=list(map(learned.get, numbers)),
+            loss=list(map(facts.losses.get, numbers)) if facts.losses else Repeated(None, len(numbers)),
         )
 
     def cut_rows(self, aloft: Aloft, round_number: int, at_s: float, reason: str) -> FlightRows:
@@ -123,8 +123,7 @@ class RowMaker:
 
     def round_row(self, facts: RoundFacts, test: EvaluationResult | None) -> RoundRow:
         """Return the row of a round; without a test it has no loss and no accuracy of one."""
-        known = ((known_loss(update), update.num_samples) for update in facts.learned.values())
-        losses = [(loss, samples) for loss, samples in known if loss is not None]
+        losses = [(loss, facts.learned[number].num_samples) for number, loss in facts.losses.items()]
         weight = sum(samples for _, samples in losses)
         ended = facts.ended
         merged = int(np.count_nonzero(ended.is_merged))
@@ -147,7 +146,7 @@ class RowMaker:
             bytes_down=sum(self._bytes_down(ended.flights)),
             bytes_up=sum(self._bytes_up(ended)),
             peak_memory_bytes=int(ended.flights.costs.peak_memory_bytes.max(initial=0)),
-            skipped_terms=sum(map(skipped_terms, facts.learned.values())),
+            skipped_terms=sum(skipped_terms(update) for update in facts.learned.values() if update.metrics),
             workers_replaced=facts.workers_replaced,
             wall_time_s=facts.wall_time_s,
         )
