@@ -154,6 +154,12 @@ def _installed() -> Any:
     return entry_points()
 
 
+def forget_installed() -> None:
+    """Look for components anew when they are next asked for: after a package was installed while this process runs."""
+    _installed.cache_clear()
+    _entry_points.cache_clear()
+
+
 @functools.cache
 def _declared() -> Mapping[str, Mapping[str, str]]:
     """Return the entry points of a checkout by group; none where this is no checkout."""

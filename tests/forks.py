@@ -212,7 +212,7 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
     # As a fresh Python does; what is installed there is looked for anew.
     own = request["environment"].get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [*filter(None, own), *(path for path in sys.path if path not in own)]
-    registry._entry_points.cache_clear()
+    registry.forget_installed()
     sys.argv[1:] = request["arguments"]
 
 

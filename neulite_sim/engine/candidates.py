@@ -19,6 +19,8 @@ from neulite_sim.population.availability.contract import Availability, Followed,
 
 BLOCK_BITS = 10
 """A block of 1024: of a million devices there are about as many blocks as devices in a block."""
+KEPT_CHANGES = 512
+"""So many changes before the latest departure are kept at least, and twice as many at most."""
 FEW = 32
 """Up to so many changes or questions are handled one by one."""
 
@@ -26,7 +28,7 @@ FEW = 32
 class Whereabouts:
     """Who is online at any moment, and who was free at any mark: the number of changes, in their order, until then.
 
-    A device is free while it owns data and is not in flight.
+    A device is free while it owns data and is not in flight. Marks of long before the latest departure are given up.
     """
 
     def __init__(self, availability: Availability, owns: Flags) -> None:
@@ -35,14 +37,20 @@ class Whereabouts:
         self._is_free = owns.copy()
         # Twice the number of the device, and one more where it has become free.
         self._changes = array("q")
+        self.first_mark = 0
 
     @property
     def mark(self) -> int:
         """The mark of now."""
-        return len(self._changes)
+        return self.first_mark + len(self._changes)
 
     def depart(self, devices: Sequence[int]) -> None:
         """Take note that free devices are in flight from now on."""
+        # Who departs was seen at the mark of now: what was seen long before is not asked for again.
+        if len(self._changes) > 2 * KEPT_CHANGES:
+            given_up = len(self._changes) - KEPT_CHANGES
+            self.first_mark += given_up
+            del self._changes[:given_up]
         self._change(devices, is_free=False)
 
     def land(self, devices: Sequence[int]) -> None:
@@ -56,11 +64,12 @@ class Whereabouts:
 
     def changes(self, after: int, until: int) -> Integers:
         """Return the changes between two marks: twice the device, and one more where it has become free."""
-        return np.array(self._changes[after:until], np.int64)
+        return np.array(self.few_changes(after, until), np.int64)
 
     def few_changes(self, after: int, until: int) -> Sequence[int]:
         """Return the same as plain numbers: of a few an array would take longer."""
-        return self._changes[after:until]
+        assert after >= self.first_mark, f"changes after {after} are given up, up to {self.first_mark}"
+        return self._changes[after - self.first_mark : until - self.first_mark]
 
     def free(self, mark: int | None = None) -> Flags:
         """Return for every device whether it was free at a mark; now where none is given."""
@@ -157,7 +166,8 @@ class Candidates:
         """Move to a moment and a mark: along the changes if they lie ahead and not too far, else by a new look."""
         if at_s == self._at_s and mark == self._mark:
             return
-        changes = self._reach(at_s) if at_s >= self._at_s and mark >= self._mark else None
+        is_ahead = at_s >= self._at_s and mark >= self._mark >= self._whereabouts.first_mark
+        changes = self._reach(at_s) if is_ahead else None
         if changes is None:
             self._look(at_s, mark)
         else:

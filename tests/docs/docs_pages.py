@@ -98,7 +98,7 @@ def _install(pyproject: Path) -> None:
         lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
     (folder / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
     importlib.invalidate_caches()
-    registry._entry_points.cache_clear()
+    registry.forget_installed()
 
 
 def _run(block: Block, names: dict[str, object], command: Command) -> tuple[str, list[str]]:

@@ -53,7 +53,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
     monkeypatch.undo()
     importlib.invalidate_caches()
-    registry._entry_points.cache_clear()
+    registry.forget_installed()
 
 
 @pytest.mark.parametrize("page", RUN, ids=name_of)

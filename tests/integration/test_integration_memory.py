@@ -54,10 +54,10 @@ class Weigher:
 
 
 def test_objects_held_by_the_driver_do_not_grow_with_rounds(tmp_path):
-    weigher = Weigher(100, 600)
+    weigher = Weigher(500, 1000)
     tracemalloc.start()
     try:
-        simulate(tiny("stop.rounds=600", "backend=dry-run"), out=tmp_path / "run", observers=[weigher])
+        simulate(tiny("stop.rounds=1000", "backend=dry-run"), out=tmp_path / "run", observers=[weigher])
     finally:
         tracemalloc.stop()
     before, after = weigher.held_bytes

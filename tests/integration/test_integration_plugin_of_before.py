@@ -28,13 +28,13 @@ def installed():
     """Put the folder on the path, as that of any installed package is, and take it off again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(OLD)
-        registry._entry_points.cache_clear()
+        registry.forget_installed()
         yield
     for name, module in list(sys.modules.items()):
         if Path(getattr(module, "__file__", None) or "/").parent == OLD:
             del sys.modules[name]
     importlib.invalidate_caches()
-    registry._entry_points.cache_clear()
+    registry.forget_installed()
 
 
 def test_the_method_of_the_guide_runs_and_does_what_the_guide_said():

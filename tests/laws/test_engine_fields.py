@@ -105,6 +105,9 @@ SCHEMA = {
     "training.clip_norm": case("training.clip_norm=0.01"),
     "training.precision": case("training.precision=bf16"),
     "training.micro_batch_size": case("training.micro_batch_size=2"),
+    "training.prefix_cache": case(
+        "training.prefix_cache=device", "training.epochs=2", "method={kind: neulite, tail: 0}", base="stages"
+    ),
     "training.checkpointing": case("training.checkpointing=true", base="images"),
     "training.shrink_batch": case("training.shrink_batch={minimum: 1}", SHORT),
     "training.shrink_batch.minimum": case(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from typing import Annotated, Any, Self
 
 import fake_components
@@ -179,13 +179,13 @@ def test_a_checkout_that_is_not_installed_finds_the_components_of_pyproject(monk
 
 def test_an_installed_entry_point_wins_over_pyproject(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = EntryPoint("neulite", "elsewhere:COMPONENT", "neulite_sim.methods")
-    monkeypatch.setattr(registry, "entry_points", lambda **_: (installed,))
+    monkeypatch.setattr(registry, "_installed", lambda: EntryPoints((installed,)))
     assert REAL_ENTRY_POINTS.__wrapped__("neulite_sim.methods")["neulite"] == installed
 
 
 def test_a_checkout_knows_better_where_its_own_modules_are(monkeypatch: pytest.MonkeyPatch) -> None:
     stale = EntryPoint("neulite", "neulite_sim.where_it_was:COMPONENT", "neulite_sim.methods")
-    monkeypatch.setattr(registry, "entry_points", lambda **_: (stale,))
+    monkeypatch.setattr(registry, "_installed", lambda: EntryPoints((stale,)))
     found = REAL_ENTRY_POINTS.__wrapped__("neulite_sim.methods")["neulite"]
     assert found.value == "neulite_sim.methods.neulite:COMPONENT"
 

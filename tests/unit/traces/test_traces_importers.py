@@ -538,14 +538,14 @@ def test_the_formats_that_are_promised_are_there_and_a_package_may_bring_more(
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ours\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[neulite_sim.trace_importers]\nours = ours:COMPONENT\n")
     monkeypatch.syspath_prepend(folder)
-    registry._entry_points.cache_clear()
+    registry.forget_installed()
     try:
         assert "ours" in registry.names(registry.TRACE_FORMAT)
         assert imported("ours", "Phone\n")["devices"] == 1
         assert read_individuals(Path("own.csv")).columns["speed_factor"].tolist() == [2.5]
     finally:
         monkeypatch.undo()
-        registry._entry_points.cache_clear()
+        registry.forget_installed()
 
 
 def test_a_table_that_cannot_be_read_back_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
