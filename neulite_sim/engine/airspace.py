@@ -89,7 +89,7 @@ class Airspace:
 
     def aloft(self) -> Aloft:
         """Return the flights that were not handed over yet, in the order in which they left, with outcomes so far."""
-        return [(departed.of(number), self._outcome(number)) for number, departed in self._aloft.items()]
-
-    def _outcome(self, number: int) -> Outcome | None:
-        return next((item.outcome for item in self._landed.get(number, ()) if item.flight.number == number), None)
+        # Flights that landed together share one sequence: each is gone through once.
+        together = {id(ended): ended for ended in self._landed.values()}
+        outcomes = {item.flight.number: item.outcome for ended in together.values() for item in ended}
+        return [(departed.of(number), outcomes.get(number)) for number, departed in self._aloft.items()]

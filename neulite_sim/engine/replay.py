@@ -37,8 +37,6 @@ PAUSE = 20.0
 """Where the scenario leaves it open, checkpoints take no more than one part in so many of a run's wall time."""
 KEPT_METRICS = ("squared_loss", "num_skipped_terms")
 """The metrics of an update that rows and selectors go by."""
-_UNKNOWN = b'{"flight":%d,"loss":null,"squared_loss":null,"num_skipped_terms":null,"num_samples":%d}'
-"""The entry of an update of which nothing is known but its size."""
 _OF_ANOTHER = "the journal belongs to another scenario or version"
 
 
@@ -285,6 +283,11 @@ def _entry_of(number: int, update: Update) -> Entry:
     numbers = {"loss": update.loss, **{name: update.metrics.get(name, math.nan) for name in KEPT_METRICS}}
     known = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
     return {"flight": number, **known, "num_samples": update.num_samples}
+
+
+_PLAIN = json.dumps({"flight": "%d", "loss": None, **dict.fromkeys(KEPT_METRICS), "num_samples": "%d"})
+_UNKNOWN = _PLAIN.replace(" ", "").replace('"%d"', "%d").encode("ascii")
+"""The line of an update of which nothing is known but its size: what `_entry_of` says of it, made without JSON."""
 
 
 def _update_of(flight: Flight, entry: Entry) -> Update:
