@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from listeners import Listener
 from tiny_scenarios import tiny
 
 from neulite_sim.engine.simulation import RunResult, simulate
-from neulite_sim.results.rows import Event, Notice
 
 STAGED = (
     "model=cnn", "data.image_size=12", "training.epochs=3", "training.batch_size=4", "stop.rounds=2",
     "population.available_memory={kind: uniform, low: 1GB, high: 2GB}", "proxy.width=0.2",
 )  # fmt: skip
-
-
-class Listener:
-    """Keeps the notices of a run."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def notify(self, event: Event) -> None:
-        if isinstance(event, Notice):
-            self.told.append(event.message)
 
 
 def run(cache: str, *options: str, listener: Listener | None = None) -> RunResult:

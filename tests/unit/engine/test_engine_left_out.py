@@ -7,29 +7,18 @@ import os
 from pathlib import Path
 
 import pytest
+from listeners import Listener
 from PIL import Image
 from tiny_scenarios import tiny
 from typer.testing import CliRunner
 
 from neulite_sim.cli import app
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.results.rows import Event, Notice
 from neulite_sim.results.summary import Tally
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 
 BACKEND = "backend=dry-run"
-
-
-class Listener:
-    """Keeps the notices of a run."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def notify(self, event: Event) -> None:
-        if isinstance(event, Notice):
-            self.told.append(event.message)
 
 
 def told(scenario: Scenario, out: Path | None = None) -> list[str]:
