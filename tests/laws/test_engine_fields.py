@@ -282,6 +282,12 @@ OPTIONS = {
     "method[heterofl].masked_cross_entropy": case("method.masked_cross_entropy=false", "method=heterofl", base="mixed"),
     "method[heterofl].classifier_rows": case("method.classifier_rows=false", "method=heterofl", base="mixed"),
     "method[heterofl].weighting": case("method.weighting=samples", "method=heterofl", base="mixed"),
+    "method[federated-dropout].rates": case("method.rates=[1, 0.4]", "method=federated-dropout", base="mixed"),
+    "method[federated-dropout].scaler": case("method.scaler=false", "method=federated-dropout", base="mixed"),
+    "method[federated-dropout].masked_cross_entropy": case(
+        "method.masked_cross_entropy=true", "method=federated-dropout", base="mixed"
+    ),
+    "method[federated-dropout].weighting": case("method.weighting=samples", "method=federated-dropout", base="mixed"),
     "method[fedrolex].rates": case("method.rates=[1, 0.4]", "method=fedrolex", base="mixed"),
     "method[fedrolex].direction": case("method.direction=backward", "method=fedrolex", base="mixed"),
     "method[fedrolex].scaler": case("method.scaler=false", "method=fedrolex", base="mixed"),
