@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from neulite_sim.models.names import FULL
 
+_NAME = re.compile(r"s([0-9.e-]+?)-d([0-9.e-]+?)(?:-t([0-9]+))?")
 _ROUNDING = 1e-9
 """Products of shares and whole numbers are meant exactly: 0.58 * 50 is 29, not 28.999999999999996."""
 
@@ -33,15 +35,17 @@ class Configuration:
         if self.width == 1 and self.depth == 0:
             return FULL
         deeper = "" if self.training_depth == 1 else f"-t{self.training_depth}"
-        return f"s{self.width:.6g}-d{self.depth:.6g}{deeper}"
+        return f"s{_shown(self.width)}-d{_shown(self.depth)}{deeper}"
 
     @classmethod
     def named(cls, name: str) -> Configuration:
         """Return the configuration of a submodel's name."""
         if name == FULL:
             return cls(width=1.0, depth=0.0)
-        parts = {part[0]: part[1:] for part in name.split("-")}
-        return cls(width=float(parts["s"]), depth=float(parts["d"]), training_depth=int(parts.get("t", "1")))
+        found = _NAME.fullmatch(name)
+        assert found is not None, f"{name} is not the name of a configuration"
+        width, depth, training_depth = found.groups(default="1")
+        return cls(width=float(width), depth=float(depth), training_depth=int(training_depth))
 
     def threshold(self, num_layers: int) -> int:
         """Return int(K d): how many of the K layers are at full width."""
@@ -50,6 +54,12 @@ class Configuration:
     def num_frozen(self, num_layers: int) -> int:
         """Return how many of the K layers are frozen: those before the last `training_depth` of full width."""
         return max(0, self.threshold(num_layers) - self.training_depth)
+
+
+def _shown(share: float) -> str:
+    """Return a share in as few digits as say it exactly."""
+    short = f"{share:g}"
+    return short if float(short) == share else repr(share)
 
 
 def thinned(channels: int, width: float) -> int:
@@ -110,25 +120,26 @@ def _width(place: int, step: float) -> float:
 def _first_within(need: Callable[[int], int], budget: int, first: int, last: int) -> int | None:
     """Return the first place from `first` to `last` whose need is within the budget, if any; needs fall along them.
 
-    Between a place that is over the budget and one within it, the next guess lies on the line between their needs, and
-    in the middle every other time: lines alone creep along a steep end.
+    By false position between a place over the budget and one within it, with the Illinois rule (Dowell and Jarratt,
+    BIT 11, 1971): an end that stays twice counts half, so that the other one moves, too.
     """
-    over, needed_over = first, need(first)
-    if needed_over <= budget:
+    over, excess = first, float(need(first) - budget)
+    if excess <= 0:
         return first
-    within, needed_within = last, need(last)
-    if needed_within > budget:
+    within, room = last, float(budget - need(last))
+    if room < 0:
         return None
-    number = 0
+    moved = 0
     while within - over > 1:
-        number += 1
-        share = 0.5 if number % 2 == 0 else (needed_over - budget) / (needed_over - needed_within)
-        guess = min(max(over + round(share * (within - over)), over + 1), within - 1)
-        needed = need(guess)
-        if needed <= budget:
-            within, needed_within = guess, needed
+        guess = over + round(excess / (excess + room) * (within - over))
+        guess = min(max(guess, over + 1), within - 1)
+        found = need(guess) - budget
+        if found > 0:
+            over, excess, room = guess, float(found), room / 2 if moved == 1 else room
+            moved = 1
         else:
-            over, needed_over = guess, needed
+            within, room, excess = guess, float(-found), excess / 2 if moved == -1 else excess
+            moved = -1
     return within
 
 

@@ -21,12 +21,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.staircase import Configuration, thinned
-from neulite_sim.methods.width import Dimension, Layout, layout, take
+from neulite_sim.methods.width import Dimension, Layout, layout
 from neulite_sim.models.contract import BlockModel, Blueprint
+from neulite_sim.models.fire import Fire
 from neulite_sim.models.residual import BasicBlock, LeadingChannels
 from neulite_sim.models.trainee import Trainee
 
 _NORMS = (_BatchNorm, nn.GroupNorm)
+_GOES_ALONG = (BlockModel, nn.ModuleList, nn.Sequential, BasicBlock, Fire)
+"""Of these it is known that they put out as many channels as their last layer has, whatever they read."""
 _HINT = "choose one that is a chain of convolutions, such as resnet18, resnet20, vgg11_bn, squeezenet or cnn"
 
 
@@ -87,7 +90,8 @@ def _known_chain(blueprint: Blueprint) -> Chain:
         if number < 2:
             raise _refused(blueprint, f"has {number} layers of convolutions, and one has to follow another")
         chain = Chain(num_layers=number, axes=layout(blueprint, {}).axes, made=made, read=read)
-        _try(blueprint, chain)
+        if any(type(part) not in _GOES_ALONG for part in model.modules() if any(True for _ in part.children())):
+            _try(blueprint, chain)
     return chain
 
 
@@ -153,14 +157,15 @@ def _refused(blueprint: Blueprint, finding: str) -> ScenarioError:
 
 def cut(model: BlockModel | SuccessiveModel, chain: Chain, configuration: Configuration) -> None:
     """Cut the tensors of a freshly built model down to those of a configuration, in place."""
-    slices = Layout(axes=chain.axes, shapes={"": chain.shapes(configuration)}, classifier=frozenset())
+    shapes = chain.shapes(configuration)
     for path, part in model.named_modules():
         for held in (part._parameters, part._buffers):
             for key, tensor in held.items():
-                name = _joined(path, key)
-                if tensor is None or name not in slices.axes:
+                shape = shapes.get(_joined(path, key))
+                if tensor is None or shape in (None, tensor.shape):
                     continue
-                smaller = take(tensor.detach(), slices.indices("", name)).clone()
+                # Whichever channels these are: a payload brings the values.
+                smaller = tensor.detach()[tuple(map(slice, shape))].clone()
                 held[key] = nn.Parameter(smaller) if isinstance(tensor, nn.Parameter) else smaller
         _say_sizes(part)
     for _, block in _basic_blocks(model):
