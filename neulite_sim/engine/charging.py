@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,27 @@ def build_ledger(parts: Parts, profiler: Profiler | None = None) -> Ledger:
         merged_profiles=merged,
         choice=_choice(rungs, method, charged, training, profiler),
     )
+
+
+def settle(parts: Parts, profiler: Profiler | None = None) -> tuple[Parts, Profiler]:
+    """Return the parts with the method as it chooses its submodels by their costs, and a profiler that knows these.
+
+    Raises:
+        ScenarioError: the method does not go with the model, or with the budget that it was given.
+    """
+    known: dict[tuple[object, ...], Profile] = {}
+    profiler = profiler or profile
+
+    def remembering(submodel: str, build: Callable[[], Trainee], **how: Any) -> Profile:
+        key = submodel, how["batch_size"], how["training"]
+        if key not in known:
+            known[key] = profiler(submodel, build, **how)
+        return known[key]
+
+    def ledger_of(method: Method) -> Ledger:
+        return build_ledger(replace(parts, method=method), remembering)
+
+    return replace(parts, method=parts.method.settled(parts.charged, ledger_of)), remembering
 
 
 @dataclass(frozen=True, slots=True)

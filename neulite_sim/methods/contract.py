@@ -7,7 +7,7 @@ submodel that was chosen, and `digest` with the updates that arrived, in the ord
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -145,6 +145,15 @@ class Method:
         default and wherever a subclass has a `digest` of its own: every update by itself, in the order of devices.
         """
         return None
+
+    def settled(self, blueprint: Blueprint, ledger_of: Callable[[Method], Ledger]) -> Method:
+        """Return the method with the submodels that it chooses by what they cost on the fleet; itself by default.
+
+        Called once, before the ledger is made: `ledger_of(method)` is the one that another would have, on the models of
+        `blueprint`, which devices are charged for. Workers train what both name before that: a name has to say enough.
+        """
+        del blueprint, ledger_of
+        return self
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return what is trained as `submodel`; called for the workload and for the proxy alike."""
