@@ -43,12 +43,14 @@ def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset
         architecture=_settled(_architecture(workload.model or scenario.model), spec, scenario),
         spec=spec,
         name=(workload.model or scenario.model).kind,
+        norm=scenario.training.norm,
     )
     trained = Blueprint(
         architecture=_settled(_architecture(scenario.model), spec, scenario),
         spec=dataset.spec,
         width=proxy.width or 1.0,
         name=scenario.model.kind,
+        norm=scenario.training.norm,
     )
     return charged, trained
 
