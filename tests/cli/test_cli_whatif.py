@@ -61,7 +61,9 @@ def test_fedavg_that_fits_its_steps_into_memory_stands_beside_all_methods() -> N
     report = reported("hand.yaml", "--memory", "300B")
     rows = {row["variant"]: row for row in report["rows"]}
     assert [*rows][1] == "fedavg, fit auto"
-    assert {variant: row["fit"] for variant, row in rows.items() if row["fit"] != "none"} == {"fedavg, fit auto": "auto"}
+    assert {variant: row["fit"] for variant, row in rows.items() if row["fit"] != "none"} == {
+        "fedavg, fit auto": "auto"
+    }
     assert rows["fedavg, fit auto"]["method"] == "fedavg"
     of_one_way = reported("hand.yaml", "--memory", "300B", "--set", "training.fit=auto")
     assert {row["fit"] for row in of_one_way["rows"]} == {"auto"}
