@@ -155,6 +155,10 @@ class Method:
     """Whether the method goes on without a submodel that no device fits."""
     scales_width: ClassVar[bool] = False
     """Whether submodels are the model at several widths; a model that no width makes thinner is refused then."""
+    trains_blocks: ClassVar[bool] = False
+    """Whether submodels are parts of the chain of blocks; on a model of one block a run says what that comes to."""
+    same_as: str = ""
+    """Another way to write this very method in a scenario, which a run says; nothing where there is none."""
     decides_by_weights: str = ""
     """The option, as `key: value`, by which offers depend on trained weights; a dry run is refused then."""
 
