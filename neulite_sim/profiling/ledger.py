@@ -33,9 +33,9 @@ def step_seconds(profile: Profile, device: DeviceClass, batch_share: float = 1.0
     """
     if is_later and profile.later_operator_flops is not None and profile.later_operator_bytes is not None:
         kept = (profile.later_operator_flops, profile.later_operator_bytes, profile.later_operator_kinds)
-        return step_s(*kept, rates_of(device), batch_share)
+        return step_s(*kept, rates_of(device), batch_share, counts=profile.later_operator_counts)
     columns = (profile.operator_flops, profile.operator_bytes, profile.operator_kinds)
-    return step_s(*columns, rates_of(device), batch_share)
+    return step_s(*columns, rates_of(device), batch_share, counts=profile.operator_counts)
 
 
 def merges_last_batch(num_samples: Integers, batch_size: int) -> Flags:
