@@ -1,6 +1,6 @@
 """Print the tables of docs/background/when_blocks_pay.md: the least memory of the full model, and of NeuLite's stages.
 
-From a checkout: `python docs/when_blocks_pay.py [--only NAME]`, about two minutes of one core per workload. Nothing is
+From a checkout: `python docs/when_blocks_pay.py [--only NAME]`, about a minute of one core per workload. Nothing is
 trained. Every submodel is profiled under each *plan*: micro-batches of 2, 8 and 32 samples or none, with and without
 checkpointing. The optimizer step is the same under all of them.
 """
@@ -11,7 +11,7 @@ import argparse
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,7 @@ def _trainee(workload: Workload, submodel: str) -> Trainee:
 @functools.cache
 def plans(workload: Workload, submodel: str) -> tuple[Plan, ...]:
     """Return the submodel under every plan."""
-    micros = (None, *(micro for micro in MICRO_BATCHES if 3 * micro <= workload.batch_size))
+    micros = (None, *(micro for micro in MICRO_BATCHES if micro < workload.batch_size))
     return tuple(
         plan_of(workload, submodel, micro, checkpointing=checkpointing)
         for micro, checkpointing in itertools.product(micros, (False, True))
@@ -127,46 +127,28 @@ def plans(workload: Workload, submodel: str) -> tuple[Plan, ...]:
 
 
 def plan_of(workload: Workload, submodel: str, micro: int | None, *, checkpointing: bool) -> Plan:
-    """Return the submodel under one plan.
-
-    Of many micro-batches two and three are traced: from the second on each holds and costs the same, so that peak and
-    seconds of a whole step follow; only the images of the whole batch are held on top.
-    """
-    profiled = _profiler(workload, submodel, micro, checkpointing)
-    if micro is None:
-        found = profiled(workload.batch_size)
-        peak_bytes, step_s = found.peak_memory_bytes, _step_s(found)
-    else:
-        found, three = profiled(2 * micro), profiled(3 * micro)
-        peak_bytes = three.peak_memory_bytes + three.memory.inputs * (workload.batch_size - 3 * micro) // (3 * micro)
-        step_s = _step_s(found) + (workload.batch_size / micro - 2) * (_step_s(three) - _step_s(found))
+    """Return the submodel under one plan."""
+    training = Training(
+        batch_size=workload.batch_size,
+        micro_batch_size=micro,
+        checkpointing=checkpointing,
+        optimizer=workload.optimizer,  # type: ignore[arg-type]
+    )
+    found = profile(
+        submodel,
+        lambda: _trainee(workload, submodel),
+        input_shape=(3, workload.side, workload.side),
+        batch_size=workload.batch_size,
+        training=training,
+    )
     return Plan(
         micro_batch_size=micro,
         checkpointing=checkpointing,
-        peak_bytes=peak_bytes,
-        compute_s=EPOCHS * SAMPLES / workload.batch_size * step_s,
+        peak_bytes=found.peak_memory_bytes,
+        compute_s=EPOCHS * SAMPLES / workload.batch_size * _step_s(found),
         bytes_down=found.bytes_down,
         bytes_up=found.bytes_up,
     )
-
-
-def _profiler(workload: Workload, submodel: str, micro: int | None, checkpointing: bool) -> Callable[[int], Profile]:
-    def profiled(batch_size: int) -> Profile:
-        training = Training(
-            batch_size=batch_size,
-            micro_batch_size=micro,
-            checkpointing=checkpointing,
-            optimizer=workload.optimizer,  # type: ignore[arg-type]
-        )
-        return profile(
-            submodel,
-            lambda: _trainee(workload, submodel),
-            input_shape=(3, workload.side, workload.side),
-            batch_size=batch_size,
-            training=training,
-        )
-
-    return profiled
 
 
 def _step_s(found: Profile) -> float:
