@@ -31,8 +31,8 @@ from neulite_sim.scenario.loading import load_scenario
 
 CHECKOUT = Path(__file__).parents[1]
 SEEDS = (42, 43, 44)
-MOST_ROUNDS = 300
-"""No entry does more, however short its rounds are."""
+MOST_ROUNDS_SHARE = 2
+"""No entry does more than so many times the rounds of its table, however short its own are."""
 CLOSE_ENOUGH, MOST_STEPS = 0.01, 4
 """How near the rounds of an entry come to the virtual time of the clock, and after how many dry runs at the latest."""
 
@@ -100,8 +100,8 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Its run folder."""
-        return self.out / f"{self.table.name}-{self.entry.name}-{self.seed}"
+        """Its run folder; runs of a table of another length lie elsewhere."""
+        return self.out / f"{self.table.name}-{self.table.rounds}-{self.entry.name}-{self.seed}"
 
     @property
     def is_complete(self) -> bool:
@@ -143,12 +143,13 @@ def rounds_in_the_same_time(job: Job) -> int:
         entry = table.entry(entry.as_long_as) if entry.as_long_as else entry
         if not table.clock or entry.name == table.clock:
             return table.rounds
+        most = MOST_ROUNDS_SHARE * table.rounds
         wanted_s, rounds = _virtual_s(job, table.entry(table.clock), table.rounds), table.rounds
         for _ in range(MOST_STEPS):
             taken_s = _virtual_s(job, entry, rounds)
-            if abs(taken_s / wanted_s - 1) <= CLOSE_ENOUGH or (rounds == MOST_ROUNDS and taken_s < wanted_s):
+            if abs(taken_s / wanted_s - 1) <= CLOSE_ENOUGH or (rounds == most and taken_s < wanted_s):
                 break
-            rounds = max(1, min(round(rounds * wanted_s / taken_s), MOST_ROUNDS))
+            rounds = max(1, min(round(rounds * wanted_s / taken_s), most))
     except NeuliteError as error:
         raise AbsentError(str(error)) from None
     return rounds
@@ -357,6 +358,7 @@ def main(tables: Sequence[Table], *, about: str, page: Path, folder: str, order:
     parser.add_argument("--out", type=Path, default=Path("runs") / folder, help="where the run folders are")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once, each on one thread")
     parser.add_argument("--tables", default=",".join(table.name for table in tables), help="which tables, by name")
+    parser.add_argument("--share", type=float, default=1.0, help="run each table for this share of its rounds")
     parser.add_argument("--data-root", help="where CIFAR-10 is, if not under data/")
     parser.add_argument("--plan", action="store_true", help="only say how many rounds each run would have")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
@@ -365,7 +367,7 @@ def main(tables: Sequence[Table], *, about: str, page: Path, folder: str, order:
     names = given.tables.split(",")
     if unknown := set(names) - {table.name for table in tables}:
         parser.error(f"no table is called {', '.join(sorted(unknown))}")
-    chosen = [_reading(table, given.data_root) for table in tables if table.name in names]
+    chosen = [_shortened(_reading(table, given.data_root), given.share) for table in tables if table.name in names]
     jobs = jobs_of(chosen, given.out.resolve(), order=order)
     if given.plan:
         for job in jobs:
@@ -379,6 +381,10 @@ def main(tables: Sequence[Table], *, about: str, page: Path, folder: str, order:
 def _reading(table: Table, root: str | None) -> Table:
     is_elsewhere = table.reads_files and root is not None
     return replace(table, settings=(*table.settings, f"data.root={root}")) if is_elsewhere else table
+
+
+def _shortened(table: Table, share: float) -> Table:
+    return replace(table, rounds=max(1, round(table.rounds * share)))
 
 
 def _say_plan(job: Job) -> None:

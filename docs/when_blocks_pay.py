@@ -50,6 +50,7 @@ class Workload:
 
 
 VIT_B = {"name": "ViT-B/16", "side": 224, "options": (("patch", 16), ("dim", 768), ("heads", 12))}
+WIDE = (("patch", 4), ("dim", 768), ("heads", 12))
 WORKLOADS = (
     *(Workload(model=model) for model in ("resnet18", "resnet34", "vgg11_bn", "squeezenet", "vit")),
     Workload(model="resnet18", batch_size=16),
@@ -61,6 +62,7 @@ WORKLOADS = (
     Workload(model="vit", side=84, batch_size=32, optimizer="adam", options=(("preset", "mini-imagenet"),)),
     Workload(model="vit", batch_size=32, optimizer="sgd", **VIT_B),
     Workload(model="vit", batch_size=32, optimizer="adam", **VIT_B),
+    Workload(model="vit", batch_size=32, optimizer="adam", **{**VIT_B, "name": "ViT-B/4", "side": 32, "options": WIDE}),
 )
 
 
