@@ -25,6 +25,7 @@ def _neulite(name: str, label: str, options: str, *more: str, as_long_as: str = 
 HARMONIZER = Table(
     name="harmonizer",
     scenario=CIFAR10,
+    page=PAGE,
     rounds=ROUNDS,
     target=TARGET,
     baseline="neulite",
@@ -51,6 +52,7 @@ _FREE = "method={kind: fedavg, memory_limit: false}"
 BATCH = Table(
     name="batch",
     scenario=CIFAR10,
+    page=PAGE,
     rounds=ROUNDS,
     target=TARGET,
     baseline="fedavg",
@@ -75,4 +77,4 @@ BATCH = Table(
 
 if __name__ == "__main__":
     order = [entry.name for entry in (*HARMONIZER.entries[:5], *BATCH.entries[:4])]
-    sys.exit(main((HARMONIZER, BATCH), about=__doc__, page=PAGE, folder="ablation", order=order))
+    sys.exit(main((HARMONIZER, BATCH), about=__doc__, folder="ablation", order=order))

@@ -50,10 +50,29 @@ OLD = (
 )
 ENTRIES = (*FIRST, *NEW, *OLD)
 TABLES = (
-    Table(name="cifar10", scenario=STUDY / "cifar10.yaml", rounds=160, target="0.4", entries=ENTRIES, reads_files=True),
-    Table(name="digits", scenario=STUDY / "digits.yaml", rounds=150, target="0.8", entries=ENTRIES),
+    Table(
+        name="cifar10",
+        scenario=STUDY / "cifar10.yaml",
+        page=PAGE,
+        rounds=160,
+        target="0.4",
+        entries=ENTRIES,
+        reads_files=True,
+    ),
+    Table(name="digits", scenario=STUDY / "digits.yaml", page=PAGE, rounds=150, target="0.8", entries=ENTRIES),
+    Table(name="parameters", scenario=STUDY / "parameters.yaml", page=PAGE, rounds=120, target="0.8", entries=FIRST),
+    Table(
+        name="jetson_mix",
+        scenario=CHECKOUT / "scenarios" / "jetson_mix.yaml",
+        page=CHECKOUT / "README.md",
+        rounds=120,
+        target="0.9",
+        entries=(FEDAVG_FIT, NEULITE, EXCLUSIVEFL),
+        clock="",
+        is_sideways=True,
+    ),
 )
 
 if __name__ == "__main__":
     order = [entry.name for entry in ENTRIES]
-    sys.exit(main(TABLES, about=__doc__, page=PAGE, folder="methods_compared", order=order))
+    sys.exit(main(TABLES, about=__doc__, folder="methods_compared", order=order))

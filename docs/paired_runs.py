@@ -83,6 +83,10 @@ class Table:
     settings: tuple[str, ...] = ()
     reads_files: bool = False
     """Whether its data lie in files, so that `--data-root` says where."""
+    page: Path
+    """Where it stands, between `<!-- table: NAME -->` and `<!-- end -->`."""
+    is_sideways: bool = False
+    """Whether methods are its columns."""
 
     def entry(self, name: str) -> Entry:
         """Return an entry by its name."""
@@ -333,7 +337,7 @@ def rows(found: Found) -> Iterator[tuple[str, ...]]:
         )
 
 
-def markdown(lines: Iterator[tuple[str, ...]]) -> str:
+def markdown(lines: Sequence[tuple[str, ...]]) -> str:
     """Return lines of cells as a table; the first is its head."""
     head, *rest = lines
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rest))
@@ -341,7 +345,10 @@ def markdown(lines: Iterator[tuple[str, ...]]) -> str:
 
 def written(found: Found) -> str:
     """Return what stands between a table's markers: the table and where its runs come from."""
-    return f"{markdown(rows(found))}\n\n({found.origin}.)"
+    lines = list(rows(found))
+    if found.table.is_sideways:
+        lines = [tuple(cells) for cells in zip(*lines, strict=True)]
+    return f"{markdown(lines)}\n\n({found.origin}.)"
 
 
 def placed(page: str, name: str, text: str) -> str:
@@ -349,10 +356,10 @@ def placed(page: str, name: str, text: str) -> str:
     marks = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not marks.search(page):
         raise ValueError(f"the page has no place for table {name}")
-    return marks.sub(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", page, count=1)
+    return marks.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", page, count=1)
 
 
-def main(tables: Sequence[Table], *, about: str, page: Path, folder: str, order: Sequence[str] = ()) -> int:
+def main(tables: Sequence[Table], *, about: str, folder: str, order: Sequence[str] = ()) -> int:
     """Run what is not complete, print the tables of what is, and write them into their page where that is asked."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs") / folder, help="where the run folders are")
@@ -362,7 +369,7 @@ def main(tables: Sequence[Table], *, about: str, page: Path, folder: str, order:
     parser.add_argument("--data-root", help="where CIFAR-10 is, if not under data/")
     parser.add_argument("--plan", action="store_true", help="only say how many rounds each run would have")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
-    parser.add_argument("--write", action="store_true", help=f"write the tables into {page.name}")
+    parser.add_argument("--write", action="store_true", help="write the tables into their pages")
     given = parser.parse_args()
     names = given.tables.split(",")
     if unknown := set(names) - {table.name for table in tables}:
@@ -375,7 +382,7 @@ def main(tables: Sequence[Table], *, about: str, page: Path, folder: str, order:
         return 0
     if not given.tables_only and not run_all(jobs, at_once=given.jobs):
         _say("stopped; the same command goes on with what is not complete")
-    return max([_shown(table, given.out.resolve(), page if given.write else None) for table in chosen], default=0)
+    return max([_shown(table, given.out.resolve(), writes=given.write) for table in chosen], default=0)
 
 
 def _reading(table: Table, root: str | None) -> Table:
@@ -394,7 +401,7 @@ def _say_plan(job: Job) -> None:
         _say(f"{job.folder.name}: skipped: {absent}")
 
 
-def _shown(table: Table, out: Path, page: Path | None) -> int:
+def _shown(table: Table, out: Path, *, writes: bool) -> int:
     try:
         found = found_in(table, out)
     except MixedOriginsError as mixed:
@@ -407,6 +414,6 @@ def _shown(table: Table, out: Path, page: Path | None) -> int:
         return 0
     text = written(found)
     print(f"\n{table.name}\n\n{text}")
-    if page is not None:
-        page.write_text(placed(page.read_text(), table.name, text))
+    if writes:
+        table.page.write_text(placed(table.page.read_text(), table.name, text))
     return 0
