@@ -51,6 +51,7 @@ def build_ledger(parts: Parts, profiler: Profiler | None = None) -> Ledger:
         parts.population,
         num_samples,
         epochs=training.epochs,
+        own_epochs={name: own_training(method, name, training).epochs for name in profiles},
         owns_data=parts.partition.sizes > 0,
         merged_profiles=merged,
         choice=_choice(rungs, method, charged, training, profiler),
@@ -157,6 +158,11 @@ def profile_all(
     }
 
 
+def own_training(method: Method, submodel: str, training: Training) -> Training:
+    """Return how a submodel is trained where a scenario says `training`; the reference as the scenario says."""
+    return method.own_training(submodel).applied(training) if submodel in method.submodels else training
+
+
 def profile_submodel(
     method: Method, submodel: str, charged: Blueprint, training: Training, profiler: Profiler = profile
 ) -> Profile:
@@ -166,5 +172,5 @@ def profile_submodel(
         lambda: build_trainee(method, submodel, charged),
         spec=charged.spec,
         batch_size=training.batch_size,
-        training=training,
+        training=own_training(method, submodel, training),
     )
