@@ -79,6 +79,11 @@ BATTERY = "{capacity_watt_hours: 10, idle_watts: 0.5, working_watts: 4, charging
 EMPTYING = ("{capacity_watt_hours: 0.02, idle_watts: 0.0001, working_watts: 4, charging_watts: 3, plugged_in_at: 12h, "
             "plugged_in_spread: 0}")  # fmt: skip
 CNN = ("model=cnn", "population.available_memory={kind: uniform, low: 1GB, high: 1GB}")
+RESNET20 = ("model=resnet20", "data.image_size=8", "proxy.width=0.125", *CNN[1:])
+STAIRCASE = ("model=cnn", "data.image_size=8", "method={kind: slt, configurations: [[0.25, 0.7]]}", "stop.rounds=2",
+             "selection.devices_per_round=6",
+             "population.available_memory={kind: explicit, values: [353kB, 1MB, 353kB, 1MB, 353kB, 1MB]}")  # fmt: skip
+"""Devices that train the last two layers of full width beside devices that hold the first of these frozen."""
 SCHEMA = {
     "name": case("name=other"),
     "seed": case("seed=4"),
@@ -311,6 +316,18 @@ OPTIONS = {
     "method[progfed].growth_rounds": case("method.growth_rounds=[2]", "method=progfed", base="images"),
     "method[progfed].warmup_rounds": case("method.warmup_rounds=1", "method=progfed", base="images"),
     "method[progfed].weighting": case("method.weighting=uniform", "method=progfed", base="mixed"),
+    "method[slt].memory": case("method.memory=1MB", "method=slt", base="mixed"),
+    "method[slt].subset": case("method.subset=0.5", "method=slt", base="mixed"),
+    "method[slt].configurations": case("method.configurations=[[0.3, 0.5]]", "method=slt", base="mixed"),
+    "method[slt].width_step": case("method.width_step=0.3", "method=slt", base="mixed"),
+    "method[slt].training_depths": case("method.training_depths=[1, 2]", *STAIRCASE),
+    "method[slt].averaged_over": case("method.averaged_over=trainers", *STAIRCASE, "method.training_depths=[1, 2]"),
+    "method[slt].weighting": case("method.weighting=samples", *STAIRCASE, UNEQUAL),
+    "method[slt].bn_frozen": case(
+        "method.bn_frozen=eval", "method={kind: slt, configurations: [[0.5, 0.5]]}", base="batch norm"
+    ),
+    "model[resnet20].shortcut": case("model.shortcut=pointwise", *RESNET20),
+    "model[resnet20].head_side": case("model.head_side=2", *RESNET20),
     "method[profl].shrinking": case("method.shrinking=false", "method=profl", base="images"),
     "method[profl].shrinking_rounds": case("method.shrinking_rounds=2", "method=profl", base="images"),
     "method[profl].growing_rounds": case(
