@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from neulite_sim import registry
+from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee
@@ -120,7 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for model in chosen:
         blueprint = blueprint_of(model)
         for label, name, options in tried():
-            method = method_of(name, blueprint, **options)
+            try:
+                method = method_of(name, blueprint, **options)
+            except ScenarioError:
+                # It does not act on this model (profl on one block).
+                continue
             if method.scales_width and model == "logistic":
                 continue
             found = list(comparisons(method, blueprint, name))
