@@ -128,6 +128,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             if method.scales_width and model == "logistic":
                 continue
+            try:
+                method.trainee(method.submodels[0], blueprint)
+            except ScenarioError as refusal:
+                print(f"{model:<11} {label:<28} refused: {refusal}", flush=True)
+                continue
             found = list(comparisons(method, blueprint, name))
             largest = max(found, key=lambda item: item.relative_error)
             worst, count = max(worst, largest, key=lambda item: item.relative_error), count + len(found)

@@ -8,7 +8,7 @@ submodel that was chosen, and `digest` with the updates that arrived, in the ord
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -22,6 +22,7 @@ from neulite_sim.methods.offering import Offers as Offers
 from neulite_sim.methods.offering import Proposal as Proposal
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Cost, Ledger
+from neulite_sim.profiling.plans import Plan
 
 if TYPE_CHECKING:
     from neulite_sim.models.contract import Blueprint
@@ -59,8 +60,9 @@ class FoldOrder:
 class LocalTask:
     """What one device is asked to train: a submodel of a state's version, and its own conditions.
 
-    `cost` is what the device is charged; with `enforces_memory` its peak fits. `batch_size` and `epochs` are those of
-    the real training; the scenario's where they are None. With a `fold` nobody needs the update by itself.
+    `cost` is what the device is charged; with `enforces_memory` its peak fits. With a `plan` the real training takes
+    its steps so, and it lasts `epochs`; as the scenario says where they are None. With a `fold` nobody needs the update
+    by itself.
     """
 
     flight: int
@@ -69,7 +71,7 @@ class LocalTask:
     seed: int
     learning_rate: float
     enforces_memory: bool = True
-    batch_size: int | None = None
+    plan: Plan | None = None
     fold: FoldOrder | None = None
     epochs: int | None = None
 
@@ -164,6 +166,10 @@ class Method:
     """Whether the method goes on without a submodel that no device fits."""
     scales_width: ClassVar[bool] = False
     """Whether submodels are the model at several widths; a model that no width makes thinner is refused then."""
+    trains_blocks: ClassVar[bool] = False
+    """Whether submodels are parts of the chain of blocks; on a model of one block a run says what that comes to."""
+    same_as: str = ""
+    """Another way to write this very method in a scenario, which a run says; nothing where there is none."""
     decides_by_weights: str = ""
     """The option, as `key: value`, by which offers depend on trained weights; a dry run is refused then."""
 
@@ -178,6 +184,15 @@ class Method:
         default and wherever a subclass has a `digest` of its own: every update by itself, in the order of devices.
         """
         return None
+
+    def settled(self, blueprint: Blueprint, ledger_of: Callable[[Method], Ledger]) -> Method:
+        """Return the method with the submodels that it chooses by what they cost on the fleet; itself by default.
+
+        Called once, before the ledger is made: `ledger_of(method)` is the one that another would have, on the models of
+        `blueprint`, which devices are charged for. Workers train what both name before that: a name has to say enough.
+        """
+        del blueprint, ledger_of
+        return self
 
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return what is trained as `submodel`; called for the workload and for the proxy alike."""

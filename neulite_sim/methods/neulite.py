@@ -148,6 +148,7 @@ class NeuLite(Method):
     """One stage per round; whoever fits the stage may train it."""
 
     skippable_submodels: ClassVar[bool] = True
+    trains_blocks: ClassVar[bool] = True
 
     def __init__(self, options: NeuLiteOptions, *, num_stages: int, seed: int) -> None:
         self._options = options

@@ -9,14 +9,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.models.normalisation import normalised_in_groups
 from neulite_sim.samples import ImageShape, InputSpec, Shape, spec_of
 
+NormKind = Literal["batch", "group"]
 BasicLayer = Callable[[Shape, Shape], nn.Module]
 Layers = tuple[tuple[str, ...], ...]
 """The layers of a block in order, each as the paths of the modules that hold it."""
@@ -52,6 +54,7 @@ class BlockModel(nn.Module):
         self.layers = layers if layers is not None else tuple((tail,) if tail else () for tail in tails)
         self.block_shapes = block_shapes
         self.basic_layer = basic_layer
+        self.norm: NormKind = "batch"
 
     @property
     def num_blocks(self) -> int:
@@ -73,19 +76,32 @@ Architecture = ImageArchitecture | Callable[[InputSpec, float], BlockModel]
 """Or `architecture(spec, width)`: of any samples; what it cannot read it refuses with a `ScenarioError`."""
 
 
+@runtime_checkable
+class Settling(Protocol):
+    """An architecture that is yet to be cut into blocks; where, depends on what devices are charged for."""
+
+    def settled(self, spec: InputSpec, *, batch_size: int, state_copies: int) -> Architecture:
+        """Return the architecture cut in the same places whatever its samples are.
+
+        The places are chosen for samples of `spec` in batches of `batch_size`, and an optimizer that keeps
+        `state_copies` tensors per weight.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Blueprint:
     """How to build one model: an architecture for samples of some kind, at a width.
 
-    The architecture must be a module-level callable or a `functools.partial` of one, so that a blueprint can travel to
-    a worker process. Samples are given as `spec`, or as `input_shape` and `num_classes` where they are images. The
-    workload and the proxy of a scenario are two blueprints of one architecture.
+    The architecture must be a module-level callable, a `functools.partial` of one or a value of a class there, so that
+    a blueprint can travel to a worker process. Samples are given as `spec`, or as `input_shape` and `num_classes` where
+    they are images. The workload and the proxy of a scenario are two blueprints of one architecture.
     """
 
     architecture: Architecture
     spec: InputSpec
     width: float
     name: str
+    norm: NormKind
 
     def __init__(
         self,
@@ -96,9 +112,10 @@ class Blueprint:
         num_classes: int | None = None,
         width: float = 1.0,
         name: str = "",
+        norm: NormKind = "batch",
     ) -> None:
-        values = (architecture, spec_of(spec, input_shape, num_classes), width, name)
-        for field, value in zip(("architecture", "spec", "width", "name"), values, strict=True):
+        values = (architecture, spec_of(spec, input_shape, num_classes), width, name, norm)
+        for field, value in zip(("architecture", "spec", "width", "name", "norm"), values, strict=True):
             object.__setattr__(self, field, value)
 
     @property
@@ -114,9 +131,18 @@ class Blueprint:
     def build(self) -> BlockModel:
         """Return a freshly initialised model on PyTorch's current default device and generator.
 
+        With `norm` group no BatchNorm is in it, and it says so itself, for modules that are made to go with it.
+
         Raises:
             ScenarioError: the samples are no images, and the architecture reads nothing else.
         """
+        model = self._built()
+        if self.norm == "group":
+            normalised_in_groups(model)
+            model.norm = self.norm
+        return model
+
+    def _built(self) -> BlockModel:
         architecture: Callable[..., BlockModel] = self.architecture
         if _reads_any_samples(architecture):
             return architecture(self.spec, self.width)
