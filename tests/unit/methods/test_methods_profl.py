@@ -17,6 +17,7 @@ from neulite_sim.methods.profl import ProFLOptions
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.trainee import load_tensors
 from neulite_sim.profiling.cost import Cost
+from neulite_sim.profiling.plans import Plan
 from neulite_sim.profiling.profile import profile
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Training
@@ -174,7 +175,7 @@ def data():
 
 def task(method, phase, device, version):
     cost = Cost(submodel=phase, device=device, download_s=0.0, compute_s=0.0, upload_s=0.0, peak_memory_bytes=0,
-                available_memory_bytes=0, batch_size=8)  # fmt: skip
+                available_memory_bytes=0, plan=Plan(batch_size=8))  # fmt: skip
     own = method.own_training(phase)
     rate = TRAINING.learning_rate if own.learning_rate is None else own.learning_rate
     return LocalTask(flight=1 + device, cost=cost, version=version, seed=3, learning_rate=rate, epochs=own.epochs)
