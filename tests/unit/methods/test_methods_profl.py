@@ -225,6 +225,13 @@ def test_each_phase_lasts_its_number_of_rounds_and_the_last_until_the_end():
     ]  # fmt: skip
 
 
+def test_without_distillation_shrinking_goes_from_block_to_block():
+    method = profl(shrinking_rounds=1, growing_rounds=1, distillation_rounds=0)
+    state, _ = started(method)
+    assert not any(name.startswith("teacher_head.") for name in state.tensors)
+    assert [phase for phase, _, _ in through(method, state, 5)] == ["shrink-3", "shrink-2", *GROWING]
+
+
 def test_only_what_a_phase_trains_is_sent_back():
     method = profl(bn_frozen="eval")
     for phase in method.submodels:
