@@ -27,8 +27,8 @@ from neulite_sim.studies.costs import cost_report
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 BASE, STUDY = SCENARIOS / "paper" / "base.yaml", SCENARIOS / "study" / "published_pool.yaml"
 NETWORKS = (
-    "resnet18", "resnet50", "vgg11_bn", "densenet121", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_large",
-    "mnasnet1_0", "efficientnet_b0", "convnext_tiny", "swin_t", "vit_b_16",
+    "alexnet", "vgg11_bn", "squeezenet1_1", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5",
+    "shufflenet_v2_x0_5", "googlenet", "convnext_tiny", "swin_t", "vit_b_16",
 )  # fmt: skip
 WHOLE, PLAIN = "neulite", "{kind: neulite, curriculum: false}"
 WISHED = {"resnet18": 4, "mobilenet_v2": 4, "efficientnet_b0": 4, "vit_b_16": 4}
@@ -40,7 +40,7 @@ WORKLOAD = "{input_shape: [3, 224, 224], batch_size: 32}"
 def peaks_mb(network: str, method: str, blocks: int | None = None) -> dict[str, float]:
     """Return the peak of each stage and of the full model in MB, by name, for images of 3x224x224 in 10 classes."""
     model = f"{{kind: 'torchvision:{network}'{f', blocks: {blocks}' if blocks else ''}}}"
-    settings = ["data={kind: synthetic, samples: 100, test_samples: 10}", f"model={model}", f"method={method}"]
+    settings = ["data={kind: synthetic, shape: [3, 64, 64], samples: 100, test_samples: 10}", f"model={model}", f"method={method}"]
     report: dict[str, Any] = cost_report(assemble(load_scenario(BASE, [*settings, f"workload={WORKLOAD}"])))
     return {entry["submodel"]: entry["peak_memory_bytes"] / 1e6 for entry in report["submodels"]}
 
@@ -110,7 +110,8 @@ def trained(network: str, method: str, folder: Path) -> dict[str, Any]:
         data = f"{{kind: image-folder, root: {folder / 'digits'}, image_size: 32, partition: {partition}}}"
         workload = "{input_shape: [3, 224, 224], samples_per_device: 500, batch_size: 32}"
         changes = [f"data={data}", f"model=torchvision:{network}", f"method={TRAINED_METHODS[method]}",
-                   f"training={TRAINING}", f"workload={workload}", "proxy={}", "stop={rounds: 24}"]  # fmt: skip
+                   f"training={TRAINING}", f"workload={workload}", "proxy={}", "stop={rounds: 16}",
+                   "evaluation={every_rounds: 8, batch_norm: recalibrated}"]  # fmt: skip
         command = [sys.executable, "-m", "neulite_sim", "run", str(STUDY), "--out", str(out), "--quiet"]
         command += [word for change in changes for word in ("--set", change)]
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
