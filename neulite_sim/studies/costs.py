@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neulite_sim.engine.announcing import announcements
-from neulite_sim.engine.charging import build_trainee
+from neulite_sim.engine.charging import build_trainee, own_training
 from neulite_sim.engine.parts import Costing
 from neulite_sim.profiling.audit import audited
 from neulite_sim.profiling.plans import Plan
@@ -90,7 +90,7 @@ def _entry(costing: Costing, profile: Profile, plan: Plan, *, audits: bool) -> d
             lambda: build_trainee(costing.method, profile.submodel, costing.charged),
             spec=costing.charged.spec,
             batch_size=profile.batch_size,
-            training=plan.applied(costing.charged_training),
+            training=own_training(costing.method, profile.submodel, plan.applied(costing.charged_training)),
         )
         entry["audited_peak_memory_bytes"] = measured.tracked.total
         entry["audited_memory_bytes"] = asdict(measured.tracked)
