@@ -40,8 +40,9 @@ WORKLOAD = "{input_shape: [3, 224, 224], batch_size: 32}"
 def peaks_mb(network: str, method: str, blocks: int | None = None) -> dict[str, float]:
     """Return the peak of each stage and of the full model in MB, by name, for images of 3x224x224 in 10 classes."""
     model = f"{{kind: 'torchvision:{network}'{f', blocks: {blocks}' if blocks else ''}}}"
-    settings = ["data={kind: synthetic, shape: [3, 64, 64], samples: 100, test_samples: 10}", f"model={model}", f"method={method}"]
-    report: dict[str, Any] = cost_report(assemble(load_scenario(BASE, [*settings, f"workload={WORKLOAD}"])))
+    data = "{kind: synthetic, shape: [3, 64, 64], samples: 100, test_samples: 10}"
+    settings = [f"data={data}", f"model={model}", f"method={method}", f"workload={WORKLOAD}"]
+    report: dict[str, Any] = cost_report(assemble(load_scenario(BASE, settings)))
     return {entry["submodel"]: entry["peak_memory_bytes"] / 1e6 for entry in report["submodels"]}
 
 
