@@ -61,6 +61,9 @@ def case(change: str, *setup: str, base: str = "tiny") -> Case:
 
 
 TWO_GROUPS = "population.groups=[{device: jetson-nano-4gb, share: 1}, {device: raspberry-pi-4-4gb, share: 1}]"
+CUT = ("data={kind: synthetic, shape: [3, 32, 32], samples: 60, test_samples: 30}", "method=neulite", "stop.rounds=1",
+       "model={kind: 'torchvision:shufflenet_v2_x0_5'}", "backend=dry-run",
+       "population.available_memory={kind: uniform, low: 1GB, high: 1GB}")  # fmt: skip
 OWN_BOARDS = ("population.hardware=BOARDS", "population.groups.0.device=board")
 LINK = "{downlink: 20Mbps, uplink: 5Mbps, latency: 10ms}"
 TRACED_LINK = "{downlink: {trace: RATES}, uplink: {trace: RATES, scale: 0.5}}"
@@ -358,6 +361,7 @@ OPTIONS = {
     "model[vit].heads": case("model.heads=2", VIT),
     "model[vit].depth": case("model.depth=6", VIT),
     "model[vit].mlp_ratio": case("model.mlp_ratio=2", VIT),
+    "model[torchvision].blocks": case("model.blocks=2", *CUT),
     "selection[oort].devices_per_round": case("selection.devices_per_round=5", OORT, base="fleet"),
     "selection[oort].exploration": case("selection.exploration=0.5", OORT, base="fleet"),
     "selection[oort].exploration_decay": case("selection.exploration_decay=0.5", OORT, base="fleet"),
