@@ -92,7 +92,9 @@ class _Tracing:
     round_bytes: int
     parts: MicroBatches | None
 
-    def trace(self, trainee: Trainee, stepper: Stepper, step: Callable[[Tensor, Tensor], None], **how: Any) -> StepTracer:
+    def trace(
+        self, trainee: Trainee, stepper: Stepper, step: Callable[[Tensor, Tensor], None], **how: Any
+    ) -> StepTracer:
         """Return the tracer after the last step; it knows where micro-batches ended."""
 
         def begun(tracer: StepTracer) -> None:

@@ -79,6 +79,7 @@ class _Entry(_Checked):
     later_operator_kinds: _Kinds | None
     operator_counts: _Amounts | None
     later_operator_counts: _Amounts | None
+    compares_samples: bool
 
     @model_validator(mode="after")
     def _is_of_one_submodel(self) -> Self:

@@ -23,6 +23,7 @@ from neulite_sim.samples import ImageShape, InputSpec, spec_of
 from neulite_sim.scenario.schema import CachingAllocator, NoAllocator, Training
 
 NO_ALLOCATOR = NoAllocator()
+CHECKPOINTING = "training.checkpointing"
 
 FEWEST_CLASSES = 2
 """Targets of one class would make the curriculum term vanish; two classes are valid for any problem."""
@@ -34,7 +35,8 @@ class Profile:
 
     `memory` is split at the moment of the peak. `operator_flops[i]` and `operator_bytes[i]` belong to the i-th
     operator of an optimizer step: all micro-batches, what checkpointing computes again, gradient clipping and the
-    optimizer. Those of micro-batches that are alike stand there once, and happen `operator_counts[i]` times. Bytes down and up are what travels per flight; a parameter's size is asked of its dtype.
+    optimizer. Those of micro-batches that are alike stand there once and happen `operator_counts[i]` times. Bytes down
+    and up are what travels per flight; a parameter's size is asked of its dtype.
     `micro_batch_sizes` adds up to `batch_size`. `allocator_bytes` is the highest total of rounded blocks and the
     framework's context, None where no allocator is modelled.
 
@@ -63,6 +65,8 @@ class Profile:
     operator_counts: NDArray[np.float64] | None = None
     """How often each operator happens in a step; once each where it is None."""
     later_operator_counts: NDArray[np.float64] | None = None
+    compares_samples: bool = False
+    """Whether the work grows faster than the batch, as `Trainee.compares_samples` says."""
 
     @property
     def tensor_bytes(self) -> int:
@@ -83,7 +87,9 @@ class Profile:
 
         Matrix products only.
         """
-        return int((self.operator_flops if self.operator_counts is None else self.operator_flops * self.operator_counts).sum())
+        return int(
+            (self.operator_flops if self.operator_counts is None else self.operator_flops * self.operator_counts).sum()
+        )
 
 
 def profile(
@@ -121,7 +127,7 @@ def profile(
     if training.checkpointing and not trainee.num_blocks_applied:
         finding = f"true has no effect on {submodel}: its trainee applies no block with Trainee.through"
         hint = "set it to false, or use another method"
-        raise ScenarioError([Problem.advising(key="training.checkpointing", found=finding, hint=hint)])
+        raise ScenarioError([Problem.advising(key=CHECKPOINTING, found=finding, hint=hint)])
     sent = set(trainee.upload_names())
     travelling = dict(trainee.travelling())
     return Profile(
@@ -137,6 +143,7 @@ def profile(
             steps.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else None
         ),
         kept_bytes_per_sample=steps.kept_bytes_per_sample,
+        compares_samples=trainee.compares_samples,
         **_columns(steps.first),
         **({} if steps.later is None else _columns(steps.later, "later_")),
     )
