@@ -1,7 +1,7 @@
 """Print the tables of docs/background/when_blocks_pay.md: the least memory of the full model, and of NeuLite's stages.
 
 From a checkout: `python docs/when_blocks_pay.py [--only NAME]`, about a minute of one core per workload. Nothing is
-trained. Every submodel is profiled under each *plan*: micro-batches of 2, 8 and 32 samples or none, with and without
+trained. Every submodel is profiled under each *plan*: micro-batches of 2 and 16 samples or none, with and without
 checkpointing. The optimizer step is the same under all of them.
 """
 
@@ -29,7 +29,7 @@ DOWNLINK, UPLINK = 50e6, 20e6
 SLOW_LINK = 10
 """Bits per second of the fleet of docs/background/methods_compared.md, and how many times slower the slow ones are."""
 SAMPLES, EPOCHS, CLASSES = 500, 5, 10
-MICRO_BATCHES = (2, 8, 32)
+MICRO_BATCHES = (2, 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
