@@ -1,8 +1,8 @@
 """Print the tables of docs/background/when_blocks_pay.md: the least memory of the full model, and of NeuLite's stages.
 
 From a checkout: `python docs/when_blocks_pay.py [--only NAME | --write]`, about a minute of one core per workload.
-Nothing is trained. Every submodel is profiled under each *plan*: micro-batches of 2 and 16 samples or none, with and without
-checkpointing. The optimizer step is the same under all of them.
+Nothing is trained. Every submodel is profiled under each *plan*: micro-batches of 2 and 16 samples or none, with and
+without checkpointing. The optimizer step is the same under all of them.
 """
 
 from __future__ import annotations
