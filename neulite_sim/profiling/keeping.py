@@ -2,12 +2,15 @@
 
 Such a device takes each batch of the first epoch through the frozen prefix and keeps what comes out, and reads it in
 later epochs. The table for all of its samples is there from its first batch to its last.
+
+A training of several parts is traced part by part, as it runs: what the optimizer holds of the parts before is there in
+those after.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,7 +37,7 @@ class TracedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedSteps:
-    """A step of the first epoch, and one of a later epoch where that is another: where features are kept.
+    """A part's step of the first epoch, and one of a later epoch where that is another: where features are kept.
 
     Their table is left out of the peaks: it takes `kept_bytes_per_sample` on top, for each sample of the device.
     """
@@ -65,11 +68,22 @@ def trace_training(
     training: Training,
     *,
     round_bytes: int = 1,
-) -> TracedSteps:
-    """Return the steps of a device that trains as `training` says, traced on one batch.
+) -> tuple[TracedSteps, ...]:
+    """Return the steps of a device that trains as `training` says, traced on one batch, of each part of the training.
 
     Call it as `trace`: under `FakeTensorMode` to predict, plainly to audit.
     """
+    return tuple(_part(trainee, stepper, batch, training, round_bytes) for _ in trainee.each_part())
+
+
+def largest(parts: Sequence[TracedSteps]) -> MemoryBytes:
+    """Return the split at the highest peak of any part, the first of those that are equal."""
+    return max((part.peak for part in parts), key=lambda peak: peak.total)
+
+
+def _part(
+    trainee: Trainee, stepper: Stepper, batch: tuple[Tensor, Tensor], training: Training, round_bytes: int
+) -> TracedSteps:
     if training.prefix_cache == "device" and training.epochs > 1:
         found = _keeping(trainee, stepper, batch, round_bytes)
         if found is not None:

@@ -163,14 +163,11 @@ class Ledger:
 
         A merged last batch needs more, and so do the features that a device keeps of its samples.
         """
-        profile = self._profile(submodel, batch_size)
-        one = profile.peak_memory_bytes
-        merges = self._merges[batch_size] if devices is None else self._merges[batch_size][devices]
-        peak = np.full(len(merges), one, dtype=np.int64)
+        chosen = slice(None) if devices is None else devices
+        merges, num_samples = self._merges[batch_size][chosen], self.num_samples[chosen]
+        peak = self._profile(submodel, batch_size).memory_bytes(num_samples)
         if merges.any():
-            peak[merges] = self._profile(submodel, batch_size + 1).peak_memory_bytes
-        if profile.kept_bytes_per_sample:
-            peak += profile.kept_bytes_per_sample * (self.num_samples if devices is None else self.num_samples[devices])
+            peak[merges] = self._profile(submodel, batch_size + 1).memory_bytes(num_samples[merges])
         return peak
 
     def _peak_of(self, submodel: str, devices: Integers | None) -> Integers:
@@ -231,7 +228,8 @@ class Ledger:
         """
         profile = self._profile(submodel, batch_size or self.batch_sizes[-1])
         owned = self.num_samples[self.owns_data]
-        return profile.peak_memory_bytes + profile.kept_bytes_per_sample * int(owned.min() if len(owned) else 0)
+        fewest = np.array([owned.min() if len(owned) else 0], dtype=np.int64)
+        return int(profile.memory_bytes(fewest)[0])
 
     def shortfall_bytes(self, submodel: str) -> Integers:
         """Return for every device how many bytes are missing, zero where the submodel fits."""
