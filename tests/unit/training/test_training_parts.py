@@ -83,9 +83,7 @@ def made(kind=InTwo, dtype=torch.float32, **options):
 
 def trained(trainee, dtype=torch.float32, batch_size=None, **options):
     options = {"epochs": 2, "batch_size": 4, "weight_decay": 0.01, **options}
-    return train_locally(
-        trainee, *samples(dtype=dtype), task=task(batch_size=batch_size), training=Training(**options)
-    )
+    return train_locally(trainee, *samples(dtype=dtype), task=task(batch_size=batch_size), training=Training(**options))
 
 
 def twin(model, images, labels, *, epochs, batch_size, rate, momentum, decay):
