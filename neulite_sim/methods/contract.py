@@ -24,6 +24,7 @@ from neulite_sim.profiling.ledger import Cost, Ledger
 if TYPE_CHECKING:
     from neulite_sim.models.contract import Blueprint
     from neulite_sim.models.trainee import Trainee
+    from neulite_sim.scenario.schema import Training
 
 
 Weighting = Literal["samples", "uniform"]
@@ -118,6 +119,9 @@ class Setting:
     max_rounds: int
     seed: int
     num_layers: tuple[int, ...] = ()
+    charged: Blueprint | None = None
+    """What devices are charged for, and how they train it; None where that is not known."""
+    training: Training | None = None
 
 
 class Method:
@@ -135,6 +139,14 @@ class Method:
 
     needs_current_version: str = ""
     """The option, as `key: value`, by which updates must come from the latest version: not with every protocol."""
+
+    @property
+    def shaped_by(self) -> Any:
+        """What shapes submodels beside the options and the blueprint: plain values, by which kept profiles are known.
+
+        Only a method that goes by `Setting.charged` or `Setting.training` needs it.
+        """
+        return ()
 
     @property
     def folds_by(self) -> Weighting | None:

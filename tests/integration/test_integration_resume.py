@@ -31,6 +31,7 @@ METHODS = {
     "fedrolex": "fedrolex",
     "depthfl": {"kind": "depthfl", "feddyn_alpha": 0.1},
     "progfed": "progfed",
+    "fedepth": {"kind": "fedepth", "link": "conv"},
 }
 PARTS = {"tail of two layers": {"kind": "neulite", "tail": 2, "surrogate": "none"}}
 WITHOUT_FEDDYN = {"plain depthfl": "depthfl"}

@@ -19,6 +19,7 @@ VARIANTS = [
     ("fedavg", {"memory_limit": False}),
     ("progfed", {"warmup_rounds": 1, "weighting": "uniform"}),
     ("depthfl", {"feddyn_alpha": 0.1}),
+    ("fedepth", {"link": "conv", "partial": False}),
     ("depthfl", {"extended": False, "classifier": "linear", "ensemble": "all"}),
 ]
 
