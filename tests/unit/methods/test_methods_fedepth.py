@@ -338,7 +338,7 @@ def twin(tensors, images, labels, *, epochs, rate, momentum, decay, link):
 
 @pytest.mark.parametrize("link", ["pad", "conv"])
 def test_a_training_in_two_parts_is_that_of_its_plain_twin_in_double_precision(link):
-    method, state = started(link=link)
+    _, state = started(link=link)
     plan = PartedPlan(num_frozen=0, ends=(1, 3), link=link, frozen_batch_norm="eval")
     trainee = PartedModel(THREE, plan).double()
     sent = {name: tensor for name, tensor in state.tensors.items() if not name.startswith("links.2")}
