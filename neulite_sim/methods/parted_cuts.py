@@ -45,14 +45,15 @@ class Burden:
         chain = (*range(begin, end), len(self.weight_bytes) - 1)
         state_bytes = self.copies * (sum(self.weight_bytes[:begin]) + sum(self.weight_bytes[block] for block in chain))
         largest = max(self.largest_bytes[block] for block in chain)
-        gradient_bytes, peak = 0, 0
+        gradient_bytes, highest = 0, 0
         for place, block in reversed(list(enumerate(chain))):
             # Backwards through the chain, gradients of weights grow as maps are given up.
             kept = {key: size for each in chain[: place + 1] for key, size in self.kept[each].items()}
             gradient_bytes += self.weight_bytes[block]
             passing = 2 * max(self.kept[block].values(), default=0)
-            peak = max(peak, gradient_bytes + sum(kept.values()) + passing)
-        return state_bytes + max(peak, gradient_bytes + self.temporaries * largest)
+            highest = max(highest, gradient_bytes + sum(kept.values()) + passing)
+        peak_bytes: int = state_bytes + max(highest, gradient_bytes + self.temporaries * largest)
+        return peak_bytes
 
 
 def balanced_ends(blueprint: Blueprint, training: Training) -> Ends:

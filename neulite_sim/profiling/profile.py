@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +14,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.noise import noise, taking_turns
-from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper, micro_batch_sizes
+from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper
 from neulite_sim.models.trainee import Trainee, lay_out
-from neulite_sim.profiling.keeping import largest, trace_training
+from neulite_sim.profiling.keeping import TracedStep, largest, trace_training
+from neulite_sim.profiling.micro_batches import MicroBatches
 from neulite_sim.profiling.roofline import Kinds
-from neulite_sim.profiling.tracer import MemoryBytes, OperatorCost
+from neulite_sim.profiling.tracer import MemoryBytes
 from neulite_sim.samples import ImageShape, InputSpec, spec_of
 from neulite_sim.scenario.schema import CachingAllocator, NoAllocator, Training
 
 NO_ALLOCATOR = NoAllocator()
+CHECKPOINTING = "training.checkpointing"
 
 FEWEST_CLASSES = 2
 """Targets of one class would make the curriculum term vanish; two classes are valid for any problem."""
@@ -33,7 +36,8 @@ class Profile:
 
     `memory` is split at the moment of the peak. `operator_flops[i]` and `operator_bytes[i]` belong to the i-th
     operator of an optimizer step: all micro-batches, what checkpointing computes again, gradient clipping and the
-    optimizer. Bytes down and up are what travels per flight; a parameter's size is asked of its dtype.
+    optimizer. Those of micro-batches that are alike stand there once and happen `operator_counts[i]` times. Bytes down
+    and up are what travels per flight; a parameter's size is asked of its dtype.
     `micro_batch_sizes` adds up to `batch_size`. `allocator_bytes` is the highest total of rounded blocks and the
     framework's context, None where no allocator is modelled.
 
@@ -63,6 +67,11 @@ class Profile:
     later_operator_flops: NDArray[np.float64] | None = None
     later_operator_bytes: NDArray[np.float64] | None = None
     later_operator_kinds: Kinds | None = None
+    operator_counts: NDArray[np.float64] | None = None
+    """How often each operator happens in a step; once each where it is None."""
+    later_operator_counts: NDArray[np.float64] | None = None
+    compares_samples: bool = False
+    """Whether the work grows faster than the batch, as `Trainee.compares_samples` says."""
     part_peaks_bytes: tuple[int, ...] = ()
     part_kept_bytes_per_sample: tuple[int, ...] = ()
 
@@ -91,7 +100,9 @@ class Profile:
 
         Matrix products only.
         """
-        return int(self.operator_flops.sum())
+        return int(
+            (self.operator_flops if self.operator_counts is None else self.operator_flops * self.operator_counts).sum()
+        )
 
 
 def profile(
@@ -122,19 +133,17 @@ def profile(
             finding = f"submodel {submodel} has no parameter to train on this model"
             hint = "choose a model with more blocks, or another method"
             raise ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
-        stepper, batch = ready(trainee, spec, batch_size, training)
+        micro_batches = MicroBatches.of(batch_size, training.micro_batch_size)
+        stepper, batch = ready(trainee, spec, micro_batches.num_traced, training)
         round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
-        parts = trace_training(trainee, stepper, batch, training, round_bytes=round_bytes)
+        parts = trace_training(trainee, stepper, batch, training, round_bytes=round_bytes, micro_batches=micro_batches)
     if training.checkpointing and not trainee.num_blocks_applied:
         finding = f"true has no effect on {submodel}: its trainee applies no block with Trainee.through"
         hint = "set it to false, or use another method"
-        raise ScenarioError([Problem.advising(key="training.checkpointing", found=finding, hint=hint)])
+        raise ScenarioError([Problem.advising(key=CHECKPOINTING, found=finding, hint=hint)])
     sent = set(trainee.upload_names())
     travelling = dict(trainee.travelling())
-    first = [step for part in parts for step in part.first.operators]
-    later = None
-    if any(part.later is not None for part in parts):
-        later = [step for part in parts for step in (part.later or part.first).operators]
+    changes = any(part.later is not None for part in parts)
     kept = tuple(part.kept_bytes_per_sample for part in parts)
     peaks = tuple(
         part.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else part.peak.total
@@ -146,19 +155,16 @@ def profile(
         parameters=sum(parameter.numel() for parameter in trainee.parameters()),
         trainable_parameters=sum(p.numel() for p in trainee.parameters() if p.requires_grad),
         memory=largest(parts),
-        operator_flops=_column(first, "flops"),
-        operator_bytes=_column(first, "bytes_moved"),
-        operator_kinds=_column(first, "kind").astype(np.int8),
         bytes_down=sum(map(_num_bytes, travelling.values())),
         bytes_up=sum(_num_bytes(tensor) for name, tensor in travelling.items() if name in sent),
-        micro_batch_sizes=tuple(micro_batch_sizes(batch_size, training.micro_batch_size)),
+        micro_batch_sizes=micro_batches.sizes,
         allocator_bytes=max(peaks) if isinstance(allocator, CachingAllocator) else None,
         kept_bytes_per_sample=max(kept),
-        later_operator_flops=None if later is None else _column(later, "flops"),
-        later_operator_bytes=None if later is None else _column(later, "bytes_moved"),
-        later_operator_kinds=None if later is None else _column(later, "kind").astype(np.int8),
         part_peaks_bytes=peaks if len(parts) > 1 else (),
         part_kept_bytes_per_sample=kept if len(parts) > 1 else (),
+        compares_samples=trainee.compares_samples,
+        **_columns([part.first for part in parts]),
+        **(_columns([part.later or part.first for part in parts], "later_") if changes else {}),
     )
 
 
@@ -179,8 +185,20 @@ def ready(
     return stepper, (inputs, taking_turns(spec, batch_size, num_classes=FEWEST_CLASSES, device=device))
 
 
-def _column(operators: Sequence[OperatorCost], name: str) -> NDArray[np.float64]:
-    return np.array([getattr(operator, name) for operator in operators], dtype=np.float64)
+def _columns(steps: Sequence[TracedStep], prefix: str = "") -> dict[str, Any]:
+    """Return the columns of a step of each part, one after the other."""
+    operators = [operator for step in steps for operator in step.operators]
+
+    def column(name: str) -> NDArray[np.float64]:
+        return np.array([getattr(operator, name) for operator in operators], dtype=np.float64)
+
+    counts = [count for step in steps for count in step.counts or [1] * len(step.operators)]
+    return {
+        f"{prefix}operator_flops": column("flops"),
+        f"{prefix}operator_bytes": column("bytes_moved"),
+        f"{prefix}operator_kinds": column("kind").astype(np.int8),
+        f"{prefix}operator_counts": np.array(counts, dtype=np.float64) if any(step.counts for step in steps) else None,
+    }
 
 
 def _num_bytes(tensor: Tensor) -> int:

@@ -40,6 +40,8 @@ def train_locally(
     Raises:
         SimulationError: this machine cannot train in `training.precision`.
     """
+    if task.plan is not None:
+        training = task.plan.applied(training)
     order = stream(task.seed, "batches", task.device, task.flight)
     generator = torch.Generator().manual_seed(integer_seed(task.seed, "augmentation", task.device, task.flight))
     require_precision(training.precision, labels_N.device)
@@ -47,7 +49,7 @@ def train_locally(
     trainee.enter(None)
     stepper = Stepper(trainee, training, learning_rate=task.learning_rate, is_charged=False)
     means = _Means()
-    batch_size = task.batch_size or training.batch_size
+    batch_size = training.batch_size
     keeps = training.prefix_cache != "none" and training.epochs > 1 and transform is None
     with _drawing_from(integer_seed(task.seed, "dropout", task.device, task.flight), labels_N.device):
         for _ in trainee.each_part(has_batch_statistics=min(len(labels_N), batch_size) > 1):

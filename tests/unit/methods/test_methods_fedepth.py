@@ -167,7 +167,9 @@ def test_a_block_whose_maps_have_other_dimensions_than_the_last_one_is_refused()
 
 
 def test_a_model_of_one_block_is_refused_with_what_trains_the_same():
-    with pytest.raises(ScenarioError, match="has 1 block, which leaves one part: the full model; use .* method fedavg"):
+    with pytest.raises(
+        ScenarioError, match=r"has 1 block, which leaves one part: the full model; use .* method fedavg"
+    ):
         fedepth(num_blocks=1)
 
 

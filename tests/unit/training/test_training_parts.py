@@ -71,9 +71,7 @@ def samples(count=SAMPLES, dtype=torch.float32):
     return torch.from_numpy(images).to(dtype), torch.from_numpy(labels)
 
 
-def task(learning_rate=0.05, batch_size=None):
-    return LocalTask(flight=1, cost=cost_of(0, "parts-2"), version=0, seed=5, learning_rate=learning_rate,
-                     batch_size=batch_size)  # fmt: skip
+TASK = LocalTask(flight=1, cost=cost_of(0, "parts-2"), version=0, seed=5, learning_rate=0.05)
 
 
 def made(kind=InTwo, dtype=torch.float32, **options):
@@ -81,9 +79,9 @@ def made(kind=InTwo, dtype=torch.float32, **options):
     return kind(**options).to(dtype)
 
 
-def trained(trainee, dtype=torch.float32, batch_size=None, **options):
+def trained(trainee, dtype=torch.float32, **options):
     options = {"epochs": 2, "batch_size": 4, "weight_decay": 0.01, **options}
-    return train_locally(trainee, *samples(dtype=dtype), task=task(batch_size=batch_size), training=Training(**options))
+    return train_locally(trainee, *samples(dtype=dtype), task=TASK, training=Training(**options))
 
 
 def twin(model, images, labels, *, epochs, batch_size, rate, momentum, decay):
