@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from neulite_sim.later import Tensor
 from neulite_sim.methods.contract import Method, State, Update
 from neulite_sim.timeline.endings import Mixing
 
@@ -15,12 +17,12 @@ def mixed(method: Method, state: State, sent: State, update: Update, mixing: Mix
 
     x is what `state`, the current one, holds of the submodel; the anchor is x itself, or what `sent`, the state at
     dispatch, held of it. Without `mixing` the update counts as it is. A window that rolls with the version is that of
-    the update's version in all of them.
+    the update's version in all of them, and what only one device is sent that of the update's device.
     """
     if mixing is None:
         return update
-    current = method.payload(replace(state, version=update.version), update.submodel)
-    anchor = current if mixing.anchor == "current" else method.payload(sent, update.submodel)
+    current = _sent_to(method, replace(state, version=update.version), update)
+    anchor = current if mixing.anchor == "current" else _sent_to(method, sent, update)
     tensors = {}
     for name, tensor in update.tensors.items():
         if name.endswith(STATISTICS):
@@ -28,3 +30,9 @@ def mixed(method: Method, state: State, sent: State, update: Update, mixing: Mix
         else:
             tensors[name] = current[name] + mixing.rate * (tensor - anchor[name])
     return replace(update, tensors=tensors)
+
+
+def _sent_to(method: Method, state: State, update: Update) -> Mapping[str, Tensor]:
+    """Return what a state holds of the submodel that an update is of."""
+    personal = method.personal_payload(state, update.device, update.submodel)
+    return {**method.payload(state, update.submodel), **personal}

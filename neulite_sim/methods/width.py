@@ -49,10 +49,17 @@ class Dimension:
         """
         if size == self.size:
             return None
+        return self.positions([window(self.channels, self.num_held(size), offset)] * self.outer)
+
+    def num_held(self, size: int) -> int:
+        """Return how many channels of each map a slice of `size` holds."""
         assert size % (self.outer * self.inner) == 0, f"{size} does not divide into {self.outer} x {self.inner}"
-        channels = window(self.channels, size // (self.outer * self.inner), offset)
+        return size // (self.outer * self.inner)
+
+    def positions(self, channels: Sequence[Tensor]) -> Tensor:
+        """Return where some channels lie, given for each of the `outer` maps; of all equally many."""
         around = torch.arange(self.outer)[:, None, None] * self.channels
-        return ((around + channels[:, None]) * self.inner + torch.arange(self.inner)).flatten()
+        return ((around + torch.stack(list(channels))[:, :, None]) * self.inner + torch.arange(self.inner)).flatten()
 
 
 def window(channels: int, count: int, offset: int) -> Tensor:

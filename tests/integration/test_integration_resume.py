@@ -32,6 +32,7 @@ METHODS = {
     "depthfl": {"kind": "depthfl", "feddyn_alpha": 0.1},
     "progfed": "progfed",
     "fedepth": {"kind": "fedepth", "link": "conv"},
+    "profl": {"kind": "profl", "shrinking_rounds": 2, "convergence": {"max_rounds": 2}},
 }
 PARTS = {"tail of two layers": {"kind": "neulite", "tail": 2, "surrogate": "none"}}
 WITHOUT_FEDDYN = {"plain depthfl": "depthfl"}
