@@ -124,6 +124,9 @@ class Setting:
     max_rounds: int
     seed: int
     num_layers: tuple[int, ...] = ()
+    charged: Blueprint | None = None
+    """What devices are charged for, and how they train it; None where that is not known."""
+    training: Training | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +178,14 @@ class Method:
 
     needs_current_version: str = ""
     """The option, as `key: value`, by which updates must come from the latest version: not with every protocol."""
+
+    @property
+    def shaped_by(self) -> Any:
+        """What shapes submodels beside the options and the blueprint: plain values, by which kept profiles are known.
+
+        Only a method that goes by `Setting.charged` or `Setting.training` needs it.
+        """
+        return ()
 
     @property
     def folds_by(self) -> Weighting | None:

@@ -24,7 +24,8 @@ class Trainee(nn.Module):
     """Base of everything that is trained, profiled or audited.
 
     A subclass marks frozen parameters with `requires_grad_(False)` in its constructor and implements `loss`, in which
-    it applies the blocks of its model with `along`, or each by itself with `through`.
+    it applies the blocks of its model with `along`, or each by itself with `through`. One that trains part by part has
+    `num_parts` and `enter`.
     With `frozen_batch_norm` "eval", BatchNorm layers without a trainable parameter use their running statistics;
     with "train" they go on collecting them. `uploads_everything` sends the whole state back.
     """
@@ -45,6 +46,8 @@ class Trainee(nn.Module):
     """Set for a flight by whoever trains: what keeps the features of a frozen prefix from epoch to epoch."""
     num_blocks_applied: int = 0
     """How often `through` was called; a trainee that never does cannot be checkpointed."""
+    num_parts: int = 1
+    """Parts of a local training: each goes through all epochs before the next begins, under one optimizer for all."""
 
     def squared_loss(self, logits_BK: Tensor, labels_B: Tensor) -> Mapping[str, Tensor]:
         """Return `squared_loss`, the mean over the batch of each sample's squared cross-entropy, where it is wanted.
@@ -103,6 +106,27 @@ class Trainee(nn.Module):
     def _keeps_nothing(self, block: nn.Module, features_BCHW: Tensor | tuple[Tensor, ...]) -> bool:
         needs_gradient = isinstance(features_BCHW, Tensor) and features_BCHW.requires_grad
         return not (needs_gradient or any(map(_requires_grad, block.parameters())))
+
+    def enter(self, part: int | None) -> None:
+        """Be told which part of the local training comes next, from 0 on; None: none of them, as at first and at last.
+
+        For trainees of several parts: each part leaves trainable only what it trains, None all that any of them does.
+        So the optimizer, the bytes sent back and the trainable parameters are those of the whole training.
+        """
+
+    def each_part(self, *, has_batch_statistics: bool = True) -> Iterator[int]:
+        """Enter and prepare each part in turn, and leave the last when all are through.
+
+        Whoever trains makes the optimizer before, and a new `keeper` for each part: another prefix is frozen in it.
+        """
+        for part in range(self.num_parts):
+            self.enter(part)
+            if part and self.has_met_overruns is False:
+                # So far only the convolutions of the parts before were met.
+                self.has_met_overruns = None
+            self.prepare(has_batch_statistics=has_batch_statistics)
+            yield part
+        self.enter(None)
 
     def see_labels(self, labels_N: Tensor) -> None:
         """Be told the labels of the device that trains next; for losses that depend on which classes it owns."""

@@ -31,6 +31,9 @@ UNEQUAL = "data.partition={kind: dirichlet, alpha: 0.4}"
 MIXED = ("model=lenet", "data.image_size=8", UNEQUAL, "stop.rounds=2", "selection.devices_per_round=6",
          "population.available_memory={kind: explicit, values: [400kB, 2MB, 400kB, 2MB, 400kB, 2MB]}")  # fmt: skip
 """Devices that hold the full model and devices that hold half of it, each without some of the classes."""
+PARTS_ONLY = "population.available_memory={kind: uniform, low: 1010kB, high: 1020kB}"
+LAST_BLOCK = "population.available_memory={kind: explicit, values: [940kB, 2MB, 2MB, 2MB, 2MB, 2MB]}"
+"""Of `mixed`, for `fedepth`: who holds two parts and not the full model, and who holds the last block alone."""
 FLEET = ("data.train_samples=200", UNEQUAL, "population.devices=30", "stop.rounds=8",
          "population.groups=[{device: jetson-nano-4gb, share: 1}, {device: raspberry-pi-4-4gb, share: 1}]")  # fmt: skip
 """Devices enough for a selector to learn of, of two speeds and with unequal data."""
@@ -316,6 +319,15 @@ OPTIONS = {
         base="mixed",
     ),
     "method[depthfl].weighting": case("method.weighting=samples", "method=depthfl", base="mixed"),
+    "method[fedepth].link": case("method.link=conv", "method=fedepth", PARTS_ONLY, base="mixed"),
+    "method[fedepth].partial": case("method.partial=false", "method=fedepth", LAST_BLOCK, base="mixed"),
+    "method[fedepth].bn_frozen": case(
+        "method.bn_frozen=train",
+        "method=fedepth",
+        "population.available_memory={kind: uniform, low: 140MB, high: 140MB}",
+        base="batch norm",
+    ),
+    "method[fedepth].weighting": case("method.weighting=uniform", "method=fedepth", base="mixed"),
     "method[progfed].growth_rounds": case("method.growth_rounds=[2]", "method=progfed", base="images"),
     "method[progfed].warmup_rounds": case("method.warmup_rounds=1", "method=progfed", base="images"),
     "method[progfed].weighting": case("method.weighting=uniform", "method=progfed", base="mixed"),
