@@ -96,7 +96,7 @@ def profile(
     `build` makes the trainee; it is called under a fake mode and must not read the values of tensors. It steps on
     noise of `spec`, or on images of `input_shape` where that is given in its place. With an `allocator` the profile
     also says, and is compared with devices by, what that allocator would hold. With `training.prefix_cache` device, and
-    more than one epoch, three steps are taken, see `keeping`.
+    more than one epoch, three steps are taken, see `keeping`. The peak is that of `Trainee.at_worst` where there is one.
 
     Raises:
         ScenarioError: nothing of the trainee is trained; or checkpointing is asked for, and the trainee applies none of
@@ -112,6 +112,10 @@ def profile(
         stepper, batch = ready(trainee, spec, batch_size, training)
         round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
         steps = trace_training(trainee, stepper, batch, training, round_bytes=round_bytes)
+        heaviest, worst = steps, trainee.at_worst(training)
+        if worst is not None:
+            stepper, batch = ready(worst, spec, batch_size, training)
+            heaviest = trace_training(worst, stepper, batch, training, round_bytes=round_bytes)
     if training.checkpointing and not trainee.num_blocks_applied:
         finding = f"true has no effect on {submodel}: its trainee applies no block with Trainee.through"
         hint = "set it to false, or use another method"
@@ -123,7 +127,7 @@ def profile(
         batch_size=batch_size,
         parameters=sum(parameter.numel() for parameter in trainee.parameters()),
         trainable_parameters=sum(p.numel() for p in trainee.parameters() if p.requires_grad),
-        memory=steps.peak,
+        memory=heaviest.peak,
         operator_flops=_column(steps.first, "flops"),
         operator_bytes=_column(steps.first, "bytes_moved"),
         operator_kinds=_column(steps.first, "kind").astype(np.int8),
@@ -131,7 +135,7 @@ def profile(
         bytes_up=sum(_num_bytes(tensor) for name, tensor in travelling.items() if name in sent),
         micro_batch_sizes=tuple(micro_batch_sizes(batch_size, training.micro_batch_size)),
         allocator_bytes=(
-            steps.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else None
+            heaviest.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else None
         ),
         kept_bytes_per_sample=steps.kept_bytes_per_sample,
         later_operator_flops=None if steps.later is None else _column(steps.later, "flops"),
