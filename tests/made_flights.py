@@ -3,13 +3,14 @@
 from typing import Any
 
 from neulite_sim.profiling.ledger import Cost
+from neulite_sim.profiling.plans import Plan
 from neulite_sim.timeline.flights import ARRIVED, Flight, Outcome
 
 
 def cost_of(device: int = 0, submodel: str = "full", **given: Any) -> Cost:
     """Return a cost of one byte and one sample that takes no time, but for what is given."""
     usual = {"download_s": 0.0, "compute_s": 0.0, "upload_s": 0.0, "peak_memory_bytes": 1, "available_memory_bytes": 1,
-             "batch_size": 1}  # fmt: skip
+             "plan": Plan(batch_size=1)}  # fmt: skip
     return Cost(device=device, submodel=submodel, **{**usual, **given})
 
 

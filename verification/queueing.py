@@ -43,6 +43,7 @@ from neulite_sim import simulate
 from neulite_sim.engine.assembly import assemble
 from neulite_sim.population.availability.kinds import MARKOV
 from neulite_sim.profiling.ledger import Cost
+from neulite_sim.profiling.plans import Plan
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.seeding import stream
@@ -204,7 +205,7 @@ def flight_of(number: int, dispatched_s: float, seconds: float, conditions: Cond
         upload_s=0.2 * seconds,
         peak_memory_bytes=1,
         available_memory_bytes=1,
-        batch_size=1,
+        plan=Plan(batch_size=1),
     )
     planned = planned_outcome(dispatched_s, legs=legs, conditions=conditions)
     return Flight(

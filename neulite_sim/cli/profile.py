@@ -48,25 +48,34 @@ def _memory_table(report: dict[str, Any], *, audits: bool) -> TextTable:
 
     categories = ("parameters", "gradients", "optimizer", "activations", "inputs", "temporaries")
     peaks = _peak_columns(report, audits=audits)
-    rows = []
+    rows, chooses = [], _chooses(report)
     for entry in report["submodels"]:
         split = [format_bytes(entry["memory_bytes"][name]) for name in categories]
         counts = [f"{entry['parameters']:,}", f"{entry['trainable_parameters']:,}"]
         fits = f"{entry['fits_share']:.0%}"
+        if chooses:
+            counts = [_plan(entry)]
+            fits += f", {entry['chosen_share']:.0%}" if "chosen_share" in entry else ""
         rows.append((_name(entry), *counts, *(format_bytes(entry[key]) for key in peaks.values()), fits, *split))
     names = ("params", "grads", "optim.", "activ.", "inputs", "temp.")
-    headers = ("submodel", "parameters", "trained", *peaks, "fits", *names)
+    about = ("plan",) if chooses else ("parameters", "trained")
+    headers = ("submodel", *about, *peaks, "fits, chosen" if chooses else "fits", *names)
     first = report["submodels"][0]
     compared = next(header for header, key in peaks.items() if key == report["compared_with_memory"])
     return TextTable(
         title=f"{report['scenario']}: {first['method']} on {first['model']}, batch {first['batch_size']}",
         headers=headers,
         rows=tuple(rows),
-        numeric=frozenset(headers[1:]),
+        numeric=frozenset(headers[1:]) - {"plan"},
         notes=(
             f"{report['participation_rate']:.0%} of the devices can train at least one submodel of the method.",
             "tensor bytes: those of one training step at their highest, split at that moment.",
             f"fits: share of the devices whose available memory holds the column '{compared}'.",
+            *(
+                ("chosen: share of the devices that train by this plan, the fastest that they hold.",)
+                if chooses
+                else ()
+            ),
             *_kept(report),
         ),
     )
@@ -97,6 +106,16 @@ def _kept(report: dict[str, Any]) -> list[str]:
     return [f"kept of each sample, on top and counted in fits: {', '.join(kept)}."] if kept else []
 
 
+def _chooses(report: dict[str, Any]) -> bool:
+    return any("chosen_share" in entry for entry in report["submodels"])
+
+
+def _plan(entry: dict[str, Any]) -> str:
+    from neulite_sim.profiling.plans import Plan
+
+    return Plan(batch_size=entry["batch_size"], **entry["plan"]).label
+
+
 def _name(entry: dict[str, Any]) -> str:
     return f"{entry['submodel']} (reference)" if entry["is_reference"] else str(entry["submodel"])
 
@@ -105,10 +124,11 @@ def _time_table(report: dict[str, Any]) -> TextTable:
     from neulite_sim.reports.table import TextTable
     from neulite_sim.units import format_bytes, format_seconds
 
-    classes = list(report["submodels"][0]["seconds_per_flight"])
+    classes, chooses = list(report["submodels"][0]["seconds_per_flight"]), _chooses(report)
     rows = tuple(
         (
             _name(entry),
+            *((_plan(entry),) if chooses else ()),
             f"{entry['flops_per_step'] / 1e9:.4g} GFLOP",
             format_bytes(entry["bytes_down"]),
             format_bytes(entry["bytes_up"]),
@@ -116,10 +136,10 @@ def _time_table(report: dict[str, Any]) -> TextTable:
         )
         for entry in report["submodels"]
     )
-    headers = ("submodel", "per step", "down", "up", *classes)
+    headers = ("submodel", *(("plan",) if chooses else ()), "per step", "down", "up", *classes)
     return TextTable(
         title="work, traffic and seconds of a participation per device class",
         headers=headers,
         rows=rows,
-        numeric=frozenset(headers[1:]),
+        numeric=frozenset(headers[1:]) - {"plan"},
     )

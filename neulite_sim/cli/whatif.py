@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from neulite_sim.studies.sweeps import EndedRun
     from neulite_sim.studies.whatif import Budgets, Entrant
+    from neulite_sim.studies.whatif_entrants import FitKind
 
 _BUDGET_OPTIONS = {"memory": "--memory", "scale": "--scale-memory", "cap": "--cap-memory"}
 
@@ -43,6 +44,10 @@ MicroBatch = Annotated[
 Checkpointing = Annotated[
     bool, typer.Option("--checkpointing", help="Also with activation checkpointing, beside training without it.")
 ]
+Fits = Annotated[
+    str | None,
+    typer.Option("--fit", metavar="KINDS", help="Ways to fit steps into memory, such as none,auto (training.fit)."),
+]
 Train = Annotated[
     bool, typer.Option("--train", help="Also train each method at each budget: accuracy and time to accuracy.")
 ]
@@ -66,6 +71,7 @@ def whatif(
     batch_sizes: BatchSizes = None,
     micro_batch: MicroBatch = None,
     checkpointing: Checkpointing = False,
+    fit: Fits = None,
     train: Train = False,
     jobs: Jobs = None,
     out: Out = None,
@@ -90,6 +96,7 @@ def whatif(
         batch_sizes=_counts("--batch-sizes", batch_sizes),
         micro_batch_sizes=_counts("--micro-batch", micro_batch),
         checkpointing=checkpointing,
+        fits=_fits(fit),
     )
     _check_outputs(as_json=as_json, csv_file=csv_file, plot=plot)
     _check_training(train=train, jobs=jobs, out=out)
@@ -107,6 +114,17 @@ def whatif(
     _show(report, as_json=as_json, csv_file=csv_file, plot=plot, details=details)
     if failed:
         raise Failed(runs_failed(failed, total=len(runners) * len(budgets.values)))
+
+
+def _fits(text: str | None) -> list[FitKind]:
+    """Return the kinds of `training.fit` in a list, each once."""
+    found: list[FitKind] = []
+    for part in () if text is None else text.split(","):
+        kind = part.strip()
+        if kind not in ("none", "auto") or kind in found:
+            raise _refused("--fit", f"must be none, auto or none,auto, found {text!r}")
+        found.append(kind)  # type: ignore[arg-type]
+    return found
 
 
 def _budgets(given: dict[str, str | None]) -> Budgets:

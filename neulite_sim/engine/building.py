@@ -42,12 +42,14 @@ def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset
         architecture=_architecture(workload.model or scenario.model),
         spec=studied.charged_as(workload.input_shape, workload.classes),
         name=(workload.model or scenario.model).kind,
+        norm=scenario.training.norm,
     )
     trained = Blueprint(
         architecture=_architecture(scenario.model),
         spec=dataset.spec,
         width=proxy.width or 1.0,
         name=scenario.model.kind,
+        norm=scenario.training.norm,
     )
     return charged, trained
 

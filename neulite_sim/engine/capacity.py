@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from neulite_sim.profiling.plans import rungs_of
 from neulite_sim.room import require_room
-from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.schema import Scenario, Training
 
 if TYPE_CHECKING:
     from neulite_sim.engine.parts import Parts
@@ -50,7 +51,7 @@ def check_training(parts: Parts) -> None:
     )
     sample_bytes = trained.spec.num_bytes
     maps_bytes = [FLOAT_BYTES * math.prod(shape) for shape in model.block_shapes]
-    batch = min(training.micro_batch_size or training.batch_size, int(parts.partition.sizes.max()))
+    batch = min(_fewest_at_once(training), int(parts.partition.sizes.max()))
     # Without checkpointing every map waits for the backward pass; of a test only what one block reads and writes.
     kept_bytes = sample_bytes + (max(maps_bytes) if training.checkpointing else sum(maps_bytes))
     require_room(
@@ -66,6 +67,12 @@ def check_training(parts: Parts) -> None:
         key="evaluation.batch_size",
         advice="lower it",
     )
+
+
+def _fewest_at_once(training: Training) -> int:
+    """Return the fewest samples that somebody passes through the model at once."""
+    smallest = rungs_of(training)[-1][-1]
+    return smallest.micro_batch_size or smallest.batch_size
 
 
 def check_costs(num_devices: int, num_submodels: int) -> None:

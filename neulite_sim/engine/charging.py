@@ -11,14 +11,16 @@ import numpy as np
 
 from neulite_sim.arrays import Integers
 from neulite_sim.engine.parts import Parts
+from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.contract import Method
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import FullModel, Trainee
 from neulite_sim.profiling.identity import identity_of
 from neulite_sim.profiling.kept import KeptProfiles, kept_profiles
-from neulite_sim.profiling.ledger import Ledger, Shrinking, halvings, merges_last_batch
-from neulite_sim.profiling.profile import Profile, profile
+from neulite_sim.profiling.ledger import Ledger, merges_last_batch
+from neulite_sim.profiling.plans import Choice, Plan, Rung, rungs_of
+from neulite_sim.profiling.profile import CHECKPOINTING, Profile, profile
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Training
 
@@ -38,11 +40,12 @@ def build_ledger(parts: Parts, profiler: Profiler | None = None) -> Ledger:
     if (kept := kept_profiles()) is not None:
         profiler = _KeepingProfiler(kept, parts, profiler)
     profiled = functools.partial(profile_all, profiler=profiler)
-    merged = None
-    if merges_last_batch(num_samples, training.batch_size).any():
-        larger = training.model_copy(update={"batch_size": training.batch_size + 1})
+    rungs, merged = rungs_of(training), None
+    first = rungs[0][0].applied(training)
+    if merges_last_batch(num_samples, first.batch_size).any():
+        larger = first.model_copy(update={"batch_size": first.batch_size + 1})
         merged = profiled(method, charged, larger)
-    profiles = profiled(method, charged, training)
+    profiles = profiled(method, charged, first)
     return Ledger(
         profiles,
         parts.population,
@@ -50,7 +53,7 @@ def build_ledger(parts: Parts, profiler: Profiler | None = None) -> Ledger:
         epochs=training.epochs,
         owns_data=parts.partition.sizes > 0,
         merged_profiles=merged,
-        shrinking=_shrinking(method, charged, training, profiler),
+        choice=_choice(rungs, method, charged, training, profiler),
     )
 
 
@@ -98,17 +101,21 @@ def _charged_samples(parts: Parts) -> Integers:
     return parts.partition.sizes if samples is None else np.full(parts.partition.num_devices, samples, dtype=np.int64)
 
 
-def _shrinking(method: Method, charged: Blueprint, training: Training, profiler: Profiler) -> Shrinking | None:
-    """Return the smaller batches that devices may train with; None where the scenario allows none."""
-    if training.shrink_batch is None:
-        return None
+def _choice(
+    rungs: tuple[Rung, ...], method: Method, charged: Blueprint, training: Training, profiler: Profiler
+) -> Choice:
+    """Return the plans that devices choose from."""
 
-    def profile_of(submodel: str, batch_size: int) -> Profile:
-        smaller = training.model_copy(update={"batch_size": batch_size})
-        return profile_submodel(method, submodel, charged, smaller, profiler)
+    def profile_of(submodel: str, plan: Plan) -> Profile | None:
+        try:
+            return profile_submodel(method, submodel, charged, plan.applied(training), profiler)
+        except ScenarioError as error:
+            # What has no blocks to compute again is trained without checkpointing.
+            if plan.checkpointing and [problem.key for problem in error.problems] == [CHECKPOINTING]:
+                return None
+            raise
 
-    sizes = halvings(training.batch_size, training.shrink_batch.minimum)
-    return Shrinking(batch_sizes=sizes, profile_of=profile_of)
+    return Choice(rungs=rungs, profile_of=profile_of)
 
 
 def build_trainee(method: Method, submodel: str, blueprint: Blueprint) -> Trainee:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -56,6 +57,9 @@ def require_matching_models(parts: Parts, charged_model: BlockModel) -> None:
         finding = "acts only where memory limits who trains what, and method.memory_limit is false"
         hint = "remove one of them"
         problems.append(Problem.advising(key="training.shrink_batch", found=finding, hint=hint))
+    if scenario.training.norm == "group" and not _has_batch_norm(replace(trained, norm="batch")):
+        finding = f"group stands in for BatchNorm layers, and {trained.name} has none"
+        problems.append(Problem.advising(key="training.norm", found=finding, hint="remove it"))
     if method.scales_width:
         problems += _unscalable(scenario.method.kind, {"workload.model": charged, "model": trained})
     num_charged, num_trained = charged_model.num_blocks, trained_model.num_blocks
@@ -97,6 +101,10 @@ def _shapes_of(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:
 @functools.lru_cache(maxsize=8)
 def _known_shapes(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:
     return _shapes(blueprint.build_meta())
+
+
+def _has_batch_norm(blueprint: Blueprint) -> bool:
+    return any("running_mean" in name for name in _shapes_of(blueprint))
 
 
 def _shapes(model: BlockModel) -> dict[str, tuple[int, ...]]:
@@ -149,9 +157,11 @@ def require_somebody(costing: Costing) -> None:
     memory = costing.population.available_memory_bytes[owners]
     best = int(np.argmax(memory))
     needed = int(ledger.peak_memory_bytes(smallest)[owners[best]])
+    plan = ledger.plans[ledger.chosen(smallest)[owners[best]]]
+    way = f" ({plan.label}, the smallest peak of {len(ledger.plans)} plans)" if costing.chooses_plans else ""
     raise InfeasibleError(
         f"NA: no device can train anything with method {costing.scenario.method.kind}: its smallest submodel "
-        f"{smallest} needs {format_bytes(needed)} at batch {ledger.batch_sizes[-1]}; the largest "
+        f"{smallest} needs {format_bytes(needed)} at batch {plan.batch_size}{way}; the largest "
         f"available memory is {format_bytes(int(memory[best]))} (device {int(owners[best])}), which is "
         f"{format_bytes(needed - int(memory[best]))} too little",
         hint="raise population.available_memory, lower the batch size that is charged (workload.batch_size), or choose "

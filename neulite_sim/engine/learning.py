@@ -17,7 +17,7 @@ import numpy as np
 
 from neulite_sim.engine.folding import Folding
 from neulite_sim.engine.merging import mixed
-from neulite_sim.engine.parts import Costing, trained_batch_size
+from neulite_sim.engine.parts import Costing, trained_plan
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import SimulationError
@@ -212,7 +212,7 @@ class Learning:
             seed=self._costing.scenario.seed,
             learning_rate=self.rate_of(flight.round),
             enforces_memory=method.enforces_memory,
-            batch_size=trained_batch_size(self._costing, flight.cost.batch_size),
+            plan=trained_plan(self._costing, flight.cost.plan),
             fold=training.fold,
         )
         payload = method.payload(training.sent, flight.submodel)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neulite_sim.data.contract import AnyDataset, Partition
 from neulite_sim.methods.contract import Method
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.population.table import Population
 from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.profiling.plans import Plan, plan_of
 from neulite_sim.scenario.schema import Scenario, Training
 from neulite_sim.timeline.contract import RoundProtocol, ServerRates
 
@@ -49,12 +50,28 @@ class Costing(Parts):
 
     ledger: Ledger
 
+    @property
+    def chooses_plans(self) -> bool:
+        """Whether each device takes its steps in a way of its own: `training.fit: auto`."""
+        return self.charged_training.fit.kind != "none"
 
-def trained_batch_size(costing: Costing, charged: int) -> int:
-    """Return the batch size of the real training where a device is charged for batches of `charged` samples.
 
-    It is smaller in the same proportion as the charged one, rounded down, and not below two samples unless either is:
-    BatchNorm cannot train on one.
+def trained_plan(costing: Costing, charged: Plan) -> Plan:
+    """Return how the real training takes its steps where a device is charged for `charged`.
+
+    Batch and, with `training.fit: auto`, micro-batches are smaller in the same proportion as those charged, rounded
+    down, and not below two samples unless either is: BatchNorm cannot train on one. What `proxy` says of micro-batches
+    and precision comes first. Nothing is computed twice for a memory that nobody is short of here.
     """
+    trained, proxy = costing.trained_training, costing.scenario.proxy
+    plan = replace(plan_of(trained), batch_size=_trained_size(costing, charged.batch_size))
+    if trained.fit.kind == "none":
+        return plan
+    if charged.micro_batch_size is not None and proxy.micro_batch_size is None:
+        plan = replace(plan, micro_batch_size=_trained_size(costing, charged.micro_batch_size))
+    return plan if proxy.precision else replace(plan, precision=charged.precision)
+
+
+def _trained_size(costing: Costing, charged: int) -> int:
     whole, trained = costing.charged_training.batch_size, costing.trained_training.batch_size
     return max(min(2, charged, trained), trained * charged // whole)

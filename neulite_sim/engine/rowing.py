@@ -29,6 +29,7 @@ class RowMaker:
         self._class_names = [each.name for each in population.classes]
         self._class_index = population.class_index
         self._num_samples = costing.partition.sizes
+        self._chooses_plans = costing.chooses_plans
 
     def flight_rows(self, ended: Endings, facts: RoundFacts) -> FlightRows:
         """Return the rows of flights that were handed over in a round."""
@@ -118,8 +119,14 @@ class RowMaker:
                 "bytes_up": bytes_up,
                 "staleness": staleness,
                 "loss": loss,
+                "plan": self._plans_of(flights),
             }
         )
+
+    def _plans_of(self, flights: Flights) -> Sequence[str]:
+        if not self._chooses_plans:
+            return Repeated("", len(flights))
+        return flights.costs.plan_labels()
 
     def round_row(self, facts: RoundFacts, test: EvaluationResult | None) -> RoundRow:
         """Return the row of a round; without a test it has no loss and no accuracy of one."""

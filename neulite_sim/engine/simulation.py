@@ -12,6 +12,7 @@ from typing import Any
 
 from neulite_sim.engine import assembly, building
 from neulite_sim.engine.federation import Federation
+from neulite_sim.engine.fitting import plan_notices
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.replay import FolderKeeper, Keeper
 from neulite_sim.engine.tracking import Recorder
@@ -153,7 +154,7 @@ def drive(
     keeper = keeper or Keeper()
     for observer in observers:
         observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
-    for message in (*costing.left_out, *_skipped(costing)):
+    for message in (*costing.left_out, *_skipped(costing), *plan_notices(costing)):
         recorder.notice(message)
     selector = building.build_selector(scenario)
     selector.register(costing.partition.sizes)
@@ -269,9 +270,7 @@ def _started(costing: Costing, rate: float, run_dir: Path | None, replays_until:
         max_virtual_time_s=scenario.stop.virtual_time,
         targets=targets_of(scenario),
         stop_accuracy=scenario.stop.target_accuracy,
-        thresholds=tuple(
-            (name, ledger.least_peak_bytes(name, found.batch_size)) for name, found in ledger.profiles.items()
-        ),
+        thresholds=tuple((name, ledger.least_peak_bytes(name, ledger.plans[0])) for name in ledger.profiles),
         available_memory_bytes=tuple(map(int, costing.population.available_memory_bytes)),
         participation_rate=rate,
         proxy=describe_proxy(scenario),

@@ -20,6 +20,7 @@ from neulite_sim.methods.offering import Offers as Offers
 from neulite_sim.methods.offering import Proposal as Proposal
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Cost, Ledger
+from neulite_sim.profiling.plans import Plan
 
 if TYPE_CHECKING:
     from neulite_sim.models.contract import Blueprint
@@ -56,8 +57,8 @@ class FoldOrder:
 class LocalTask:
     """What one device is asked to train: a submodel of a state's version, and its own conditions.
 
-    `cost` is what the device is charged; with `enforces_memory` its peak fits. `batch_size` is that of the real
-    training; the scenario's where it is None. With a `fold` nobody needs the update by itself.
+    `cost` is what the device is charged; with `enforces_memory` its peak fits. With a `plan` the real training takes
+    its steps so, as the scenario says where it is None. With a `fold` nobody needs the update by itself.
     """
 
     flight: int
@@ -66,7 +67,7 @@ class LocalTask:
     seed: int
     learning_rate: float
     enforces_memory: bool = True
-    batch_size: int | None = None
+    plan: Plan | None = None
     fold: FoldOrder | None = None
 
     @property

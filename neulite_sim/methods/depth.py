@@ -23,6 +23,7 @@ from neulite_sim.methods.depth_plan import DISTILLATION_WEIGHT, DRIFT, Classifie
 from neulite_sim.methods.proximal import SentCopy, buffer_name
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.initialisation import initialise
+from neulite_sim.models.normalisation import normalised_in_groups
 from neulite_sim.models.output import pooled_head, simplest_head
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.samples import InputSpec
@@ -145,6 +146,8 @@ def auxiliary_classifier(model: BlockModel, number: int, kind: Classifier, spec:
         layers[f"layer{index}"] = _separable(channels_in, channels_out)
     layers["head"] = pooled_head(channels[-1], spec.num_classes)
     classifier = nn.Sequential(layers)
+    if model.norm == "group":
+        normalised_in_groups(classifier)
     initialise(classifier)
     return classifier
 

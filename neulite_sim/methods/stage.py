@@ -39,6 +39,8 @@ class StageTrainee(Trainee):
         model = blueprint.build()
         self._spec = blueprint.spec
         self._curriculum = plan.curriculum
+        # nHSIC's matrices have a cell for every two samples.
+        self.compares_samples = plan.curriculum is not None
         self.frozen_batch_norm = plan.frozen_batch_norm
         self.uploads_everything = plan.uploads_everything
         self.blocks = model.blocks[: plan.stage]

@@ -9,14 +9,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.models.normalisation import normalised_in_groups
 from neulite_sim.samples import ImageShape, InputSpec, Shape, spec_of
 
+NormKind = Literal["batch", "group"]
 BasicLayer = Callable[[Shape, Shape], nn.Module]
 Layers = tuple[tuple[str, ...], ...]
 """The layers of a block in order, each as the paths of the modules that hold it."""
@@ -52,6 +54,7 @@ class BlockModel(nn.Module):
         self.layers = layers if layers is not None else tuple((tail,) if tail else () for tail in tails)
         self.block_shapes = block_shapes
         self.basic_layer = basic_layer
+        self.norm: NormKind = "batch"
 
     @property
     def num_blocks(self) -> int:
@@ -86,6 +89,7 @@ class Blueprint:
     spec: InputSpec
     width: float
     name: str
+    norm: NormKind
 
     def __init__(
         self,
@@ -96,9 +100,10 @@ class Blueprint:
         num_classes: int | None = None,
         width: float = 1.0,
         name: str = "",
+        norm: NormKind = "batch",
     ) -> None:
-        values = (architecture, spec_of(spec, input_shape, num_classes), width, name)
-        for field, value in zip(("architecture", "spec", "width", "name"), values, strict=True):
+        values = (architecture, spec_of(spec, input_shape, num_classes), width, name, norm)
+        for field, value in zip(("architecture", "spec", "width", "name", "norm"), values, strict=True):
             object.__setattr__(self, field, value)
 
     @property
@@ -114,9 +119,18 @@ class Blueprint:
     def build(self) -> BlockModel:
         """Return a freshly initialised model on PyTorch's current default device and generator.
 
+        With `norm` group no BatchNorm is in it, and it says so itself, for modules that are made to go with it.
+
         Raises:
             ScenarioError: the samples are no images, and the architecture reads nothing else.
         """
+        model = self._built()
+        if self.norm == "group":
+            normalised_in_groups(model)
+            model.norm = self.norm
+        return model
+
+    def _built(self) -> BlockModel:
         architecture: Callable[..., BlockModel] = self.architecture
         if _reads_any_samples(architecture):
             return architecture(self.spec, self.width)

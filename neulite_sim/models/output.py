@@ -21,6 +21,7 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.contract import BlockModel
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.models.names import Surrogate
+from neulite_sim.models.normalisation import normalised_in_groups
 from neulite_sim.samples import InputSpec, Shape
 
 
@@ -54,6 +55,8 @@ class OutputModule(nn.Module):
         make = model.basic_layer or functools.partial(_surrogate, kind=surrogate)
         layers = (make(before, after) for before, after in itertools.pairwise(shapes))
         self.surrogates = nn.Sequential(*layers)
+        if model.norm == "group":
+            normalised_in_groups(self.surrogates)
         self.head = _copied(model.head) if head is None else head.requires_grad_(True)
         self.projection = _projection(shapes[-1][0], relu=projection_relu) if projection else None
         initialise(self)

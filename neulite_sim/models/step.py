@@ -68,6 +68,8 @@ class Stepper:
         self._trainable = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(self._trainable, training, learning_rate, is_charged=is_charged)
         self._scaler = LossScaler(loss_scale) if training.precision == "fp16" else None
+        self.after_micro_batch: Callable[[], None] | None = None
+        """Called after each micro-batch's backward pass, for whoever watches a step."""
         trainee.checkpoints_blocks = training.checkpointing
 
     @property
@@ -119,6 +121,8 @@ class Stepper:
         self._backward(loss if weight == 1 else loss * weight)
         if is_lone:
             self._trainee.use_batch_statistics(True)
+        if self.after_micro_batch is not None:
+            self.after_micro_batch()
 
     def _backward(self, loss: Tensor) -> None:
         has_met = self._trainee.has_met_overruns

@@ -32,6 +32,8 @@ class Trainee(nn.Module):
 
     frozen_batch_norm: str = "eval"
     uploads_everything: bool = False
+    compares_samples: bool = False
+    """Whether `loss` compares samples of a batch with each other, so that its work grows faster than the batch."""
     reports_squared_loss: bool = False
     """Set by workers: selectors learn from it. Profiles leave it out: devices are not charged for it."""
     takes_shortcuts: bool = False

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neulite_sim.arrays import Floats, Integers, taken
+from neulite_sim.profiling.plans import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """A profile on a device: seconds of each phase before jitter, and whether the peak fits.
 
-    `batch_size` is the largest whose peak fits where the device may shrink its batch, the smallest where none does.
+    `plan` is how the device takes its steps: where it may choose and none fits, the one with the smallest peak.
     """
 
     submodel: str
@@ -25,7 +27,12 @@ class Cost:
     upload_s: float
     peak_memory_bytes: int
     available_memory_bytes: int
-    batch_size: int
+    plan: Plan
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per step."""
+        return self.plan.batch_size
 
     @property
     def total_s(self) -> float:
@@ -40,7 +47,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Costs(Sequence[Cost]):
-    """Costs as columns, one entry per device of `devices`; `costs[i]` is the i-th as a value."""
+    """Costs as columns, one entry per device of `devices`; `costs[i]` is the i-th as a value.
+
+    `plan_index` says which of `plans` each device takes.
+    """
 
     submodels: Sequence[str]
     devices: Integers
@@ -49,7 +59,18 @@ class Costs(Sequence[Cost]):
     upload_s: Floats
     peak_memory_bytes: Integers
     available_memory_bytes: Integers
-    batch_sizes: Integers
+    plan_index: NDArray[np.int16]
+    plans: tuple[Plan, ...]
+
+    @property
+    def batch_sizes(self) -> Integers:
+        """Samples per step of each."""
+        return np.array([plan.batch_size for plan in self.plans], np.int64)[self.plan_index]
+
+    def plan_labels(self) -> Sequence[str]:
+        """Return each one's plan in words."""
+        labels = [plan.label for plan in self.plans]
+        return [labels[index] for index in self.plan_index.tolist()]
 
     @classmethod
     def of(cls, costs: Sequence[Cost]) -> Costs:
@@ -58,20 +79,24 @@ class Costs(Sequence[Cost]):
             column: np.array([getattr(cost, name) for cost in costs], dtype)
             for column, (name, dtype) in _NUMBERS.items()
         }
-        return cls(submodels=[cost.submodel for cost in costs], **columns)
+        plans = tuple(dict.fromkeys(cost.plan for cost in costs))
+        index = np.array([plans.index(cost.plan) for cost in costs], np.int16)
+        return cls(submodels=[cost.submodel for cost in costs], plan_index=index, plans=plans, **columns)
 
     @classmethod
     def joined(cls, parts: Sequence[Costs], places: Sequence[Integers]) -> Costs:
-        """Return the entries of all parts, entry `i` of `parts[p]` at place `places[p][i]` of the whole."""
+        """Return the entries of all parts, which share their plans: `parts[p][i]` at place `places[p][i]`."""
         if len(parts) == 1:
             return parts[0]
+        assert len({part.plans for part in parts}) == 1, "costs of several ledgers"
         order = np.argsort(np.concatenate([np.zeros(0, np.int64), *places]), kind="stable")
         names = [name for part in parts for name in part.submodels]
         columns: dict[str, Any] = {
             column: np.concatenate([np.zeros(0, dtype), *(getattr(part, column) for part in parts)])[order]
             for column, (_, dtype) in _NUMBERS.items()
         }
-        return cls(submodels=[names[place] for place in order], **columns)
+        columns["plan_index"] = np.concatenate([part.plan_index for part in parts])[order]
+        return cls(submodels=[names[place] for place in order], plans=parts[0].plans, **columns)
 
     def __len__(self) -> int:
         return len(self.devices)
@@ -93,13 +118,13 @@ class Costs(Sequence[Cost]):
             upload_s=float(self.upload_s[place]),
             peak_memory_bytes=int(self.peak_memory_bytes[place]),
             available_memory_bytes=int(self.available_memory_bytes[place]),
-            batch_size=int(self.batch_sizes[place]),
+            plan=self.plans[self.plan_index[place]],
         )
 
     def taken(self, places: Integers) -> Costs:
         """Return the entries at some places."""
-        columns: dict[str, Any] = {column: getattr(self, column)[places] for column in _NUMBERS}
-        return Costs(submodels=taken(self.submodels, places), **columns)
+        columns: dict[str, Any] = {column: getattr(self, column)[places] for column in (*_NUMBERS, "plan_index")}
+        return Costs(submodels=taken(self.submodels, places), plans=self.plans, **columns)
 
 
 _NUMBERS: Mapping[str, tuple[str, type]] = {
@@ -109,6 +134,5 @@ _NUMBERS: Mapping[str, tuple[str, type]] = {
     "upload_s": ("upload_s", np.float64),
     "peak_memory_bytes": ("peak_memory_bytes", np.int64),
     "available_memory_bytes": ("available_memory_bytes", np.int64),
-    "batch_sizes": ("batch_size", np.int64),
 }
 """The columns of numbers: what each is called in a `Cost`, and its type."""

@@ -7,8 +7,9 @@ later epochs. The table for all of its samples is there from its first batch to 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from neulite_sim.models.prefix import PrefixKeeper, Rows
 from neulite_sim.models.step import Stepper
 from neulite_sim.models.trainee import Trainee
+from neulite_sim.profiling.micro_batches import MicroBatches
 from neulite_sim.profiling.tracer import MemoryBytes, OperatorCost, StepTracer, trace
 from neulite_sim.scenario.schema import Training
 
@@ -25,11 +27,12 @@ NUM_BATCHES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedStep:
-    """The peak of a step, split and with rounded blocks, and its operators."""
+    """The peak of a step, split and with rounded blocks, its operators, and how often each happens; None: once."""
 
     peak: MemoryBytes
     rounded_peak_bytes: int
     operators: list[OperatorCost]
+    counts: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,30 +68,73 @@ def trace_training(
     training: Training,
     *,
     round_bytes: int = 1,
+    parts: MicroBatches | None = None,
 ) -> TracedSteps:
     """Return the steps of a device that trains as `training` says, traced on one batch.
 
-    Call it as `trace`: under `FakeTensorMode` to predict, plainly to audit.
+    Call it as `trace`: under `FakeTensorMode` to predict, plainly to audit. With `parts` the batch is that of the
+    micro-batches which stand for all of them.
     """
+    tracing = _Tracing(batch=batch, round_bytes=round_bytes, parts=parts)
     if training.prefix_cache == "device" and training.epochs > 1:
-        found = _keeping(trainee, stepper, batch, round_bytes)
+        found = _keeping(trainee, stepper, tracing)
         if found is not None:
             return found
-    tracer = trace(trainee, stepper.optimizer, stepper.step, batch, round_bytes=round_bytes)
-    return TracedSteps(first=_step(tracer))
+    tracer = tracing.trace(trainee, stepper, stepper.step)
+    return TracedSteps(first=tracing.step(tracer))
 
 
-def _step(tracer: StepTracer, table_bytes: int = 0, rounded_table_bytes: int = 0) -> TracedStep:
-    peak = tracer.peak
-    return TracedStep(
-        peak=replace(peak, inputs=peak.inputs - table_bytes),
-        rounded_peak_bytes=tracer.rounded_peak_bytes - rounded_table_bytes,
-        operators=tracer.operators,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tracing:
+    """How steps are traced, and made the steps of whole batches."""
+
+    batch: tuple[Tensor, Tensor]
+    round_bytes: int
+    parts: MicroBatches | None
+
+    def trace(
+        self, trainee: Trainee, stepper: Stepper, step: Callable[[Tensor, Tensor], None], **how: Any
+    ) -> StepTracer:
+        """Return the tracer after the last step; it knows where micro-batches ended."""
+
+        def begun(tracer: StepTracer) -> None:
+            stepper.after_micro_batch = tracer.note_end
+
+        how |= {"round_bytes": self.round_bytes, "begun": begun}
+        tracer = trace(trainee, stepper.optimizer, step, self.batch, **how)
+        stepper.after_micro_batch = None
+        return tracer
+
+    def step(self, tracer: StepTracer, table_bytes: int = 0) -> TracedStep:
+        """Return the last traced step, with the whole batch's inputs and without the table of kept features."""
+        peak = tracer.peak
+        whole_bytes, rounded_bytes = self._left_out_bytes()
+        return TracedStep(
+            peak=replace(peak, inputs=peak.inputs + whole_bytes - table_bytes),
+            rounded_peak_bytes=tracer.rounded_peak_bytes + rounded_bytes - self._rounded(table_bytes),
+            operators=tracer.operators,
+            counts=None if self.parts is None else self.parts.counts(tracer.ends, len(tracer.operators)),
+        )
+
+    def _left_out_bytes(self) -> tuple[int, int]:
+        """Return the bytes of the samples that are not traced, plain and as blocks; they are there all the time."""
+        if self.parts is None or not self.parts.num_left_out:
+            return 0, 0
+        whole, rounded = 0, 0
+        for tensor in self.batch:
+            traced_bytes = tensor.numel() * tensor.element_size()
+            all_bytes = traced_bytes // self.parts.num_traced * sum(self.parts.sizes)
+            whole += all_bytes - traced_bytes
+            rounded += self._rounded(all_bytes) - self._rounded(traced_bytes)
+        return whole, rounded
+
+    def _rounded(self, num_bytes: int) -> int:
+        return -(-num_bytes // self.round_bytes) * self.round_bytes
 
 
-def _keeping(trainee: Trainee, stepper: Stepper, batch: tuple[Tensor, Tensor], round_bytes: int) -> TracedSteps | None:
+def _keeping(trainee: Trainee, stepper: Stepper, tracing: _Tracing) -> TracedSteps | None:
     """Return the steps of a device that keeps features; None where the trainee has no frozen prefix."""
+    batch = tracing.batch
     batch_size = len(batch[1])
     keeper = PrefixKeeper(NUM_BATCHES * batch_size, most_bytes=sys.maxsize, within_layers=False)
     batches = _batches(batch_size)
@@ -98,12 +144,11 @@ def _keeping(trainee: Trainee, stepper: Stepper, batch: tuple[Tensor, Tensor], r
         stepper.step(inputs, labels_B, rows=next(batches))
 
     def after(tracer: StepTracer) -> None:
-        table_bytes = keeper.bytes_per_sample * NUM_BATCHES * batch_size
-        steps.append(_step(tracer, table_bytes, -(-table_bytes // round_bytes) * round_bytes))
+        steps.append(tracing.step(tracer, keeper.bytes_per_sample * NUM_BATCHES * batch_size))
         tracer.mark(keeper.tables, "inputs")
 
     trainee.keeper = keeper
-    trace(trainee, stepper.optimizer, step, batch, round_bytes=round_bytes, num_steps=NUM_BATCHES + 1, after=after)
+    tracing.trace(trainee, stepper, step, num_steps=NUM_BATCHES + 1, after=after)
     trainee.keeper = None
     if not keeper.tables:
         return None

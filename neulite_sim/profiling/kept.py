@@ -77,11 +77,15 @@ class _Entry(_Checked):
     later_operator_flops: _Amounts | None
     later_operator_bytes: _Amounts | None
     later_operator_kinds: _Kinds | None
+    operator_counts: _Amounts | None
+    later_operator_counts: _Amounts | None
+    compares_samples: bool
 
     @model_validator(mode="after")
     def _is_of_one_submodel(self) -> Self:
-        first = (self.operator_flops, self.operator_bytes, self.operator_kinds)
-        later = (self.later_operator_flops, self.later_operator_bytes, self.later_operator_kinds)
+        first = (self.operator_flops, self.operator_bytes, self.operator_kinds, self.operator_counts)
+        later = (self.later_operator_flops, self.later_operator_bytes, self.later_operator_kinds,
+                 self.later_operator_counts)  # fmt: skip
         if any(len({len(column) for column in step if column is not None}) > 1 for step in (first, later)):
             raise ValueError("has columns of several lengths")
         if (later[0] is None) != (later[1] is None):

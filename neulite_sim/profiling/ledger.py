@@ -6,8 +6,8 @@ Time is a roofline per operator plus a fixed overhead per operator: `roofline.py
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ from neulite_sim.population.link.network import transfer_s
 from neulite_sim.population.table import Population
 from neulite_sim.profiling.cost import Cost as Cost  # Most take it from here.
 from neulite_sim.profiling.cost import Costs
+from neulite_sim.profiling.plans import Choice, Plan
 from neulite_sim.profiling.roofline import rates_of, step_s
 
 if TYPE_CHECKING:
@@ -33,9 +34,14 @@ def step_seconds(profile: Profile, device: DeviceClass, batch_share: float = 1.0
     """
     if is_later and profile.later_operator_flops is not None and profile.later_operator_bytes is not None:
         kept = (profile.later_operator_flops, profile.later_operator_bytes, profile.later_operator_kinds)
-        return step_s(*kept, rates_of(device), batch_share)
+        return step_s(*kept, rates_of(device), batch_share, counts=profile.later_operator_counts)
     columns = (profile.operator_flops, profile.operator_bytes, profile.operator_kinds)
-    return step_s(*columns, rates_of(device), batch_share)
+    return step_s(*columns, rates_of(device), batch_share, counts=profile.operator_counts)
+
+
+def _merged(plan: Plan) -> Plan:
+    """Return the plan for a batch that takes in one sample more."""
+    return replace(plan, batch_size=plan.batch_size + 1)
 
 
 def merges_last_batch(num_samples: Integers, batch_size: int) -> Flags:
@@ -44,32 +50,17 @@ def merges_last_batch(num_samples: Integers, batch_size: int) -> Flags:
     return merges
 
 
-def halvings(batch_size: int, minimum: int) -> tuple[int, ...]:
-    """Return `batch_size` halved again and again, rounded down, as long as it stays at or above `minimum`."""
-    sizes = []
-    while (batch_size := batch_size // 2) >= max(minimum, 1):
-        sizes.append(batch_size)
-    return tuple(sizes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shrinking:
-    """Batch sizes below the charged one, falling; `profile_of(submodel, batch_size)` is asked only where needed."""
-
-    batch_sizes: tuple[int, ...]
-    profile_of: Callable[[str, int], Profile]
-
-
 class Ledger:
-    """Costs of a method's submodels on a population, computed once per submodel, batch size and device class.
+    """Costs of a method's submodels on a population, computed once per submodel, plan and device class.
 
     `num_samples[d]` is what device d is charged for: its own samples, or the workload's `samples_per_device`.
     `owns_data[d]` says whether d owns any sample (by default: is charged for any); only who does is ever offered work.
     `merged_profiles` are those at one sample more than the batch size: a device whose last batch would hold one
     sample merges it into the batch before, and needs the memory of that.
 
-    With `shrinking` each device trains a submodel with the largest batch whose peak its memory holds. A ledger counts
-    with the nominal memory of the population; `at` returns it for a moment where memory moves.
+    `profiles` are those of the first plan. With a `choice` each device has a plan of its own: of the largest batch at
+    which any fits its memory the fastest one that does. A ledger counts with the nominal memory of the population;
+    `at` returns it for a moment where memory moves.
     """
 
     def __init__(
@@ -81,7 +72,7 @@ class Ledger:
         epochs: int,
         owns_data: Flags | None = None,
         merged_profiles: Mapping[str, Profile] | None = None,
-        shrinking: Shrinking | None = None,
+        choice: Choice | None = None,
     ) -> None:
         self.profiles = dict(profiles)
         self.population = population
@@ -89,18 +80,20 @@ class Ledger:
         self.epochs = epochs
         self.owns_data: Flags = num_samples > 0 if owns_data is None else owns_data
         self.available_memory_bytes = population.available_memory_bytes
-        self._shrinking = shrinking
         batch_size = next(iter(self.profiles.values())).batch_size
-        self.batch_sizes = (batch_size, *(shrinking.batch_sizes if shrinking else ()))
-        """The batch sizes that devices train with, falling."""
-        merged = merged_profiles or {}
-        self._by_size = {(name, batch_size): item for name, item in self.profiles.items()}
-        self._by_size |= {(name, batch_size + 1): item for name, item in merged.items()}
-        self._merges = {size: merges_last_batch(num_samples, size) for size in self.batch_sizes}
+        self._choice = choice
+        self._rungs = choice.rungs if choice else ((Plan(batch_size=batch_size),),)
+        self.plans: tuple[Plan, ...] = tuple(plan for rung in self._rungs for plan in rung)
+        """The plans that devices choose from, by falling batch size; the first is that of `profiles`."""
+        first, merged = self.plans[0], merged_profiles or {}
+        self._known: dict[tuple[str, Plan], Profile | None] = {(name, first): it for name, it in self.profiles.items()}
+        self._known |= {(name, _merged(first)): item for name, item in merged.items()}
+        sizes = {plan.batch_size for plan in self.plans}
+        self._merges = {size: merges_last_batch(num_samples, size) for size in sizes}
         assert not self._merges[batch_size].any() or merged.keys() == self.profiles.keys()
-        self._compute_s: dict[tuple[str, int], Floats] = {}
+        self._compute_s: dict[tuple[str, Plan], Floats] = {}
         self._total_s: dict[str, Floats] = {}
-        self._rungs: dict[str, NDArray[np.int8]] = {}
+        self._chosen: dict[str, NDArray[np.int16]] = {}
         self._able: dict[str, Flags] = {}
         self._fits_somebody: dict[str, bool] = {}
 
@@ -118,21 +111,29 @@ class Ledger:
         # Shares the columns of seconds, which are costly and do not depend on memory; only what fits does.
         other = copy.copy(self)
         other.available_memory_bytes = available_memory_bytes
-        other._rungs, other._able = {}, {}
+        other._chosen, other._able = {}, {}
+        if len(self.plans) > 1:
+            other._total_s = {}
         return other
 
-    def _profile(self, submodel: str, batch_size: int) -> Profile:
-        at = submodel, batch_size
-        if at not in self._by_size:
-            assert self._shrinking is not None, f"no profile of {submodel} at batch {batch_size}"
-            self._by_size[at] = self._shrinking.profile_of(submodel, batch_size)
-        return self._by_size[at]
+    def profile_of(self, submodel: str, plan: Plan) -> Profile | None:
+        """Return the profile by a plan of `plans`; None where the submodel cannot be trained so."""
+        at = submodel, plan
+        if at not in self._known:
+            assert self._choice is not None, f"no profile of {submodel} by {plan}"
+            self._known[at] = self._choice.profile_of(submodel, plan)
+        return self._known[at]
 
-    def _compute_column(self, submodel: str, batch_size: int) -> Floats:
-        """Return seconds of local training of every device, all at one batch size."""
-        at = submodel, batch_size
+    def _profile(self, submodel: str, plan: Plan) -> Profile:
+        found = self.profile_of(submodel, plan)
+        assert found is not None, f"{submodel} cannot be trained by {plan}"
+        return found
+
+    def _compute_column(self, submodel: str, plan: Plan) -> Floats:
+        """Return seconds of local training of every device, all by one plan."""
+        at = submodel, plan
         if at not in self._compute_s:
-            self._compute_s[at] = self._computed_column(self._profile(submodel, batch_size))
+            self._compute_s[at] = self._computed_column(self._profile(submodel, plan))
         return self._compute_s[at]
 
     def _computed_column(self, profile: Profile) -> Floats:
@@ -158,80 +159,121 @@ class Ledger:
             seconds[members] = whole_batches[members] * whole_step_s + np.array(rest_step_s)[positions]
         return seconds
 
-    def _peak_at(self, submodel: str, batch_size: int, devices: Integers | None = None) -> Integers:
-        """Return the predicted peak of `devices`, all by default, at a batch size.
+    def peak_by(self, submodel: str, plan: Plan, devices: Integers | None = None) -> Integers:
+        """Return the predicted peak of `devices`, all by default, by a plan by which the submodel can be trained.
 
         A merged last batch needs more, and so do the features that a device keeps of its samples.
         """
-        profile = self._profile(submodel, batch_size)
+        profile = self._profile(submodel, plan)
         one = profile.peak_memory_bytes
-        merges = self._merges[batch_size] if devices is None else self._merges[batch_size][devices]
+        merges = self._merges[plan.batch_size] if devices is None else self._merges[plan.batch_size][devices]
         peak = np.full(len(merges), one, dtype=np.int64)
         if merges.any():
-            peak[merges] = self._profile(submodel, batch_size + 1).peak_memory_bytes
+            peak[merges] = self._profile(submodel, _merged(plan)).peak_memory_bytes
         if profile.kept_bytes_per_sample:
             peak += profile.kept_bytes_per_sample * (self.num_samples if devices is None else self.num_samples[devices])
         return peak
 
+    def seconds_by(self, submodel: str, plan: Plan, devices: Integers) -> Floats:
+        """Return seconds of local training of `devices` by a plan, before jitter."""
+        return self._compute_column(submodel, plan)[devices]
+
+    def chosen(self, submodel: str) -> NDArray[np.int16]:
+        """Return for every device which of `plans` it takes: the one with the smallest peak where none fits."""
+        if submodel not in self._chosen:
+            everybody = np.arange(self.population.num_devices)
+            self._chosen[submodel] = self._chosen_by(submodel, everybody, self.available_memory_bytes)
+        return self._chosen[submodel]
+
+    def _chosen_by(self, submodel: str, devices: Integers, available_bytes: Integers) -> NDArray[np.int16]:
+        """Return which plan each of `devices` takes with so much memory.
+
+        A plan is looked at only for those who have no plan that is never slower; so most need not be profiled.
+        """
+        if len(self.plans) == 1:
+            return np.zeros(len(devices), np.int16)
+        taken = np.full(len(devices), -1, np.int16)
+        smallest, least_bytes = np.zeros(len(devices), np.int16), np.full(len(devices), np.iinfo(np.int64).max)
+        first = 0
+        for rung in self._rungs:
+            undecided, fastest_s = taken < 0, np.full(len(devices), np.inf)
+            fits: list[Flags] = []
+            is_linear = True
+            for place, plan in enumerate(rung):
+                asks = undecided.copy()
+                for other, able in zip(rung, fits, strict=False):
+                    if plan.is_never_faster_than(other, is_linear=is_linear):
+                        asks &= ~able
+                fits.append(np.zeros(len(devices), np.bool_))
+                if not asks.any() or self.profile_of(submodel, plan) is None:
+                    continue
+                is_linear &= not self._profile(submodel, plan).compares_samples
+                peak = self.peak_by(submodel, plan, devices)
+                lowers = asks & (peak < least_bytes)
+                smallest[lowers], least_bytes[lowers] = first + place, peak[lowers]
+                fits[place] = asks & (peak <= available_bytes)
+                seconds = self.seconds_by(submodel, plan, devices) if len(rung) > 1 else np.zeros(len(devices))
+                better = fits[place] & (seconds < fastest_s)
+                taken[better], fastest_s[better] = first + place, seconds[better]
+            first += len(rung)
+            if (taken >= 0).all():
+                break
+        return np.where(taken < 0, smallest, taken)
+
+    def _by_plan(self, chosen: NDArray[np.int16]) -> Iterator[tuple[Plan, Integers]]:
+        """Yield each plan that is taken, with the places of those that take it."""
+        if len(self.plans) == 1:
+            yield self.plans[0], np.arange(len(chosen))
+            return
+        for index in np.unique(chosen).tolist():
+            yield self.plans[index], np.flatnonzero(chosen == index)
+
     def _peak_of(self, submodel: str, devices: Integers | None) -> Integers:
-        """Return the predicted peak of `devices`, all where it is None, each at its batch size."""
-        if len(self.batch_sizes) == 1:
-            return self._peak_at(submodel, self.batch_sizes[0], devices)
-        rungs = self._rung(submodel) if devices is None else self._rung(submodel)[devices]
-        peak = np.zeros(len(rungs), dtype=np.int64)
-        for rung in np.unique(rungs):
-            members = rungs == rung
-            peak[members] = self._peak_at(submodel, self.batch_sizes[rung], devices)[members]
+        """Return the predicted peak of `devices`, all where it is None, each by its plan."""
+        if len(self.plans) == 1:
+            return self.peak_by(submodel, self.plans[0], devices)
+        everybody = np.arange(self.population.num_devices) if devices is None else devices
+        peak = np.zeros(len(everybody), dtype=np.int64)
+        for plan, places in self._by_plan(self.chosen(submodel)[everybody]):
+            peak[places] = self.peak_by(submodel, plan, everybody[places])
         return peak
 
-    def _rung(self, submodel: str) -> NDArray[np.int8]:
-        """Return for every device which of `batch_sizes` it trains with: the first that fits, else the last."""
-        if submodel not in self._rungs:
-            rungs = np.zeros(self.population.num_devices, np.int8)
-            for rung, batch_size in enumerate(self.batch_sizes[:-1]):
-                # Peaks need not fall with the batch, so only who is on this rung goes down from it.
-                short = (rungs == rung) & (self.available_memory_bytes < self._peak_at(submodel, batch_size))
-                if not short.any():
-                    break
-                rungs[short] = rung + 1
-            self._rungs[submodel] = rungs
-        return self._rungs[submodel]
-
     def batch_size(self, submodel: str) -> Integers:
-        """Return the batch size of every device: the largest whose peak fits, the smallest where none does."""
-        return np.array(self.batch_sizes, dtype=np.int64)[self._rung(submodel)]
+        """Return the batch size of every device's plan."""
+        return np.array([plan.batch_size for plan in self.plans], dtype=np.int64)[self.chosen(submodel)]
 
     def peak_memory_bytes(self, submodel: str) -> Integers:
-        """Return the predicted peak of every device, at its batch size."""
+        """Return the predicted peak of every device, by its plan."""
         return self._peak_of(submodel, None)
 
     def fits(self, submodel: str) -> Flags:
-        """Return for every device whether its available memory holds the predicted peak at its batch size."""
+        """Return for every device whether its available memory holds the predicted peak of its plan."""
         if submodel not in self._able:
             self._able[submodel] = self.available_memory_bytes >= self._peak_of(submodel, None)
             self._able[submodel].flags.writeable = False
         return self._able[submodel]
 
     def fits_somebody(self, submodel: str) -> bool:
-        """Return whether the submodel fits the nominal memory of any device that owns data, at any batch size."""
+        """Return whether the submodel fits the nominal memory of any device that owns data, by any plan."""
         if submodel not in self._fits_somebody:
             memory = self.population.available_memory_bytes
-            fits = (bool((self.owns_data & (memory >= self._peak_at(submodel, s))).any()) for s in self.batch_sizes)
-            self._fits_somebody[submodel] = any(fits)
+            able = (self.owns_data & (memory >= self.peak_by(submodel, plan)) for plan in self._possible(submodel))
+            self._fits_somebody[submodel] = any(bool(each.any()) for each in able)
         return self._fits_somebody[submodel]
 
-    def smallest_profile(self, submodel: str) -> Profile:
-        """Return the profile at the smallest batch that a device may train with."""
-        return self._profile(submodel, self.batch_sizes[-1])
+    def _possible(self, submodel: str) -> Iterator[Plan]:
+        """Yield the plans by which a submodel can be trained."""
+        return (plan for plan in self.plans if self.profile_of(submodel, plan) is not None)
 
-    def least_peak_bytes(self, submodel: str, batch_size: int | None = None) -> int:
-        """Return the lowest peak of devices that own data at a batch size, the smallest where it is not given.
+    def least_peak_bytes(self, submodel: str, plan: Plan | None = None) -> int:
+        """Return the lowest peak of devices that own data, by a plan; over all plans where it is not given.
 
         Where features are kept, it holds those of the fewest samples.
         """
-        profile = self._profile(submodel, batch_size or self.batch_sizes[-1])
         owned = self.num_samples[self.owns_data]
-        return profile.peak_memory_bytes + profile.kept_bytes_per_sample * int(owned.min() if len(owned) else 0)
+        fewest = int(owned.min() if len(owned) else 0)
+        found = (self._profile(submodel, each) for each in ([plan] if plan else self._possible(submodel)))
+        return min(item.peak_memory_bytes + item.kept_bytes_per_sample * fewest for item in found)
 
     def shortfall_bytes(self, submodel: str) -> Integers:
         """Return for every device how many bytes are missing, zero where the submodel fits."""
@@ -255,20 +297,16 @@ class Ledger:
         return np.asarray(transfer_s(num_bytes, rates[devices], self.population.latency_s[devices]))
 
     def compute_s(self, submodel: str, devices: Integers) -> Floats:
-        """Return seconds of local training of each device at its batch size, before jitter."""
-        if len(self.batch_sizes) == 1:
-            return self._compute_column(submodel, self.batch_sizes[0])[devices]
-        rungs = self._rung(submodel)[devices]
+        """Return seconds of local training of each device by its plan, before jitter."""
+        if len(self.plans) == 1:
+            return self._compute_column(submodel, self.plans[0])[devices]
         seconds = np.zeros(len(devices))
-        for rung in np.unique(rungs):
-            members = rungs == rung
-            seconds[members] = self._compute_column(submodel, self.batch_sizes[rung])[devices[members]]
+        for plan, places in self._by_plan(self.chosen(submodel)[devices]):
+            seconds[places] = self.seconds_by(submodel, plan, devices[places])
         return seconds
 
     def total_s(self, submodel: str, devices: Integers) -> Floats:
         """Return seconds from dispatch to arrival of each device, before jitter."""
-        if len(self.batch_sizes) > 1:
-            return self._added_s(submodel, devices)
         # Offers are made to nearly everybody at every dispatch: the whole column once is cheaper than its parts.
         if submodel not in self._total_s:
             self._total_s[submodel] = self._added_s(submodel, np.arange(self.population.num_devices))
@@ -304,17 +342,15 @@ class Ledger:
         return Costs.joined(parts, [places for _, places in members])
 
     def _costs(self, submodel: str, devices: Integers, available_bytes: Integers) -> Costs:
-        largest, *smaller = self.batch_sizes
-        sizes = np.full(len(devices), largest)
-        peak_bytes = self._peak_at(submodel, largest, devices)
-        compute_s = self._compute_column(submodel, largest)[devices]
-        for size in smaller:
-            short = peak_bytes > available_bytes
-            if not short.any():
-                break
-            sizes[short] = size
-            peak_bytes[short] = self._peak_at(submodel, size, devices[short])
-            compute_s[short] = self._compute_column(submodel, size)[devices[short]]
+        """Return costs with memory of a moment: each device takes the plan that is best with it."""
+        if self.population.memory_motion is None:
+            chosen = self.chosen(submodel)[devices]
+        else:
+            chosen = self._chosen_by(submodel, devices, available_bytes)
+        peak_bytes, compute_s = np.zeros(len(devices), dtype=np.int64), np.zeros(len(devices))
+        for plan, places in self._by_plan(chosen):
+            peak_bytes[places] = self.peak_by(submodel, plan, devices[places])
+            compute_s[places] = self.seconds_by(submodel, plan, devices[places])
         return Costs(
             submodels=Repeated(submodel, len(devices)),
             devices=devices,
@@ -323,7 +359,8 @@ class Ledger:
             upload_s=self.upload_s(submodel, devices),
             peak_memory_bytes=peak_bytes,
             available_memory_bytes=available_bytes,
-            batch_sizes=sizes,
+            plan_index=chosen,
+            plans=self.plans,
         )
 
     def participation_rate(self, submodels: tuple[str, ...]) -> float:

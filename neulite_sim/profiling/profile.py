@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.noise import noise, taking_turns
-from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper, micro_batch_sizes
+from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper
 from neulite_sim.models.trainee import Trainee, lay_out
 from neulite_sim.profiling.keeping import TracedStep, trace_training
+from neulite_sim.profiling.micro_batches import MicroBatches
 from neulite_sim.profiling.roofline import Kinds
 from neulite_sim.profiling.tracer import MemoryBytes
 from neulite_sim.samples import ImageShape, InputSpec, spec_of
 from neulite_sim.scenario.schema import CachingAllocator, NoAllocator, Training
 
 NO_ALLOCATOR = NoAllocator()
+CHECKPOINTING = "training.checkpointing"
 
 FEWEST_CLASSES = 2
 """Targets of one class would make the curriculum term vanish; two classes are valid for any problem."""
@@ -32,7 +35,8 @@ class Profile:
 
     `memory` is split at the moment of the peak. `operator_flops[i]` and `operator_bytes[i]` belong to the i-th
     operator of an optimizer step: all micro-batches, what checkpointing computes again, gradient clipping and the
-    optimizer. Bytes down and up are what travels per flight; a parameter's size is asked of its dtype.
+    optimizer. Those of micro-batches that are alike stand there once and happen `operator_counts[i]` times. Bytes down
+    and up are what travels per flight; a parameter's size is asked of its dtype.
     `micro_batch_sizes` adds up to `batch_size`. `allocator_bytes` is the highest total of rounded blocks and the
     framework's context, None where no allocator is modelled.
 
@@ -58,6 +62,11 @@ class Profile:
     later_operator_flops: NDArray[np.float64] | None = None
     later_operator_bytes: NDArray[np.float64] | None = None
     later_operator_kinds: Kinds | None = None
+    operator_counts: NDArray[np.float64] | None = None
+    """How often each operator happens in a step; once each where it is None."""
+    later_operator_counts: NDArray[np.float64] | None = None
+    compares_samples: bool = False
+    """Whether the work grows faster than the batch, as `Trainee.compares_samples` says."""
 
     @property
     def tensor_bytes(self) -> int:
@@ -78,7 +87,9 @@ class Profile:
 
         Matrix products only.
         """
-        return int(self.operator_flops.sum())
+        return int(
+            (self.operator_flops if self.operator_counts is None else self.operator_flops * self.operator_counts).sum()
+        )
 
 
 def profile(
@@ -109,17 +120,18 @@ def profile(
             finding = f"submodel {submodel} has no parameter to train on this model"
             hint = "choose a model with more blocks, or another method"
             raise ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
-        stepper, batch = ready(trainee, spec, batch_size, training)
+        parts = MicroBatches.of(batch_size, training.micro_batch_size)
+        stepper, batch = ready(trainee, spec, parts.num_traced, training)
         round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
-        steps = trace_training(trainee, stepper, batch, training, round_bytes=round_bytes)
+        steps = trace_training(trainee, stepper, batch, training, round_bytes=round_bytes, parts=parts)
         heaviest, worst = steps, trainee.at_worst(training)
         if worst is not None:
-            stepper, batch = ready(worst, spec, batch_size, training)
-            heaviest = trace_training(worst, stepper, batch, training, round_bytes=round_bytes)
+            stepper, batch = ready(worst, spec, parts.num_traced, training)
+            heaviest = trace_training(worst, stepper, batch, training, round_bytes=round_bytes, parts=parts)
     if training.checkpointing and not trainee.num_blocks_applied:
         finding = f"true has no effect on {submodel}: its trainee applies no block with Trainee.through"
         hint = "set it to false, or use another method"
-        raise ScenarioError([Problem.advising(key="training.checkpointing", found=finding, hint=hint)])
+        raise ScenarioError([Problem.advising(key=CHECKPOINTING, found=finding, hint=hint)])
     sent = set(trainee.upload_names())
     travelling = dict(trainee.travelling())
     return Profile(
@@ -128,19 +140,16 @@ def profile(
         parameters=sum(parameter.numel() for parameter in trainee.parameters()),
         trainable_parameters=sum(p.numel() for p in trainee.parameters() if p.requires_grad),
         memory=heaviest.peak,
-        operator_flops=_column(steps.first, "flops"),
-        operator_bytes=_column(steps.first, "bytes_moved"),
-        operator_kinds=_column(steps.first, "kind").astype(np.int8),
         bytes_down=sum(map(_num_bytes, travelling.values())),
         bytes_up=sum(_num_bytes(tensor) for name, tensor in travelling.items() if name in sent),
-        micro_batch_sizes=tuple(micro_batch_sizes(batch_size, training.micro_batch_size)),
+        micro_batch_sizes=parts.sizes,
         allocator_bytes=(
             heaviest.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else None
         ),
         kept_bytes_per_sample=steps.kept_bytes_per_sample,
-        later_operator_flops=None if steps.later is None else _column(steps.later, "flops"),
-        later_operator_bytes=None if steps.later is None else _column(steps.later, "bytes_moved"),
-        later_operator_kinds=None if steps.later is None else _column(steps.later, "kind").astype(np.int8),
+        compares_samples=trainee.compares_samples,
+        **_columns(steps.first),
+        **({} if steps.later is None else _columns(steps.later, "later_")),
     )
 
 
@@ -161,8 +170,16 @@ def ready(
     return stepper, (inputs, taking_turns(spec, batch_size, num_classes=FEWEST_CLASSES, device=device))
 
 
-def _column(step: TracedStep, name: str) -> NDArray[np.float64]:
-    return np.array([getattr(operator, name) for operator in step.operators], dtype=np.float64)
+def _columns(step: TracedStep, prefix: str = "") -> dict[str, Any]:
+    def column(name: str) -> NDArray[np.float64]:
+        return np.array([getattr(operator, name) for operator in step.operators], dtype=np.float64)
+
+    return {
+        f"{prefix}operator_flops": column("flops"),
+        f"{prefix}operator_bytes": column("bytes_moved"),
+        f"{prefix}operator_kinds": column("kind").astype(np.int8),
+        f"{prefix}operator_counts": None if step.counts is None else np.array(step.counts, dtype=np.float64),
+    }
 
 
 def _num_bytes(tensor: Tensor) -> int:

@@ -57,12 +57,24 @@ def rates_of(device: DeviceClass) -> Rates:
     )
 
 
-def step_s(flops: Floats, num_bytes: Floats, kinds: Kinds | None, rates: Rates, batch_share: float = 1.0) -> float:
+def step_s(
+    flops: Floats,
+    num_bytes: Floats,
+    kinds: Kinds | None,
+    rates: Rates,
+    batch_share: float = 1.0,
+    *,
+    counts: Floats | None = None,
+) -> float:
     """Return seconds of a step with these operators, columns `[operators]`; all are `OTHER` where `kinds` is None.
 
     `batch_share` in (0, 1] charges a smaller batch: operations and bytes shrink with it, the overhead does not.
+    `counts` is how often each happens in the step, once where it is None.
     """
     at = OperatorKind.OTHER if kinds is None else kinds
     compute_s = flops * (batch_share / rates.flops_per_second)[at]
     memory_s = num_bytes * (batch_share / rates.bytes_per_second)[at]
-    return float(np.maximum(compute_s, memory_s).sum()) + rates.overhead_s * len(flops)
+    seconds = np.maximum(compute_s, memory_s)
+    if counts is None:
+        return float(seconds.sum()) + rates.overhead_s * len(flops)
+    return float((seconds * counts).sum()) + rates.overhead_s * float(counts.sum())

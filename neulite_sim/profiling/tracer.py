@@ -82,6 +82,11 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._peak = dict(self._bytes)
         self._rounded_peak = self._rounded
         self.operators: list[OperatorCost] = []
+        self.ends: list[int] = []
+
+    def note_end(self) -> None:
+        """Take note that a micro-batch of the step has ended: `ends` holds how many operators there were by then."""
+        self.ends.append(len(self.operators))
 
     @property
     def peak(self) -> MemoryBytes:
@@ -221,15 +226,18 @@ def trace(
     *,
     round_bytes: int = 1,
     num_steps: int = 2,
+    begun: Callable[[StepTracer], None] | None = None,
     after: Callable[[StepTracer], None] | None = None,
 ) -> StepTracer:
     """Take training steps, two by default, and return the tracer as it stands after the last.
 
     The first step makes the optimizer's state; peak and operators are those of the last, from before its forward
-    pass until after its optimizer step. Gradients are freed before each step, `after` is called after each. Call it
-    under `FakeTensorMode` with a fake module and batch to predict, or plainly to audit.
+    pass until after its optimizer step. Gradients are freed before each step; `begun` is called before the first step,
+    `after` after each. Call it under `FakeTensorMode` with a fake module and batch to predict, or plainly to audit.
     """
     tracer = StepTracer(round_bytes=round_bytes)
+    if begun is not None:
+        begun(tracer)
     hooks = [
         parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
             lambda leaf: tracer.mark([leaf.grad] if leaf.grad is not None else [], "gradients")

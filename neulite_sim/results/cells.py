@@ -19,7 +19,7 @@ from typing import Any
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, open_regular
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, columns
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, columns, later_columns
 
 FILES: Mapping[type[Row], str] = {RoundRow: "rounds.csv", FlightRow: "flights.csv", DenialRow: "denials.csv"}
 """The tables of every run."""
@@ -79,6 +79,16 @@ def values(row: Row, *, wall_clock: bool = True) -> list[Any]:
     return _READERS[type(row), wall_clock].values(row)
 
 
+def decisive(row: Row) -> list[Any]:
+    """Return the cells that equal runs share, without those of later columns at the end that have their defaults."""
+    cells = values(row, wall_clock=False)
+    for default in reversed([*later_columns(type(row)).values()]):
+        if cells[-1] != default:
+            break
+        cells.pop()
+    return cells
+
+
 def record(row: Row, *, wall_clock: bool = True) -> dict[str, Any]:
     """Return the same with the names of the columns."""
     reader = _READERS[type(row), wall_clock]
@@ -124,17 +134,19 @@ def scan_rows(path: Path | str, kind: type[Row]) -> Iterator[dict[str, Any]]:
 
 def _scanned(records: Any, path: Path, kind: type[Row]) -> Iterator[dict[str, Any]]:
     header: list[str] = next(records, [])
-    missing = [name for name in _TYPES[kind] if name not in header]
+    later = {name: default for name, default in later_columns(kind).items() if name not in header}
+    missing = [name for name in _TYPES[kind] if name not in header and name not in later]
     if missing:
         expected = FILES.get(kind) or OPTIONAL_FILES[kind]
         raise DataNotFoundError(
             f"{path}: has no column {', '.join(missing)}; it is no {expected}, or of another version"
         )
-    places = {name: header.index(name) for name in _TYPES[kind]}
+    places = {name: header.index(name) for name in _TYPES[kind] if name not in later}
     for record in records:
         where = f"{path}:{records.line_num}"
         if len(record) != len(header):
             if next(records, None) is None:
                 return
             raise DataNotFoundError(f"{where}: has {len(record)} cells, not {len(header)}; the file was changed")
-        yield {name: _value(record[place], name, kind=kind, where=where) for name, place in places.items()}
+        found = {name: _value(record[place], name, kind=kind, where=where) for name, place in places.items()}
+        yield {**found, **later}

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from neulite_sim.results.cells import FILES, values
+from neulite_sim.results.cells import FILES, decisive
 from neulite_sim.results.flight_rows import FlightRows
-from neulite_sim.results.rows import FlightRow, Row, columns
+from neulite_sim.results.rows import FlightRow, Row, columns, later_columns
 
 # Kept, because `json.dumps` with separators makes a new one for every row.
 _AS_JSON = json.JSONEncoder(separators=(",", ":"))
@@ -27,7 +27,9 @@ def _line(content: object) -> bytes:
 
 
 def _begun(kind: type[Row]) -> hashlib._Hash:
-    return hashlib.sha256(_line([kind.__name__, *columns(kind)]))
+    # What came later is not in this line, so that runs which do without keep their digests.
+    known = (name for name in columns(kind) if name not in later_columns(kind))
+    return hashlib.sha256(_line([kind.__name__, *known]))
 
 
 class Digest:
@@ -41,7 +43,7 @@ class Digest:
         if type(row) not in self._hashes:
             # Tables that not every run has: runs without them keep their digests.
             self._hashes[type(row)] = _begun(type(row))
-        self._hashes[type(row)].update(_line(values(row, wall_clock=False)))
+        self._hashes[type(row)].update(_line(decisive(row)))
 
     def add_flights(self, rows: FlightRows) -> None:
         """Take in rows of flights."""

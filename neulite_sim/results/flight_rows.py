@@ -19,13 +19,15 @@ import numpy as np
 
 from neulite_sim.arrays import Repeated
 from neulite_sim.results.cells import column_types, values
-from neulite_sim.results.rows import FlightRow, columns
+from neulite_sim.results.rows import FlightRow, columns, later_columns
 
 Column = Sequence[Any]
 Texts = str | list[str]
 """The texts of a column: one for each row, or one for all."""
 
 NAMES = columns(FlightRow)
+_LATER = later_columns(FlightRow)
+assert len(_LATER) < 2, "a later column that is left out would move the next one into its place"
 _TYPES = column_types(FlightRow)
 _TEXTS = tuple(name for name, (cast, _) in _TYPES.items() if cast is str)
 _NUMBERS = {name: optional for name, (cast, optional) in _TYPES.items() if cast is not str}
@@ -94,7 +96,12 @@ class FlightRows(Sequence[FlightRow]):
 
     def as_json(self) -> str:
         """Return a line per row, as `json.dumps` writes a list without spaces."""
-        return _lines([self._json_texts(name) for name in NAMES], "[", "]\n")
+        later = [self._later_texts(name, default) for name, default in _LATER.items()]
+        return _lines([self._json_texts(name) for name in NAMES if name not in _LATER], "[", "]\n", before_tail=later)
+
+    def _later_texts(self, name: str, default: Any) -> Texts:
+        """Return what a column that came later adds to each line: nothing where it has its default."""
+        return _mapped(lambda cell: "" if cell == default else f",{json.dumps(cell)}", self.cells[name])
 
     @functools.cached_property
     def _number_texts(self) -> dict[str, Texts]:
@@ -157,10 +164,10 @@ def patterned(pieces: Iterable[str | Column]) -> list[str]:
     return list(map("".join(pattern).__mod__, zip(*varying, strict=True)))
 
 
-def _lines(texts: Sequence[Texts], head: str, tail: str) -> str:
+def _lines(texts: Sequence[Texts], head: str, tail: str, *, before_tail: Sequence[Texts] = ()) -> str:
     """Return a line per row of the texts joined by commas."""
     joined = itertools.chain.from_iterable(zip(itertools.repeat(","), texts, strict=False))
-    return "".join(patterned([head, *itertools.islice(joined, 1, None), tail]))
+    return "".join(patterned([head, *itertools.islice(joined, 1, None), *before_tail, tail]))
 
 
 @functools.lru_cache(maxsize=1024)

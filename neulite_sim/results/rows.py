@@ -5,9 +5,13 @@ Columns marked as wall clock depend on the machine and stay out of the digest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 WALL_CLOCK = {"wall_clock": True}
+LATER = {"later": True}
+"""Of the last columns of a row: those that came later, and count in no digest where they have their default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,8 @@ class FlightRow:
     staleness: int | None
     """Aggregations of the update's own stage between its dispatch and its merging; None where it was not merged."""
     loss: float | None
+    plan: str = field(default="", metadata=LATER)
+    """How the device took its steps where it had the choice, such as `micro-batch 16 + checkpointing`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +114,12 @@ Row = RoundRow | FlightRow | DenialRow | DiagnosticRow
 
 def columns(kind: type[Row], *, wall_clock: bool = True) -> tuple[str, ...]:
     """Return the column names of a row type, in order; without `wall_clock` those that equal runs share."""
-    return tuple(column.name for column in fields(kind) if wall_clock or not column.metadata)
+    return tuple(each.name for each in fields(kind) if wall_clock or "wall_clock" not in each.metadata)
+
+
+def later_columns(kind: type[Row]) -> Mapping[str, Any]:
+    """Return the columns that came later, with their defaults: older files do not have them."""
+    return {each.name: each.default for each in fields(kind) if "later" in each.metadata}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

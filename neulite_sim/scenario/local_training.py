@@ -23,7 +23,11 @@ from neulite_sim.bounds import (
 from neulite_sim.registry import BareKind, Options, refusal
 
 Precision = Literal["fp32", "bf16", "fp16"]
+MOST_PLANS = 32
+"""Micro-batch sizes to choose from: each is profiled with and without checkpointing, in each precision."""
 PrefixCache = Literal["none", "simulator", "device"]
+NormKind = Literal["batch", "group"]
+CheckpointingChoice = Literal["allowed", "never", "always"]
 
 
 class Sgd(Options):
@@ -85,6 +89,36 @@ class ShrinkBatch(Options):
     """Smallest batch: the charged batch size is halved, as often as needed, down to this and not below."""
 
 
+class NoFit(Options):
+    """Every device takes its steps as `training` says, or not at all."""
+
+    kind: Literal["none"] = "none"
+
+
+class AutoFit(Options):
+    """Each device takes its steps in the fastest way whose peak it has memory for: a plan of this list.
+
+    The optimizer step stays the same: gradients of micro-batches add up. Who has no memory for any plan is denied.
+    """
+
+    kind: Literal["auto"] = "auto"
+    micro_batch_sizes: tuple[BatchSize, ...] | None = Field(None, min_length=1, max_length=MOST_PLANS)
+    """Micro-batches that a device may train in, beside the whole batch; where it is not given the batch halved down to
+    2, since BatchNorm can do nothing with one sample."""
+    checkpointing: CheckpointingChoice = "allowed"
+    """Whether a device may, may not or must keep only the input of each block."""
+    precisions: tuple[Precision, ...] | None = Field(None, min_length=1, max_length=3)
+    """Numbers of forward pass and loss to choose from; `training.precision` alone where it is not given."""
+
+    @field_validator("micro_batch_sizes", "precisions")
+    @classmethod
+    def _each_once(cls, given: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        for place, item in enumerate(given or ()):
+            if item in (given or ())[:place]:
+                raise ValueError(f"{item} stands there twice; write each once")
+        return given
+
+
 class Training(Options):
     """Local training on one device."""
 
@@ -117,6 +151,12 @@ class Training(Options):
     """Who keeps, from the first epoch of a flight to its last, what frozen first layers make of each sample: none, so
     that each epoch computes it anew; the simulator, for its own speed; or the device, which is charged for that memory
     and computes less. Acts where these layers are in evaluation mode and read samples without augmentation."""
+    fit: Annotated[NoFit | AutoFit, Field(discriminator="kind"), BareKind()] = NoFit()
+    """auto: each device fits its steps into the memory that it has, with micro-batches and checkpointing, and is denied
+    only where nothing fits. none: `micro_batch_size`, `checkpointing` and `precision` hold for all devices."""
+    norm: NormKind = "batch"
+    """What normalises in the models: batch, as the architectures have it, or group, which puts GroupNorm in the place
+    of every BatchNorm; it looks at each sample by itself, so that micro-batches change nothing."""
     shrink_batch: ShrinkBatch | None = None
     """Let a device halve its batch until the peak fits its memory; every device trains whole batches without it."""
 
@@ -137,6 +177,28 @@ class Training(Options):
                 "micro_batch_size",
                 given=self.micro_batch_size,
             )
+        return self
+
+    @model_validator(mode="after")
+    def _plans_decide_how_steps_are_taken(self) -> Self:
+        if not isinstance(self.fit, AutoFit):
+            return self
+        if self.micro_batch_size is not None:
+            raise refusal(
+                f"is {self.micro_batch_size}, but with fit auto each device has its own; remove it, or give "
+                "fit.micro_batch_sizes to choose from",
+                "micro_batch_size", given=self.micro_batch_size,
+            )  # fmt: skip
+        if self.checkpointing:
+            raise refusal(
+                "is true, but with fit auto each device decides; remove it, or set fit.checkpointing: always",
+                "checkpointing", given=True,
+            )  # fmt: skip
+        if self.fit.precisions is not None and "precision" in self.model_fields_set:
+            raise refusal(
+                f"is {self.precision}, but fit.precisions says what to choose from; remove one of them",
+                "precision", given=self.precision,
+            )  # fmt: skip
         return self
 
     @model_validator(mode="after")

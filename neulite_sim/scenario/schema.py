@@ -18,11 +18,22 @@ from neulite_sim.scenario.course import Checkpoint, Evaluation, Stop
 from neulite_sim.scenario.fleet import Group, Individuals, PopulationSection
 from neulite_sim.scenario.ledgers import CachingAllocator, NoAllocator, Proxy, Workload
 from neulite_sim.scenario.links import Link, Rate, RateTrace, ServerLink
-from neulite_sim.scenario.local_training import Adam, Constant, Cosine, Precision, Sgd, ShrinkBatch, Step, Training
+from neulite_sim.scenario.local_training import (
+    Adam,
+    AutoFit,
+    Constant,
+    Cosine,
+    Precision,
+    Sgd,
+    ShrinkBatch,
+    Step,
+    Training,
+)
 
 # What other modules find here, wherever it is written.
 __all__ = [
     "Adam",
+    "AutoFit",
     "CachingAllocator",
     "Checkpoint",
     "Constant",
@@ -116,6 +127,33 @@ class Scenario(Options):
                     "micro_batch_size",
                     given=micro_batch_size,
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _plans_are_of_the_charged_batch(self) -> Self:
+        fit, workload = self.training.fit, self.workload
+        if not isinstance(fit, AutoFit):
+            return self
+        charged = workload.batch_size or self.training.batch_size
+        for place, size in enumerate(fit.micro_batch_sizes or ()):
+            if size > charged:
+                raise refusal(
+                    f"is {size}, but devices are charged for batches of {charged}; use 1 to {charged}",
+                    "training", "fit", "micro_batch_sizes", place, given=size,
+                )  # fmt: skip
+        wishes = {
+            "micro_batch_size": "give training.fit.micro_batch_sizes to choose from",
+            "checkpointing": "set training.fit.checkpointing: always or never",
+            **({"precision": "leave it to training.fit.precisions"} if fit.precisions else {}),
+        }
+        for name, wish in wishes.items():
+            given = getattr(workload, name)
+            if given is not None:
+                raise refusal(
+                    f"is {str(given).lower()}, but with training.fit auto each device has its own; remove it, "
+                    f"and {wish}",
+                    "workload", name, given=given,
+                )  # fmt: skip
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from neulite_sim.engine.charging import build_trainee
 from neulite_sim.engine.parts import Costing
 from neulite_sim.profiling.audit import audited
+from neulite_sim.profiling.plans import Plan
 from neulite_sim.profiling.profile import Profile
 
 
@@ -19,6 +21,9 @@ def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
     `compared_with_memory` names the key of the peak that decides who can train: `allocator_bytes` where the scenario
     models an allocator, else `tensor_bytes`. `peak_memory_bytes` repeats that one. A device that keeps the features of
     frozen layers needs `kept_bytes_per_sample` on top for each of its samples.
+
+    With `training.fit: auto` there is a mapping per submodel and `plan`: `fits_share` is the share of devices that hold
+    that plan's peak, `chosen_share` of those that take it, because it is the fastest that they hold.
 
     The full model stands last where the method does not train it itself, as a `reference`.
 
@@ -32,17 +37,36 @@ def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
         "scenario": costing.scenario.name,
         "participation_rate": rate,
         "compared_with_memory": "tensor_bytes" if costing.scenario.allocator.kind == "none" else "allocator_bytes",
-        "submodels": [_entry(costing, found, audits=audits) for found in costing.ledger.profiles.values()],
+        "submodels": [_entry(costing, *line, audits=audits) for line in _lines(costing)],
     }
 
 
-def _entry(costing: Costing, profile: Profile, *, audits: bool) -> dict[str, Any]:
+def _lines(costing: Costing) -> Iterator[tuple[Profile, Plan]]:
+    """Yield the profiles of all plans by which devices may train a submodel of the method; one of the reference."""
+    ledger = costing.ledger
+    for submodel in ledger.profiles:
+        for plan in (
+            ledger.plans if submodel in costing.method.submodels and costing.chooses_plans else ledger.plans[:1]
+        ):
+            found = ledger.profile_of(submodel, plan)
+            if found is not None:
+                yield found, plan
+
+
+def _entry(costing: Costing, profile: Profile, plan: Plan, *, audits: bool) -> dict[str, Any]:
+    ledger = costing.ledger
+    fits = ledger.available_memory_bytes >= ledger.peak_by(profile.submodel, plan)
     entry: dict[str, Any] = {
         "method": costing.scenario.method.kind,
         "submodel": profile.submodel,
         "is_reference": profile.submodel not in costing.method.submodels,
         "model": costing.charged.name,
         "batch_size": profile.batch_size,
+        "plan": {
+            "micro_batch_size": plan.micro_batch_size,
+            "checkpointing": plan.checkpointing,
+            "precision": plan.precision,
+        },
         "parameters": profile.parameters,
         "trainable_parameters": profile.trainable_parameters,
         "peak_memory_bytes": profile.peak_memory_bytes,
@@ -53,15 +77,18 @@ def _entry(costing: Costing, profile: Profile, *, audits: bool) -> dict[str, Any
         "flops_per_step": profile.flops_per_step,
         "bytes_down": profile.bytes_down,
         "bytes_up": profile.bytes_up,
-        "fits_share": float(costing.ledger.fits(profile.submodel).mean()),
-        "seconds_per_flight": _seconds_by_class(costing, profile.submodel),
+        "fits_share": float((fits if costing.chooses_plans else ledger.fits(profile.submodel)).mean()),
+        "seconds_per_flight": _seconds_by_class(costing, profile.submodel, plan),
     }
+    if costing.chooses_plans:
+        chosen = ledger.fits(profile.submodel) & (ledger.chosen(profile.submodel) == ledger.plans.index(plan))
+        entry["chosen_share"] = float(chosen.mean())
     if audits:
         measured = audited(
             lambda: build_trainee(costing.method, profile.submodel, costing.charged),
             spec=costing.charged.spec,
             batch_size=profile.batch_size,
-            training=costing.charged_training,
+            training=plan.applied(costing.charged_training),
         )
         entry["audited_peak_memory_bytes"] = measured.tracked.total
         entry["audited_memory_bytes"] = asdict(measured.tracked)
@@ -70,10 +97,18 @@ def _entry(costing: Costing, profile: Profile, *, audits: bool) -> dict[str, Any
     return entry
 
 
-def _seconds_by_class(costing: Costing, submodel: str) -> dict[str, float]:
-    """Return the mean seconds from dispatch to arrival per device class of the fleet, before jitter."""
-    population = costing.population
-    seconds = costing.ledger.total_s(submodel, np.arange(population.num_devices))
+def _seconds_by_class(costing: Costing, submodel: str, plan: Plan) -> dict[str, float]:
+    """Return the mean seconds from dispatch to arrival per device class of the fleet, before jitter.
+
+    By one plan where devices choose theirs for memory and speed, else by what each trains with.
+    """
+    population, ledger = costing.population, costing.ledger
+    everybody = np.arange(population.num_devices)
+    if costing.chooses_plans:
+        computing_s = ledger.seconds_by(submodel, plan, everybody)
+        seconds = ledger.download_s(submodel, everybody) + computing_s + ledger.upload_s(submodel, everybody)
+    else:
+        seconds = ledger.total_s(submodel, everybody)
     return {
         device.name: float(seconds[population.class_index == index].mean())
         for index, device in enumerate(population.classes)

@@ -175,6 +175,7 @@ def _head(entrant: Entrant, budgets: Budgets, value: float, answer: Answer) -> d
         "batch_size": training.batch_size,
         "micro_batch_size": training.micro_batch_size,
         "checkpointing": training.checkpointing,
+        "fit": training.fit.kind,
     }
 
 
@@ -265,7 +266,7 @@ def _answers(costing: Costing, budgets: Budgets, own_bytes: Integers) -> Iterato
     for value in budgets.values:
         ledger = BudgetedLedger(costing.ledger, budgets.memory_bytes(value, own_bytes))
         names = costing.method.submodels
-        pattern = tuple(item.tobytes() for name in names for item in (ledger.fits(name), ledger.batch_size(name)))
+        pattern = tuple(item.tobytes() for name in names for item in (ledger.fits(name), ledger.chosen(name)))
         if pattern not in known:
             known[pattern] = rounds_of(
                 costing.method,

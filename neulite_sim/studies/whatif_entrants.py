@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from neulite_sim import registry
 from neulite_sim.errors import Problem, ScenarioError
@@ -13,6 +14,8 @@ from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sweep_files import load_sweep
 from neulite_sim.studies.whatif import Entrant
 
+FitKind = Literal["none", "auto"]
+FEDAVG = "fedavg"
 METHODS_OPTION, MICRO_OPTION = "--methods", "--micro-batch"
 
 
@@ -23,13 +26,15 @@ class Tuning:
     batch_size: int | None = None
     micro_batch_size: int | None = None
     checkpointing: bool | None = None
+    fit: FitKind | None = None
 
     @property
     def label(self) -> str:
         """What a variant's name says about it; empty for the scenario's own way."""
         parts = [f"batch {self.batch_size}"] if self.batch_size is not None else []
         parts += [f"micro-batch {self.micro_batch_size}"] if self.micro_batch_size is not None else []
-        return ", ".join([*parts, *(["checkpointing"] if self.checkpointing else [])])
+        parts += ["checkpointing"] if self.checkpointing else []
+        return ", ".join([*parts, *(["fit auto"] if self.fit == "auto" else [])])
 
     def settings(self, scenario: Scenario) -> list[str]:
         """Return the `key=value` texts that give it to a scenario, under `workload` where that is what is charged."""
@@ -39,19 +44,42 @@ class Tuning:
             if value is not None:
                 is_apart = workload.batch_size is not None or getattr(workload, key) is not None
                 texts.append(f"{'workload' if is_apart else 'training'}.{key}={str(value).lower()}")
+        if self.fit is not None and self.fit != scenario.training.fit.kind:
+            texts += [f"training.fit={self.fit}", *(_left_to_plans(scenario) if self.fit == "auto" else [])]
         return texts
 
 
+def _left_to_plans(scenario: Scenario) -> list[str]:
+    """Return the texts that take back what a scenario says of all devices and each now has for itself."""
+    none_of = {"training": "false", "workload": "null"}
+    given = [
+        (f"{section}.{key}", nothing)
+        for section, options in (("training", scenario.training), ("workload", scenario.workload))
+        for key, nothing in (("micro_batch_size", "null"), ("checkpointing", none_of[section]))
+        if getattr(options, key)
+    ]
+    return [f"{key}={nothing}" for key, nothing in given]
+
+
 def tunings(
-    *, batch_sizes: Sequence[int] = (), micro_batch_sizes: Sequence[int] = (), checkpointing: bool = False
+    *,
+    batch_sizes: Sequence[int] = (),
+    micro_batch_sizes: Sequence[int] = (),
+    checkpointing: bool = False,
+    fits: Sequence[FitKind] = (),
 ) -> list[Tuning]:
-    """Return every combination; micro-batches and checkpointing stand beside training without them."""
+    """Return every combination; micro-batches and checkpointing stand beside training without them.
+
+    Where each device has its own, `fits` auto, there is nothing to combine but the batch.
+    """
     batches: Sequence[int | None] = list(batch_sizes) or [None]
     micros: Sequence[int | None] = [None, *micro_batch_sizes]
     checkpoints: Sequence[bool | None] = [None, True] if checkpointing else [None]
+    kinds: Sequence[FitKind | None] = [*fits] or [None]
     return [
-        Tuning(batch_size=batch_size, micro_batch_size=micro, checkpointing=checkpoint)
-        for batch_size, micro, checkpoint in itertools.product(batches, micros, checkpoints)
+        Tuning(batch_size=batch_size, micro_batch_size=micro, checkpointing=checkpoint, fit=fit)
+        for batch_size, micro, checkpoint, fit in itertools.product(batches, micros, checkpoints, kinds)
+        if fit != "auto" or (micro, checkpoint) == (None, None)
     ]
 
 
@@ -68,7 +96,7 @@ def entrants(
     Args:
         path: the scenario.
         methods: as in `--methods`: names, or mappings with options, separated by commas; all methods by default, the
-            scenario's own first and with its options.
+            scenario's own first and with its options, and FedAvg with `training.fit: auto` beside them.
         overrides: `key=value` texts; what they say about the method holds for the scenario's own method only.
         ways: how steps are taken; micro-batches that are larger than the batch are left out, with the reason.
         checks: those of `load_scenario`, called once, for the scenario itself.
@@ -80,6 +108,7 @@ def entrants(
     others = [text for text in overrides if text.partition("=")[0].strip().split(".")[0] != "method"]
     found: list[Entrant] = []
     left_out: dict[str, str] = {}
+    baseline = _baseline(path, base, others) if methods is None and all(way == Tuning() for way in ways) else None
     for name, setting in _methods(path, base, methods):
         for way in ways:
             variant = f"{name}, {way.label}" if way.label else name
@@ -89,9 +118,21 @@ def entrants(
             own = list(overrides) if setting is None else [*others, setting]
             scenario = _loaded(path, [*own, *way.settings(base)])
             found.append(Entrant(method=name, variant=variant, scenario=scenario))
+        if baseline is not None:
+            found.append(baseline)
+            baseline = None
     if not found:
         raise ScenarioError([Problem(key=MICRO_OPTION, message=next(iter(left_out.values())))])
     return found, left_out
+
+
+def _baseline(path: str, base: Scenario, overrides: Sequence[str]) -> Entrant | None:
+    """Return FedAvg that fits its steps into memory: what every method has to beat; None where it is there anyway."""
+    if base.training.fit.kind == "auto":
+        return None
+    way = Tuning(fit="auto")
+    scenario = _loaded(path, [*overrides, f"method={FEDAVG}", *way.settings(base)])
+    return Entrant(method=FEDAVG, variant=f"{FEDAVG}, {way.label}", scenario=scenario)
 
 
 def _methods(path: str, base: Scenario, methods: str | None) -> list[tuple[str, str | None]]:

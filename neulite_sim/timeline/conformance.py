@@ -20,6 +20,7 @@ import simpy
 from neulite_sim.errors import SimulationError
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Cost
+from neulite_sim.profiling.plans import Plan
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.contract import RoundProtocol, Server, ServerRates, run_protocol
@@ -363,7 +364,7 @@ class _Bench:
             upload_s=0.5,
             peak_memory_bytes=1,
             available_memory_bytes=1,
-            batch_size=1,
+            plan=Plan(batch_size=1),
         )
         planned = Outcome(
             kind=DROPPED if is_lost else ARRIVED,

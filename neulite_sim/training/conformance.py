@@ -29,6 +29,7 @@ from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.names import FULL
 from neulite_sim.models.trainee import float_tensors
 from neulite_sim.profiling.ledger import Cost
+from neulite_sim.profiling.plans import Plan
 from neulite_sim.scenario.schema import Evaluation, Training
 from neulite_sim.seeding import stream
 from neulite_sim.training.contract import Backend, Payload, Workplace
@@ -153,7 +154,7 @@ def _task(device: int, *, version: int = 0, available_memory_bytes: int = 10**6)
         upload_s=1.0,
         peak_memory_bytes=10**5,
         available_memory_bytes=available_memory_bytes,
-        batch_size=3,
+        plan=Plan(batch_size=3),
     )
     return LocalTask(flight=device + 1, cost=cost, version=version, seed=SEED, learning_rate=0.1)
 

@@ -39,12 +39,14 @@ def train_locally(
     Raises:
         SimulationError: this machine cannot train in `training.precision`.
     """
+    if task.plan is not None:
+        training = task.plan.applied(training)
     order = stream(task.seed, "batches", task.device, task.flight)
     generator = torch.Generator().manual_seed(integer_seed(task.seed, "augmentation", task.device, task.flight))
     require_precision(training.precision, labels_N.device)
     stepper = Stepper(trainee, training, learning_rate=task.learning_rate, is_charged=False)
     means = _Means()
-    batch_size = task.batch_size or training.batch_size
+    batch_size = training.batch_size
     trainee.prepare(has_batch_statistics=min(len(labels_N), batch_size) > 1)
     keeps = training.prefix_cache != "none" and training.epochs > 1 and transform is None
     trainee.keeper = PrefixKeeper(len(labels_N)) if keeps else None

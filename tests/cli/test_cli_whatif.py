@@ -56,6 +56,42 @@ def test_all_methods_take_part_by_default_the_scenarios_own_first_with_its_optio
     assert {"allsmall", "depthfl", "exclusivefl", "fedavg", "fedrolex", "heterofl", "progfed"} <= set(methods[1:])
 
 
+def test_fedavg_that_fits_its_steps_into_memory_stands_beside_all_methods() -> None:
+    """What every method has to beat, whether or not somebody asks for it."""
+    report = reported("hand.yaml", "--memory", "300B")
+    rows = {row["variant"]: row for row in report["rows"]}
+    assert [*rows][1] == "fedavg, fit auto"
+    assert {variant: row["fit"] for variant, row in rows.items() if row["fit"] != "none"} == {
+        "fedavg, fit auto": "auto"
+    }
+    assert rows["fedavg, fit auto"]["method"] == "fedavg"
+    of_one_way = reported("hand.yaml", "--memory", "300B", "--set", "training.fit=auto")
+    assert {row["fit"] for row in of_one_way["rows"]} == {"auto"}
+    assert "fedavg, fit auto" not in {row["variant"] for row in of_one_way["rows"]}
+
+
+def test_it_takes_back_what_the_scenario_says_of_all_steps() -> None:
+    given = ("--set", "training.micro_batch_size=2", "--set", "workload.checkpointing=true")
+    (row,) = [found for found in reported("hand.yaml", "--memory", "300B", *given)["rows"] if found["fit"] == "auto"]
+    assert (row["micro_batch_size"], row["checkpointing"]) == (None, False)
+
+
+def test_ways_to_fit_are_an_axis() -> None:
+    report = reported("hand.yaml", "--memory", "300B", "--methods", "fedavg,neulite", "--fit", "none,auto",
+                      "--micro-batch", "2")  # fmt: skip
+    assert [(row["variant"], row["fit"]) for row in report["rows"]] == [
+        ("fedavg", "none"), ("fedavg, fit auto", "auto"), ("fedavg, micro-batch 2", "none"),
+        ("neulite", "none"), ("neulite, fit auto", "auto"), ("neulite, micro-batch 2", "none"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kinds", ["", "some", "auto,auto", "none,,auto"])
+def test_other_ways_to_fit_are_refused(kinds: str) -> None:
+    found = asked("hand.yaml", "--memory", "300B", "--fit", kinds)
+    assert found.exit_code == 2
+    assert f"--fit: must be none, auto or none,auto, found '{kinds}'" in found.stderr.replace("\n", " ")
+
+
 def test_methods_may_have_options_and_are_named_by_them() -> None:
     found = reported("hand.yaml", "--memory", "1B", "--methods", "neulite,{kind: fedavg, memory_limit: false}")
     assert [row["method"] for row in found["rows"]] == ["neulite", "fedavg-memory_limit-false"]

@@ -12,10 +12,11 @@ from tiny_scenarios import ScriptedBackend, tiny, waves
 
 from neulite_sim.engine import assembly, building
 from neulite_sim.engine.assembly import assemble
-from neulite_sim.engine.parts import trained_batch_size
+from neulite_sim.engine.parts import trained_plan
 from neulite_sim.engine.simulation import RunResult, simulate
 from neulite_sim.errors import InfeasibleError, ScenarioError, SimulationError
 from neulite_sim.population.sampling import build_population
+from neulite_sim.profiling.plans import Plan
 from neulite_sim.scenario.schema import Scenario
 
 Row = dict[str, Any]
@@ -177,7 +178,7 @@ def test_the_real_training_uses_the_smaller_batch_in_proportion(run_scripted: Ca
     costing = assemble(scenario)
     found = {(int(costing.ledger.batch_size(task.submodel)[task.device]), task.batch_size) for task in backend.tasks}
     assert found == {(32, 4), (16, 2), (8, 2)}
-    assert [trained_batch_size(costing, charged) for charged in (32, 16, 8, 4)] == [4, 2, 2, 2]
+    assert [trained_plan(costing, Plan(batch_size=charged)).batch_size for charged in (32, 16, 8, 4)] == [4, 2, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_the_trained_batch_follows_the_charged_one(
     overrides: tuple[str, ...], charged: tuple[int, ...], trained: tuple[int, ...]
 ) -> None:
     costing = assemble(tiny("training.shrink_batch={minimum: 1}", *overrides))
-    assert tuple(trained_batch_size(costing, size) for size in charged) == trained
+    assert tuple(trained_plan(costing, Plan(batch_size=size)).batch_size for size in charged) == trained
 
 
 @pytest.fixture

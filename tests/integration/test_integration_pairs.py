@@ -107,6 +107,22 @@ def test_any_method_works_with_any_protocol_and_gives_one_digest(method, protoco
 
 
 @pytest.mark.usefixtures("_pools")
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_devices_that_fit_their_steps_into_memory_give_one_digest(norm):
+    training = {**BASE["training"], "fit": "auto", "norm": norm}
+    shape = {"model": "resnet18", "proxy": {"width": 0.0625}, "workload": {"input_shape": [3, 8, 8], "batch_size": 16}}
+    memory = {"kind": "explicit", "values": ["135MB", "140MB", "150MB", "160MB", "170MB", "180MB", "200MB", "1GB"]}
+    given = {**BASE, **shape, "method": "fedavg", "training": training, "stop": {"rounds": 3},
+             "population": {**BASE["population"], "available_memory": memory}}  # fmt: skip
+    runs = [
+        simulate(parse_scenario({**given, "backend": backend}))
+        for backend in ("inprocess", {"kind": "ray", "workers": 1}, {"kind": "ray", "workers": 2})
+    ]
+    assert len({row["plan"] for row in runs[0].flights}) > 1
+    assert len({run.summary["digest"] for run in runs}) == 1
+
+
+@pytest.mark.usefixtures("_pools")
 def test_diagnostics_are_the_same_for_any_number_of_actors():
     asked = {"every_rounds": 2, "diagnostics": ["nhsic_plane"], "diagnostic_samples": 50}
     runs = [

@@ -68,6 +68,8 @@ SEQUENTIAL = ("method={kind: neulite, schedule: sequential, convergence: {window
               "10, max_rounds: 50}}", "stop.rounds=8")  # fmt: skip
 SHORT = "population.available_memory={kind: explicit, values: [10700, 10900, 11700, 20MB, 20MB, 20MB]}"
 """Bytes for the logistic model at batches of 1, 2 and 5, which take 10 624, 10 888 and 11 680."""
+SHORT_IMAGES = "population.available_memory={kind: explicit, values: [940kB, 960kB, 1MB, 20MB, 20MB, 20MB]}"
+"""Bytes for lenet: 1 023 416 as it is, 951 052 with micro-batches of 2 and checkpointing, 933 792 in bf16 with that."""
 AWAY = "population.availability={kind: markov, mean_on: 200ms, mean_off: 100ms}"
 OUTAGES = "{mean_between: 1h, mean_length: 1h}"
 BATTERY = "{capacity_watt_hours: 10, idle_watts: 0.5, working_watts: 4, charging_watts: 3, minimum: 0.8}"
@@ -109,6 +111,17 @@ SCHEMA = {
         "training.prefix_cache=device", "training.epochs=2", "method={kind: neulite, tail: 0}", base="stages"
     ),
     "training.checkpointing": case("training.checkpointing=true", base="images"),
+    "training.fit": case("training.fit=auto", SHORT_IMAGES, base="images"),
+    "training.fit.auto.micro_batch_sizes": case(
+        "training.fit.micro_batch_sizes=[3]", "training.fit=auto", SHORT_IMAGES, base="images"
+    ),
+    "training.fit.auto.checkpointing": case(
+        "training.fit.checkpointing=never", "training.fit=auto", SHORT_IMAGES, base="images"
+    ),
+    "training.fit.auto.precisions": case(
+        "training.fit.precisions=[fp32, bf16]", "training.fit=auto", SHORT_IMAGES, base="images"
+    ),
+    "training.norm": case("training.norm=group", base="batch norm"),
     "training.shrink_batch": case("training.shrink_batch={minimum: 1}", SHORT),
     "training.shrink_batch.minimum": case(
         "training.shrink_batch.minimum=1", "training.shrink_batch={minimum: 2}", SHORT
@@ -555,6 +568,42 @@ REFUSED = {
         "selection={kind: tifl, tiers: 2}",
     ),
     "method.rates=[1, 0.3]": ("model: method allsmall trains logistic at several widths", "method=allsmall"),
+    "training.micro_batch_size=2": (
+        "training.micro_batch_size: is 2, but with fit auto each device has its own; remove it, or give "
+        "fit.micro_batch_sizes",
+        "training.fit=auto",
+    ),
+    "training.checkpointing=true": (
+        "training.checkpointing: is true, but with fit auto each device decides; remove it, or set fit.checkpointing",
+        "training.fit=auto",
+    ),
+    "training.precision=bf16": (
+        "training.precision: is bf16, but fit.precisions says what to choose from; remove one of them",
+        "training.fit={kind: auto, precisions: [fp32, bf16]}",
+    ),
+    "training.fit.micro_batch_sizes=[2, 6]": (
+        "training.fit.micro_batch_sizes.1: is 6, but devices are charged for batches of 5; use 1 to 5",
+        "training.fit=auto",
+    ),
+    "training.fit.micro_batch_sizes=[2, 2]": (
+        "training.fit.micro_batch_sizes: 2 stands there twice; write each once",
+        "training.fit=auto",
+    ),
+    "workload.micro_batch_size=2": (
+        "workload.micro_batch_size: is 2, but with training.fit auto each device has its own; remove it, and give "
+        "training.fit.micro_batch_sizes",
+        "training.fit=auto",
+    ),
+    "workload.checkpointing=false": (
+        "workload.checkpointing: is false, but with training.fit auto each device has its own; remove it, and set "
+        "training.fit.checkpointing: always or never",
+        "training.fit=auto",
+    ),
+    "workload.precision=bf16": (
+        "workload.precision: is bf16, but with training.fit auto each device has its own; remove it, and leave it to",
+        "training.fit={kind: auto, precisions: [fp32, fp16]}",
+    ),
+    "training.norm=group": ("training.norm: group stands in for BatchNorm layers, and logistic has none; remove it",),
     "training.shrink_batch={minimum: 3}": ("training.shrink_batch.minimum: is 3, but half of the batch of 5",),
     "training.shrink_batch={minimum: 2}": (
         "training.shrink_batch: acts only where memory limits who trains what",

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_fleets import fleet_of
 
-from neulite_sim.population.availability.kinds import AlwaysOnline
 from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.population.memory.contract import MemoryMotion
 from neulite_sim.population.memory.steps import SteppedMemory
 from neulite_sim.population.table import Population
-from neulite_sim.profiling.ledger import Ledger, Shrinking, halvings, merges_last_batch, step_seconds
+from neulite_sim.profiling.ledger import Ledger, merges_last_batch, step_seconds
+from neulite_sim.profiling.plans import Choice, Plan, halvings
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.tracer import MemoryBytes
 
@@ -38,22 +39,17 @@ def made(submodel: str, batch_size: int, flops_per_sample: float = 0.0) -> Profi
 
 
 def population(memory: Sequence[int], motion: MemoryMotion | None = None) -> Population:
-    count = len(memory)
-    return Population(
-        classes=(BOARD,), class_index=np.zeros(count, np.int16), available_memory_bytes=np.array(memory, np.int64),
-        downlink_bits_per_second=np.full(count, 8000.0), uplink_bits_per_second=np.full(count, 8000.0),
-        latency_s=np.zeros(count), speed_jitter=0.0, availability=AlwaysOnline(num_devices=count), memory_motion=motion,
-    )  # fmt: skip
+    return fleet_of([BOARD], [0] * len(memory), memory, motion)
 
 
 def ledger(
     memory: Sequence[int], samples: Sequence[int], *, batch: int = 32, minimum: int | None = 4, epochs: int = 2,
     flops_per_sample: float = 0.0, motion: MemoryMotion | None = None, asked: list[tuple[str, int]] | None = None,
 ) -> Ledger:  # fmt: skip
-    def profile_of(submodel: str, batch_size: int) -> Profile:
+    def profile_of(submodel: str, plan: Plan) -> Profile:
         if asked is not None:
-            asked.append((submodel, batch_size))
-        return made(submodel, batch_size, flops_per_sample)
+            asked.append((submodel, plan.batch_size))
+        return made(submodel, plan.batch_size, flops_per_sample)
 
     def all_at(batch_size: int) -> Mapping[str, Profile]:
         return {name: made(name, batch_size, flops_per_sample) for name in PEAKS}
@@ -62,7 +58,9 @@ def ledger(
     return Ledger(
         all_at(batch), population(memory, motion), num_samples, epochs=epochs,
         merged_profiles=all_at(batch + 1) if merges_last_batch(num_samples, batch).any() else None,
-        shrinking=None if minimum is None else Shrinking(batch_sizes=halvings(batch, minimum), profile_of=profile_of),
+        choice=None if minimum is None else Choice(
+            rungs=tuple((Plan(batch_size=size),) for size in (batch, *halvings(batch, minimum))), profile_of=profile_of
+        ),
     )  # fmt: skip
 
 
@@ -131,7 +129,7 @@ def test_without_shrinking_everybody_trains_whole_batches() -> None:
     assert list(found.fits("full")) == [True, False]
     assert list(found.batch_size("full")) == [32, 32]
     assert list(found.shortfall_bytes("full")) == [0, 1]
-    assert found.smallest_profile("full").batch_size == 32
+    assert found.least_peak_bytes("full") == 420
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

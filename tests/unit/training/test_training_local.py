@@ -13,6 +13,7 @@ from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.methods.contract import LocalTask, Setting
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.step import Stepper
+from neulite_sim.profiling.plans import plan_of
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Evaluation, Training
 from neulite_sim.training import local as local_module
@@ -162,7 +163,9 @@ def test_a_task_with_a_smaller_batch_trains_as_a_scenario_with_that_batch(model)
         small = workplace(model=model, training=Training(epochs=2, batch_size=batch_size, learning_rate=0.05))
         place = workplace(model=model)
         state = start(place)
-        shrunk = Worker(place).train(replace(task(), batch_size=batch_size), state.tensors)
+        shrunk = Worker(place).train(
+            replace(task(), plan=replace(plan_of(place.training), batch_size=batch_size)), state.tensors
+        )
         expected = Worker(small).train(task(), state.tensors)
         whole = Worker(place).train(task(), state.tensors)
         assert all(torch.equal(shrunk.tensors[name], expected.tensors[name]) for name in expected.tensors)
