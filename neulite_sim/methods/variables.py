@@ -121,11 +121,13 @@ class HeaviestModel(PartialModel):
 
     def _gradient_order(self, blueprint: Blueprint) -> list[int]:
         """Return the variables in the order in which a backward pass makes their gradients."""
+        places = {variable: place for place, variable in enumerate(self.parameters())}
         order: list[int] = []
-        hooks = [
-            variable.register_post_accumulate_grad_hook(lambda _, place=place: order.append(place))  # type: ignore
-            for place, variable in enumerate(self.parameters())
-        ]
+
+        def note(variable: nn.Parameter) -> None:
+            order.append(places[variable])
+
+        hooks = [variable.register_post_accumulate_grad_hook(note) for variable in places]  # type: ignore[no-untyped-call]
         self.prepare()
         spec = blueprint.spec
         loss, _ = self.loss(noise(spec, 2), taking_turns(spec, 2, num_classes=2))

@@ -107,7 +107,7 @@ def profile(
     `build` makes the trainee; it is called under a fake mode and must not read the values of tensors. It steps on
     noise of `spec`, or on images of `input_shape` where that is given in its place. With an `allocator` the profile
     also says, and is compared with devices by, what that allocator would hold. With `training.prefix_cache` device, and
-    more than one epoch, three steps are taken, see `keeping`. The peak is that of `Trainee.at_worst` where there is one.
+    more than one epoch, three steps are taken, see `keeping`. The peak is that of `Trainee.at_worst` where it has one.
 
     Raises:
         ScenarioError: nothing of the trainee is trained; or checkpointing is asked for, and the trainee applies none of
