@@ -1,4 +1,6 @@
-"""How much memory this process may use: that of the machine, and of every control group that it is in.
+"""The machine: its kind of processor, and how much memory this process may use.
+
+That is the memory of the machine, and of every control group that the process is in.
 
 A container, a batch job or a service is a control group (Linux kernel documentation, "Control Group v2" and "Memory
 Resource Controller"). Groups nest, and each holds all below it to its own limit, so every group up to the root counts.
@@ -7,6 +9,7 @@ Resource Controller"). Groups nest, and each holds all below it to its own limit
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -54,6 +57,21 @@ def free_memory_bytes(root: Path = ROOT) -> int | None:
             used = max(0, (_number(group / files.used) or 0) - reclaimable)
             found.append(max(0, limit - used))
     return min(found, default=None)
+
+
+def processor_name(root: Path = ROOT) -> str:
+    """Return what the system calls the kind of its processor, its architecture where it has no name for it.
+
+    Family and model are added where they are known: a virtual machine often hides them from the name. `root` is where
+    `/proc` is looked up.
+    """
+    known: dict[str, str] = {}
+    for line in _text(root / "proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        known.setdefault(key.strip(), value.strip())
+    name = known.get("model name") or platform.processor() or platform.machine()
+    kind = [f"{word} {known[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if known.get(key)]
+    return f"{name} ({', '.join(kind)})" if kind else name
 
 
 def _groups(root: Path) -> Iterator[tuple[Path, _Files]]:

@@ -19,7 +19,7 @@ from neulite_sim.studies.whatif import Entrant
 OWN_BYTES = (200, 300, 450, 500, 800, 1000)
 PEAKS = {
     "stage-1": 500, "stage-2": 300, "full": 900, "grow-1": 400, "width-0.5": 450, "width-0.25": 260, "width-0.125": 150,
-    "width-0.0625": 100, "depth-2": 950, "depth-1": 350,
+    "width-0.0625": 100, "depth-2": 950, "depth-1": 350, "shrink-2": 320, "distil-2": 250, "grow-2": 320,
 }  # fmt: skip
 
 

@@ -8,7 +8,6 @@ et al., AAAI 2025), allocator, workspaces and context included; 10.06 GB of tens
 
 from __future__ import annotations
 
-import functools
 import resource
 import subprocess
 import sys
@@ -22,12 +21,12 @@ NAME = "mobilenet_v2"
 def profiled(batch_size: int) -> str:
     """Return a line about one batch size; meant for a fresh process, whose peak it reads."""
     from neulite_sim.models.contract import Blueprint
-    from neulite_sim.models.torchvision_classifier import classifier
+    from neulite_sim.models.torchvision_classifier import Classifier
     from neulite_sim.models.trainee import FullModel
     from neulite_sim.profiling.profile import profile
     from neulite_sim.scenario.schema import Training
 
-    architecture = functools.partial(classifier, name=NAME)
+    architecture = Classifier(name=NAME)
     blueprint = Blueprint(architecture=architecture, input_shape=SHAPE, num_classes=100, name=NAME)
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start_s, start_cpu_s = time.perf_counter(), time.process_time()

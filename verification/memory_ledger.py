@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from neulite_sim import registry
+from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee
@@ -122,6 +123,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for label, name, options in tried():
             method = method_of(name, blueprint, **options)
             if method.scales_width and model == "logistic":
+                continue
+            try:
+                method.trainee(method.submodels[0], blueprint)
+            except ScenarioError as refusal:
+                print(f"{model:<11} {label:<28} refused: {refusal}", flush=True)
                 continue
             found = list(comparisons(method, blueprint, name))
             largest = max(found, key=lambda item: item.relative_error)

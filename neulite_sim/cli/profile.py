@@ -77,6 +77,7 @@ def _memory_table(report: dict[str, Any], *, audits: bool) -> TextTable:
                 else ()
             ),
             *_kept(report),
+            *report["notices"],
         ),
     )
 

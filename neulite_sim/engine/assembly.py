@@ -19,7 +19,7 @@ from neulite_sim.engine.building import (
     workplace,
 )
 from neulite_sim.engine.capacity import check_data
-from neulite_sim.engine.charging import Profiler, build_ledger
+from neulite_sim.engine.charging import Profiler, build_ledger, settle
 from neulite_sim.engine.compatibility import (
     require_compatible,
     require_matching_models,
@@ -115,7 +115,8 @@ def prepare_variation(parts: Parts, scenario: Scenario) -> Parts:
 def charge(parts: Parts, profiler: Profiler | None = None) -> Costing:
     """Return the parts with their ledger: profiles every submodel, which takes a second or a few.
 
-    `profiler` is called in place of `profile`.
+    `profiler` is called in place of `profile`. A method that chooses its submodels by their costs has done so after it.
     """
+    parts, profiler = settle(parts, profiler)
     ledger = build_ledger(parts, profiler)
     return Costing(**{item.name: getattr(parts, item.name) for item in fields(parts)}, ledger=ledger)

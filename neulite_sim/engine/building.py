@@ -8,7 +8,7 @@ from neulite_sim.data.contract import AnyDataset, Partition
 from neulite_sim.engine.parts import Parts, Timing
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
-from neulite_sim.models.contract import BlockModel, Blueprint
+from neulite_sim.models.contract import BlockModel, Blueprint, Settling
 from neulite_sim.population.churn import with_churn
 from neulite_sim.population.sampling import DrawnFleet, draw_fleet
 from neulite_sim.population.table import Population
@@ -38,14 +38,15 @@ def build_datasets(scenario: Scenario) -> tuple[InputSpec, AnyDataset]:
 def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset) -> tuple[Blueprint, Blueprint]:
     """Return what devices are charged for, and what is really trained."""
     workload, proxy = scenario.workload, scenario.proxy
+    spec = studied.charged_as(workload.input_shape, workload.classes)
     charged = Blueprint(
-        architecture=_architecture(workload.model or scenario.model),
-        spec=studied.charged_as(workload.input_shape, workload.classes),
+        architecture=_settled(_architecture(workload.model or scenario.model), spec, scenario),
+        spec=spec,
         name=(workload.model or scenario.model).kind,
         norm=scenario.training.norm,
     )
     trained = Blueprint(
-        architecture=_architecture(scenario.model),
+        architecture=_settled(_architecture(scenario.model), spec, scenario),
         spec=dataset.spec,
         width=proxy.width or 1.0,
         name=scenario.model.kind,
@@ -58,6 +59,19 @@ def _architecture(choice: Choice) -> Any:
     found = component("model", choice.kind)
     argument = choice.kind.partition(":")[2]
     return found.build(choice.options, argument) if found.takes_argument else found.build(choice.options)
+
+
+def _settled(architecture: Any, spec: InputSpec, scenario: Scenario) -> Any:
+    """Return an architecture cut into blocks as what is charged says, so that charged and trained blocks are the same.
+
+    One that needs no settling stays as it is.
+    """
+    if not isinstance(architecture, Settling):
+        return architecture
+    training = scenario.training
+    copies = 2 if training.optimizer.kind == "adam" else int(training.momentum > 0)
+    batch_size = scenario.workload.batch_size or training.batch_size
+    return architecture.settled(spec, batch_size=batch_size, state_copies=copies)
 
 
 def build_fleet(scenario: Scenario, fleet: DrawnFleet | None = None) -> Population:

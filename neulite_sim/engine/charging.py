@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,10 +51,32 @@ def build_ledger(parts: Parts, profiler: Profiler | None = None) -> Ledger:
         parts.population,
         num_samples,
         epochs=training.epochs,
+        own_epochs={name: own_training(method, name, training).epochs for name in profiles},
         owns_data=parts.partition.sizes > 0,
         merged_profiles=merged,
         choice=_choice(rungs, method, charged, training, profiler),
     )
+
+
+def settle(parts: Parts, profiler: Profiler | None = None) -> tuple[Parts, Profiler]:
+    """Return the parts with the method as it chooses its submodels by their costs, and a profiler that knows these.
+
+    Raises:
+        ScenarioError: the method does not go with the model, or with the budget that it was given.
+    """
+    known: dict[tuple[object, ...], Profile] = {}
+    profiler = profiler or profile
+
+    def remembering(submodel: str, build: Callable[[], Trainee], **how: Any) -> Profile:
+        key = submodel, how["batch_size"], how["training"]
+        if key not in known:
+            known[key] = profiler(submodel, build, **how)
+        return known[key]
+
+    def ledger_of(method: Method) -> Ledger:
+        return build_ledger(replace(parts, method=method), remembering)
+
+    return replace(parts, method=parts.method.settled(parts.charged, ledger_of)), remembering
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +158,11 @@ def profile_all(
     }
 
 
+def own_training(method: Method, submodel: str, training: Training) -> Training:
+    """Return how a submodel is trained where a scenario says `training`; the reference as the scenario says."""
+    return method.own_training(submodel).applied(training) if submodel in method.submodels else training
+
+
 def profile_submodel(
     method: Method, submodel: str, charged: Blueprint, training: Training, profiler: Profiler = profile
 ) -> Profile:
@@ -145,5 +172,5 @@ def profile_submodel(
         lambda: build_trainee(method, submodel, charged),
         spec=charged.spec,
         batch_size=training.batch_size,
-        training=training,
+        training=own_training(method, submodel, training),
     )

@@ -132,7 +132,7 @@ class Federation:
                 stage="+".join(sorted(stages)) or self._seen.stage,
                 proposal=report.proposal,
                 num_online=report.num_online,
-                learning_rate=self._learning.rate_of(endings.flights.rounds[-1]),
+                learning_rate=self._learning.rate_of(endings.flights.rounds[-1], endings.flights.submodels[-1]),
                 ended=endings,
                 learned=learned,
                 stalenesses=stalenesses,

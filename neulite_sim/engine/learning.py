@@ -64,9 +64,10 @@ class Learning:
         """Whether anything is really trained, so that losses are known."""
         return self._backend.trains
 
-    def rate_of(self, round_number: int) -> float:
-        """Return the learning rate with which flights are trained that left for a round."""
-        return learning_rate(self._costing.trained_training, round_number, self._costing.scenario.stop.rounds)
+    def rate_of(self, round_number: int, submodel: str) -> float:
+        """Return the learning rate with which flights train a submodel that left for a round."""
+        training = self._method.own_training(submodel).applied(self._costing.trained_training)
+        return learning_rate(training, round_number, self._costing.scenario.stop.rounds)
 
     def begin(self, flights: Flights) -> None:
         """Start the trainings of flights from the model as it is now."""
@@ -210,10 +211,11 @@ class Learning:
             cost=flight.cost,
             version=training.sent.version,
             seed=self._costing.scenario.seed,
-            learning_rate=self.rate_of(flight.round),
+            learning_rate=self.rate_of(flight.round, flight.submodel),
             enforces_memory=method.enforces_memory,
             plan=trained_plan(self._costing, flight.cost.plan),
             fold=training.fold,
+            epochs=method.own_training(flight.submodel).epochs,
         )
         payload = method.payload(training.sent, flight.submodel)
         personal = method.personal_payload(training.sent, flight.device, flight.submodel)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neulite_sim.engine import assembly, building
+from neulite_sim.engine.announcing import announcements
 from neulite_sim.engine.federation import Federation
 from neulite_sim.engine.fitting import plan_notices
 from neulite_sim.engine.parts import Costing
@@ -154,7 +155,7 @@ def drive(
     keeper = keeper or Keeper()
     for observer in observers:
         observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
-    for message in (*costing.left_out, *_skipped(costing), *plan_notices(costing)):
+    for message in (*costing.left_out, *announcements(costing), *_skipped(costing), *plan_notices(costing)):
         recorder.notice(message)
     selector = building.build_selector(scenario)
     selector.register(costing.partition.sizes)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import SimulationError
+from neulite_sim.methods.conformance_fleet import BATCH_SIZE, NUM_DEVICES, ledger_of, settled
 from neulite_sim.methods.contract import FoldOrder, Method, Offers, Proposal, Setting, State, Update
 from neulite_sim.methods.folding import Fold, weighting_of
 from neulite_sim.methods.state_files import Packing, packages_of, unpack
@@ -33,20 +34,13 @@ from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.names import FULL
 from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.trainee import Trainee, load_tensors
-from neulite_sim.population.availability.kinds import AlwaysOnline
-from neulite_sim.population.hardware.contract import DeviceClass
-from neulite_sim.population.table import Population
 from neulite_sim.profiling.ledger import Ledger
-from neulite_sim.profiling.profile import profile
 from neulite_sim.registry import Component, Options
-from neulite_sim.scenario.schema import Training
 
 NUM_ROUNDS = 4
 NUM_REPLAYED = 8
 """Rounds after these, of one update each, that are only replayed: what a method forgets may show late."""
 SEED = 1
-_NUM_DEVICES = 7
-_BATCH_SIZE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +65,21 @@ def check_method(component: Component, blueprint: Blueprint, options: Options | 
     setting = Setting(
         num_blocks=model.num_blocks,
         num_layers=tuple(map(len, model.layers)),
-        num_devices=_NUM_DEVICES,
+        num_devices=NUM_DEVICES,
         max_rounds=NUM_ROUNDS,
         seed=SEED,
     )
     method: Method = component.build(component.options() if options is None else options, setting)
+    assert method.submodels, "submodels: a method must name at least one before it has settled them"
+    method = settled(method, blueprint)
     assert method.submodels, "submodels: a method must name at least one"
     assert len(set(method.submodels)) == len(method.submodels), f"submodels: {method.submodels} has a name twice"
-    ledger = _ledger(method, blueprint)
+    ledger = ledger_of(method, blueprint)
     bench = _Bench(
         method=method,
         blueprint=blueprint,
         ledger=ledger,
-        candidates=np.arange(_NUM_DEVICES),
+        candidates=np.arange(NUM_DEVICES),
         trainees={submodel: method.trainee(submodel, blueprint) for submodel in method.submodels},
     )
     _check_full(bench)
@@ -103,49 +99,6 @@ def check_method(component: Component, blueprint: Blueprint, options: Options | 
         offers = method.offers(state, ledger, bench.candidates).offers
         state = method.digest(state, _once([_update(bench, state, offers, number % len(offers))]))
         replayed = _followed(bench, replayed, state, number)
-
-
-def _ledger(method: Method, blueprint: Blueprint) -> Ledger:
-    """Return the costs on devices from half the smallest to twice the largest submodel."""
-    training = Training(batch_size=_BATCH_SIZE)
-    profiles = {
-        submodel: profile(
-            submodel,
-            lambda submodel=submodel: method.trainee(submodel, blueprint),  # type: ignore[misc]
-            spec=blueprint.spec,
-            batch_size=_BATCH_SIZE,
-            training=training,
-        )
-        for submodel in method.submodels
-    }
-    peaks = [found.peak_memory_bytes for found in profiles.values()]
-    memory = np.linspace(min(peaks) / 2, 2 * max(peaks), _NUM_DEVICES).astype(np.int64)
-    return Ledger(profiles, _population(memory), np.full(_NUM_DEVICES, 2 * _BATCH_SIZE), epochs=1)
-
-
-def _population(memory: Integers) -> Population:
-    device = DeviceClass(
-        name="board",
-        family="board",
-        installed_memory_bytes=int(memory.max()),
-        usable_memory_bytes=int(memory.max()),
-        peak_flops_per_second=1e9,
-        memory_bytes_per_second=1e9,
-        efficiency=0.5,
-        operator_overhead_s=1e-5,
-        downlink_bits_per_second=1e7,
-        uplink_bits_per_second=1e7,
-    )
-    return Population(
-        classes=(device,),
-        class_index=np.zeros(len(memory), dtype=np.int16),
-        available_memory_bytes=memory,
-        downlink_bits_per_second=np.full(len(memory), 1e7),
-        uplink_bits_per_second=np.full(len(memory), 1e7),
-        latency_s=np.zeros(len(memory)),
-        speed_jitter=0.0,
-        availability=AlwaysOnline(num_devices=len(memory)),
-    )
 
 
 def _check_start(bench: _Bench) -> None:
@@ -186,8 +139,8 @@ def _check_loss(bench: _Bench, submodel: str) -> None:
     """Check that a batch has a loss to minimise, and that selectors are told the squared loss when they ask for it."""
     trainee = bench.trainees[submodel]
     spec = bench.blueprint.spec
-    inputs = noise(spec, _BATCH_SIZE, generator=torch.Generator().manual_seed(SEED))
-    labels_B = taking_turns(spec, _BATCH_SIZE, num_classes=spec.num_classes)
+    inputs = noise(spec, BATCH_SIZE, generator=torch.Generator().manual_seed(SEED))
+    labels_B = taking_turns(spec, BATCH_SIZE, num_classes=spec.num_classes)
     trainee.reports_squared_loss = True
     trainee.see_labels(labels_B)
     trainee.prepare()

@@ -7,7 +7,7 @@ submodel that was chosen, and `digest` with the updates that arrived, in the ord
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -25,6 +25,7 @@ from neulite_sim.profiling.plans import Plan
 if TYPE_CHECKING:
     from neulite_sim.models.contract import Blueprint
     from neulite_sim.models.trainee import Trainee
+    from neulite_sim.scenario.schema import Training
 
 
 Weighting = Literal["samples", "uniform"]
@@ -58,7 +59,8 @@ class LocalTask:
     """What one device is asked to train: a submodel of a state's version, and its own conditions.
 
     `cost` is what the device is charged; with `enforces_memory` its peak fits. With a `plan` the real training takes
-    its steps so, as the scenario says where it is None. With a `fold` nobody needs the update by itself.
+    its steps so, and it lasts `epochs`; as the scenario says where they are None. With a `fold` nobody needs the update
+    by itself.
     """
 
     flight: int
@@ -69,6 +71,7 @@ class LocalTask:
     enforces_memory: bool = True
     plan: Plan | None = None
     fold: FoldOrder | None = None
+    epochs: int | None = None
 
     @property
     def device(self) -> int:
@@ -121,6 +124,27 @@ class Setting:
     num_layers: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnTraining:
+    """What a method has its own way with in the local training of a submodel; None: as the scenario says.
+
+    A `learning_rate` is the same in every round. `epochs` are charged as they are trained.
+    """
+
+    learning_rate: float | None = None
+    epochs: int | None = None
+
+    def applied(self, training: Training) -> Training:
+        """Return the training of a scenario with what the method has its own way with."""
+        changes: dict[str, Any] = {}
+        if self.learning_rate is not None:
+            constant = type(training).model_fields["learning_rate_schedule"].get_default()
+            changes = {"learning_rate": self.learning_rate, "learning_rate_schedule": constant}
+        if self.epochs is not None:
+            changes["epochs"] = self.epochs
+        return training.model_copy(update=changes) if changes else training
+
+
 class Method:
     """Base of every method. A subclass names its `submodels` and implements what raises here."""
 
@@ -131,6 +155,10 @@ class Method:
     """Whether the method goes on without a submodel that no device fits."""
     scales_width: ClassVar[bool] = False
     """Whether submodels are the model at several widths; a model that no width makes thinner is refused then."""
+    trains_blocks: ClassVar[bool] = False
+    """Whether submodels are parts of the chain of blocks; on a model of one block a run says what that comes to."""
+    same_as: str = ""
+    """Another way to write this very method in a scenario, which a run says; nothing where there is none."""
     decides_by_weights: str = ""
     """The option, as `key: value`, by which offers depend on trained weights; a dry run is refused then."""
 
@@ -146,9 +174,22 @@ class Method:
         """
         return None
 
+    def settled(self, blueprint: Blueprint, ledger_of: Callable[[Method], Ledger]) -> Method:
+        """Return the method with the submodels that it chooses by what they cost on the fleet; itself by default.
+
+        Called once, before the ledger is made: `ledger_of(method)` is the one that another would have, on the models of
+        `blueprint`, which devices are charged for. Workers train what both name before that: a name has to say enough.
+        """
+        del blueprint, ledger_of
+        return self
+
     def trainee(self, submodel: str, blueprint: Blueprint) -> Trainee:
         """Return what is trained as `submodel`; called for the workload and for the proxy alike."""
         raise NotImplementedError
+
+    def own_training(self, submodel: str) -> OwnTraining:
+        """Return how a submodel is trained otherwise than the scenario says; in nothing, by default."""
+        return OwnTraining()
 
     def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return the state before the first round; its weights depend on `seed` and on what fits the fleet."""

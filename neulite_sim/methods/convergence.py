@@ -11,7 +11,7 @@ number of evaluations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from pydantic import Field
 from neulite_sim.bounds import RoundCount, Weight
 from neulite_sim.later import Tensor, torch
 from neulite_sim.registry import Options
+from neulite_sim.seeding import stream
 
 
 class Convergence(Options):
@@ -58,6 +59,16 @@ class Movement:
     def has_converged(self, rule: Convergence) -> bool:
         """Whether the block should be frozen now."""
         return self.num_flat >= rule.evaluations or self.rounds >= rule.max_rounds
+
+
+def followed(tensors: Mapping[str, Tensor], block: int, *, count: int, seed: int) -> Tensor:
+    """Return those scalars of a block (1 to T) that its movement is judged by: at most `count`, chosen once."""
+    prefix = f"blocks.{block - 1}."
+    weights = torch.cat([tensor.flatten() for name, tensor in tensors.items() if name.startswith(prefix)])
+    if weights.numel() <= count:
+        return weights
+    chosen = stream(seed, "effective-movement", block).choice(weights.numel(), count, replace=False)
+    return weights[torch.from_numpy(chosen)]
 
 
 def effective_movement(snapshots: Sequence[Tensor]) -> float:

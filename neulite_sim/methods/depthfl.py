@@ -24,7 +24,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -84,6 +84,8 @@ class _Memory:
 
 class DepthFL(Method):
     """Every device is offered the deepest submodel that it can hold."""
+
+    trains_blocks: ClassVar[bool] = True
 
     def __init__(self, options: DepthFLOptions, *, num_blocks: int, num_devices: int) -> None:
         self._options = options

@@ -11,6 +11,10 @@ Where the sources differ. Updates are weighed by samples as in both papers; many
 uniform`). mu has no value of its own: the FedProx paper tunes it, easyFL takes 0.1 and draws devices in proportion to
 their data, for a plain mean; here devices are drawn by the selector. The term is (mu/2) |w - w_t|^2 as in the paper;
 ProgFed's code leaves out the half, and FedScale's adds the gradient with the opposite sign.
+
+`exclusivefl` is another name of it: the baseline of NeuLite (https://arxiv.org/abs/2408.10826, section "Baselines")
+that trains the full model on the devices that hold it, {n : M_n >= M_full}, and leaves the others out. That is what
+the memory limit does, so rows and digest are those of `fedavg`.
 """
 
 from __future__ import annotations
@@ -49,7 +53,10 @@ class FedAvg(Method):
 
     submodels = (FULL,)
 
-    def __init__(self, *, memory_limit: bool, weighting: Weighting, proximal_mu: float = 0.0) -> None:
+    def __init__(
+        self, *, memory_limit: bool, weighting: Weighting, proximal_mu: float = 0.0, same_as: str = ""
+    ) -> None:
+        self.same_as = same_as
         self.enforces_memory = memory_limit
         self._weighting = weighting
         self._proximal_mu = proximal_mu
@@ -91,10 +98,29 @@ def _build(options: FedAvgOptions, setting: Setting) -> FedAvg:
     return FedAvg(memory_limit=options.memory_limit, weighting=options.weighting, proximal_mu=options.proximal_mu)
 
 
+class ExclusiveFLOptions(Options):
+    """Options of `exclusivefl`."""
+
+    weighting: Weighting = "samples"
+    """`samples` weighs an update by the device's samples, `uniform` weighs all alike."""
+
+
+def _build_exclusive(options: ExclusiveFLOptions, setting: Setting) -> FedAvg:
+    return FedAvg(memory_limit=True, weighting=options.weighting, same_as="fedavg with memory_limit true")
+
+
 COMPONENT = Component(
     kind="fedavg",
     summary="every chosen device trains the full model; the server takes the mean",
     source="McMahan et al., AISTATS 2017, arXiv 1602.05629, algorithm 1; FedProx: Li et al., MLSys 2020, eq. 2",
     options=FedAvgOptions,
     build=_build,
+)
+
+EXCLUSIVEFL = Component(
+    kind="exclusivefl",
+    summary="fedavg with its memory limit on, by the name of NeuLite's baseline: devices that hold too little stay out",
+    source="baseline of NeuLite, arXiv 2408.10826, section Baselines",
+    options=ExclusiveFLOptions,
+    build=_build_exclusive,
 )

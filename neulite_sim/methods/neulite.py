@@ -21,12 +21,12 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.later import Tensor, torch
 from neulite_sim.methods.aggregation import merged, weighted_mean
 from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
-from neulite_sim.methods.convergence import Convergence, Movement
+from neulite_sim.methods.convergence import Convergence, Movement, followed
 from neulite_sim.methods.stage_plan import Curriculum, Form, Operand, StagePlan, ZSource
 from neulite_sim.models.names import Surrogate
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options, refusal, refuse_inert
-from neulite_sim.seeding import integer_seed, stream
+from neulite_sim.seeding import integer_seed
 
 if TYPE_CHECKING:
     from neulite_sim.models.contract import Blueprint
@@ -148,6 +148,7 @@ class NeuLite(Method):
     """One stage per round; whoever fits the stage may train it."""
 
     skippable_submodels: ClassVar[bool] = True
+    trains_blocks: ClassVar[bool] = True
 
     def __init__(self, options: NeuLiteOptions, *, num_stages: int, seed: int) -> None:
         self._options = options
@@ -255,18 +256,10 @@ class NeuLite(Method):
     def _moved_on(self, memory: _Memory, tensors: Mapping[str, Tensor], stage: int) -> _Memory:
         rule = self._options.convergence
         movement = memory.movement if memory.sequence_stage == stage else Movement()
-        movement = movement.seen(self._followed(tensors, stage, rule.scalars), rule)
+        movement = movement.seen(followed(tensors, stage, count=rule.scalars, seed=self._seed), rule)
         if stage < self.num_stages and movement.has_converged(rule):
             return replace(memory, sequence_stage=stage + 1, movement=Movement())
         return replace(memory, sequence_stage=stage, movement=movement)
-
-    def _followed(self, tensors: Mapping[str, Tensor], stage: int, count: int) -> Tensor:
-        prefix = f"blocks.{stage - 1}."
-        weights = torch.cat([tensor.flatten() for name, tensor in tensors.items() if name.startswith(prefix)])
-        if weights.numel() <= count:
-            return weights
-        chosen = stream(self._seed, "effective-movement", stage).choice(weights.numel(), count, replace=False)
-        return weights[torch.from_numpy(chosen)]
 
     def progress(self, state: State) -> Mapping[str, Any]:
         """Return the stage of the sequence."""

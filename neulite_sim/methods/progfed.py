@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -65,6 +65,8 @@ class ProgFedOptions(Options):
 
 class ProgFed(Method):
     """One stage after the other, each on whoever fits it."""
+
+    trains_blocks: ClassVar[bool] = True
 
     def __init__(self, *, growth_rounds: tuple[int, ...], warmup_rounds: int, weighting: Weighting) -> None:
         self.growth_rounds = growth_rounds

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -76,13 +76,25 @@ Architecture = ImageArchitecture | Callable[[InputSpec, float], BlockModel]
 """Or `architecture(spec, width)`: of any samples; what it cannot read it refuses with a `ScenarioError`."""
 
 
+@runtime_checkable
+class Settling(Protocol):
+    """An architecture that is yet to be cut into blocks; where, depends on what devices are charged for."""
+
+    def settled(self, spec: InputSpec, *, batch_size: int, state_copies: int) -> Architecture:
+        """Return the architecture cut in the same places whatever its samples are.
+
+        The places are chosen for samples of `spec` in batches of `batch_size`, and an optimizer that keeps
+        `state_copies` tensors per weight.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Blueprint:
     """How to build one model: an architecture for samples of some kind, at a width.
 
-    The architecture must be a module-level callable or a `functools.partial` of one, so that a blueprint can travel to
-    a worker process. Samples are given as `spec`, or as `input_shape` and `num_classes` where they are images. The
-    workload and the proxy of a scenario are two blueprints of one architecture.
+    The architecture must be a module-level callable, a `functools.partial` of one or a value of a class there, so that
+    a blueprint can travel to a worker process. Samples are given as `spec`, or as `input_shape` and `num_classes` where
+    they are images. The workload and the proxy of a scenario are two blueprints of one architecture.
     """
 
     architecture: Architecture

@@ -1,4 +1,4 @@
-"""The basic block of a ResNet.
+"""The basic block of a ResNet, and its shortcuts.
 
 K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, figure 2 and section 4.1.
 """
@@ -6,16 +6,22 @@ K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition",
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neulite_sim.models.pointwise import PointwiseConvolution
+
+Shortcut = Literal["pointwise", "convolution", "padded"]
+"""What leads around a basic block that changes the shape: a 1x1 convolution (option B of section 4.1) or a 3x3 one,
+both with BatchNorm, or the map itself, thinned and padded with zeros (option A). Elsewhere the map itself does."""
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with BatchNorm beside a shortcut; ReLU in place, as BatchNorm keeps its own input."""
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int, shortcut: Shortcut = "pointwise") -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels_out)
@@ -24,8 +30,7 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels_out:
-            conv = PointwiseConvolution(channels_in, channels_out, stride, bias=False)
-            self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(channels_out)))
+            self.shortcut = _shortcut(channels_in, channels_out, stride, shortcut)
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
         """Return a map of `channels_out` channels, with sides divided by the stride and rounded up."""
@@ -37,6 +42,30 @@ class BasicBlock(nn.Module):
     def halves(self) -> tuple[nn.Module, nn.Module]:
         """Return the first convolution beside the shortcut, and the second one with the sum."""
         return _FirstHalf(self), _SecondHalf(self)
+
+
+def _shortcut(channels_in: int, channels_out: int, stride: int, kind: Shortcut) -> nn.Module:
+    if kind == "padded":
+        return LeadingChannels(channels_out, stride)
+    conv: nn.Module = PointwiseConvolution(channels_in, channels_out, stride, bias=False)
+    if kind == "convolution":
+        conv = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(channels_out)))
+
+
+class LeadingChannels(nn.Module):
+    """The map itself at every `stride`-th place: its first `channels` channels, and zeros for those that it lacks."""
+
+    def __init__(self, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.channels, self.stride = channels, stride
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        """Return a map of `channels` channels, with sides divided by the stride and rounded up; a view if it can be."""
+        if self.stride > 1:
+            features_BCHW = features_BCHW[:, :, :: self.stride, :: self.stride]
+        lacking = self.channels - features_BCHW.shape[1]
+        return F.pad(features_BCHW, (0, 0, 0, 0, 0, lacking)) if lacking > 0 else features_BCHW[:, : self.channels]
 
 
 class _FirstHalf(nn.Module):

@@ -56,7 +56,8 @@ class Ledger:
     `num_samples[d]` is what device d is charged for: its own samples, or the workload's `samples_per_device`.
     `owns_data[d]` says whether d owns any sample (by default: is charged for any); only who does is ever offered work.
     `merged_profiles` are those at one sample more than the batch size: a device whose last batch would hold one
-    sample merges it into the batch before, and needs the memory of that.
+    sample merges it into the batch before, and needs the memory of that. A submodel of `own_epochs` is trained for so
+    many epochs, any other for `epochs`.
 
     `profiles` are those of the first plan. With a `choice` each device has a plan of its own: of the largest batch at
     which any fits its memory the fastest one that does. A ledger counts with the nominal memory of the population;
@@ -70,6 +71,7 @@ class Ledger:
         num_samples: Integers,
         *,
         epochs: int,
+        own_epochs: Mapping[str, int] | None = None,
         owns_data: Flags | None = None,
         merged_profiles: Mapping[str, Profile] | None = None,
         choice: Choice | None = None,
@@ -78,6 +80,7 @@ class Ledger:
         self.population = population
         self.num_samples = num_samples
         self.epochs = epochs
+        self._own_epochs = own_epochs or {}
         self.owns_data: Flags = num_samples > 0 if owns_data is None else owns_data
         self.available_memory_bytes = population.available_memory_bytes
         batch_size = next(iter(self.profiles.values())).batch_size
@@ -137,9 +140,10 @@ class Ledger:
         return self._compute_s[at]
 
     def _computed_column(self, profile: Profile) -> Floats:
-        seconds = self._epoch_column(profile) * self.epochs
+        epochs = self._own_epochs.get(profile.submodel, self.epochs)
+        seconds = self._epoch_column(profile) * epochs
         if profile.later_operator_flops is not None:
-            seconds = self._epoch_column(profile) + self._epoch_column(profile, is_later=True) * (self.epochs - 1)
+            seconds = self._epoch_column(profile) + self._epoch_column(profile, is_later=True) * (epochs - 1)
         speed = self.population.speed_factor
         return seconds / (1.0 if speed is None else speed)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from neulite_sim.errors import OutputError
+from neulite_sim.machine import processor_name
 from neulite_sim.outside import TEXT_BYTES, read_regular
 from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, require_own
 from neulite_sim.results.seals import SEAL, is_sealed
@@ -66,6 +67,7 @@ def provenance(scenario: Scenario, command: Sequence[str], *, left_out: Sequence
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
+        "processor": processor_name(),
         "cpu_count": os.cpu_count(),
         "left_out": list(left_out),
         "libraries": {name: installed_version(name) for name in LIBRARIES},

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from neulite_sim.engine.charging import build_trainee
+from neulite_sim.engine.announcing import announcements
+from neulite_sim.engine.charging import build_trainee, own_training
 from neulite_sim.engine.parts import Costing
 from neulite_sim.profiling.audit import audited
 from neulite_sim.profiling.plans import Plan
@@ -37,6 +38,7 @@ def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
         "scenario": costing.scenario.name,
         "participation_rate": rate,
         "compared_with_memory": "tensor_bytes" if costing.scenario.allocator.kind == "none" else "allocator_bytes",
+        "notices": list(announcements(costing)),
         "submodels": [_entry(costing, *line, audits=audits) for line in _lines(costing)],
     }
 
@@ -88,7 +90,7 @@ def _entry(costing: Costing, profile: Profile, plan: Plan, *, audits: bool) -> d
             lambda: build_trainee(costing.method, profile.submodel, costing.charged),
             spec=costing.charged.spec,
             batch_size=profile.batch_size,
-            training=plan.applied(costing.charged_training),
+            training=own_training(costing.method, profile.submodel, plan.applied(costing.charged_training)),
         )
         entry["audited_peak_memory_bytes"] = measured.tracked.total
         entry["audited_memory_bytes"] = asdict(measured.tracked)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from neulite_sim.arrays import Flags, Integers
+from neulite_sim.engine.announcing import announcements
 from neulite_sim.engine.assembly import charge, prepare, prepare_variation
 from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.errors import ScenarioError
@@ -160,7 +161,7 @@ def study(entrants: Sequence[Entrant], budgets: Budgets, fleet: DrawnFleet | Non
         "trains_everything_at_bytes": {entrant.variant: trains_everything_at(costing) for entrant, costing in found},
         **_own_thresholds(found, budgets, own_bytes),
         "not_applicable": refused,
-        "notes": _notes(first),
+        "notes": [*_notes(first), *_announced(found)],
     }  # fmt: skip
 
 
@@ -363,6 +364,16 @@ def class_rows(entrant: Entrant, costing: Costing) -> list[dict[str, Any]]:
                 "fits_devices": int((memory >= needs).sum()),
             })  # fmt: skip
     return rows
+
+
+def _announced(found: Sequence[tuple[Entrant, Costing]]) -> list[str]:
+    """Return what methods come to on this model, each sentence once."""
+    said = (
+        message if message.startswith(entrant.method) else f"{entrant.variant}: {message}"
+        for entrant, costing in found
+        for message in announcements(costing)
+    )
+    return list(dict.fromkeys(said))
 
 
 def _notes(costing: Costing) -> list[str]:

@@ -47,11 +47,12 @@ def train_locally(
     stepper = Stepper(trainee, training, learning_rate=task.learning_rate, is_charged=False)
     means = _Means()
     batch_size = training.batch_size
+    epochs = task.epochs or training.epochs
     trainee.prepare(has_batch_statistics=min(len(labels_N), batch_size) > 1)
-    keeps = training.prefix_cache != "none" and training.epochs > 1 and transform is None
+    keeps = training.prefix_cache != "none" and epochs > 1 and transform is None
     trainee.keeper = PrefixKeeper(len(labels_N)) if keeps else None
     with _drawing_from(integer_seed(task.seed, "dropout", task.device, task.flight), labels_N.device):
-        for _ in range(training.epochs):
+        for _ in range(epochs):
             means.next_epoch()
             for chosen in batch_slices(len(labels_N), batch_size, order):
                 rows = torch.from_numpy(chosen)

@@ -13,13 +13,15 @@ STAGED = (
     "population.available_memory={kind: uniform, low: 1GB, high: 2GB}", "proxy.width=0.2",
 )  # fmt: skip
 
+PROFL = "{kind: profl, shrinking_rounds: 1, distillation_learning_rate: 0.01}"
+
 
 def run(cache: str, *options: str, listener: Listener | None = None) -> RunResult:
     observers = [listener] if listener else []
     return simulate(tiny(*STAGED, f"training.prefix_cache={cache}", *options), observers=observers)
 
 
-@pytest.mark.parametrize("method", ["neulite", "{kind: progfed, growth_rounds: [1], warmup_rounds: 1}"])
+@pytest.mark.parametrize("method", ["neulite", "{kind: progfed, growth_rounds: [1], warmup_rounds: 1}", PROFL])
 def test_rows_and_digest_are_the_same_whether_or_not_the_simulator_keeps_features(method: str) -> None:
     plain, kept = (run(cache, f"method={method}") for cache in ("none", "simulator"))
     assert plain.summary["digest"] == kept.summary["digest"]

@@ -31,6 +31,7 @@ METHODS = {
     "fedrolex": "fedrolex",
     "depthfl": {"kind": "depthfl", "feddyn_alpha": 0.1},
     "progfed": "progfed",
+    "profl": {"kind": "profl", "shrinking_rounds": 2, "convergence": {"max_rounds": 2}},
 }
 PARTS = {"tail of two layers": {"kind": "neulite", "tail": 2, "surrogate": "none"}}
 WITHOUT_FEDDYN = {"plain depthfl": "depthfl"}

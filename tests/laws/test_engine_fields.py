@@ -69,6 +69,9 @@ LINK = "{downlink: 20Mbps, uplink: 5Mbps, latency: 10ms}"
 TRACED_LINK = "{downlink: {trace: RATES}, uplink: {trace: RATES, scale: 0.5}}"
 SEQUENTIAL = ("method={kind: neulite, schedule: sequential, convergence: {window: 2, evaluations: 2, slope_threshold: "
               "10, max_rounds: 50}}", "stop.rounds=8")  # fmt: skip
+DISTILLED = ("method={kind: profl, shrinking_rounds: 1}",)
+MOVING = ("method={kind: profl, shrinking: false, convergence: {window: 2, evaluations: 2, slope_threshold: 10, "
+          "max_rounds: 50}}")  # fmt: skip
 SHORT = "population.available_memory={kind: explicit, values: [10700, 10900, 11700, 20MB, 20MB, 20MB]}"
 """Bytes for the logistic model at batches of 1, 2 and 5, which take 10 624, 10 888 and 11 680."""
 SHORT_IMAGES = "population.available_memory={kind: explicit, values: [940kB, 960kB, 1MB, 20MB, 20MB, 20MB]}"
@@ -319,6 +322,30 @@ OPTIONS = {
     "method[progfed].growth_rounds": case("method.growth_rounds=[2]", "method=progfed", base="images"),
     "method[progfed].warmup_rounds": case("method.warmup_rounds=1", "method=progfed", base="images"),
     "method[progfed].weighting": case("method.weighting=uniform", "method=progfed", base="mixed"),
+    "method[profl].shrinking": case("method.shrinking=false", "method=profl", base="images"),
+    "method[profl].shrinking_rounds": case("method.shrinking_rounds=2", "method=profl", base="images"),
+    "method[profl].growing_rounds": case(
+        "method.growing_rounds=1", "method={kind: profl, shrinking: false}", base="images"
+    ),
+    "method[profl].distillation_rounds": case("method.distillation_rounds=2", *DISTILLED, base="images"),
+    "method[profl].distillation_learning_rate": case(
+        "method.distillation_learning_rate=0.01", *DISTILLED, base="images"
+    ),
+    "method[profl].distillation_epochs": case("method.distillation_epochs=2", *DISTILLED, base="images"),
+    "method[profl].bn_frozen": case("method.bn_frozen=train", "method=profl", base="batch norm"),
+    "method[profl].weighting": case("method.weighting=samples", "method=profl", base="mixed"),
+    **{
+        f"method[profl].convergence.{name}": case(
+            f"method.convergence.{name}={value}", MOVING, "stop.rounds=8", *more, base="images"
+        )
+        for name, value, *more in (
+            ("window", 1),
+            ("evaluations", 3),
+            ("slope_threshold", "1.0e-9"),
+            ("max_rounds", 2),
+            ("scalars", 1, "method.convergence.slope_threshold=0.5"),
+        )
+    },
     "model[vit].preset": case("model.preset=mini-imagenet", "model={kind: vit, depth: 3, patch: 4}"),
     "model[vit].patch": case("model.patch=2", VIT),
     "model[vit].dim": case("model.dim=6", VIT),

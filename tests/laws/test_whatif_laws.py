@@ -13,7 +13,7 @@ from whatif_fleet import entrant, written_profiles
 from neulite_sim.studies.whatif import Budgets, study
 from neulite_sim.studies.whatif_rounds import expected_maximum
 
-METHODS = ("fedavg", "allsmall", "heterofl", "depthfl", "progfed", "neulite")
+METHODS = ("fedavg", "allsmall", "heterofl", "depthfl", "progfed", "profl", "neulite")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What this process may use: the machine's memory, and the limits of every control group it is in, of both versions."""
+"""The kind of processor; the machine's memory, and the limits of every control group it is in, of both versions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neulite_sim import machine
-from neulite_sim.machine import free_memory_bytes, installed_memory_bytes
+from neulite_sim.machine import free_memory_bytes, installed_memory_bytes, processor_name
 
 GIB = 2**30
 V1_MOUNT = "35 31 0:32 {top} /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n"
@@ -112,3 +112,17 @@ def test_this_machine_has_memory_and_some_of_it_is_free() -> None:
     free = free_memory_bytes()
     assert free is not None
     assert 10**6 < free <= installed_memory_bytes()
+
+
+def test_a_processor_is_told_by_name_family_and_model(tmp_path: Path) -> None:
+    one = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\n"
+    write(tmp_path, {"proc/cpuinfo": one + "\n" + one.replace("25", "26")})
+    assert processor_name(tmp_path) == "AMD EPYC (family 25, model 1)"
+
+
+def test_a_processor_without_a_name_is_told_by_its_architecture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine.platform, "processor", str)
+    monkeypatch.setattr(machine.platform, "machine", lambda: "riscv64")
+    assert processor_name(tmp_path) == "riscv64"

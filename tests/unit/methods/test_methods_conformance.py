@@ -18,6 +18,7 @@ VARIANTS = [
     ("fedavg", {"proximal_mu": 0.1}),
     ("fedavg", {"memory_limit": False}),
     ("progfed", {"warmup_rounds": 1, "weighting": "uniform"}),
+    ("profl", {"shrinking_rounds": 1, "growing_rounds": 1, "bn_frozen": "train"}),
     ("depthfl", {"feddyn_alpha": 0.1}),
     ("depthfl", {"extended": False, "classifier": "linear", "ensemble": "all"}),
 ]

@@ -24,6 +24,7 @@ METHODS = {
     "heterofl": {"rates": [1, 0.5]},
     "depthfl": {"feddyn_alpha": 0.1},
     "progfed": {"warmup_rounds": 1},
+    "profl": {},
     "neulite": {},
 }
 
