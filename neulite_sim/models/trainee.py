@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.prefix import Features, PrefixKeeper
+from neulite_sim.scenario.schema import Training
 
 
 class Trainee(nn.Module):
@@ -133,6 +134,13 @@ class Trainee(nn.Module):
         # Plug-ins of the first version know it by this name.
         if (meet := getattr(self, "meet", None)) is not None:
             meet(labels_N)
+
+    def at_worst(self, training: Training) -> Trainee | None:
+        """Return what no state of this trainee outweighs when it steps as `training` says; None where it has but one.
+
+        For trainees that train other parameters in each flight: its peak is predicted and tracked in their place.
+        """
+        return None
 
     def prepare(self, *, has_batch_statistics: bool = True) -> None:
         """Set every layer to training mode, frozen BatchNorm as `frozen_batch_norm` says.

@@ -42,7 +42,7 @@ def audit(
         SimulationError: this machine cannot train in `training.precision`.
     """
     require_precision(training.precision, torch.device("cpu"))
-    trainee = build()
+    trainee = _heaviest(build(), training)
     stepper, batch = ready(trainee, spec, batch_size, training, loss_scale=LOW_LOSS_SCALE)
     return largest(trace_training(trainee, stepper, batch, training))
 
@@ -61,7 +61,7 @@ def cuda_peak_bytes(
     """
     require_precision(training.precision, torch.device("cuda"))
     before = torch.cuda.memory_allocated()
-    trainee = build().to("cuda")
+    trainee = _heaviest(build(), training).to("cuda")
     stepper, batch = ready(trainee, spec, batch_size, training, loss_scale=LOW_LOSS_SCALE)
     highest = 0
     for _ in trainee.each_part():
@@ -87,3 +87,8 @@ def audited(
     measured = cuda_peak_bytes(build, spec=spec, batch_size=batch_size, training=training) if has_cuda else None
     tracked = audit(build, spec=spec, batch_size=batch_size, training=training)
     return Audit(tracked=tracked, cuda_allocated_bytes=measured)
+
+
+def _heaviest(trainee: Trainee, training: Training) -> Trainee:
+    worst = trainee.at_worst(training)
+    return trainee if worst is None else worst

@@ -120,7 +120,7 @@ def profile(
     `build` makes the trainee; it is called under a fake mode and must not read the values of tensors. It steps on
     noise of `spec`, or on images of `input_shape` where that is given in its place. With an `allocator` the profile
     also says, and is compared with devices by, what that allocator would hold. With `training.prefix_cache` device, and
-    more than one epoch, three steps are taken, see `keeping`.
+    more than one epoch, three steps are taken, see `keeping`. The peak is that of `Trainee.at_worst` where it has one.
 
     Raises:
         ScenarioError: nothing of the trainee is trained; or checkpointing is asked for, and the trainee applies none of
@@ -137,6 +137,12 @@ def profile(
         stepper, batch = ready(trainee, spec, micro_batches.num_traced, training)
         round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
         parts = trace_training(trainee, stepper, batch, training, round_bytes=round_bytes, micro_batches=micro_batches)
+        heaviest, worst = parts, trainee.at_worst(training)
+        if worst is not None:
+            stepper, batch = ready(worst, spec, micro_batches.num_traced, training)
+            heaviest = trace_training(
+                worst, stepper, batch, training, round_bytes=round_bytes, micro_batches=micro_batches
+            )
     if training.checkpointing and not trainee.num_blocks_applied:
         finding = f"true has no effect on {submodel}: its trainee applies no block with Trainee.through"
         hint = "set it to false, or use another method"
@@ -147,14 +153,14 @@ def profile(
     kept = tuple(part.kept_bytes_per_sample for part in parts)
     peaks = tuple(
         part.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else part.peak.total
-        for part in parts
+        for part in heaviest
     )
     return Profile(
         submodel=submodel,
         batch_size=batch_size,
         parameters=sum(parameter.numel() for parameter in trainee.parameters()),
         trainable_parameters=sum(p.numel() for p in trainee.parameters() if p.requires_grad),
-        memory=largest(parts),
+        memory=largest(heaviest),
         bytes_down=sum(map(_num_bytes, travelling.values())),
         bytes_up=sum(_num_bytes(tensor) for name, tensor in travelling.items() if name in sent),
         micro_batch_sizes=micro_batches.sizes,

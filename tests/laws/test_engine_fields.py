@@ -34,6 +34,8 @@ MIXED = ("model=lenet", "data.image_size=8", UNEQUAL, "stop.rounds=2", "selectio
 PARTS_ONLY = "population.available_memory={kind: uniform, low: 1010kB, high: 1020kB}"
 LAST_BLOCK = "population.available_memory={kind: explicit, values: [940kB, 2MB, 2MB, 2MB, 2MB, 2MB]}"
 """Of `mixed`, for `fedepth`: who holds two parts and not the full model, and who holds the last block alone."""
+PARTLY = tuple(text.replace("400kB", "1010kB") for text in MIXED)
+"""Devices that hold the full model and devices that train half of its variables."""
 FLEET = ("data.train_samples=200", UNEQUAL, "population.devices=30", "stop.rounds=8",
          "population.groups=[{device: jetson-nano-4gb, share: 1}, {device: raspberry-pi-4-4gb, share: 1}]")  # fmt: skip
 """Devices enough for a selector to learn of, of two speeds and with unequal data."""
@@ -45,6 +47,7 @@ BASES = {
     "one stage": lambda *more: tiny("method=neulite", *more),
     "stages": lambda *more: waves("population.availability=always", "stop.rounds=3", *more),
     "mixed": lambda *more: tiny(*MIXED, *more),
+    "partly": lambda *more: tiny(*PARTLY, *more),
     "fleet": lambda *more: tiny(*FLEET, *more),
 }
 """Where a case starts: the smallest scenario in which its field can matter."""
@@ -302,6 +305,14 @@ OPTIONS = {
         "method.masked_cross_entropy=true", "method=federated-dropout", base="mixed"
     ),
     "method[federated-dropout].weighting": case("method.weighting=samples", "method=federated-dropout", base="mixed"),
+    "method[partial-variables].shares": case("method.shares=[1, 0.4]", "method=partial-variables", base="partly"),
+    "method[partial-variables].weighting": case("method.weighting=uniform", "method=partial-variables", base="partly"),
+    "method[partial-variables].bn_frozen": case(
+        "method.bn_frozen=train",
+        "method=partial-variables",
+        "population.available_memory={kind: uniform, low: 120MB, high: 120MB}",
+        base="batch norm",
+    ),
     "method[fedrolex].rates": case("method.rates=[1, 0.4]", "method=fedrolex", base="mixed"),
     "method[fedrolex].direction": case("method.direction=backward", "method=fedrolex", base="mixed"),
     "method[fedrolex].scaler": case("method.scaler=false", "method=fedrolex", base="mixed"),
