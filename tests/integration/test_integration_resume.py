@@ -35,7 +35,11 @@ METHODS = {
     "fedepth": {"kind": "fedepth", "link": "conv"},
     "profl": {"kind": "profl", "shrinking_rounds": 2, "convergence": {"max_rounds": 2}},
 }
-PARTS = {"tail of two layers": {"kind": "neulite", "tail": 2, "surrogate": "none"}}
+PARTS = {
+    "tail of two layers": {"kind": "neulite", "tail": 2, "surrogate": "none"},
+    "random channels": {"kind": "federated-dropout", "rates": [1, 0.5]},
+    "random variables": {"kind": "partial-variables", "shares": [1, 0.5]},
+}
 WITHOUT_FEDDYN = {"plain depthfl": "depthfl"}
 CHANGES = {
     "fedrolex": {"evaluation": {"every_rounds": 2, "batch_norm": "running"}},
