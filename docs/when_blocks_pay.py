@@ -1,8 +1,8 @@
 """Print the tables of docs/background/when_blocks_pay.md: the least memory of the full model, and of NeuLite's stages.
 
-From a checkout: `python docs/when_blocks_pay.py [--only NAME]`, about a minute of one core per workload. Nothing is
-trained. Every submodel is profiled under each *plan*: micro-batches of 2, 8 and 32 samples or none, with and without
-checkpointing. The optimizer step is the same under all of them.
+From a checkout: `python docs/when_blocks_pay.py [--only NAME | --write]`, about a minute of one core per workload.
+Nothing is trained. Every submodel is profiled under each *plan*: micro-batches of 2 and 16 samples or none, with and
+without checkpointing. The optimizer step is the same under all of them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from paired_runs import CHECKOUT, placed
 
 from neulite_sim import registry
 from neulite_sim.methods.contract import Method, Setting
@@ -24,12 +25,13 @@ from neulite_sim.profiling.ledger import step_seconds
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.scenario.schema import Training
 
+PAGE = CHECKOUT / "docs" / "background" / "when_blocks_pay.md"
 DEVICE = "jetson-nano-4gb"
 DOWNLINK, UPLINK = 50e6, 20e6
 SLOW_LINK = 10
 """Bits per second of the fleet of docs/background/methods_compared.md, and how many times slower the slow ones are."""
 SAMPLES, EPOCHS, CLASSES = 500, 5, 10
-MICRO_BATCHES = (2, 8, 32)
+MICRO_BATCHES = (2, 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,20 +227,32 @@ FLIGHTS = ("workload", "budget, MB", "full model's plan", "full, s", "stages, s"
            "slow link: full, s", "stages, s", "ratio", "bytes, ratio")  # fmt: skip
 
 
-def tables(workloads: Sequence[Workload]) -> Iterator[str]:
-    """Yield both tables."""
-    yield _header(PEAKS)
-    for workload in workloads:
-        yield peaks_row(workload)
-    yield f"\n{_header(FLIGHTS)}"
-    for workload in workloads:
-        yield flights_row(workload)
+TABLES = {"peaks": (PEAKS, peaks_row), "flights": (FLIGHTS, flights_row)}
+
+
+def table(name: str, workloads: Sequence[Workload]) -> Iterator[str]:
+    """Yield the lines of a table."""
+    head, row = TABLES[name]
+    yield _header(head)
+    yield from map(row, workloads)
+
+
+def main() -> None:
+    """Print both tables, and write them into their page where that is asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="workloads whose label holds this text")
+    parser.add_argument("--write", action="store_true", help="write the tables into the page")
+    given = parser.parse_args()
+    workloads = [workload for workload in WORKLOADS if given.only in workload.label]
+    for name in TABLES:
+        lines = []
+        for line in table(name, workloads):
+            print(line, flush=True)
+            lines.append(line)
+        print(flush=True)
+        if given.write:
+            PAGE.write_text(placed(PAGE.read_text(), name, "\n".join(lines)))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="workloads whose label holds this text")
-    only = parser.parse_args().only
-    for line in tables([workload for workload in WORKLOADS if only in workload.label]):
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+    main()

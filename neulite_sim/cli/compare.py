@@ -31,6 +31,10 @@ def compare(
     is_grouped: Annotated[
         bool, typer.Option("--group", help="One line for runs that differ in the seed only: mean ± standard deviation.")
     ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="GROUP", help="With --group: differences to this group or method, paired by seed."),
+    ] = None,
     csv_file: Annotated[
         str | None,
         typer.Option("--csv", metavar="FILE", help="Also write the rows as CSV; - prints them in place of the table."),
@@ -45,11 +49,15 @@ def compare(
     from rich.console import Console
 
     from neulite_sim.errors import Problem, ScenarioError
+    from neulite_sim.reports.baseline import baseline_of
     from neulite_sim.reports.comparison import lines_of
 
     if as_json and csv_file == "-":
         found = "prints to standard output, and so does --json"
         raise ScenarioError([Problem.advising(key="--csv -", found=found, hint="choose one, or name a file")])
+    if baseline is not None and not is_grouped:
+        hint = "add --group, which puts runs that differ in the seed only into one line"
+        raise ScenarioError([Problem.advising(key="--baseline", found="acts only with --group", hint=hint)])
     if plot is not None:
         from neulite_sim.reports.comparison_plot import check_plot, draw
 
@@ -60,12 +68,13 @@ def compare(
     if not stored:
         raise _unreadable(problems)
     lines, notes = lines_of(stored, grouped=is_grouped)
+    against = None if baseline is None else baseline_of(lines, baseline)
     if csv_file is not None:
-        write_csv([line.row() for line in lines], csv_file)
+        write_csv(rows_of(lines, against), csv_file)
     if as_json:
-        print_rows(lines)
+        print_rows(lines, against)
     elif csv_file != "-":
-        show_lines(Console(), lines, notes)
+        show_lines(Console(), lines, notes, against)
     if plot is not None:
         draw(lines, plot)
     if problems:
@@ -101,18 +110,31 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[StoredRun], list[DataNotFound
     return list(found.values()), list(problems.values())
 
 
-def show_lines(console: Console, lines: Sequence[Line], notes: Sequence[str] = ()) -> None:
+def show_lines(
+    console: Console, lines: Sequence[Line], notes: Sequence[str] = (), baseline: Line | None = None
+) -> None:
     """Print the table of a comparison: in blocks as wide as a terminal, a line per run anywhere else."""
     from neulite_sim.reports.comparison_table import comparison_tables
     from neulite_sim.reports.console import print_table
 
-    for table in comparison_tables(lines, notes=notes, width=console.width if console.is_terminal else None):
+    width = console.width if console.is_terminal else None
+    for table in comparison_tables(lines, notes=notes, width=width, baseline=baseline):
         print_table(console, table)
 
 
-def print_rows(lines: Sequence[Line]) -> None:
+def rows_of(lines: Sequence[Line], baseline: Line | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a comparison; with a baseline, a group's have its differences."""
+    from neulite_sim.reports.baseline import difference_row
+
+    return [
+        line.row() | (difference_row(line, baseline) if baseline is not None and line.is_group else {})
+        for line in lines
+    ]
+
+
+def print_rows(lines: Sequence[Line], baseline: Line | None = None) -> None:
     """Answer with the rows of a comparison."""
-    answer({"rows": [line.row() for line in lines]})
+    answer({"rows": rows_of(lines, baseline)})
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], name: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from neulite_sim.reports.baseline import difference
 from neulite_sim.reports.comparison import NOT_APPLICABLE, Line, Spread, notes_of, spread
 from neulite_sim.reports.table import TextTable
 
@@ -33,12 +34,19 @@ class Column:
         return max(map(len, (self.head, *self.cells)))
 
 
-def comparison_tables(lines: Sequence[Line], *, notes: Sequence[str] = (), width: int | None = None) -> list[TextTable]:
+def comparison_tables(
+    lines: Sequence[Line], *, notes: Sequence[str] = (), width: int | None = None, baseline: Line | None = None
+) -> list[TextTable]:
     """Return the comparison as one table, or as several below each other that fit `width` characters.
 
-    The first has the title, the last what has to be said about the runs, and `notes`.
+    The first has the title, the last what has to be said about the runs, and `notes`. With a `baseline`, the accuracy
+    of each group also stands as its paired difference.
     """
     name, *columns = _columns(lines)
+    if baseline is not None:
+        after = 1 + [column.head for column in columns].index("accuracy %")
+        columns[after:after] = _differences(lines, baseline)
+        notes = [f"difference: to {baseline.name}, paired by seed, ± half of a 95 % interval.", *notes]
     num_runs = sum(len(line.runs) for line in lines)
     title = f"{num_runs} run{'' if num_runs == 1 else 's'}{_constant(lines, 'selection', ', {} selection')}"
     said = [*_legend(lines, columns), *notes, *notes_of(lines)]
@@ -143,6 +151,17 @@ def _unit(units: Sequence[tuple[float, str, float]], values: Sequence[float | No
     """Return the unit of a column, that of its largest value, and how much one of it is."""
     largest = max((value for value in values if value is not None), default=0.0)
     return next((name, scale) for least, name, scale in units if largest >= least)
+
+
+def _differences(lines: Sequence[Line], baseline: Line) -> Iterator[Column]:
+    """Yield the difference in accuracy to the baseline, and whether its interval leaves out zero."""
+    found = [None if line is baseline else difference(line, baseline, "tail_accuracy") for line in lines]
+    cells = tuple("-" if item is None else f"{100 * item.mean:+.1f}" + (
+        "" if item.half_width is None else f" ± {100 * item.half_width:.1f}") for item in found)  # fmt: skip
+    yield Column(head="difference", cells=cells)
+    yield Column(
+        head="so it is", cells=tuple("-" if item is None else item.verdict() for item in found), is_numeric=False
+    )
 
 
 def _scaled(found: Spread, unit: float) -> Spread:

@@ -59,6 +59,35 @@ def test_a_group_is_one_row() -> None:
     assert compared("runs", "--group").stdout.splitlines()[3].split()[:6] == ["a", "fedavg", "2", "65.0", "±", "7.1"]
 
 
+def test_a_group_stands_beside_its_baseline_seed_by_seed() -> None:
+    for seed, accuracy in ((1, 0.5), (2, 0.61)):
+        write_run(Path(f"others/b-{seed}"), [(10.0, accuracy)], f"seed={seed}", "stop.rounds=9")
+    arguments = ("runs", "others", "--group", "--baseline", "b")
+    rows = json.loads(compared(*arguments, "--json").stdout)["rows"]
+    assert [(row["run"], row["baseline"], row["tail_accuracy_verdict"]) for row in rows] == [
+        ("a", "b", "better"),
+        ("b", "b", "not told apart"),
+    ]
+    assert rows[0]["tail_accuracy_difference"] == pytest.approx((0.6 - 0.5 + 0.7 - 0.61) / 2)
+    assert "+9.5 ± 6.4" in compared(*arguments).stdout
+    printed = compared(*arguments, "--csv", "-").stdout
+    (row, _) = csv.DictReader(io.StringIO(printed))
+    assert row["tail_accuracy_difference_count"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--baseline", "a"), "--baseline: acts only with --group; add --group, which puts runs that differ in the"),
+        (("--group", "--baseline", "c"), "--baseline: c is no group of these runs; name one of the groups: a"),
+    ],
+)
+def test_a_baseline_that_is_none_is_refused(arguments: tuple[str, ...], message: str) -> None:
+    found = compared("runs", *arguments)
+    assert found.exit_code == 2
+    assert message in found.stderr
+
+
 def test_csv_has_the_same_rows_flat() -> None:
     printed = compared("runs", "--csv", "-").stdout
     rows = list(csv.DictReader(io.StringIO(printed)))
