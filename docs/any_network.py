@@ -5,8 +5,8 @@ Every number is one of `neulite-sim profile scenarios/paper/base.yaml --set data
 `python docs/any_network.py`, a quarter of an hour.
 
 `python docs/any_network.py DIR` prints the table of real training in its place: it writes the digits as pictures to
-`DIR/digits` and runs `scenarios/study/published_pool.yaml` on them, some ten minutes of one core. What is complete in DIR
-is not run again.
+`DIR/digits` and runs `scenarios/study/published_pool.yaml` on them, some ten minutes of one core. What is complete in
+DIR is not run again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LARGE, SMALL = 224, 64
 
 @functools.cache
 def peaks_mb(network: str, method: str, side: int = LARGE, blocks: int | None = None) -> dict[str, float]:
-    """Return the peak of each stage and of the full model in MB, by name, for 32 colour images in 10 classes a step."""
+    """Return the peak of each stage and of the full model in MB, by name, for steps of 32 images in 10 classes."""
     model = f"{{kind: 'torchvision:{network}'{f', blocks: {blocks}' if blocks else ''}}}"
     data = "{kind: synthetic, shape: [3, 64, 64], samples: 100, test_samples: 10}"
     workload = f"{{input_shape: [3, {side}, {side}], batch_size: 32}}"
