@@ -5,8 +5,8 @@ Every number is one of `neulite-sim profile scenarios/paper/base.yaml --set data
 `python docs/any_network.py`, a quarter of an hour.
 
 `python docs/any_network.py DIR` prints the table of real training in its place: it writes the digits as pictures to
-`DIR/digits` and runs `scenarios/study/published_pool.yaml` on them, some minutes of one core. What is complete in DIR
-is not run again.
+`DIR/digits` and runs `scenarios/study/published_pool.yaml` on them, some ten minutes of one core. What is complete in
+DIR is not run again.
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ NETWORKS = (
     "alexnet", "vgg11_bn", "squeezenet1_1", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5",
     "shufflenet_v2_x0_5", "googlenet", "convnext_tiny", "swin_t", "vit_b_16",
 )  # fmt: skip
-WHOLE, PLAIN = "neulite", "{kind: neulite, curriculum: false}"
-WISHED = {"resnet18": 4, "mobilenet_v2": 4, "efficientnet_b0": 4, "vit_b_16": 4}
+NEULITE = "neulite"
+WISHED = {"resnet18": 4, "mobilenet_v2": 4, "efficientnet_b0": 4}
 """Networks that are also cut where their stages balance, and into how many blocks."""
-WORKLOAD = "{input_shape: [3, 224, 224], batch_size: 32}"
+LARGE, SMALL = 224, 64
+"""Pixels along a side of the images of the first and of the second table."""
 
 
 @functools.cache
-def peaks_mb(network: str, method: str, blocks: int | None = None) -> dict[str, float]:
-    """Return the peak of each stage and of the full model in MB, by name, for images of 3x224x224 in 10 classes."""
+def peaks_mb(network: str, method: str, side: int = LARGE, blocks: int | None = None) -> dict[str, float]:
+    """Return the peak of each stage and of the full model in MB, by name, for steps of 32 images in 10 classes."""
     model = f"{{kind: 'torchvision:{network}'{f', blocks: {blocks}' if blocks else ''}}}"
     data = "{kind: synthetic, shape: [3, 64, 64], samples: 100, test_samples: 10}"
-    settings = [f"data={data}", f"model={model}", f"method={method}", f"workload={WORKLOAD}"]
+    workload = f"{{input_shape: [3, {side}, {side}], batch_size: 32}}"
+    settings = [f"data={data}", f"model={model}", f"method={method}", f"workload={workload}"]
     report: dict[str, Any] = cost_report(assemble(load_scenario(BASE, settings)))
     return {entry["submodel"]: entry["peak_memory_bytes"] / 1e6 for entry in report["submodels"]}
 
@@ -65,25 +67,24 @@ def _stages(peaks: dict[str, float]) -> str:
 
 
 def own_stages(networks: Sequence[str] = NETWORKS) -> Iterator[str]:
-    """Yield the lines of the first table: the stages of each network, with NeuLite as published and without its MLP."""
-    yield from _header(["network", "full model", "stages", "saved", "without curriculum", "saved"])
+    """Yield the lines of the first table: the stages of each network."""
+    yield from _header(["network", "full model", "stages", "saved"])
     for name in networks:
-        whole, plain = peaks_mb(name, WHOLE), peaks_mb(name, PLAIN)
-        cells = [_stages(whole), f"{saved(whole):.0%}", _stages(plain), f"{saved(plain):.0%}"]
-        yield _row([name, f"{whole['full']:.0f}", *cells])
+        found = peaks_mb(name, NEULITE)
+        yield _row([name, f"{found['full']:.0f}", _stages(found), f"{saved(found):.0%}"])
 
 
 def wished_blocks(networks: Sequence[str] = tuple(WISHED)) -> Iterator[str]:
     """Yield the lines of the second table: own stages beside as many balanced blocks as `WISHED` says."""
-    yield from _header(["network", "own stages", "saved", "blocks", "balanced stages", "saved"])
+    yield from _header(["network", "full model", "own stages", "saved", "balanced blocks", "saved"])
     for name in networks:
-        own, cut = peaks_mb(name, PLAIN), peaks_mb(name, PLAIN, WISHED[name])
-        cells = [_stages(own), f"{saved(own):.0%}", f"{WISHED[name]}", _stages(cut), f"{saved(cut):.0%}"]
-        yield _row([name, *cells])
+        own, cut = peaks_mb(name, NEULITE, SMALL), peaks_mb(name, NEULITE, SMALL, WISHED[name])
+        cells = [_stages(own), f"{saved(own):.0%}", _stages(cut), f"{saved(cut):.0%}"]
+        yield _row([name, f"{own['full']:.0f}", *cells])
 
 
 TRAINED = ("shufflenet_v2_x0_5", "resnet18")
-TRAINED_METHODS = {"neulite": "neulite", "fedavg": "fedavg"}
+TRAINED_METHODS = {"neulite": "neulite", "fedavg": "{kind: fedavg, memory_limit: false}"}
 TRAINING = "{epochs: 5, batch_size: 16, learning_rate: 0.05, learning_rate_schedule: cosine}"
 
 
@@ -111,8 +112,8 @@ def trained(network: str, method: str, folder: Path) -> dict[str, Any]:
         data = f"{{kind: image-folder, root: {folder / 'digits'}, image_size: 32, partition: {partition}}}"
         workload = "{input_shape: [3, 224, 224], samples_per_device: 500, batch_size: 32}"
         changes = [f"data={data}", f"model=torchvision:{network}", f"method={TRAINED_METHODS[method]}",
-                   f"training={TRAINING}", f"workload={workload}", "proxy={}", "stop={rounds: 16}",
-                   "evaluation={every_rounds: 8, batch_norm: recalibrated}"]  # fmt: skip
+                   f"training={TRAINING}", f"workload={workload}", "proxy={}", "stop={rounds: 120}",
+                   "evaluation={every_rounds: 12, batch_norm: recalibrated}"]  # fmt: skip
         command = [sys.executable, "-m", "neulite_sim", "run", str(STUDY), "--out", str(out), "--quiet"]
         command += [word for change in changes for word in ("--set", change)]
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
