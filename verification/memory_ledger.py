@@ -121,7 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for model in chosen:
         blueprint = blueprint_of(model)
         for label, name, options in tried():
-            method = method_of(name, blueprint, **options)
+            try:
+                method = method_of(name, blueprint, **options)
+            except ScenarioError:
+                # It does not act on this model (profl on one block).
+                continue
             if method.scales_width and model == "logistic":
                 continue
             try:

@@ -75,13 +75,14 @@ def prepare(scenario: Scenario, fleet: DrawnFleet | None = None) -> Parts:
     population = build_fleet(scenario, fleet)
     partition = build_partition(scenario, dataset)
     charged_model = charged.build_meta()
-    method = build_method(scenario, charged_model)
+    charged_training = overridden(scenario.training, scenario.workload, dataset)
+    method = build_method(scenario, charged_model, charged, charged_training)
     said = (*remarks(scenario), *([_IN_VAIN] if keeps_in_vain(scenario.training, dataset) else []))
     parts = Parts(
         scenario=scenario,
         charged=charged,
         trained=trained,
-        charged_training=overridden(scenario.training, scenario.workload, dataset),
+        charged_training=charged_training,
         trained_training=overridden(scenario.training, scenario.proxy, dataset),
         method=method,
         dataset=dataset,
@@ -101,12 +102,13 @@ def prepare_variation(parts: Parts, scenario: Scenario) -> Parts:
         ScenarioError: the method does not go with the models.
     """
     charged_model = parts.charged.build_meta()
+    charged_training = overridden(scenario.training, scenario.workload, parts.dataset)
     varied = replace(
         parts,
         scenario=scenario,
-        charged_training=overridden(scenario.training, scenario.workload, parts.dataset),
+        charged_training=charged_training,
         trained_training=overridden(scenario.training, scenario.proxy, parts.dataset),
-        method=build_method(scenario, charged_model),
+        method=build_method(scenario, charged_model, parts.charged, charged_training),
     )
     require_matching_models(varied, charged_model)
     return varied

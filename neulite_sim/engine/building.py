@@ -96,14 +96,21 @@ def build_partition(scenario: Scenario, dataset: AnyDataset) -> Partition:
     return partition
 
 
-def build_method(scenario: Scenario, model: BlockModel) -> Method:
-    """Return the scenario's method for models of as many blocks and layers as `model` has, which may be on meta."""
+def build_method(
+    scenario: Scenario, model: BlockModel, charged: Blueprint | None = None, training: Training | None = None
+) -> Method:
+    """Return the scenario's method for models of as many blocks and layers as `model` has, which may be on meta.
+
+    `charged` and `training` are what devices are charged for.
+    """
     setting = Setting(
         num_blocks=model.num_blocks,
         num_layers=tuple(map(len, model.layers)),
         num_devices=scenario.population.devices,
         max_rounds=scenario.stop.rounds,
         seed=scenario.seed,
+        charged=charged,
+        training=training,
     )
     method: Method = component("method", scenario.method.kind).build(scenario.method.options, setting)
     return method

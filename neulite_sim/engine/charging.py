@@ -111,7 +111,7 @@ def _shaping(parts: Parts, submodel: str) -> tuple[Any, ...]:
     if submodel not in parts.method.submodels:
         return ()
     scenario, kind = parts.scenario, type(parts.method)
-    by = (kind, component("method", scenario.method.kind).build, scenario.method)
+    by = (kind, component("method", scenario.method.kind).build, scenario.method, parts.method.shaped_by)
     if kind.__module__.startswith("neulite_sim.methods."):
         # Rounds, devices and seed give the built-in methods their course, not the shape of a submodel.
         return by

@@ -7,11 +7,13 @@ submodel that was chosen, and `digest` with the updates that arrived, in the ord
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from neulite_sim.arrays import Integers
+from neulite_sim.errors import SimulationError
 from neulite_sim.later import Tensor, nn
 from neulite_sim.methods.offering import Denial as Denial
 from neulite_sim.methods.offering import Offer as Offer
@@ -122,6 +124,9 @@ class Setting:
     max_rounds: int
     seed: int
     num_layers: tuple[int, ...] = ()
+    charged: Blueprint | None = None
+    """What devices are charged for, and how they train it; None where that is not known."""
+    training: Training | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +134,19 @@ class OwnTraining:
     """What a method has its own way with in the local training of a submodel; None: as the scenario says.
 
     A `learning_rate` is the same in every round. `epochs` are charged as they are trained.
+
+    Raises:
+        SimulationError: the learning rate is no positive number, or there is less than one epoch.
     """
 
     learning_rate: float | None = None
     epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise SimulationError(f"learning_rate of OwnTraining must be a positive number, is {self.learning_rate}")
+        if self.epochs is not None and (type(self.epochs) is not int or self.epochs < 1):
+            raise SimulationError(f"epochs of OwnTraining must be a whole number from 1 on, is {self.epochs}")
 
     def applied(self, training: Training) -> Training:
         """Return the training of a scenario with what the method has its own way with."""
@@ -164,6 +178,14 @@ class Method:
 
     needs_current_version: str = ""
     """The option, as `key: value`, by which updates must come from the latest version: not with every protocol."""
+
+    @property
+    def shaped_by(self) -> Any:
+        """What shapes submodels beside the options and the blueprint: plain values, by which kept profiles are known.
+
+        Only a method that goes by `Setting.charged` or `Setting.training` needs it.
+        """
+        return ()
 
     @property
     def folds_by(self) -> Weighting | None:

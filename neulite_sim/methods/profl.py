@@ -129,6 +129,7 @@ class ProFL(Method):
         self._seed = seed
         self._phases = {phase.name: phase for phase in phases(num_blocks, options)}
         self.submodels = tuple(self._phases)
+        self._distils = any(phase.part == "distil" for phase in self._phases.values())
         undecided = ("shrinking_rounds",) * options.shrinking + ("growing_rounds",)
         open_ended = [name for name in undecided if getattr(options, name) is None]
         self.decides_by_weights = f"{' and '.join(open_ended)}: null" if open_ended else ""
@@ -162,7 +163,7 @@ class ProFL(Method):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(integer_seed(seed, "surrogates"))
             tensors.update(surrogates_of(blueprint.build()))
-        if any(phase.part == "distil" for phase in self._phases.values()):
+        if self._distils:
             tensors.update(_teacher_head(tensors))
         fitting = tuple(name for name in self.submodels if ledger.fits_somebody(name))
         assert fitting, "assembly refuses a fleet that fits no submodel"
@@ -201,7 +202,7 @@ class ProFL(Method):
 
         tensors = merged(state.tensors, weighted_mean(counted(), self._options.weighting))
         if num_own:
-            if memory.phase == f"shrink-{self._num_blocks}":
+            if self._distils and memory.phase == f"shrink-{self._num_blocks}":
                 tensors = merged(tensors, _teacher_head(tensors))
             memory = self._moved_on(memory, tensors)
         return State(version=state.version + 1, tensors=tensors, extra=memory)

@@ -248,7 +248,10 @@ class SLT(Method):
 
 
 class _Needs:
-    """How much memory configurations need by the ledger, each asked of it once."""
+    """How much memory configurations need by the ledger, each asked of it once.
+
+    Where devices choose from several plans for their steps, that is by the plan in which the full model needs least.
+    """
 
     def __init__(self, method: SLT, blueprint: Blueprint, ledger_of: LedgerOf) -> None:
         from neulite_sim.methods.successive import chain_of
@@ -256,14 +259,14 @@ class _Needs:
         self._method, self._ledger_of = method, ledger_of
         self._chain = chain_of(blueprint)
         self._known: dict[tuple[object, ...], int] = {}
-        self.owned_bytes = self._owned(Configuration(width=1.0, depth=0.0))[0]
+        ledger = self._ledger(Configuration(width=1.0, depth=0.0))
+        self._owners = np.flatnonzero(ledger.owns_data)
+        self.owned_bytes: Integers = ledger.available_memory_bytes[self._owners]
+        nothing = ledger.with_memory(np.zeros_like(ledger.available_memory_bytes))
+        self._plan = ledger.plans[int(nothing.chosen(FULL)[self._owners[0]])]
 
-    def _owned(self, configuration: Configuration) -> tuple[Integers, Integers]:
-        """Return the memory of every device that owns data, and the least with which it trains a configuration."""
-        ledger = self._ledger_of(self._method._with((configuration,), ()))
-        own_bytes = ledger.available_memory_bytes
-        needed = ledger.with_memory(np.zeros_like(own_bytes)).shortfall_bytes(configuration.name)
-        return own_bytes[ledger.owns_data], needed[ledger.owns_data]
+    def _ledger(self, configuration: Configuration) -> Ledger:
+        return self._ledger_of(self._method._with((configuration,), ()))
 
     def bytes_of(self, width: float, depth: float) -> int:
         """Return the memory with which every device that owns data trains a configuration."""
@@ -272,7 +275,8 @@ class _Needs:
         frozen = configuration.num_frozen(self._chain.num_layers)
         key = (frozen, *self._chain.shapes(configuration).values())
         if key not in self._known:
-            self._known[key] = int(self._owned(configuration)[1].max())
+            ledger = self._ledger(configuration)
+            self._known[key] = int(ledger.peak_by(configuration.name, self._plan, self._owners).max())
         return self._known[key]
 
 

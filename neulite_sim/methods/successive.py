@@ -9,7 +9,6 @@ added, and is trained where that one is.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -185,8 +184,9 @@ def _say_sizes(part: nn.Module) -> None:
     elif isinstance(part, _BatchNorm) and part.weight is not None:
         part.num_features = len(part.weight)
     elif isinstance(part, nn.GroupNorm) and part.weight is not None:
-        part.num_channels = len(part.weight)
-        part.num_groups = math.gcd(part.num_groups, part.num_channels)
+        least, channels = part.num_channels // part.num_groups, len(part.weight)
+        counts = (count for count in range(channels // least, 1, -1) if channels % count == 0)
+        part.num_channels, part.num_groups = channels, next(counts, 1)
 
 
 class SuccessiveModel(Trainee):

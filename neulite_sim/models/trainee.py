@@ -18,13 +18,15 @@ from torch.utils.checkpoint import checkpoint
 
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.prefix import Features, PrefixKeeper
+from neulite_sim.scenario.schema import Training
 
 
 class Trainee(nn.Module):
     """Base of everything that is trained, profiled or audited.
 
     A subclass marks frozen parameters with `requires_grad_(False)` in its constructor and implements `loss`, in which
-    it applies the blocks of its model with `along`, or each by itself with `through`.
+    it applies the blocks of its model with `along`, or each by itself with `through`. One that trains part by part has
+    `num_parts` and `enter`.
     With `frozen_batch_norm` "eval", BatchNorm layers without a trainable parameter use their running statistics;
     with "train" they go on collecting them. `uploads_everything` sends the whole state back.
     """
@@ -45,6 +47,8 @@ class Trainee(nn.Module):
     """Set for a flight by whoever trains: what keeps the features of a frozen prefix from epoch to epoch."""
     num_blocks_applied: int = 0
     """How often `through` was called; a trainee that never does cannot be checkpointed."""
+    num_parts: int = 1
+    """Parts of a local training: each goes through all epochs before the next begins, under one optimizer for all."""
 
     def squared_loss(self, logits_BK: Tensor, labels_B: Tensor) -> Mapping[str, Tensor]:
         """Return `squared_loss`, the mean over the batch of each sample's squared cross-entropy, where it is wanted.
@@ -104,11 +108,39 @@ class Trainee(nn.Module):
         needs_gradient = isinstance(features_BCHW, Tensor) and features_BCHW.requires_grad
         return not (needs_gradient or any(map(_requires_grad, block.parameters())))
 
+    def enter(self, part: int | None) -> None:
+        """Be told which part of the local training comes next, from 0 on; None: none of them, as at first and at last.
+
+        For trainees of several parts: each part leaves trainable only what it trains, None all that any of them does.
+        So the optimizer, the bytes sent back and the trainable parameters are those of the whole training.
+        """
+
+    def each_part(self, *, has_batch_statistics: bool = True) -> Iterator[int]:
+        """Enter and prepare each part in turn, and leave the last when all are through.
+
+        Whoever trains makes the optimizer before, and a new `keeper` for each part: another prefix is frozen in it.
+        """
+        for part in range(self.num_parts):
+            self.enter(part)
+            if part and self.has_met_overruns is False:
+                # So far only the convolutions of the parts before were met.
+                self.has_met_overruns = None
+            self.prepare(has_batch_statistics=has_batch_statistics)
+            yield part
+        self.enter(None)
+
     def see_labels(self, labels_N: Tensor) -> None:
         """Be told the labels of the device that trains next; for losses that depend on which classes it owns."""
         # Plug-ins of the first version know it by this name.
         if (meet := getattr(self, "meet", None)) is not None:
             meet(labels_N)
+
+    def at_worst(self, training: Training) -> Trainee | None:
+        """Return what no state of this trainee outweighs when it steps as `training` says; None where it has but one.
+
+        For trainees that train other parameters in each flight: its peak is predicted and tracked in their place.
+        """
+        return None
 
     def prepare(self, *, has_batch_statistics: bool = True) -> None:
         """Set every layer to training mode, frozen BatchNorm as `frozen_batch_norm` says.

@@ -9,7 +9,7 @@ import torch
 
 from neulite_sim.models.step import require_precision
 from neulite_sim.models.trainee import Trainee
-from neulite_sim.profiling.keeping import trace_training
+from neulite_sim.profiling.keeping import largest, trace_training
 from neulite_sim.profiling.profile import ready
 from neulite_sim.profiling.tracer import MemoryBytes
 from neulite_sim.samples import InputSpec
@@ -42,9 +42,9 @@ def audit(
         SimulationError: this machine cannot train in `training.precision`.
     """
     require_precision(training.precision, torch.device("cpu"))
-    trainee = build()
+    trainee = _heaviest(build(), training)
     stepper, batch = ready(trainee, spec, batch_size, training, loss_scale=LOW_LOSS_SCALE)
-    return trace_training(trainee, stepper, batch, training).peak
+    return largest(trace_training(trainee, stepper, batch, training))
 
 
 def cuda_peak_bytes(
@@ -56,20 +56,23 @@ def cuda_peak_bytes(
 ) -> int:
     """Return `torch.cuda.max_memory_allocated` of the second of two real steps, less what was allocated before.
 
-    It holds the rounding of blocks and the workspaces of operators, but neither cached blocks nor the CUDA context.
-    Needs a CUDA device.
+    Of several parts it is the highest. It holds the rounding of blocks and the workspaces of operators, but neither
+    cached blocks nor the CUDA context. Needs a CUDA device.
     """
     require_precision(training.precision, torch.device("cuda"))
     before = torch.cuda.memory_allocated()
-    trainee = build().to("cuda")
+    trainee = _heaviest(build(), training).to("cuda")
     stepper, batch = ready(trainee, spec, batch_size, training, loss_scale=LOW_LOSS_SCALE)
-    stepper.step(*batch)
-    stepper.optimizer.zero_grad(set_to_none=True)
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    stepper.step(*batch)
-    torch.cuda.synchronize()
-    return int(torch.cuda.max_memory_allocated()) - int(before)
+    highest = 0
+    for _ in trainee.each_part():
+        stepper.step(*batch)
+        stepper.optimizer.zero_grad(set_to_none=True)
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        stepper.step(*batch)
+        torch.cuda.synchronize()
+        highest = max(highest, int(torch.cuda.max_memory_allocated()))
+    return highest - int(before)
 
 
 def audited(
@@ -84,3 +87,8 @@ def audited(
     measured = cuda_peak_bytes(build, spec=spec, batch_size=batch_size, training=training) if has_cuda else None
     tracked = audit(build, spec=spec, batch_size=batch_size, training=training)
     return Audit(tracked=tracked, cuda_allocated_bytes=measured)
+
+
+def _heaviest(trainee: Trainee, training: Training) -> Trainee:
+    worst = trainee.at_worst(training)
+    return trainee if worst is None else worst

@@ -88,15 +88,16 @@ class Costs(Sequence[Cost]):
         """Return the entries of all parts, which share their plans: `parts[p][i]` at place `places[p][i]`."""
         if len(parts) == 1:
             return parts[0]
-        assert len({part.plans for part in parts}) == 1, "costs of several ledgers"
+        plans = parts[0].plans if parts else ()
+        assert all(part.plans == plans for part in parts), "costs of several ledgers"
         order = np.argsort(np.concatenate([np.zeros(0, np.int64), *places]), kind="stable")
         names = [name for part in parts for name in part.submodels]
         columns: dict[str, Any] = {
             column: np.concatenate([np.zeros(0, dtype), *(getattr(part, column) for part in parts)])[order]
             for column, (_, dtype) in _NUMBERS.items()
         }
-        columns["plan_index"] = np.concatenate([part.plan_index for part in parts])[order]
-        return cls(submodels=[names[place] for place in order], plans=parts[0].plans, **columns)
+        index = np.concatenate([np.zeros(0, np.int16), *(part.plan_index for part in parts)])[order]
+        return cls(submodels=[names[place] for place in order], plan_index=index, plans=plans, **columns)
 
     def __len__(self) -> int:
         return len(self.devices)

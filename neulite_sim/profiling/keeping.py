@@ -2,12 +2,15 @@
 
 Such a device takes each batch of the first epoch through the frozen prefix and keeps what comes out, and reads it in
 later epochs. The table for all of its samples is there from its first batch to its last.
+
+A training of several parts is traced part by part, as it runs: what the optimizer holds of the parts before is there in
+those after.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,7 +40,7 @@ class TracedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedSteps:
-    """A step of the first epoch, and one of a later epoch where that is another: where features are kept.
+    """A part's step of the first epoch, and one of a later epoch where that is another: where features are kept.
 
     Their table is left out of the peaks: it takes `kept_bytes_per_sample` on top, for each sample of the device.
     """
@@ -68,14 +71,23 @@ def trace_training(
     training: Training,
     *,
     round_bytes: int = 1,
-    parts: MicroBatches | None = None,
-) -> TracedSteps:
-    """Return the steps of a device that trains as `training` says, traced on one batch.
+    micro_batches: MicroBatches | None = None,
+) -> tuple[TracedSteps, ...]:
+    """Return the steps of a device that trains as `training` says, traced on one batch, of each part of the training.
 
-    Call it as `trace`: under `FakeTensorMode` to predict, plainly to audit. With `parts` the batch is that of the
-    micro-batches which stand for all of them.
+    Call it as `trace`: under `FakeTensorMode` to predict, plainly to audit. With `micro_batches` the batch is
+    that of those which stand for all of them.
     """
-    tracing = _Tracing(batch=batch, round_bytes=round_bytes, parts=parts)
+    tracing = _Tracing(batch=batch, round_bytes=round_bytes, micro_batches=micro_batches)
+    return tuple(_part(trainee, stepper, tracing, training) for _ in trainee.each_part())
+
+
+def largest(parts: Sequence[TracedSteps]) -> MemoryBytes:
+    """Return the split at the highest peak of any part, the first of those that are equal."""
+    return max((part.peak for part in parts), key=lambda peak: peak.total)
+
+
+def _part(trainee: Trainee, stepper: Stepper, tracing: _Tracing, training: Training) -> TracedSteps:
     if training.prefix_cache == "device" and training.epochs > 1:
         found = _keeping(trainee, stepper, tracing)
         if found is not None:
@@ -90,7 +102,7 @@ class _Tracing:
 
     batch: tuple[Tensor, Tensor]
     round_bytes: int
-    parts: MicroBatches | None
+    micro_batches: MicroBatches | None
 
     def trace(
         self, trainee: Trainee, stepper: Stepper, step: Callable[[Tensor, Tensor], None], **how: Any
@@ -113,17 +125,19 @@ class _Tracing:
             peak=replace(peak, inputs=peak.inputs + whole_bytes - table_bytes),
             rounded_peak_bytes=tracer.rounded_peak_bytes + rounded_bytes - self._rounded(table_bytes),
             operators=tracer.operators,
-            counts=None if self.parts is None else self.parts.counts(tracer.ends, len(tracer.operators)),
+            counts=None
+            if self.micro_batches is None
+            else self.micro_batches.counts(tracer.ends, len(tracer.operators)),
         )
 
     def _left_out_bytes(self) -> tuple[int, int]:
         """Return the bytes of the samples that are not traced, plain and as blocks; they are there all the time."""
-        if self.parts is None or not self.parts.num_left_out:
+        if self.micro_batches is None or not self.micro_batches.num_left_out:
             return 0, 0
         whole, rounded = 0, 0
         for tensor in self.batch:
             traced_bytes = tensor.numel() * tensor.element_size()
-            all_bytes = traced_bytes // self.parts.num_traced * sum(self.parts.sizes)
+            all_bytes = traced_bytes // self.micro_batches.num_traced * sum(self.micro_batches.sizes)
             whole += all_bytes - traced_bytes
             rounded += self._rounded(all_bytes) - self._rounded(traced_bytes)
         return whole, rounded

@@ -80,6 +80,8 @@ class _Entry(_Checked):
     operator_counts: _Amounts | None
     later_operator_counts: _Amounts | None
     compares_samples: bool
+    part_peaks_bytes: list[_Count]
+    part_kept_bytes_per_sample: list[_Count]
 
     @model_validator(mode="after")
     def _is_of_one_submodel(self) -> Self:
@@ -94,10 +96,13 @@ class _Entry(_Checked):
             raise ValueError("has a part that is more than the whole")
         if sum(self.micro_batch_sizes) != self.batch_size:
             raise ValueError("has micro-batches of another batch")
+        if len(self.part_peaks_bytes) != len(self.part_kept_bytes_per_sample):
+            raise ValueError("has half of its parts")
         return self
 
 
 _COLUMNS = tuple(name for name in _Entry.model_fields if "operator_" in name)
+_TUPLES = ("micro_batch_sizes", "part_peaks_bytes", "part_kept_bytes_per_sample")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,4 +274,4 @@ def _read(content: bytes, identity: str) -> Profile | None:
         if values[name] is not None:
             values[name] = np.array(values[name], dtype=np.int8 if name.endswith("kinds") else np.float64)
     memory = MemoryBytes(**entry.memory.model_dump())
-    return Profile(**{**values, "memory": memory, "micro_batch_sizes": tuple(entry.micro_batch_sizes)})
+    return Profile(**{**values, "memory": memory, **{name: tuple(values[name]) for name in _TUPLES}})

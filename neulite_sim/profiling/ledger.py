@@ -168,14 +168,11 @@ class Ledger:
 
         A merged last batch needs more, and so do the features that a device keeps of its samples.
         """
-        profile = self._profile(submodel, plan)
-        one = profile.peak_memory_bytes
-        merges = self._merges[plan.batch_size] if devices is None else self._merges[plan.batch_size][devices]
-        peak = np.full(len(merges), one, dtype=np.int64)
+        chosen = slice(None) if devices is None else devices
+        merges, num_samples = self._merges[plan.batch_size][chosen], self.num_samples[chosen]
+        peak = self._profile(submodel, plan).memory_bytes(num_samples)
         if merges.any():
-            peak[merges] = self._profile(submodel, _merged(plan)).peak_memory_bytes
-        if profile.kept_bytes_per_sample:
-            peak += profile.kept_bytes_per_sample * (self.num_samples if devices is None else self.num_samples[devices])
+            peak[merges] = self._profile(submodel, _merged(plan)).memory_bytes(num_samples[merges])
         return peak
 
     def seconds_by(self, submodel: str, plan: Plan, devices: Integers) -> Floats:
@@ -275,9 +272,9 @@ class Ledger:
         Where features are kept, it holds those of the fewest samples.
         """
         owned = self.num_samples[self.owns_data]
-        fewest = int(owned.min() if len(owned) else 0)
+        fewest = np.array([owned.min() if len(owned) else 0], dtype=np.int64)
         found = (self._profile(submodel, each) for each in ([plan] if plan else self._possible(submodel)))
-        return min(item.peak_memory_bytes + item.kept_bytes_per_sample * fewest for item in found)
+        return min(int(item.memory_bytes(fewest)[0]) for item in found)
 
     def shortfall_bytes(self, submodel: str) -> Integers:
         """Return for every device how many bytes are missing, zero where the submodel fits."""

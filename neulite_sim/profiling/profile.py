@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from neulite_sim.arrays import Integers
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper
 from neulite_sim.models.trainee import Trainee, lay_out
-from neulite_sim.profiling.keeping import TracedStep, trace_training
+from neulite_sim.profiling.keeping import TracedStep, largest, trace_training
 from neulite_sim.profiling.micro_batches import MicroBatches
 from neulite_sim.profiling.roofline import Kinds
 from neulite_sim.profiling.tracer import MemoryBytes
@@ -43,6 +44,10 @@ class Profile:
     Where devices keep the features of a frozen prefix, the operators are those of a step of the first epoch, which
     makes them, and `later_operator_...` those of any other, which reads them; `kept_bytes_per_sample` comes on top of
     the peak for each sample of a device.
+
+    Of a local training in several parts, the peak is that of the largest, and the operators are those of one step of
+    each: as many steps of one part follow those of another. `part_peaks_bytes` and `part_kept_bytes_per_sample` are
+    the peak and the kept bytes of each part; empty where there is one part. `memory_bytes` goes by them.
     """
 
     submodel: str
@@ -67,6 +72,8 @@ class Profile:
     later_operator_counts: NDArray[np.float64] | None = None
     compares_samples: bool = False
     """Whether the work grows faster than the batch, as `Trainee.compares_samples` says."""
+    part_peaks_bytes: tuple[int, ...] = ()
+    part_kept_bytes_per_sample: tuple[int, ...] = ()
 
     @property
     def tensor_bytes(self) -> int:
@@ -77,9 +84,15 @@ class Profile:
     def peak_memory_bytes(self) -> int:
         """What is compared with the memory of devices: `allocator_bytes` where modelled, else `tensor_bytes`.
 
-        Where features are kept, a device needs the bytes of these on top.
+        Where features are kept, a device needs the bytes of these on top: `memory_bytes`.
         """
         return self.tensor_bytes if self.allocator_bytes is None else self.allocator_bytes
+
+    def memory_bytes(self, num_samples: Integers) -> Integers:
+        """Return what devices with so many samples need: the peak, and what they keep of each sample in that part."""
+        parts = zip(self.part_peaks_bytes, self.part_kept_bytes_per_sample, strict=True)
+        needed = [peak + kept * num_samples for peak, kept in parts]
+        return np.max(needed, axis=0) if needed else self.peak_memory_bytes + self.kept_bytes_per_sample * num_samples
 
     @property
     def flops_per_step(self) -> int:
@@ -102,12 +115,12 @@ def profile(
     input_shape: ImageShape | None = None,
     allocator: NoAllocator | CachingAllocator = NO_ALLOCATOR,
 ) -> Profile:
-    """Return the predicted cost of a submodel: two training steps on fake tensors, no memory, no arithmetic.
+    """Return the predicted cost of a submodel: two training steps (of each part) on fake tensors, without arithmetic.
 
     `build` makes the trainee; it is called under a fake mode and must not read the values of tensors. It steps on
     noise of `spec`, or on images of `input_shape` where that is given in its place. With an `allocator` the profile
     also says, and is compared with devices by, what that allocator would hold. With `training.prefix_cache` device, and
-    more than one epoch, three steps are taken, see `keeping`.
+    more than one epoch, three steps are taken, see `keeping`. The peak is that of `Trainee.at_worst` where it has one.
 
     Raises:
         ScenarioError: nothing of the trainee is trained; or checkpointing is asked for, and the trainee applies none of
@@ -120,32 +133,44 @@ def profile(
             finding = f"submodel {submodel} has no parameter to train on this model"
             hint = "choose a model with more blocks, or another method"
             raise ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
-        parts = MicroBatches.of(batch_size, training.micro_batch_size)
-        stepper, batch = ready(trainee, spec, parts.num_traced, training)
+        micro_batches = MicroBatches.of(batch_size, training.micro_batch_size)
+        stepper, batch = ready(trainee, spec, micro_batches.num_traced, training)
         round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
-        steps = trace_training(trainee, stepper, batch, training, round_bytes=round_bytes, parts=parts)
+        parts = trace_training(trainee, stepper, batch, training, round_bytes=round_bytes, micro_batches=micro_batches)
+        heaviest, worst = parts, trainee.at_worst(training)
+        if worst is not None:
+            stepper, batch = ready(worst, spec, micro_batches.num_traced, training)
+            heaviest = trace_training(
+                worst, stepper, batch, training, round_bytes=round_bytes, micro_batches=micro_batches
+            )
     if training.checkpointing and not trainee.num_blocks_applied:
         finding = f"true has no effect on {submodel}: its trainee applies no block with Trainee.through"
         hint = "set it to false, or use another method"
         raise ScenarioError([Problem.advising(key=CHECKPOINTING, found=finding, hint=hint)])
     sent = set(trainee.upload_names())
     travelling = dict(trainee.travelling())
+    changes = any(part.later is not None for part in parts)
+    kept = tuple(part.kept_bytes_per_sample for part in parts)
+    peaks = tuple(
+        part.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else part.peak.total
+        for part in heaviest
+    )
     return Profile(
         submodel=submodel,
         batch_size=batch_size,
         parameters=sum(parameter.numel() for parameter in trainee.parameters()),
         trainable_parameters=sum(p.numel() for p in trainee.parameters() if p.requires_grad),
-        memory=steps.peak,
+        memory=largest(heaviest),
         bytes_down=sum(map(_num_bytes, travelling.values())),
         bytes_up=sum(_num_bytes(tensor) for name, tensor in travelling.items() if name in sent),
-        micro_batch_sizes=parts.sizes,
-        allocator_bytes=(
-            steps.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else None
-        ),
-        kept_bytes_per_sample=steps.kept_bytes_per_sample,
+        micro_batch_sizes=micro_batches.sizes,
+        allocator_bytes=max(peaks) if isinstance(allocator, CachingAllocator) else None,
+        kept_bytes_per_sample=max(kept),
+        part_peaks_bytes=peaks if len(parts) > 1 else (),
+        part_kept_bytes_per_sample=kept if len(parts) > 1 else (),
         compares_samples=trainee.compares_samples,
-        **_columns(steps.first),
-        **({} if steps.later is None else _columns(steps.later, "later_")),
+        **_columns([part.first for part in parts]),
+        **(_columns([part.later or part.first for part in parts], "later_") if changes else {}),
     )
 
 
@@ -166,15 +191,19 @@ def ready(
     return stepper, (inputs, taking_turns(spec, batch_size, num_classes=FEWEST_CLASSES, device=device))
 
 
-def _columns(step: TracedStep, prefix: str = "") -> dict[str, Any]:
-    def column(name: str) -> NDArray[np.float64]:
-        return np.array([getattr(operator, name) for operator in step.operators], dtype=np.float64)
+def _columns(steps: Sequence[TracedStep], prefix: str = "") -> dict[str, Any]:
+    """Return the columns of a step of each part, one after the other."""
+    operators = [operator for step in steps for operator in step.operators]
 
+    def column(name: str) -> NDArray[np.float64]:
+        return np.array([getattr(operator, name) for operator in operators], dtype=np.float64)
+
+    counts = [count for step in steps for count in step.counts or [1] * len(step.operators)]
     return {
         f"{prefix}operator_flops": column("flops"),
         f"{prefix}operator_bytes": column("bytes_moved"),
         f"{prefix}operator_kinds": column("kind").astype(np.int8),
-        f"{prefix}operator_counts": None if step.counts is None else np.array(step.counts, dtype=np.float64),
+        f"{prefix}operator_counts": np.array(counts, dtype=np.float64) if any(step.counts for step in steps) else None,
     }
 
 

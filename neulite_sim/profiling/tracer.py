@@ -240,7 +240,7 @@ def trace(
         begun(tracer)
     hooks = [
         parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-            lambda leaf: tracer.mark([leaf.grad], "gradients")
+            lambda leaf: tracer.mark([leaf.grad] if leaf.grad is not None else [], "gradients")
         )
         for parameter in module.parameters()
         if parameter.requires_grad

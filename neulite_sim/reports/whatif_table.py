@@ -84,8 +84,8 @@ def _participation(report: Mapping[str, Any], width: int | None) -> list[TextTab
         f"% of devices that can take part{' (in brackets: of the data)' if differ else ''}; {_what(report)}.",
         f"all from: {unit} at which everybody first takes part; all of it: {unit} at which everybody holds every "
         "submodel.",
-        *_left_out(report["not_applicable"]),
         *report["notes"],
+        *_left_out(report["not_applicable"]),
     ]
     title = f"{report['scenario']}: who can take part ({report['model']}, {report['devices']} devices)"
     return _table(report, cell, lead=thresholds, title=title, notes=notes, width=width)

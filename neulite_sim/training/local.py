@@ -32,9 +32,10 @@ def train_locally(
 
     `inputs` are what the network reads, unless `transform` makes that of each batch (augmentation). The order of
     samples, augmentation and dropout depend on (root seed, device, flight) alone. A last batch of one sample is
-    merged into the one before: BatchNorm cannot train on one. Loss and metrics are sample-weighted means over the last
-    epoch; metrics named `num_...` are sums over all steps. What a frozen prefix makes of a sample is computed in the
-    first epoch alone, unless `training.prefix_cache` is none or `transform` makes another sample of it in each.
+    merged into the one before: BatchNorm cannot train on one. A trainee of several parts trains one after the other,
+    each for all epochs. Loss and metrics are sample-weighted means over the last epoch, of the last part; metrics named
+    `num_...` are sums over all steps. What a frozen prefix makes of a sample is computed in the first epoch alone (of
+    each part), unless `training.prefix_cache` is none or `transform` makes another sample of it in each.
 
     Raises:
         SimulationError: this machine cannot train in `training.precision`.
@@ -44,22 +45,24 @@ def train_locally(
     order = stream(task.seed, "batches", task.device, task.flight)
     generator = torch.Generator().manual_seed(integer_seed(task.seed, "augmentation", task.device, task.flight))
     require_precision(training.precision, labels_N.device)
+    # A training that failed may have left its trainee within a part.
+    trainee.enter(None)
     stepper = Stepper(trainee, training, learning_rate=task.learning_rate, is_charged=False)
     means = _Means()
     batch_size = training.batch_size
     epochs = task.epochs or training.epochs
-    trainee.prepare(has_batch_statistics=min(len(labels_N), batch_size) > 1)
     keeps = training.prefix_cache != "none" and epochs > 1 and transform is None
-    trainee.keeper = PrefixKeeper(len(labels_N)) if keeps else None
     with _drawing_from(integer_seed(task.seed, "dropout", task.device, task.flight), labels_N.device):
-        for _ in range(epochs):
-            means.next_epoch()
-            for chosen in batch_slices(len(labels_N), batch_size, order):
-                rows = torch.from_numpy(chosen)
-                batch, labels_B = inputs[rows], labels_N[rows]
-                if transform is not None:
-                    batch = transform(batch, generator)
-                stepper.step(in_layout(batch), labels_B, means.add, rows=chosen)
+        for _ in trainee.each_part(has_batch_statistics=min(len(labels_N), batch_size) > 1):
+            trainee.keeper = PrefixKeeper(len(labels_N)) if keeps else None
+            for _ in range(epochs):
+                means.next_epoch()
+                for chosen in batch_slices(len(labels_N), batch_size, order):
+                    rows = torch.from_numpy(chosen)
+                    batch, labels_B = inputs[rows], labels_N[rows]
+                    if transform is not None:
+                        batch = transform(batch, generator)
+                    stepper.step(in_layout(batch), labels_B, means.add, rows=chosen)
     trainee.keeper = None
     state = trainee.state_dict(keep_vars=True)
     tensors = {

@@ -83,7 +83,7 @@ def test_every_component_that_this_milestone_names_is_registered_and_says_what_i
                  "mini-imagenet"},
         "partition": {"iid", "dirichlet", "shards", "natural"},
         "model": {"resnet18", "resnet34", "vgg11_bn", "squeezenet", "vit", "cnn", "lenet", "logistic", "torchvision"},
-        "method": {"fedavg", "exclusivefl", "allsmall", "heterofl", "fedrolex", "federated-dropout", "depthfl", "progfed", "neulite", "profl"},
+        "method": {"fedavg", "exclusivefl", "allsmall", "heterofl", "fedrolex", "federated-dropout", "partial-variables", "depthfl", "progfed", "neulite", "profl"},
         "selection": {"uniform", "tifl", "oort"},
         "protocol": {"synchronous"},
         "backend": {"ray", "inprocess", "dry-run"},

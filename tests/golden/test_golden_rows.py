@@ -21,6 +21,7 @@ from neulite_sim.engine import charging
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.tracer import MemoryBytes
+from neulite_sim.results.rows import FlightRow, later_columns
 
 FOLDER = Path(__file__).parent / "rows"
 TABLES = ("rounds", "flights", "denials")
@@ -63,7 +64,11 @@ def tables(name):
 
 def _as_csv(rows):
     text = io.StringIO()
-    columns = [column for column in rows.columns if column not in OF_TRAINING]
+    # What came later and nobody asked for.
+    later = [
+        name for name, default in later_columns(FlightRow).items() if all(row.get(name) == default for row in rows)
+    ]
+    columns = [column for column in rows.columns if column not in (*OF_TRAINING, *later)]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_cell(row[column]) for column in columns] for row in rows)

@@ -80,6 +80,18 @@ def test_a_study_goes_through_the_phases_of_a_run() -> None:
     )
 
 
+def test_with_fit_auto_devices_take_part_in_phases_whose_whole_batch_they_do_not_hold() -> None:
+    """Maps are most of what this network needs, so micro-batches help; nothing is trained here."""
+    network = ("model=cnn", "data.image_size=12", "training.batch_size=10", "stop.rounds=3", "backend=dry-run",
+               "method={kind: profl, shrinking_rounds: 1, growing_rounds: 1, distillation_rounds: 0}")  # fmt: skip
+    short = assemble(tiny(*network)).ledger.profiles["grow-1"].peak_memory_bytes - 1
+    memory = f"population.available_memory={{kind: uniform, low: {short}, high: {short}}}"
+    plain, fitted = (simulate(tiny(*network, memory, *more)) for more in ((), ("training.fit=auto",)))
+    assert "grow-1" not in {row["stage"] for row in plain.rounds}
+    assert [row["stage"] for row in fitted.rounds] == ["shrink-2", "grow-1", "grow-2"]
+    assert max(row["peak_memory_bytes"] for row in fitted.flights) <= short
+
+
 def test_a_phase_that_fits_nobody_is_left_out_and_a_run_says_so() -> None:
     """Teacher and student each have a classifier, which is most of this model: a distillation needs the most here."""
     profiles = assemble(tiny(*LENET, FIXED)).ledger.profiles

@@ -31,6 +31,8 @@ METHODS = {
     "fedrolex": "fedrolex",
     "depthfl": {"kind": "depthfl", "feddyn_alpha": 0.1},
     "progfed": "progfed",
+    "slt": {"kind": "slt", "subset": 0.9, "width_step": 0.05, "training_depths": [1, 2]},
+    "fedepth": {"kind": "fedepth", "link": "conv"},
     "profl": {"kind": "profl", "shrinking_rounds": 2, "convergence": {"max_rounds": 2}},
 }
 PARTS = {"tail of two layers": {"kind": "neulite", "tail": 2, "surrogate": "none"}}

@@ -31,6 +31,11 @@ UNEQUAL = "data.partition={kind: dirichlet, alpha: 0.4}"
 MIXED = ("model=lenet", "data.image_size=8", UNEQUAL, "stop.rounds=2", "selection.devices_per_round=6",
          "population.available_memory={kind: explicit, values: [400kB, 2MB, 400kB, 2MB, 400kB, 2MB]}")  # fmt: skip
 """Devices that hold the full model and devices that hold half of it, each without some of the classes."""
+PARTS_ONLY = "population.available_memory={kind: uniform, low: 1010kB, high: 1020kB}"
+LAST_BLOCK = "population.available_memory={kind: explicit, values: [940kB, 2MB, 2MB, 2MB, 2MB, 2MB]}"
+"""Of `mixed`, for `fedepth`: who holds two parts and not the full model, and who holds the last block alone."""
+PARTLY = tuple(text.replace("400kB", "1010kB") for text in MIXED)
+"""Devices that hold the full model and devices that train half of its variables."""
 FLEET = ("data.train_samples=200", UNEQUAL, "population.devices=30", "stop.rounds=8",
          "population.groups=[{device: jetson-nano-4gb, share: 1}, {device: raspberry-pi-4-4gb, share: 1}]")  # fmt: skip
 """Devices enough for a selector to learn of, of two speeds and with unequal data."""
@@ -42,6 +47,7 @@ BASES = {
     "one stage": lambda *more: tiny("method=neulite", *more),
     "stages": lambda *more: waves("population.availability=always", "stop.rounds=3", *more),
     "mixed": lambda *more: tiny(*MIXED, *more),
+    "partly": lambda *more: tiny(*PARTLY, *more),
     "fleet": lambda *more: tiny(*FLEET, *more),
 }
 """Where a case starts: the smallest scenario in which its field can matter."""
@@ -61,6 +67,9 @@ def case(change: str, *setup: str, base: str = "tiny") -> Case:
 
 
 TWO_GROUPS = "population.groups=[{device: jetson-nano-4gb, share: 1}, {device: raspberry-pi-4-4gb, share: 1}]"
+CUT = ("data={kind: synthetic, shape: [3, 32, 32], samples: 60, test_samples: 30}", "method=neulite", "stop.rounds=1",
+       "model={kind: 'torchvision:shufflenet_v2_x0_5'}", "backend=dry-run",
+       "population.available_memory={kind: uniform, low: 1GB, high: 1GB}")  # fmt: skip
 OWN_BOARDS = ("population.hardware=BOARDS", "population.groups.0.device=board")
 LINK = "{downlink: 20Mbps, uplink: 5Mbps, latency: 10ms}"
 TRACED_LINK = "{downlink: {trace: RATES}, uplink: {trace: RATES, scale: 0.5}}"
@@ -79,6 +88,11 @@ BATTERY = "{capacity_watt_hours: 10, idle_watts: 0.5, working_watts: 4, charging
 EMPTYING = ("{capacity_watt_hours: 0.02, idle_watts: 0.0001, working_watts: 4, charging_watts: 3, plugged_in_at: 12h, "
             "plugged_in_spread: 0}")  # fmt: skip
 CNN = ("model=cnn", "population.available_memory={kind: uniform, low: 1GB, high: 1GB}")
+RESNET20 = ("model=resnet20", "data.image_size=8", "proxy.width=0.125", *CNN[1:])
+STAIRCASE = ("model=cnn", "data.image_size=8", "method={kind: slt, configurations: [[0.25, 0.7]]}", "stop.rounds=2",
+             "selection.devices_per_round=6",
+             "population.available_memory={kind: explicit, values: [353kB, 1MB, 353kB, 1MB, 353kB, 1MB]}")  # fmt: skip
+"""Devices that train the last two layers of full width beside devices that hold the first of these frozen."""
 SCHEMA = {
     "name": case("name=other"),
     "seed": case("seed=4"),
@@ -291,6 +305,14 @@ OPTIONS = {
         "method.masked_cross_entropy=true", "method=federated-dropout", base="mixed"
     ),
     "method[federated-dropout].weighting": case("method.weighting=samples", "method=federated-dropout", base="mixed"),
+    "method[partial-variables].shares": case("method.shares=[1, 0.4]", "method=partial-variables", base="partly"),
+    "method[partial-variables].weighting": case("method.weighting=uniform", "method=partial-variables", base="partly"),
+    "method[partial-variables].bn_frozen": case(
+        "method.bn_frozen=train",
+        "method=partial-variables",
+        "population.available_memory={kind: uniform, low: 120MB, high: 120MB}",
+        base="batch norm",
+    ),
     "method[fedrolex].rates": case("method.rates=[1, 0.4]", "method=fedrolex", base="mixed"),
     "method[fedrolex].direction": case("method.direction=backward", "method=fedrolex", base="mixed"),
     "method[fedrolex].scaler": case("method.scaler=false", "method=fedrolex", base="mixed"),
@@ -308,9 +330,30 @@ OPTIONS = {
         base="mixed",
     ),
     "method[depthfl].weighting": case("method.weighting=samples", "method=depthfl", base="mixed"),
+    "method[fedepth].link": case("method.link=conv", "method=fedepth", PARTS_ONLY, base="mixed"),
+    "method[fedepth].partial": case("method.partial=false", "method=fedepth", LAST_BLOCK, base="mixed"),
+    "method[fedepth].bn_frozen": case(
+        "method.bn_frozen=train",
+        "method=fedepth",
+        "population.available_memory={kind: uniform, low: 140MB, high: 140MB}",
+        base="batch norm",
+    ),
+    "method[fedepth].weighting": case("method.weighting=uniform", "method=fedepth", base="mixed"),
     "method[progfed].growth_rounds": case("method.growth_rounds=[2]", "method=progfed", base="images"),
     "method[progfed].warmup_rounds": case("method.warmup_rounds=1", "method=progfed", base="images"),
     "method[progfed].weighting": case("method.weighting=uniform", "method=progfed", base="mixed"),
+    "method[slt].memory": case("method.memory=1MB", "method=slt", base="mixed"),
+    "method[slt].subset": case("method.subset=0.5", "method=slt", base="mixed"),
+    "method[slt].configurations": case("method.configurations=[[0.3, 0.5]]", "method=slt", base="mixed"),
+    "method[slt].width_step": case("method.width_step=0.3", "method=slt", base="mixed"),
+    "method[slt].training_depths": case("method.training_depths=[1, 2]", *STAIRCASE),
+    "method[slt].averaged_over": case("method.averaged_over=trainers", *STAIRCASE, "method.training_depths=[1, 2]"),
+    "method[slt].weighting": case("method.weighting=samples", *STAIRCASE, UNEQUAL),
+    "method[slt].bn_frozen": case(
+        "method.bn_frozen=eval", "method={kind: slt, configurations: [[0.5, 0.5]]}", base="batch norm"
+    ),
+    "model[resnet20].shortcut": case("model.shortcut=pointwise", *RESNET20),
+    "model[resnet20].head_side": case("model.head_side=2", *RESNET20),
     "method[profl].shrinking": case("method.shrinking=false", "method=profl", base="images"),
     "method[profl].shrinking_rounds": case("method.shrinking_rounds=2", "method=profl", base="images"),
     "method[profl].growing_rounds": case(
@@ -341,6 +384,7 @@ OPTIONS = {
     "model[vit].heads": case("model.heads=2", VIT),
     "model[vit].depth": case("model.depth=6", VIT),
     "model[vit].mlp_ratio": case("model.mlp_ratio=2", VIT),
+    "model[torchvision].blocks": case("model.blocks=2", *CUT),
     "selection[oort].devices_per_round": case("selection.devices_per_round=5", OORT, base="fleet"),
     "selection[oort].exploration": case("selection.exploration=0.5", OORT, base="fleet"),
     "selection[oort].exploration_decay": case("selection.exploration_decay=0.5", OORT, base="fleet"),

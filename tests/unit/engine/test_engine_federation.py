@@ -178,7 +178,7 @@ def test_a_stage_that_fits_only_a_device_without_data_is_skipped():
     memory = f"population.available_memory={{kind: explicit, values: {values}}}"
     result = simulate(waves(*small, memory, "population.availability=always", "stop.rounds=3"), observers=[heard])
     assert {row["stage"] for row in result.rounds} == {"stage-2"}
-    assert [event.message for event in heard.of(Notice)] == [
+    assert [event.message for event in heard.of(Notice) if "is skipped" in event.message] == [
         f"stage-1 fits no device that owns data and is skipped: it needs {first / 1e6:.3f} MB, "
         f"{(first - second) / 1e3:.3f} kB more than the largest of them has"
     ]

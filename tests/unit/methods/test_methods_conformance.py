@@ -18,8 +18,10 @@ VARIANTS = [
     ("fedavg", {"proximal_mu": 0.1}),
     ("fedavg", {"memory_limit": False}),
     ("progfed", {"warmup_rounds": 1, "weighting": "uniform"}),
+    ("profl", {"distillation_rounds": 0, "convergence": {"max_rounds": 1}}),
     ("profl", {"shrinking_rounds": 1, "growing_rounds": 1, "bn_frozen": "train"}),
     ("depthfl", {"feddyn_alpha": 0.1}),
+    ("fedepth", {"link": "conv", "partial": False}),
     ("depthfl", {"extended": False, "classifier": "linear", "ensemble": "all"}),
 ]
 

@@ -17,6 +17,7 @@ from neulite_sim.methods.profl import ProFLOptions
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.trainee import load_tensors
 from neulite_sim.profiling.cost import Cost
+from neulite_sim.profiling.plans import Plan
 from neulite_sim.profiling.profile import profile
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Training
@@ -174,7 +175,7 @@ def data():
 
 def task(method, phase, device, version):
     cost = Cost(submodel=phase, device=device, download_s=0.0, compute_s=0.0, upload_s=0.0, peak_memory_bytes=0,
-                available_memory_bytes=0, batch_size=8)  # fmt: skip
+                available_memory_bytes=0, plan=Plan(batch_size=8))  # fmt: skip
     own = method.own_training(phase)
     rate = TRAINING.learning_rate if own.learning_rate is None else own.learning_rate
     return LocalTask(flight=1 + device, cost=cost, version=version, seed=3, learning_rate=rate, epochs=own.epochs)
@@ -222,6 +223,13 @@ def test_each_phase_lasts_its_number_of_rounds_and_the_last_until_the_end():
     assert seen == [
         *["shrink-3"] * 2, "distil-3", *["shrink-2"] * 2, "distil-2", *["grow-1"] * 3, *["grow-2"] * 3, *["grow-3"] * 8,
     ]  # fmt: skip
+
+
+def test_without_distillation_shrinking_goes_from_block_to_block():
+    method = profl(shrinking_rounds=1, growing_rounds=1, distillation_rounds=0)
+    state, _ = started(method)
+    assert not any(name.startswith("teacher_head.") for name in state.tensors)
+    assert [phase for phase, _, _ in through(method, state, 5)] == ["shrink-3", "shrink-2", *GROWING]
 
 
 def test_only_what_a_phase_trains_is_sent_back():

@@ -195,21 +195,27 @@ def test_names_are_those_of_width_and_depth():
 class Fleet:
     """The part of a ledger that settling reads: what each submodel needs, and the memory of each device."""
 
-    def __init__(self, memory, needs, owns_data=None):
+    def __init__(self, memory, needs, owns_data=None, plans=("plain",)):
         self.available_memory_bytes = np.asarray(memory)
         self.owns_data = np.ones(len(memory), bool) if owns_data is None else np.asarray(owns_data)
+        self.plans = plans
         self._needs = needs
-        self.asked = []
 
     def of(self, method):
-        self.asked += method.submodels
         return self
 
     def with_memory(self, memory):
-        return Fleet(memory, self._needs, self.owns_data)
+        assert not memory.any()
+        return self
 
-    def shortfall_bytes(self, submodel):
-        return np.maximum(self._needs(Configuration.named(submodel)) - self.available_memory_bytes, 0)
+    def chosen(self, submodel):
+        assert submodel == "full"
+        return np.full(len(self.owns_data), len(self.plans) - 1)
+
+    def peak_by(self, submodel, plan, devices):
+        """The last plan is the one that needs least."""
+        factor = len(self.plans) - self.plans.index(plan)
+        return np.full(len(devices), factor * self._needs(Configuration.named(submodel)))
 
     @property
     def profiles(self):
@@ -249,6 +255,11 @@ def test_the_smallest_memory_that_holds_a_staircase_is_the_budget():
     assert [stage.width for stage in settled.stages[1:]] == list(SEARCHED[0.25])
     with pytest.raises(OverBudgetError):
         search(lambda s, d: in_bytes(Configuration(width=s, depth=d)), 3 * 10**6, depths_of(19))
+
+
+def test_of_several_plans_the_one_that_needs_least_counts():
+    fleet = Fleet([24_200_000], in_bytes, plans=("plain", "micro-batches"))
+    assert [stage.width for stage in slt().settled(theirs(), fleet.of).stages[1:]] == list(SEARCHED[0.25])
 
 
 def test_a_device_without_data_does_not_count():
@@ -414,6 +425,15 @@ def test_tested_is_what_the_latest_round_trained_and_the_full_model_once_that_is
 def test_methods_travel_to_workers_and_make_the_same_models_there():
     one = pickle.loads(pickle.dumps(slt()))
     assert one.trainee("s0.2-d0.45-t3", theirs()).head.fc.in_features == 12 * 4
+
+
+@pytest.mark.parametrize(("width", "groups"), [(1.0, 2), (0.5, 1), (0.75, 1)])
+def test_a_thin_layer_has_groups_as_large_as_the_full_one(width, groups):
+    model = replace(theirs(), norm="group")
+    trainee = built(Configuration(width=width, depth=0.0), model)
+    norm = trainee.blocks[1].layer0.bn1
+    assert (norm.num_groups, norm.num_channels) == (groups, 32 * width)
+    assert trainee(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 10)
 
 
 def plain(input_shape, num_classes, width, *, layers, block):

@@ -11,6 +11,7 @@ from neulite_sim.errors import ScenarioError, UnknownComponentError
 from neulite_sim.models.balancing import balanced_cuts
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.torchvision_classifier import COMPONENT
+from neulite_sim.profiling.identity import identity_of
 from neulite_sim.registry import component
 from neulite_sim.samples import InputSpec
 from neulite_sim.torchvision_compat import classifier_of, torchvision_module
@@ -173,3 +174,8 @@ def test_grey_images_are_refused():
         ScenarioError, match=r"cannot take images of 1x28x28: it reads 3 channels; use images in colour"
     ):
         blueprint("resnet18", (1, 28, 28)).build()
+
+
+def test_kept_profiles_are_told_apart_by_how_the_network_is_cut():
+    found = {identity_of(blueprint=blueprint("alexnet", (3, 64, 64), blocks=blocks)) for blocks in (None, 2, 3)}
+    assert len(found - {None}) == 3

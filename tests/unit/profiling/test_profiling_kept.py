@@ -33,6 +33,8 @@ def made(**changes):
         "later_operator_flops": np.array([0.0, 0.5], dtype=np.float64),
         "later_operator_bytes": np.array([1.0, 3e15], dtype=np.float64),
         "later_operator_kinds": np.array([2, 0], dtype=np.int8),
+        "part_peaks_bytes": (11, 21),
+        "part_kept_bytes_per_sample": (8, 0),
     }
     return Profile(**{**values, **changes})
 
@@ -115,6 +117,7 @@ DAMAGES = {
     "another batch": lambda content: resealed(content, "micro_batch_sizes", [3, 3]),
     "another submodel": lambda content: resealed(content, "submodel", "stage-2"),
     "half of a later step": lambda content: resealed(content, "later_operator_flops", [1.0]),
+    "half of its parts": lambda content: resealed(content, "part_peaks_bytes", [1]),
     "more up than down": lambda content: resealed(content, "bytes_up", 41),
 }
 

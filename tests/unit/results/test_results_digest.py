@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import torch
 
+from neulite_sim.results.cells import values
 from neulite_sim.results.digest import Digest
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
+from neulite_sim.results.flight_rows import FlightRows
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns, later_columns
 
 
 def digest(*rows, **weights):
@@ -38,13 +40,24 @@ def test_digest_is_the_one_worked_out_by_hand(make_row):
 def test_a_table_that_not_every_run_has_follows_the_others_where_there_are_rows_of_it(make_row):
     heads = [hashlib.sha256() for _ in range(4)]
     for head, kind in zip(heads, (RoundRow, FlightRow, DenialRow, DiagnosticRow), strict=True):
-        head.update((json.dumps([kind.__name__, *columns(kind)], separators=(",", ":")) + "\n").encode())
+        known = [name for name in columns(kind) if name not in later_columns(kind)]
+        head.update((json.dumps([kind.__name__, *known], separators=(",", ":")) + "\n").encode())
     heads[3].update(b'[2,1.5,"nhsic_x",1,0.25]\n')
     names = ("RoundRow", "FlightRow", "DenialRow", "DiagnosticRow")
     lines = [f'["{name}","{head.hexdigest()}"]\n' for name, head in zip(names, heads, strict=True)]
     row = DiagnosticRow(round=2, virtual_time_s=1.5, name="nhsic_x", block=1, value=0.25)
     assert digest(row) == hashlib.sha256("".join(lines).encode()).hexdigest()
     assert digest() == hashlib.sha256("".join(lines[:3]).encode()).hexdigest()
+
+
+def test_a_column_that_came_later_counts_where_it_does_not_hold_its_default(make_row):
+    row = make_row(FlightRow, plan="")
+    assert digest(row) != digest(replace(row, plan="micro-batch 2"))
+    assert json.loads(FlightRows.of([row]).as_json()) == values(row)[:-1]
+    assert json.loads(FlightRows.of([replace(row, plan="micro-batch 2")]).as_json()) == [
+        *values(row)[:-1],
+        "micro-batch 2",
+    ]
 
 
 def test_wall_clock_does_not_count(make_row):
