@@ -38,7 +38,11 @@ NEW = (
     Entry(name="partial-variables", label="Partial variables", settings=("method=partial-variables",)),
     Entry(name="slt", label="SLT", settings=("method=slt",)),
     Entry(name="fedepth", label="FeDepth", settings=("method=fedepth",)),
-    Entry(name="profl", label="ProFL", settings=("method=profl",)),
+    Entry(
+        name="profl",
+        label="ProFL, phases of equal length",
+        settings=("method={kind: profl, shrinking_rounds: {rounds/8}, growing_rounds: {rounds/8}}",),
+    ),
 )
 OLD = (
     Entry(name="depthfl", label="DepthFL", settings=("method=depthfl",)),
@@ -60,7 +64,7 @@ TABLES = (
         reads_files=True,
     ),
     Table(name="digits", scenario=STUDY / "digits.yaml", page=PAGE, rounds=150, target="0.8", entries=ENTRIES),
-    Table(name="parameters", scenario=STUDY / "parameters.yaml", page=PAGE, rounds=120, target="0.8", entries=FIRST),
+    Table(name="parameters", scenario=STUDY / "parameters.yaml", page=PAGE, rounds=120, target="0.5", entries=FIRST),
     Table(
         name="jetson_mix",
         scenario=CHECKOUT / "scenarios" / "jetson_mix.yaml",
