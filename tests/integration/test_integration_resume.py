@@ -43,6 +43,13 @@ PARTS = {
 WITHOUT_FEDDYN = {"plain depthfl": "depthfl"}
 CHANGES = {
     "fedrolex": {"evaluation": {"every_rounds": 2, "batch_norm": "running"}},
+    # Most hold two parts, some the last block alone, and some the full model.
+    "fedepth": {
+        "population": {
+            **WAVES["population"],
+            "available_memory": {"kind": "explicit", "values": ["1600kB", *["2550kB"] * 5, *["2600kB"] * 2]},
+        }
+    },
 }
 
 
