@@ -254,6 +254,9 @@ class NeuLite(Method):
         return State(version=state.version + 1, tensors=tensors, extra=memory)
 
     def _moved_on(self, memory: _Memory, tensors: Mapping[str, Tensor], stage: int) -> _Memory:
+        """Return the memory after a round of a stage; one of late updates alone does not bring back its stage."""
+        if stage < memory.sequence_stage:
+            return memory
         rule = self._options.convergence
         movement = memory.movement if memory.sequence_stage == stage else Movement()
         movement = movement.seen(followed(tensors, stage, count=rule.scalars, seed=self._seed), rule)

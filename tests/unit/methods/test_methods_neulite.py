@@ -239,6 +239,25 @@ def test_the_sequential_schedule_freezes_a_block_when_it_has_converged():
     assert stages_of(method, 10) == [f"stage-{n}" for n in (1, 1, 1, 2, 2, 2, 3, 3, 3, 4)]
 
 
+def test_late_updates_of_a_frozen_block_do_not_bring_its_stage_back():
+    """An asynchronous protocol hands over what left before the sequence moved on."""
+    method = neulite(schedule="sequential", convergence={"window": 1, "evaluations": 2, "max_rounds": 3})
+    state = method.start(blueprint(), 0, EveryoneFits())
+    late = state
+
+    def updated(sent, submodel, now):
+        payload = dict(method.payload(sent, submodel))
+        update = Update(device=0, submodel=submodel, num_samples=1, tensors=payload, loss=0.0, version=sent.version)
+        return method.digest(now, [update])
+
+    for _ in range(3):
+        state = updated(state, "stage-1", state)
+    assert method.progress(state) == {"sequence_stage": 2}
+    after = updated(late, "stage-1", state)
+    assert method.progress(after) == {"sequence_stage": 2}
+    assert after.extra == state.extra
+
+
 def test_the_same_seed_gives_the_same_start_and_another_seed_another():
     states = [neulite().start(blueprint(), seed, EveryoneFits()).tensors for seed in (0, 0, 1)]
     name = next(iter(states[0]))
