@@ -7,7 +7,6 @@ state of the blocks that were trained in parts before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from neulite_sim.methods.parted_plan import Ends
+from neulite_sim.models.balancing import balanced_cuts
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.noise import noise
 from neulite_sim.scenario.schema import Adam, Training
@@ -94,27 +94,6 @@ def burden(blueprint: Blueprint, training: Training) -> Burden:
         copies=2 if is_adam else int(training.momentum > 0),
         temporaries=2 if is_adam else 1,
     )
-
-
-def balanced_cuts(num_blocks: int, num_parts: int, peak_bytes: Callable[[int, int], int]) -> tuple[int, ...]:
-    """Return the cuts of a chain into parts whose largest `peak_bytes(begin, end)` is least; of several, least in sum.
-
-    Each cut is the number of blocks before it. Dynamic programming over the number of parts and the end of the last.
-    """
-    assert 1 <= num_parts <= num_blocks
-    best: dict[int, tuple[int, int, tuple[int, ...]]] = {}
-    for end in range(1, num_blocks + 1):
-        peak = peak_bytes(0, end)
-        best[end] = (peak, peak, ())
-    for number in range(2, num_parts + 1):
-        longer = {}
-        for end in range(number, num_blocks + 1):
-            peaks = ((begin, peak_bytes(begin, end)) for begin in range(number - 1, end))
-            longer[end] = min(
-                (max(best[begin][0], peak), best[begin][1] + peak, (*best[begin][2], begin)) for begin, peak in peaks
-            )
-        best = longer
-    return best[num_blocks][2]
 
 
 def _key(tensor: Tensor) -> int:

@@ -76,7 +76,7 @@ def burden(chain: Chain, input_shape: Shape, *, batch_size: int, state_copies: i
 
 
 def balanced_cuts(num_parts: int, num_blocks: int, peak_bytes: Callable[[int, int], int]) -> tuple[int, ...]:
-    """Return the cuts of a chain into blocks whose largest `peak_bytes(begin, end)` is least; of several, least in sum.
+    """Return the cuts of a chain into runs whose largest `peak_bytes(begin, end)` is least; of several, least in sum.
 
     Each cut is the number of parts before it. Dynamic programming over the number of blocks and the end of the last.
     """

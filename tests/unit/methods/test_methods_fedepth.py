@@ -16,8 +16,9 @@ from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.contract import LocalTask, Setting, Update
 from neulite_sim.methods.fedepth import FeDepthOptions
 from neulite_sim.methods.parted import Link, PartedModel, make_link
-from neulite_sim.methods.parted_cuts import balanced_cuts, balanced_ends
+from neulite_sim.methods.parted_cuts import balanced_ends
 from neulite_sim.methods.parted_plan import PartedPlan
+from neulite_sim.models.balancing import balanced_cuts
 from neulite_sim.models.contract import BlockModel, Blueprint, scaled
 from neulite_sim.models.trainee import FullModel, load_tensors
 from neulite_sim.population.availability.kinds import AlwaysOnline
