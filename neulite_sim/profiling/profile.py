@@ -16,7 +16,7 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper
 from neulite_sim.models.trainee import Trainee, lay_out
-from neulite_sim.profiling.keeping import TracedStep, largest, trace_training
+from neulite_sim.profiling.keeping import TracedStep, TracedSteps, largest, trace_training
 from neulite_sim.profiling.micro_batches import MicroBatches
 from neulite_sim.profiling.roofline import Kinds
 from neulite_sim.profiling.tracer import MemoryBytes
@@ -134,19 +134,11 @@ def profile(
             hint = "choose a model with more blocks, or another method"
             raise ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
         micro_batches = MicroBatches.of(batch_size, training.micro_batch_size)
-        stepper, batch = ready(trainee, spec, micro_batches.num_traced, training)
         round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
-        parts = trace_training(trainee, stepper, batch, training, round_bytes=round_bytes, micro_batches=micro_batches)
-        heaviest, worst = parts, trainee.at_worst(training)
-        if worst is not None:
-            stepper, batch = ready(worst, spec, micro_batches.num_traced, training)
-            heaviest = trace_training(
-                worst, stepper, batch, training, round_bytes=round_bytes, micro_batches=micro_batches
-            )
-    if training.checkpointing and not trainee.num_blocks_applied:
-        finding = f"true has no effect on {submodel}: its trainee applies no block with Trainee.through"
-        hint = "set it to false, or use another method"
-        raise ScenarioError([Problem.advising(key=CHECKPOINTING, found=finding, hint=hint)])
+        parts = _traced(trainee, spec, training, micro_batches, round_bytes)
+        worst = trainee.at_worst(training)
+        heaviest = parts if worst is None else _traced(worst, spec, training, micro_batches, round_bytes)
+    _require_blocks(submodel, trainee, training)
     sent = set(trainee.upload_names())
     travelling = dict(trainee.travelling())
     changes = any(part.later is not None for part in parts)
@@ -172,6 +164,21 @@ def profile(
         **_columns([part.first for part in parts]),
         **(_columns([part.later or part.first for part in parts], "later_") if changes else {}),
     )
+
+
+def _require_blocks(submodel: str, trainee: Trainee, training: Training) -> None:
+    """Refuse to checkpoint what has just been traced and applied no block."""
+    if training.checkpointing and not trainee.num_blocks_applied:
+        finding = f"true has no effect on {submodel}: its trainee applies no block with Trainee.through"
+        hint = "set it to false, or use another method"
+        raise ScenarioError([Problem.advising(key=CHECKPOINTING, found=finding, hint=hint)])
+
+
+def _traced(
+    trainee: Trainee, spec: InputSpec, training: Training, micro_batches: MicroBatches, round_bytes: int
+) -> tuple[TracedSteps, ...]:
+    stepper, batch = ready(trainee, spec, micro_batches.num_traced, training)
+    return trace_training(trainee, stepper, batch, training, round_bytes=round_bytes, micro_batches=micro_batches)
 
 
 def ready(

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from whatif_fleet import OWN_BYTES, PEAKS, written_profiles
 
 from neulite_sim.cli import app
+from neulite_sim.registry import names
 from neulite_sim.results.stored import read_run
 
 ROW = {"method", "budget_bytes", "participation_rate", "data_share", "binding_submodel", "round_s", "bytes_per_round"}
@@ -167,7 +168,7 @@ def test_a_plot_is_written_beside_the_table(option: tuple[str, str]) -> None:
         (("--memory", "1B", "--out", "x"), "--out: acts only with --train, found x; remove it, or add --train"),
         (("--memory", "1B", "--plot", "x.pdf"), "--plot: 'x.pdf' is neither .png nor .svg; call the figure one of them"),
         (("--memory", "1B", "--methods", "neulte"), "--methods: method.kind: 'neulte' is not a known method; did you "
-         "mean 'neulite'? (choices: allsmall, depthfl, exclusivefl, fedavg, fedrolex, heterofl, neulite, progfed)"),
+         f"mean 'neulite'? (choices: {', '.join(sorted(names('method')))})"),
         (("--memory", "1B", "--methods", "fedavg,fedavg"), '--methods: has the value "fedavg" twice; remove one'),
         (("--memory", "1B", "--methods", "fedavg", "--set", "training.batch_size=1", "--micro-batch", "2",
           "--batch-sizes", "x"), "--batch-sizes: 'x' is not a whole number of samples; write for example 32"),

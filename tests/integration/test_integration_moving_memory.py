@@ -176,7 +176,9 @@ def test_the_real_training_uses_the_smaller_batch_in_proportion(run_scripted: Ca
                      "population.availability=always", "training.shrink_batch={minimum: 4}")  # fmt: skip
     backend = run_scripted(scenario)
     costing = assemble(scenario)
-    found = {(int(costing.ledger.batch_size(task.submodel)[task.device]), task.batch_size) for task in backend.tasks}
+    found = {
+        (int(costing.ledger.batch_size(task.submodel)[task.device]), task.plan.batch_size) for task in backend.tasks
+    }
     assert found == {(32, 4), (16, 2), (8, 2)}
     assert [trained_plan(costing, Plan(batch_size=charged)).batch_size for charged in (32, 16, 8, 4)] == [4, 2, 2, 2]
 

@@ -19,7 +19,7 @@ from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.step import Stepper
 from neulite_sim.models.trainee import load_tensors
 from neulite_sim.profiling.audit import audit
-from neulite_sim.profiling.keeping import trace_training
+from neulite_sim.profiling.keeping import largest, trace_training
 from neulite_sim.profiling.profile import profile, ready
 from neulite_sim.registry import component
 from neulite_sim.scenario.loading import parse_scenario
@@ -247,7 +247,7 @@ def tracked(trainee, mask, spec, training):
     """Return the peak of a real step that trains the variables of a set."""
     trainee.train_only(mask)
     stepper, batch = ready(trainee, spec, training.batch_size, training, loss_scale=2.0)
-    return trace_training(trainee, stepper, batch, training).peak.total
+    return largest(trace_training(trainee, stepper, batch, training)).total
 
 
 CASES = [

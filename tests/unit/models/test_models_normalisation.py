@@ -13,6 +13,7 @@ from neulite_sim.methods.contract import Setting
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.normalisation import normalised_in_groups, num_groups
 from neulite_sim.registry import component, names
+from neulite_sim.scenario.schema import Training
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,8 @@ def test_no_method_trains_a_batch_norm_then(kind: str, name: str) -> None:
     plan = grouped(kind, (3, 32, 32))
     model, found = plan.build_meta(), component("method", name)
     layers = tuple(map(len, model.layers))
-    setting = Setting(num_blocks=model.num_blocks, num_layers=layers, num_devices=3, max_rounds=8, seed=0)
+    setting = Setting(num_blocks=model.num_blocks, num_layers=layers, num_devices=3, max_rounds=8, seed=0,
+                      charged=plan, training=Training(batch_size=4))  # fmt: skip
     built = found.build(found.options(), setting)
     with torch.device("meta"):
         for submodel in built.submodels:
