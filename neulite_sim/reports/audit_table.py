@@ -11,12 +11,14 @@ from neulite_sim.units import format_bytes
 
 def audit_table(rows: Sequence[Mapping[str, Any]]) -> TextTable:
     """Return the rows of `audit.json` as a table; the column CUDA is there on a machine that has it."""
+    has_plans = any(row["plan"] for row in rows)
     has_cuda = any("cuda_allocated_bytes" in row for row in rows)
     headers = (
         "ledger",
         "model",
         "submodel",
         "batch",
+        *(["plan"] if has_plans else []),
         "predicted",
         "measured",
         "error",
@@ -27,16 +29,17 @@ def audit_table(rows: Sequence[Mapping[str, Any]]) -> TextTable:
     return TextTable(
         title="audit: tensor bytes of a training step, predicted and tracked on real tensors",
         headers=headers,
-        rows=tuple(_cells(row, has_cuda=has_cuda) for row in rows),
-        numeric=frozenset(headers[3:]),
+        rows=tuple(_cells(row, has_cuda=has_cuda, has_plans=has_plans) for row in rows),
+        numeric=frozenset(headers[3:]) - {"plan"},
         notes=skipped,
     )
 
 
-def _cells(row: Mapping[str, Any], *, has_cuda: bool) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any], *, has_cuda: bool, has_plans: bool) -> tuple[str, ...]:
     measured = row["measured_bytes"]
     found = ("not measured", "") if measured is None else (format_bytes(measured), f"{row['relative_error']:+.2%}")
     cuda = row.get("cuda_allocated_bytes")
     last = ([format_bytes(cuda)] if cuda is not None else [""]) if has_cuda else []
-    names = (row["ledger"], row["model"], row["submodel"], str(row["batch_size"]))
+    plan = [row["plan"]] if has_plans else []
+    names = (row["ledger"], row["model"], row["submodel"], str(row["batch_size"]), *plan)
     return (*names, format_bytes(row["predicted_bytes"]), *found, *last)

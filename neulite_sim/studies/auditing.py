@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neulite_sim.engine.charging import build_trainee
-from neulite_sim.engine.parts import Costing
+import numpy as np
+
+from neulite_sim.engine.charging import build_trainee, own_training
+from neulite_sim.engine.parts import Costing, trained_plan
 from neulite_sim.machine import free_memory_bytes
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.profiling.audit import audited
+from neulite_sim.profiling.plans import Plan, plan_of
 from neulite_sim.profiling.profile import profile
 from neulite_sim.results.places import AUDIT
 from neulite_sim.results.rows import Event, RunStarted
@@ -29,21 +32,38 @@ AuditRow = Mapping[str, Any]
 def audit_run(costing: Costing) -> list[AuditRow]:
     """Return a row per submodel of the method: of what is really trained, and of what is charged where it differs.
 
-    Keys: `ledger` ("trained" or "charged"), `model`, `submodel`, `batch_size`, `predicted_bytes`, `measured_bytes`,
-    `relative_error` (measured over predicted, less one), `cuda_allocated_bytes` on a machine with CUDA, and
-    `skipped`: why there is no measurement, else an empty text.
+    With `training.fit: auto` there is a row for each plan by which somebody trains. Keys: `ledger` ("trained" or
+    "charged"), `model`, `submodel`, `batch_size`, `plan` (empty where nobody chooses), `predicted_bytes`,
+    `measured_bytes`, `relative_error` (measured over predicted, less one), `cuda_allocated_bytes` on a machine with
+    CUDA, and `skipped`: why there is no measurement, else an empty text.
 
     Raises:
         SimulationError: this machine cannot train in the scenario's precision.
     """
-    rows = _rows(costing, "trained", costing.trained, costing.trained_training)
+    taken = [(submodel, plan) for submodel in costing.method.submodels for plan in _plans_of(costing, submodel)]
+    trained = [(submodel, trained_plan(costing, plan)) for submodel, plan in taken]
+    rows = _rows(costing, "trained", costing.trained, costing.trained_training, trained)
     if (costing.charged, costing.charged_training) != (costing.trained, costing.trained_training):
-        rows += _rows(costing, "charged", costing.charged, costing.charged_training)
+        rows += _rows(costing, "charged", costing.charged, costing.charged_training, taken)
     return rows
 
 
-def _rows(costing: Costing, ledger: str, blueprint: Blueprint, training: Training) -> list[AuditRow]:
-    return [_row(costing, ledger, submodel, blueprint, training) for submodel in costing.method.submodels]
+def _plans_of(costing: Costing, submodel: str) -> list[Plan]:
+    """Return the plans by which somebody trains a submodel; the first of all where nobody does, or nobody chooses."""
+    ledger = costing.ledger
+    if not costing.chooses_plans:
+        return [ledger.plans[0]]
+    chosen = np.unique(ledger.chosen(submodel)[ledger.fits(submodel)])
+    return [ledger.plans[index] for index in chosen.tolist()] or [ledger.plans[0]]
+
+
+def _rows(
+    costing: Costing, ledger: str, blueprint: Blueprint, training: Training, steps: Sequence[tuple[str, Plan]]
+) -> list[AuditRow]:
+    return [
+        _row(costing, ledger, submodel, blueprint, own_training(costing.method, submodel, plan.applied(training)))
+        for submodel, plan in dict.fromkeys(steps)
+    ]
 
 
 def _row(costing: Costing, ledger: str, submodel: str, blueprint: Blueprint, training: Training) -> AuditRow:
@@ -62,6 +82,7 @@ def _row(costing: Costing, ledger: str, submodel: str, blueprint: Blueprint, tra
         "model": blueprint.name,
         "submodel": submodel,
         "batch_size": training.batch_size,
+        "plan": plan_of(training).label if costing.chooses_plans else "",
         "predicted_bytes": predicted,
         "measured_bytes": None,
         "relative_error": None,

@@ -27,6 +27,28 @@ def test_the_submodels_of_both_ledgers_are_measured_within_three_percent(rows):
         assert row["skipped"] == ""
 
 
+def test_each_plan_that_somebody_takes_is_measured():
+    """Of what is charged; what is trained takes its micro-batches in proportion, and each way of it once."""
+    memory = (
+        "population.available_memory={kind: explicit, values: [970kB, 1MB, 1MB, 1.4MB, 1.4MB, 2.6MB, 2.6MB, 2.7MB]}"
+    )
+    found = audit_run(assemble(waves("method=fedavg", memory, "training.fit=auto")))
+    charged = {row["plan"]: row for row in found if row["ledger"] == "charged"}
+    assert [*charged] == [
+        "whole batch",
+        "micro-batch 8",
+        "micro-batch 4 + checkpointing",
+        "micro-batch 2 + checkpointing",
+    ]
+    assert [row["plan"] for row in found if row["ledger"] == "trained"] == ["whole batch", "micro-batch 2"]
+    for row in found:
+        assert row["measured_bytes"] == pytest.approx(row["predicted_bytes"], rel=0.03)
+    assert charged["micro-batch 8"]["predicted_bytes"] == 1_321_316
+    table = audit_table(found)
+    assert "plan" in table.headers
+    assert "plan" not in audit_table([{**row, "plan": ""} for row in found]).headers
+
+
 def test_one_ledger_is_measured_once():
     assert [row["ledger"] for row in audit_run(assemble(tiny()))] == ["trained"]
 
