@@ -112,6 +112,19 @@ def test_several_updates_of_one_device_in_a_buffer_are_replayed_too(tmp_path):
     assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("protocol", ["synchronous", "fedbuff"])
+def test_a_run_whose_devices_choose_their_plans_ends_as_an_unbroken_one(tmp_path, protocol):
+    memory = {"available_memory": {"kind": "uniform", "low": "1.2MB", "high": "2.8MB"},
+              "memory_motion": {"kind": "walk", "step": 0.2, "every": "1s", "reversion": 0.05}}  # fmt: skip
+    training = {**WAVES["training"], "fit": {"kind": "auto", "micro_batch_sizes": [8, 2]}}
+    given = scenario(protocol, "neulite", training=training, population={**WAVES["population"], **memory})
+    whole = simulate(given, out=tmp_path / "whole")
+    assert len({row["plan"] for row in whole.flights}) > 1
+    broken_off(tmp_path / "broken", given, 4)
+    assert resume(find_cut_off(tmp_path / "broken")).summary["digest"] == whole.summary["digest"]
+    assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("method", PARTS)
 def test_a_run_with_parts_of_coadaptation_ends_as_an_unbroken_one(tmp_path, method):
     roomy = {**WAVES["population"], "available_memory": {"kind": "uniform", "low": "20MB", "high": "30MB"}}
