@@ -36,7 +36,7 @@ NEW = (
         settings=("method=federated-dropout", RECALIBRATED),
     ),
     Entry(name="partial-variables", label="Partial variables", settings=("method=partial-variables",)),
-    Entry(name="slt", label="SLT", settings=("method=slt",)),
+    Entry(name="slt", label="SLT, recalibrated", settings=("method=slt", RECALIBRATED)),
     Entry(name="fedepth", label="FeDepth", settings=("method=fedepth",)),
     Entry(
         name="profl",
