@@ -57,7 +57,7 @@ def require_matching_models(parts: Parts, charged_model: BlockModel) -> None:
         finding = "acts only where memory limits who trains what, and method.memory_limit is false"
         hint = "remove one of them"
         problems.append(Problem.advising(key="training.shrink_batch", found=finding, hint=hint))
-    if scenario.training.norm == "group" and not _has_batch_norm(replace(trained, norm="batch")):
+    if scenario.training.norm == "group" and not replace(trained, norm="batch").has_batch_norm:
         finding = f"group stands in for BatchNorm layers, and {trained.name} has none"
         problems.append(Problem.advising(key="training.norm", found=finding, hint="remove it"))
     if method.scales_width:
@@ -101,10 +101,6 @@ def _shapes_of(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:
 @functools.lru_cache(maxsize=8)
 def _known_shapes(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:
     return _shapes(blueprint.build_meta())
-
-
-def _has_batch_norm(blueprint: Blueprint) -> bool:
-    return any("running_mean" in name for name in _shapes_of(blueprint))
 
 
 def _shapes(model: BlockModel) -> dict[str, tuple[int, ...]]:

@@ -24,18 +24,16 @@ def plan_notices(costing: Costing) -> list[str]:
         "; BatchNorm normalises each micro-batch by itself, so memory has an effect on what is learned, which "
         "training.norm: group would not have"
     )
-    return [f"training.fit auto: {', '.join(found)}{effect if _has_batch_norm(costing) else ''}"]
+    return [f"training.fit auto: {', '.join(found)}{effect if costing.trained.has_batch_norm else ''}"]
 
 
 def _in_words(costing: Costing, submodel: str, chosen: NDArray[np.int16]) -> str:
-    plans = [costing.ledger.plans[index] for index in chosen.tolist()]
-    sizes = sorted({plan.micro_batch_size for plan in plans if plan.micro_batch_size is not None})
-    if not sizes:
+    counts = np.bincount(chosen, minlength=len(costing.ledger.plans)).tolist()
+    pairs = zip(costing.ledger.plans, counts, strict=True)
+    takers = [(plan.micro_batch_size, count) for plan, count in pairs if count and plan.micro_batch_size is not None]
+    if not takers:
         return ""
-    micro = sum(plan.micro_batch_size is not None for plan in plans)
-    between = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    return f"{micro} of the {len(plans)} devices that hold {submodel} train it in micro-batches of {between}"
-
-
-def _has_batch_norm(costing: Costing) -> bool:
-    return any("running_mean" in name for name in costing.trained.build_meta().state_dict())
+    smallest, largest = min(takers)[0], max(takers)[0]
+    between = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+    micro = sum(count for _, count in takers)
+    return f"{micro} of the {len(chosen)} devices that hold {submodel} train it in micro-batches of {between}"

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -30,6 +29,7 @@ from neulite_sim.bounds import Share
 from neulite_sim.later import Tensor, torch
 from neulite_sim.methods.aggregation import merged, weighted_mean
 from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
+from neulite_sim.methods.rates import falling
 from neulite_sim.methods.variable_sets import MASK, Rung
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Ledger
@@ -58,14 +58,7 @@ class PartialVariablesOptions(Options):
     @field_validator("shares")
     @classmethod
     def _shares_fall(cls, given: tuple[float, ...]) -> tuple[float, ...]:
-        listed = f"[{', '.join(f'{share:g}' for share in given)}]"
-        if not given or given[0] != 1:
-            raise ValueError(f"shares is {listed}, but the first must be 1, the full model; put 1 in front")
-        if any(after >= before for before, after in pairwise(given)):
-            raise ValueError(f"shares is {listed}, but shares must fall and stay above 0; for example [1, 0.5, 0.25]")
-        if len(_names_of(given)) < len(given):
-            raise ValueError(f"shares is {listed}, but two of them agree in six digits; remove one of them")
-        return given
+        return falling("shares", given, num_names=len(_names_of(given)))
 
 
 def _names_of(shares: Iterable[float]) -> dict[str, float]:

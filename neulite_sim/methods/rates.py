@@ -21,15 +21,24 @@ MOST_RATES = 64
 """Each rate is a submodel that is profiled."""
 
 
+def falling(what: str, given: tuple[float, ...], *, num_names: int) -> tuple[float, ...]:
+    """Return numbers that begin with 1, fall, and have as many names as they are.
+
+    Raises:
+        ValueError: they do not; `what` is the option.
+    """
+    listed = f"[{', '.join(f'{number:g}' for number in given)}]"
+    if not given or given[0] != 1:
+        raise ValueError(f"{what} is {listed}, but the first must be 1, the full model; put 1 in front")
+    if any(after >= before for before, after in pairwise(given)):
+        raise ValueError(f"{what} is {listed}, but {what} must fall and stay above 0; for example [1, 0.5, 0.25]")
+    if num_names < len(given):
+        raise ValueError(f"{what} is {listed}, but two of them agree in six digits; remove one of them")
+    return given
+
+
 def _checked(rates: tuple[float, ...]) -> tuple[float, ...]:
-    given = f"[{', '.join(f'{rate:g}' for rate in rates)}]"
-    if not rates or rates[0] != 1:
-        raise ValueError(f"rates is {given}, but the first must be 1, the full model; put 1 in front")
-    if any(after >= before for before, after in pairwise(rates)):
-        raise ValueError(f"rates is {given}, but rates must fall and stay above 0; for example [1, 0.5, 0.25]")
-    if len(names_of(rates)) < len(rates):
-        raise ValueError(f"rates is {given}, but two of them agree in six digits; remove one of them")
-    return rates
+    return falling("rates", rates, num_names=len(names_of(rates)))
 
 
 Rates = Annotated[tuple[Share, ...], Field(max_length=MOST_RATES), AfterValidator(_checked)]

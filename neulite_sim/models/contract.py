@@ -156,6 +156,11 @@ class Blueprint:
         with torch.device("meta"):
             return self.build()
 
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether any layer of the model keeps running statistics of its batches."""
+        return any("running_mean" in name for name in self.build_meta().state_dict())
+
     def build_seeded(self, seed: int) -> BlockModel:
         """Return a model whose initial weights depend on `seed` alone; global generators are left as they were."""
         with torch.random.fork_rng(devices=[]):
