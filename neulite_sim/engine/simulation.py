@@ -219,6 +219,7 @@ def identity_of(scenario: Scenario) -> Identity:
         model=scenario.model.kind,
         dataset=scenario.data.kind,
         backend=scenario.backend.kind,
+        compared_with_memory=scenario.allocator.compared_with_memory,
     )
 
 
@@ -257,6 +258,14 @@ def _skipped(costing: Costing) -> list[str]:
     ]
 
 
+def _threshold_bytes(costing: Costing, submodel: str) -> int:
+    """Return the least memory with which a device trains a submodel; where each has its plan, the smallest of those."""
+    ledger = costing.ledger
+    if costing.chooses_plans and submodel in costing.method.submodels:
+        return int(ledger.peak_memory_bytes(submodel).min())
+    return ledger.least_peak_bytes(submodel, ledger.plans[0])
+
+
 def _started(costing: Costing, rate: float, run_dir: Path | None, replays_until: int) -> RunStarted:
     scenario, ledger = costing.scenario, costing.ledger
     return RunStarted(
@@ -271,7 +280,8 @@ def _started(costing: Costing, rate: float, run_dir: Path | None, replays_until:
         max_virtual_time_s=scenario.stop.virtual_time,
         targets=targets_of(scenario),
         stop_accuracy=scenario.stop.target_accuracy,
-        thresholds=tuple((name, ledger.least_peak_bytes(name, ledger.plans[0])) for name in ledger.profiles),
+        thresholds=tuple((name, _threshold_bytes(costing, name)) for name in ledger.profiles),
+        fitting=tuple(int(ledger.fits(name).sum()) for name in ledger.profiles),
         available_memory_bytes=tuple(map(int, costing.population.available_memory_bytes)),
         participation_rate=rate,
         proxy=describe_proxy(scenario),
