@@ -261,7 +261,7 @@ def _skipped(costing: Costing) -> list[str]:
 def _threshold_bytes(costing: Costing, submodel: str) -> int:
     """Return the least memory with which a device trains a submodel; where each has its plan, the smallest of those."""
     ledger = costing.ledger
-    if costing.chooses_plans and submodel in costing.method.submodels:
+    if len(ledger.plans) > 1 and submodel in costing.method.submodels:
         return int(ledger.peak_memory_bytes(submodel).min())
     return ledger.least_peak_bytes(submodel, ledger.plans[0])
 
