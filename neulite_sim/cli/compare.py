@@ -46,11 +46,10 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Print accuracy, participation, memory, time to accuracy and traffic of runs side by side."""
-    from rich.console import Console
-
     from neulite_sim.errors import Problem, ScenarioError
     from neulite_sim.reports.baseline import baseline_of
     from neulite_sim.reports.comparison import lines_of
+    from neulite_sim.reports.screen import screen
 
     if as_json and csv_file == "-":
         found = "prints to standard output, and so does --json"
@@ -74,7 +73,7 @@ def compare(
     if as_json:
         print_rows(lines, against)
     elif csv_file != "-":
-        show_lines(Console(), lines, notes, against)
+        show_lines(screen(), lines, notes, against)
     if plot is not None:
         draw(lines, plot)
     if problems:

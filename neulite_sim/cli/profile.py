@@ -24,17 +24,16 @@ def profile(
     check = FleetCheck()
     loaded = load_scenario(scenario, overrides or (), checks=[check])
 
-    from rich.console import Console
-
     from neulite_sim.engine.assembly import assemble
     from neulite_sim.reports.console import print_table
     from neulite_sim.reports.profile_table import profile_tables
+    from neulite_sim.reports.screen import screen
     from neulite_sim.studies.costs import cost_report
 
     report = cost_report(assemble(loaded, check.fleet), audits=audit)
     if as_json:
         answer(report, is_ascii=True)
         return
-    console = Console()
+    console = screen()
     for table in profile_tables(report):
         print_table(console, table)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neulite_sim.reports.board import Board
@@ -27,6 +29,53 @@ def percent(share: float) -> str:
     return format_percent(share)
 
 
+def accuracy(value: float | None) -> str:
+    """Return an accuracy as people read it, a percentage with one decimal, or "-" where there is none."""
+    return "-" if value is None else f"{value * 100:.1f} %"
+
+
+def target(value: float) -> str:
+    """Return a target accuracy as a percentage, with the digits it was given: 85 %, 92.5 %."""
+    return f"{value * 100:.6g} %"
+
+
+def fitting(forms: Sequence[str], width: int) -> str:
+    """Return the first of some texts that fits into `width` cells; else the last, cut between words."""
+    for form in forms:
+        if len(form) <= width:
+            return form
+    text, kept = forms[-1], ""
+    for word in re.findall(r"\s*\S+", text):
+        if len(kept) + len(word) + 2 > width:
+            break
+        kept += word
+    return f"{kept} …" if kept else f"{text[: max(width - 1, 0)]}…"
+
+
+def below_zero(method: str) -> tuple[str, ...]:
+    """Return why the losses of a method are negative, which nobody expects; the longest form first."""
+    if method == "neulite":
+        why = "NeuLite subtracts its nHSIC terms"
+        return (
+            f"losses below zero are no mistake: {why}",
+            f"loss below zero: {why}",
+            "nHSIC is subtracted",
+        )
+    return "losses below zero are no mistake: this method subtracts a term", "loss below zero: a term is subtracted"
+
+
+def how_to_stop(run_dir: str | None) -> tuple[str, ...]:
+    """Return how to stop a run and to go on with it; the longest form first."""
+    if run_dir is None:
+        return ("Ctrl-C stops",)
+    return (
+        f"Ctrl-C stops; `neulite-sim resume {shlex.quote(run_dir)}` goes on",
+        "Ctrl-C stops; `neulite-sim resume DIR` goes on",
+        "Ctrl-C stops; resume goes on",
+        "Ctrl-C stops",
+    )
+
+
 def short_stages(stages: str) -> str:
     """Return the stages of a round without what their names share: stage-1+3 for stage-1+stage-3."""
     first, *others = stages.split("+")
@@ -45,7 +94,7 @@ def start_lines(board: Board, started: RunStarted) -> list[str]:
     if started.max_virtual_time_s is not None:
         stops.append(f"{format_seconds(started.max_virtual_time_s)} virtual")
     if started.stop_accuracy is not None:
-        stops.append(f"accuracy {started.stop_accuracy:g}")
+        stops.append(f"accuracy {target(started.stop_accuracy)}")
     lines = [
         f"{started.name}: {started.method}, {started.selection} selection, {started.protocol}, {started.backend}, "
         f"seed {started.seed}, {started.num_devices:,} devices, until {' or '.join(stops)}"
@@ -72,7 +121,7 @@ def round_line(board: Board, row: RoundRow) -> str:
     if row.staleness_mean:
         parts.append(f"staleness {number(row.staleness_mean, 1)}")
     if board.last_accuracy is not None:
-        parts.append(f"accuracy {number(board.last_accuracy)} (best {number(board.best_accuracy)})")
+        parts.append(f"accuracy {accuracy(board.last_accuracy)} (best {accuracy(board.best_accuracy)})")
     elif row.train_loss is not None:
         parts.append(f"loss {number(row.train_loss)}")
     left_s = board.wall_left_s
@@ -83,23 +132,24 @@ def round_line(board: Board, row: RoundRow) -> str:
 
 def stopped_line(board: Board) -> str:
     """Return where a run stood when it ended before its time."""
-    accuracy = "" if board.last_accuracy is None else f", accuracy {number(board.last_accuracy)}"
+    tested = "" if board.last_accuracy is None else f", accuracy {accuracy(board.last_accuracy)}"
     wall = format_seconds(board.wall_s)
-    return f"stopped after {board.num_rounds} rounds, virtual {format_seconds(board.virtual_s)}{accuracy}, wall {wall}"
+    return f"stopped after {board.num_rounds} rounds, virtual {format_seconds(board.virtual_s)}{tested}, wall {wall}"
 
 
 def _accuracy(summary: Mapping[str, Any]) -> str:
     if summary.get("final_accuracy") is None:
         return "not measured"
-    shown = [f"{number(summary[f'{which}_accuracy'], 4)} {which}" for which in ("final", "tail", "best")]
+    shown = [f"{accuracy(summary[f'{which}_accuracy'])} {which}" for which in ("final", "tail", "best")]
     whose = [*(["the proxy"] if summary.get("proxy") else []),
              *(["the model as it began: nothing arrived"] if summary.get("flights_arrived") == 0 else [])]  # fmt: skip
     return ", ".join(shown) + (f" (of {', '.join(whose)})" if whose else "")
 
 
 def _times(times_s: Mapping[str, float | None]) -> str:
-    reached = [f"{target} in {format_seconds(at_s)}" for target, at_s in times_s.items() if at_s is not None]
-    missed = [target for target, at_s in times_s.items() if at_s is None]
+    named = {target(float(goal)): at_s for goal, at_s in times_s.items()}
+    reached = [f"{goal} in {format_seconds(at_s)}" for goal, at_s in named.items() if at_s is not None]
+    missed = [goal for goal, at_s in named.items() if at_s is None]
     lines = [""]
     for item in [*reached, *([f"never {', '.join(missed)}"] if missed else [])]:
         if len(lines[-1]) + len(item) > _FACT_WIDTH:
