@@ -19,12 +19,23 @@ from typing import Any
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, open_regular
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, columns, later_columns
+from neulite_sim.results.rows import (
+    DenialRow,
+    DeviceRow,
+    DiagnosticRow,
+    FlightRow,
+    RoundRow,
+    Row,
+    columns,
+    later_columns,
+)
 
 FILES: Mapping[type[Row], str] = {RoundRow: "rounds.csv", FlightRow: "flights.csv", DenialRow: "denials.csv"}
 """The tables of every run."""
 OPTIONAL_FILES: Mapping[type[Row], str] = {DiagnosticRow: "diagnostics.csv"}
 """Tables that begin with their first row, and are not there without one."""
+DEVICES_CSV, DEVICES_PARQUET = "devices.csv", "devices.parquet"
+"""The table of devices, which is written as a whole; a fleet too large for a CSV file has the other."""
 _CASTS: Mapping[type, Callable[[Any], Any]] = {int: operator.index, float: float, str: str}
 
 
@@ -47,7 +58,7 @@ def column_types(kind: type[Row]) -> Mapping[str, tuple[type, bool]]:
 
 
 _TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {
-    kind: column_types(kind) for kind in (*FILES, *OPTIONAL_FILES)
+    kind: column_types(kind) for kind in (*FILES, *OPTIONAL_FILES, DeviceRow)
 }
 
 
@@ -137,7 +148,7 @@ def _scanned(records: Any, path: Path, kind: type[Row]) -> Iterator[dict[str, An
     later = {name: default for name, default in later_columns(kind).items() if name not in header}
     missing = [name for name in _TYPES[kind] if name not in header and name not in later]
     if missing:
-        expected = FILES.get(kind) or OPTIONAL_FILES[kind]
+        expected = FILES.get(kind) or OPTIONAL_FILES.get(kind) or DEVICES_CSV
         raise DataNotFoundError(
             f"{path}: has no column {', '.join(missing)}; it is no {expected}, or of another version"
         )
