@@ -13,7 +13,7 @@ import typer
 
 from neulite_sim.cli.answers import answer
 from neulite_sim.cli.failures import Failed, failure_of
-from neulite_sim.cli.options import AsJson
+from neulite_sim.cli.options import AsJson, PlotFile, PlotLabels, PlotSize, PlotStyle, PlotTitle, plot_asked
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,10 +39,11 @@ def compare(
         str | None,
         typer.Option("--csv", metavar="FILE", help="Also write the rows as CSV; - prints them in place of the table."),
     ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Draw accuracy against virtual time and rounds: a .png or .svg file."),
-    ] = None,
+    plot: PlotFile = None,
+    style: PlotStyle = None,
+    size: PlotSize = None,
+    title: PlotTitle = None,
+    label: PlotLabels = None,
     as_json: AsJson = False,
 ) -> None:
     """Print accuracy, participation, memory, time to accuracy and traffic of runs side by side."""
@@ -57,10 +58,7 @@ def compare(
     if baseline is not None and not is_grouped:
         hint = "add --group, which puts runs that differ in the seed only into one line"
         raise ScenarioError([Problem.advising(key="--baseline", found="acts only with --group", hint=hint)])
-    if plot is not None:
-        from neulite_sim.reports.comparison_plot import check_plot, draw
-
-        check_plot(plot)
+    options = plot_asked(plot, style=style, size=size, title=title, labels=label)
     stored, problems = read_runs(runs)
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
@@ -75,7 +73,9 @@ def compare(
     elif csv_file != "-":
         show_lines(screen(), lines, notes, against)
     if plot is not None:
-        draw(lines, plot)
+        from neulite_sim.reports.comparison_plot import draw
+
+        draw(lines, plot, options)
     if problems:
         raise _unreadable(problems)
 

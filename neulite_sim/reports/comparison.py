@@ -136,7 +136,13 @@ def lines_of(runs: Sequence[StoredRun], *, grouped: bool = False) -> tuple[list[
             notes.append(f"{line.name} repeats a run of the same scenario and seed and is not counted.")
         else:
             groups[key] = replace(known, runs=(*known.runs, run))
-    return list(groups.values()), notes
+    return _told_apart(list(groups.values())), notes
+
+
+def _told_apart(lines: Sequence[Line]) -> list[Line]:
+    """Return groups with the same name under those of their first runs: their scenarios differ in more than a seed."""
+    names = [line.name for line in lines]
+    return [line if names.count(line.name) == 1 else replace(line, name=_names(line.runs)[0]) for line in lines]
 
 
 def _names(runs: Sequence[StoredRun]) -> list[str]:

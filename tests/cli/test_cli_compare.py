@@ -142,7 +142,8 @@ def test_a_cut_off_run_is_shown_from_its_rows_and_marked() -> None:
         (("--json", "--csv", "-"), "--csv -: prints to standard output, and so does --json; choose one, or name a file"),
         (("--csv", "gone/x.csv"), "error: gone/x.csv: cannot write: No such file or directory; choose another place "
                                   "with --csv"),
-        (("--plot", "x.pdf"), "--plot: 'x.pdf' is neither .png nor .svg; call the figure one of them"),
+        (("--plot", "x.gif"), "--plot: 'x.gif' is none of .png, .svg, .pdf; call the figure one of them"),
+        (("--size", "3x2"), "--size: acts only with --plot; add --plot FILE, or remove it"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_written_is_refused(arguments: tuple[str, ...], message: str) -> None:

@@ -166,7 +166,7 @@ def test_a_plot_is_written_beside_the_table(option: tuple[str, str]) -> None:
                                                      "one, or name a file"),
         (("--memory", "1B", "--jobs", "2"), "--jobs: acts only with --train, found 2; remove it, or add --train"),
         (("--memory", "1B", "--out", "x"), "--out: acts only with --train, found x; remove it, or add --train"),
-        (("--memory", "1B", "--plot", "x.pdf"), "--plot: 'x.pdf' is neither .png nor .svg; call the figure one of them"),
+        (("--memory", "1B", "--plot", "x.gif"), "--plot: 'x.gif' is none of .png, .svg, .pdf; call the figure one of them"),
         (("--memory", "1B", "--methods", "neulte"), "--methods: method.kind: 'neulte' is not a known method; did you "
          f"mean 'neulite'? (choices: {', '.join(sorted(names('method')))})"),
         (("--memory", "1B", "--methods", "fedavg,fedavg"), '--methods: has the value "fedavg" twice; remove one'),
