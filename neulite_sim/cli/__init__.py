@@ -23,6 +23,7 @@ from neulite_sim.cli.interruption import interruptible
 from neulite_sim.cli.profile import profile
 from neulite_sim.cli.resume import resume
 from neulite_sim.cli.run import run
+from neulite_sim.cli.runs import runs
 from neulite_sim.cli.schema import schema
 from neulite_sim.cli.sweep import sweep
 from neulite_sim.cli.timeline import timeline
@@ -39,6 +40,7 @@ COMMANDS = (
     profile,
     whatif,
     sweep,
+    runs,
     compare,
     timeline,
     export,
