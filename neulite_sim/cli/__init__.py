@@ -20,6 +20,7 @@ from neulite_sim.cli.components import components
 from neulite_sim.cli.failures import answered
 from neulite_sim.cli.interruption import interruptible
 from neulite_sim.cli.profile import profile
+from neulite_sim.cli.report import report
 from neulite_sim.cli.resume import resume
 from neulite_sim.cli.run import run
 from neulite_sim.cli.schema import schema
@@ -39,6 +40,7 @@ COMMANDS = (
     whatif,
     sweep,
     compare,
+    report,
     timeline,
     components,
     calibrate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,10 +174,23 @@ def _summary_of_rows(path: Path, scenario: Mapping[str, Any]) -> Mapping[str, An
     tally = Tally(np.zeros(devices, dtype=np.int64), targets=_ordered(targets))
     for row in scan_rows(path / FILES[RoundRow], RoundRow):
         tally.add(RoundRow(**row))
-    for row in scan_rows(path / FILES[FlightRow], FlightRow):
+    for row in scan_flights(path, num_devices=devices):
         tally.add(FlightRow(**row))
     summary = tally.summary(identity, participation_rate=0.0, proxy=None, wall_time_s=0.0, digest="")
     return summary | dict.fromkeys(_UNKNOWN_WITHOUT_SUMMARY)
+
+
+def scan_flights(path: Path, *, num_devices: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of flights.csv of the run folder at `path`, each of one of so many devices.
+
+    Raises:
+        DataNotFoundError: the file is missing or damaged, or names another device.
+    """
+    for row in scan_rows(path / FILES[FlightRow], FlightRow):
+        if not 0 <= row["device"] < num_devices:
+            why = f"names device {row['device']}, but the scenario has {num_devices}"
+            raise _damaged(path / FILES[FlightRow], why)
+        yield row
 
 
 def _kind(section: Any) -> str:
