@@ -21,6 +21,7 @@ from neulite_sim.cli.export import export
 from neulite_sim.cli.failures import answered
 from neulite_sim.cli.interruption import interruptible
 from neulite_sim.cli.profile import profile
+from neulite_sim.cli.report import report
 from neulite_sim.cli.resume import resume
 from neulite_sim.cli.run import run
 from neulite_sim.cli.runs import runs
@@ -42,6 +43,7 @@ COMMANDS = (
     sweep,
     runs,
     compare,
+    report,
     timeline,
     export,
     components,

@@ -29,6 +29,7 @@ COMMANDS = [
     ["schema"],
     ["traces", "formats"],
     ["compare", "run"],
+    ["report", "run"],
     ["timeline", "run"],
     ["export", "run", "--to", "tensorboard"],
     ["run", str(SCENARIO), "--set", "stop.rounds=-1"],
