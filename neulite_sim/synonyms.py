@@ -217,7 +217,7 @@ KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "memory_motion": {"constant": ("none", "static", "fixed"), "walk": ("random-walk", "randomwalk", "ou")},
     "availability": {
-        "always": ("on", "online", "full", "none"),
+        "always": ("on", "online", "permanent", "none"),
         "markov": ("random", "on-off", "onoff"),
         "trace": ("file", "csv"),
         "diurnal": ("daily", "day-night", "night", "sine"),

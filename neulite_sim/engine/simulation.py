@@ -12,6 +12,7 @@ from typing import Any
 
 from neulite_sim.engine import assembly, building
 from neulite_sim.engine.announcing import announcements
+from neulite_sim.engine.device_file import DeviceFile
 from neulite_sim.engine.federation import Federation
 from neulite_sim.engine.fitting import plan_notices
 from neulite_sim.engine.parts import Costing
@@ -168,8 +169,9 @@ def drive(
     selector = building.build_selector(scenario)
     selector.register(costing.partition.sizes)
     federation = Federation(costing, selector, backend, recorder, keeper)
+    devices = DeviceFile(costing, recorder.roll_call, sink, recorder.notice)
     try:
-        recorder.introduce_devices()
+        devices.introduce()
         with _kept_from_the_collector():
             ended_s = run_protocol(
                 costing.timing.protocol, federation, until_s=scenario.stop.virtual_time, rates=costing.timing.rates
@@ -179,11 +181,11 @@ def drive(
             recorder.notice(message)
     except BaseException:
         federation.abandon()
-        recorder.rescue_devices()
+        devices.rescue()
         raise
     finally:
         keeper.close()
-    recorder.write_devices()
+    devices.write()
     weights = method.evaluation_tensors(state)
     summary = tally.summary(
         identity_of(scenario),
