@@ -38,7 +38,7 @@ def problems_of(*settings: str, **changes: Any) -> dict[str, str]:
         ("population.groups.0.share=1e400", "population.groups.0.share", "must be a finite number, found inf"),
         ("population.groups.0.device=5", "population.groups.0.device", "must be text, found 5 (put it in quotes)"),
         ("population.groups=[]", "population.groups", "must be a list of at least 1, found an empty list"),
-        ("population.groups=3", "population.groups", "must be a list, found 3; write [3]"),
+        ("population.groups=3", "population.groups", "must be a list, found 3"),
         ("population.devices=false", "population.devices", "must be a number, found false"),
         ("evaluation.targets=[true]", "evaluation.targets.0", "must be a number, found true"),
         ("evaluation.targets=[0.5, 1.5]", "evaluation.targets.1", "must be at most 1, found 1.5"),
