@@ -49,6 +49,17 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "population.groups": ("device_groups", "device_types", "classes_of_devices", "tiers_of_devices"),
     "population.hardware": ("boards", "device_file", "hardware_file"),
     "population.available_memory": ("memory", "ram", "mem", "memory_budget", "budget", "gpu_memory", "memory_gb"),
+    "population.available_memory.low": ("min", "minimum", "smallest", "from", "lower", "least"),
+    "population.available_memory.high": ("max", "maximum", "largest", "to", "upper", "most"),
+    "population.available_memory.median": ("mean", "average", "mu"),
+    "population.available_memory.sigma": ("std", "deviation", "stddev", "spread"),
+    "population.available_memory.values": ("value", "list", "sizes"),
+    "population.groups.device": ("type", "hardware", "board", "class", "device_class", "kind", "name"),
+    "population.groups.share": ("count", "fraction", "weight", "number", "percent", "ratio", "proportion", "devices"),
+    "population.availability.mean_on": ("on", "online", "mean_online", "up", "on_time"),
+    "population.availability.mean_off": ("off", "offline", "mean_offline", "down", "off_time"),
+    "population.availability.path": ("file", "csv", "filename", "trace"),
+    "population.memory_motion.path": ("file", "csv", "filename", "trace"),
     "population.memory_motion": ("memory_trace", "memory_dynamics", "contention"),
     "population.availability": ("online", "connectivity", "presence", "uptime"),
     "population.link": ("bandwidth", "links", "connection", "internet", "network_speed"),
@@ -224,6 +235,16 @@ KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
 }
 """By what a kind is named for and by the kind, what else it is called."""
+
+
+EXAMPLES: Mapping[str, str] = {
+    "available_memory": "{kind: uniform, low: 512MB, high: 2GB}",
+    "availability": "{kind: markov, mean_on: 2h, mean_off: 1h}",
+    "memory_motion": "{kind: walk, step: 0.1, every: 10min}",
+    "partition": "{kind: dirichlet, alpha: 0.5}",
+    "model": "torchvision:NAME for any classifier of torchvision",
+}
+"""By what a kind is named for, what may be written where a name alone does not tell enough."""
 
 
 def plain(word: str) -> str:

@@ -38,8 +38,17 @@ class FleetCheck:
 
 
 def check_fleet(scenario: Scenario) -> None:
-    """Check a fleet that nobody needs afterwards. Raises what `FleetCheck` raises."""
-    FleetCheck()(scenario)
+    """Check a fleet that nobody needs afterwards; a sweep whose data is missing in parts still does the others.
+
+    Raises:
+        ScenarioError: an unknown device, a list of memory of another length, or a trace that is wrong.
+        DataNotFoundError: a trace is not where the scenario says.
+    """
+    from neulite_sim.engine.capacity import check_data
+    from neulite_sim.population.sampling import draw_fleet
+
+    check_data(scenario)
+    draw_fleet(scenario.population, scenario.seed)
 
 
 def notes_of(scenario: Scenario, check: FleetCheck) -> tuple[str, ...]:
@@ -69,13 +78,18 @@ class DeepCheck:
         Raises:
             ScenarioError: parts that do not go together.
             InfeasibleError: no device can ever train anything.
+            BackendUnavailableError: PyTorch does not find the device that the backend computes on.
         """
         from neulite_sim.engine.announcing import announcements
         from neulite_sim.engine.assembly import charge, prepare
+        from neulite_sim.engine.building import build_backend
         from neulite_sim.engine.compatibility import require_somebody, require_training
         from neulite_sim.engine.conflicts import DRY_RUN
         from neulite_sim.engine.fitting import plan_notices
 
+        if scenario.backend.kind == "inprocess":
+            # A device that PyTorch does not find; workers of a cluster are not started for a check.
+            build_backend(scenario).close()
         parts = prepare(scenario, self._check.fleet)
         require_training(parts, trains=scenario.backend.kind != DRY_RUN)
         costing = charge(parts)

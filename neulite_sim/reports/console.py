@@ -149,7 +149,7 @@ class LiveConsole:
         """Draw one frame, on an empty screen where the old frame was of another size."""
         with self._console:
             if is_resized:
-                # A frame covers its own size only: the rest of a wider or taller one, or of wrapped lines, would stay.
+                # A frame that was being written while the size changed may have wrapped and scrolled.
                 self._console.control(Control.clear())
             view.refresh()
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from neulite_sim import registry
 from neulite_sim.errors import close_matches
-from neulite_sim.scenario.fields import keys_at, value_at
+from neulite_sim.scenario.fields import keys_at, models_at, value_at
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.tree import Keys
 from neulite_sim.synonyms import meant_by
@@ -76,14 +76,16 @@ def _names(path: Keys) -> tuple[str, ...]:
 
 
 def _option_of(section: Keys, key: str, kinds: list[str]) -> str:
-    return f"{key} is an option of {_names(section)[-1]} {' and '.join(kinds)}, which kind says"
+    return f"{key} is an option of {_names(section)[-1]} {' or '.join(kinds)}, which kind says"
 
 
 def _kinds_with(section: Keys, key: str) -> list[str]:
     """Return which other kinds of the component at `section` take an option."""
     names = _names(section)
     if not names or names[-1] not in registry.GROUPS:
-        return []
+        # Nothing is given there, so these are all members of a union.
+        unions = [model.model_fields for model in models_at(section, {}) if "kind" in model.model_fields]
+        return [str(fields["kind"].default) for fields in unions if key in fields]
     found, _ = registry.load_all(names[-1])
     return [kind for kind, each in found.items() if key in each.options.model_fields][:_MOST_HINTS]
 

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails, core_schema
 
 from neulite_sim.docstrings import attribute_docstrings
 from neulite_sim.errors import Problem, close_matches
-from neulite_sim.scenario.fields import has, models_at, value_at
+from neulite_sim.scenario.fields import has, keys_at, models_at, value_at
 from neulite_sim.scenario.hints import unknown_key
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.tree import Keys, Node
@@ -76,6 +76,9 @@ _OF_PYDANTIC = frozenset(get_args(core_schema.ErrorType))
 MOST_PROBLEMS = 100
 """So many problems are told at most; who has more made one mistake many times."""
 
+# Longer values are not repeated in what to write instead.
+_SHORT = 40
+_PERCENT = re.compile(r"\s*(\d+\.?\d*)\s*%\s*", re.ASCII)
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -176,10 +179,11 @@ def _finding(details: ErrorDetails, given: Any, root: type[BaseModel]) -> _Findi
         kinds = [str(model.model_fields["kind"].default) for model in models_at(path, given, root)]
         return _Finding((*path, "kind"), text=f"is missing (choices: {', '.join(kinds)})")
     if kind in _MUST_BE:
-        choices = f" ({context['choices']})" if "choices" in context else ""
+        more = f"{context.get('hint', '')} ({context['choices']})" if "choices" in context else ""
+        more = more or _more(kind, details["input"], context.get("le"), path, given, root)
         limits = {name: int(limit) if isinstance(limit, float) and limit.is_integer() and abs(limit) < 1e15 else limit
                   for name, limit in context.items()}  # fmt: skip
-        return _Finding(path, must_be=_MUST_BE[kind].format(**limits), text=choices)
+        return _Finding(path, must_be=_MUST_BE[kind].format(**limits), text=more)
     if kind == "refused":
         return _Finding(path, text=str(context["text"]))
     if kind in {"value_error", "assertion_error"}:
@@ -188,6 +192,23 @@ def _finding(details: ErrorDetails, given: Any, root: type[BaseModel]) -> _Findi
         return _Finding(path, text=details["msg"])
     wish = next(words for start, words in _MUST_BE_SUCH.items() if kind.startswith(start))
     return _Finding(path, must_be=wish.format(**context))
+
+
+def _more(kind: str, value: Any, limit: Any, path: Keys, given: Any, root: type[BaseModel]) -> str:
+    """Return what else helps with a value of the wrong type or size; mostly nothing."""
+    if kind in {"model_type", "model_attributes_type"}:
+        keys = keys_at(path, given, root)
+        return f" (keys: {', '.join(keys)})" if keys else ""
+    if kind in {"tuple_type", "list_type"} and isinstance(value, int | float | str) and not isinstance(value, bool):
+        is_plain = len(str(value)) < _SHORT and not keys_at(path, given, root)
+        return f"; write [{value}]" if is_plain else ""
+    if kind == "less_than_equal" and limit == 1 and 2 <= value <= 100:
+        return f"; a share of {value:g} % is {value / 100:g}"
+    if kind in {"float_parsing", "float_type"} and isinstance(value, str) and (found := _PERCENT.fullmatch(value)):
+        return f"; write {float(found[1]) / 100:g}"
+    if kind == "int_from_float" and isinstance(value, float) and 0 < value < 1:
+        return "; this is a count, not a share"
+    return ""
 
 
 def _path_in_file(location: Keys, given: Any, *, absent: bool) -> Keys:

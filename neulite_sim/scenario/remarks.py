@@ -5,12 +5,13 @@ A value at its default is nobody's wish, so nothing is said of it.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from typing import Any
 
-from neulite_sim.registry import Options
-from neulite_sim.scenario.schema import Cosine, Scenario, Step
+from neulite_sim.registry import Choice, Options
+from neulite_sim.scenario.schema import Cosine, Link, Scenario, Step
 from neulite_sim.units import format_seconds
 
 # Options that count devices, and what there are never more of than devices.
@@ -20,22 +21,36 @@ _DEVICES = {
     "tiers": "there are never more tiers than devices",
     "test_devices": "no more than these can be asked",
 }
+# No device of a fleet has less memory, or a slower link.
+_LEAST_MEMORY_BYTES, _LEAST_BITS_PER_SECOND = 5000, 1000
 # Options that count rounds beside those whose names end in _rounds.
 _ROUNDS = ("interval", "blacklist_after")
 
 
 def remarks(scenario: Scenario) -> tuple[str, ...]:
     """Return a sentence for each value of a scenario that acts as another one, or cannot act at all."""
-    return (*_on_devices(scenario), *_on_tests(scenario), *_on_rounds(scenario), *_on_time(scenario))
+    return (
+        *_on_devices(scenario),
+        *_without_units(scenario),
+        *_on_tests(scenario),
+        *_on_rounds(scenario),
+        *_on_time(scenario),
+    )
 
 
 def machine_remarks(scenario: Scenario) -> tuple[str, ...]:
     """Return a sentence for each wish that this machine cannot fulfil."""
     options, cores = scenario.backend.options, len(os.sched_getaffinity(0))
-    if getattr(options, "address", None) is not None:
-        return ()
-    here = f"this machine has {cores} processor{'' if cores == 1 else 's'}"
     found = []
+    if scenario.backend.kind == "ray" and importlib.util.find_spec("ray") is None:
+        found.append(
+            "backend ray needs the package ray, which is not installed: pip install ray, or --backend inprocess"
+        )
+    if not os.access("runs" if os.path.isdir("runs") else ".", os.W_OK | os.X_OK):
+        found.append(f"{os.path.abspath('runs')} cannot be written: give run another folder with --out")
+    if getattr(options, "address", None) is not None:
+        return tuple(found)
+    here = f"this machine has {cores} processor{'' if cores == 1 else 's'}"
     for name, what in (("workers", "so many take turns"), ("threads_per_worker", "more only get in each other's way")):
         wanted = getattr(options, name, None)
         if wanted is not None and wanted > cores:
@@ -61,12 +76,39 @@ def _on_devices(scenario: Scenario) -> Iterator[str]:
             value = getattr(options, name, None)
             if isinstance(value, int) and devices < value != _usual(options, name):
                 yield f"{section}.{name} is {value}, more than the fleet of {devices}: {why}"
+    in_flight = getattr(scenario.protocol.options, "concurrency", None)
+    if in_flight is not None and wanted not in (in_flight, _usual(scenario.selection.options, "devices_per_round")):
+        yield (
+            f"selection.devices_per_round is {wanted}, but protocol.concurrency is {in_flight}: so many are in flight "
+            "whatever a round would take"
+        )
     samples = getattr(scenario.data.options, "train_samples", None) or getattr(scenario.data.options, "samples", None)
     if samples is not None and samples < devices:
         yield (
             f"population.devices is {devices:,}, and there are {samples:,} training samples: at least "
             f"{devices - samples:,} devices own none and never train"
         )
+
+
+def _without_units(scenario: Scenario) -> Iterator[str]:
+    """Yield sizes and rates that only a forgotten unit explains."""
+    population = scenario.population
+    places: list[tuple[str, Choice | None, Link | None]] = []
+    places += [("population", population.available_memory, population.link)]
+    places += [(f"population.groups.{number}", group.available_memory, group.link)
+               for number, group in enumerate(population.groups)]  # fmt: skip
+    for place, memory, link in places:
+        options = {} if memory is None else memory.options.model_dump()
+        for name in ("low", "high", "median", "values"):
+            sizes = options.get(name)
+            sizes = [sizes] if isinstance(sizes, int) else [*(sizes or ())]
+            if sizes and 0 < max(sizes) < _LEAST_MEMORY_BYTES:
+                most = f"{max(sizes)} bytes"
+                yield f"{place}.available_memory.{name} is {most}: a size without a unit is bytes; write 512MB, say"
+        for name in ("downlink", "uplink"):
+            rate = getattr(link, name, None)
+            if isinstance(rate, int | float) and rate < _LEAST_BITS_PER_SECOND:
+                yield f"{place}.link.{name} is {rate:g} bits per second: a rate without a unit; write 20Mbps, say"
 
 
 def _on_tests(scenario: Scenario) -> Iterator[str]:

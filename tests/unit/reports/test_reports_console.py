@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 import warnings
 from dataclasses import replace
 
@@ -410,11 +411,17 @@ class Screen:
         return ["".join(line).rstrip() for line in self.cells]
 
 
-def read_until_quiet(master, quiet_s=0.2):
-    read = b""
-    while select.select([master], [], [], quiet_s)[0]:
-        read += os.read(master, 1 << 16)
-    return read.decode("utf-8", "ignore")
+def read_until(master, shown, wanted, at_most_s=30.0):
+    """Put what is written into `shown`, whole writes at a time, until it shows the `wanted` lines and all is quiet."""
+    ends_s, written = time.monotonic() + at_most_s, b""
+    while time.monotonic() < ends_s:
+        if select.select([master], [], [], 0.2)[0]:
+            written += os.read(master, 1 << 16)
+            continue
+        shown.write(written.decode("utf-8"))
+        written = b""
+        if shown.lines == wanted:
+            return
 
 
 @pytest.fixture
@@ -434,7 +441,7 @@ def test_a_resized_terminal_shows_one_whole_frame_and_nothing_of_the_one_before(
     monkeypatch.setenv("COLUMNS", "100")  # exported by some shells, and then never up to date
     monkeypatch.setenv("LINES", "24")
     master, stream = pseudo_terminal
-    shown, sizes = Screen(100, 24), [(100, 24), (80, 24), (140, 24), (60, 24), (60, 12), (100, 40), (100, 24)]
+    shown, sizes = Screen(100, 24), [(80, 24), (140, 24), (60, 24), (60, 12), (100, 40), (100, 24)]
     resize(stream, 100, 24)
     console = Console(file=stream, force_terminal=True, color_system=None, legacy_windows=False)
     with LiveConsole(console, clock=lambda: 0.0) as live:
@@ -443,11 +450,12 @@ def test_a_resized_terminal_shows_one_whole_frame_and_nothing_of_the_one_before(
         for width, height in sizes:
             resize(stream, width, height)
             shown.resize(width, height)
-            shown.write(read_until_quiet(master))
-            if (width, height) == sizes[0]:
-                continue  # the frame of the beginning knows none of the events
-            whole = drawn(live._frame(), width, height).splitlines()
-            assert shown.lines == [line.rstrip() for line in whole]
+            whole = [
+                line.rstrip()
+                for line in drawn(dashboard(live._board, width=width, height=height), width, height).splitlines()
+            ]
+            read_until(master, shown, whole)
+            assert shown.lines == whole, (width, height)
 
 
 def test_neither_a_pipe_nor_a_notebook_nor_a_forced_colour_brings_control_codes(pseudo_terminal, monkeypatch):
