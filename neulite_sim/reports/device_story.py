@@ -43,11 +43,12 @@ class Chapter:
 
 def chapters(history: History) -> list[Chapter]:
     """Return the story, chapter by chapter; those of which nothing is known are left out."""
+    took_part = any(flight.outcome == ARRIVED for flight in history.flights)
     found = (
         ("who it is", _who(history)),
         ("what fits", _what_fits(history)),
-        ("how it took part", _how(history)),
-        ("what would have let it take part", _what_would_help(history)),
+        ("how it took part" if took_part else "why it did not take part", _how(history)),
+        (f"what would have let it take part{' more often' if took_part else ''}", _what_would_help(history)),
         ("what is not known", history.missing),
     )
     told = (Chapter(title=title, lines=tuple(lines)) for title, lines in found)
@@ -257,5 +258,5 @@ def story_json(history: History) -> dict[str, Any]:
         "denials": None if refusals is None else [dataclasses.asdict(each) for each in refusals],
         "flights": [dataclasses.asdict(flight) for flight in history.flights],
         "online": None if history.online is None else [list(span) for span in history.online],
-        "story": {chapter.title: list(chapter.lines) for chapter in chapters(history)},
+        "story": [{"title": chapter.title, "lines": list(chapter.lines)} for chapter in chapters(history)],
     }
