@@ -9,24 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neulite_sim.arrays import Floats, Integers, Repeated
+from neulite_sim.engine.denial_columns import DENIALS, OTHER_DENIALS
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.roll_call import Counts, Roll
-from neulite_sim.engine.views import IN_FLIGHT, NO_DATA, OFFLINE
-from neulite_sim.methods.offering import OUT_OF_MEMORY
-from neulite_sim.results.device_rows import NAMES, Block, Coded, Column, DeviceRows
+from neulite_sim.results.device_rows import JOIN, NAMES, Block, Coded, Column, DeviceRows
 from neulite_sim.timeline.reasons import DROP_CAUSES
 
 MOST_NAMES = 12
 """Of more submodels only the least and the most demanding are named."""
-JOIN = ";"
-DENIALS: Mapping[str, str] = {
-    OUT_OF_MEMORY: "denied_not_enough_memory",
-    OFFLINE: "denied_offline",
-    IN_FLIGHT: "denied_in_flight",
-    NO_DATA: "denied_no_data",
-}
-"""The column of each reason that the engine has for a denial; those of methods of others are counted together."""
-OTHER_DENIALS = "denied_other"
 
 
 def device_rows(costing: Costing, roll: Roll | None = None) -> DeviceRows:

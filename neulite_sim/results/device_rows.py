@@ -10,7 +10,6 @@ import csv
 import importlib
 import importlib.util
 import io
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,14 @@ import numpy as np
 
 from neulite_sim.arrays import Floats, Integers, Repeated
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.outside import create_regular
+from neulite_sim.outside import TABLE_BYTES, create_regular, open_regular
 from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET, column_types, scan_rows
 from neulite_sim.results.rows import DeviceRow, columns
 from neulite_sim.results.writing import encoded, put, refusal, remove, write_all
 
 MOST_IN_CSV = 100_000
+JOIN = ";"
+"""What stands between several names in one cell."""
 BLOCK = 2**15
 NAMES = columns(DeviceRow)
 _TYPES = column_types(DeviceRow)
@@ -141,13 +142,11 @@ def _write_csv(path: Path, rows: DeviceRows) -> None:
 
 def _write_parquet(path: Path, rows: DeviceRows) -> None:
     arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    kinds = {int: arrow.int64(), float: arrow.float64(), str: arrow.string()}
-    types = [kinds[cast] for cast, _ in _TYPES.values()]
-    schema = arrow.schema(list(zip(NAMES, types, strict=True)))
+    schema = _schema(arrow)
     with create_regular(path) as file, parquet.ParquetWriter(arrow.PythonFile(file, mode="w"), schema) as writer:
         for block in rows.blocks():
-            pairs = zip(block.values(), types, strict=True)
-            cells = [_as_arrow(arrow, column, kind) for column, kind in pairs]
+            pairs = zip(block.values(), schema, strict=True)
+            cells = [_as_arrow(arrow, column, field.type) for column, field in pairs]
             writer.write_batch(arrow.record_batch(cells, schema=schema))
 
 
@@ -178,25 +177,45 @@ def scan_devices(path: Path) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _batches(path: Path, rows: Sequence[int] = ()) -> Iterator[Any]:
-    if not has_pyarrow():
-        hint = "install it with: python -m pip install pyarrow"
-        raise DataNotFoundError(f"{path}: reading Parquet needs pyarrow", hint=hint)
-    parquet = importlib.import_module("pyarrow.parquet")
-    try:
-        with parquet.ParquetFile(path) as file:
-            missing = [name for name in NAMES if name not in file.schema_arrow.names]
-            if missing:
-                raise DataNotFoundError(f"{path}: has no column {', '.join(missing)}; it is of another version")
-            yield from file.iter_batches(columns=list(NAMES))
-    except (OSError, ValueError) as error:
-        raise DataNotFoundError(f"{path}: cannot be read: {error}", hint="run the scenario again") from None
-
-
 def device_row(path: Path, device: int) -> dict[str, Any] | None:
     """Return the row of one device; None where the file has none for it.
 
     Raises:
         DataNotFoundError: as `scan_devices`.
     """
-    return next(itertools.islice((row for row in scan_devices(path) if row["device"] == device), 1), None)
+    if path.name == DEVICES_CSV:
+        return next(scan_rows(path, DeviceRow, having={"device": device}), None)
+    for batch in _batches(path):
+        found = np.flatnonzero(batch.column("device").to_numpy() == device)
+        if len(found):
+            row: dict[str, Any] = batch.slice(int(found[0]), 1).to_pylist()[0]
+            return row
+    return None
+
+
+def _batches(path: Path) -> Iterator[Any]:
+    """Yield the rows of a Parquet file, many at a time, in the columns and types of `DeviceRow`."""
+    if not has_pyarrow():
+        hint = "install it with: python -m pip install pyarrow"
+        raise DataNotFoundError(f"{path}: reading Parquet needs pyarrow", hint=hint)
+    arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    schema = _schema(arrow)
+    try:
+        with (
+            open_regular(path, most_bytes=TABLE_BYTES * 64, follows_links=False) as opened,
+            parquet.ParquetFile(arrow.PythonFile(opened, mode="r")) as file,
+        ):
+            missing = [name for name in NAMES if name not in file.schema_arrow.names]
+            if missing:
+                raise DataNotFoundError(f"{path}: has no column {', '.join(missing)}; it is of another version")
+            for batch in file.iter_batches(columns=list(NAMES)):
+                cells = [batch.column(field.name).cast(field.type) for field in schema]
+                yield arrow.record_batch(cells, schema=schema)
+    except (OSError, ValueError, NotImplementedError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DataNotFoundError(f"{path}: cannot be read: {why}", hint="run the scenario again") from None
+
+
+def _schema(arrow: Any) -> Any:
+    kinds = {int: arrow.int64(), float: arrow.float64(), str: arrow.string()}
+    return arrow.schema([(name, kinds[cast]) for name, (cast, _) in _TYPES.items()])
