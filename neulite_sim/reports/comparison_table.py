@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from neulite_sim.reports.baseline import difference
+from neulite_sim.reports.baseline import difference, pairing_notes
 from neulite_sim.reports.comparison import NOT_APPLICABLE, Line, Spread, notes_of, spread
+from neulite_sim.reports.intervals import Kind
 from neulite_sim.reports.table import TextTable
 from neulite_sim.units import format_bytes
 
-_UNITS_S = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
-_UNITS_BYTES = ((10**9, "GB", 1e9), (10**6, "MB", 1e6), (10**3, "kB", 1e3), (0, "B", 1.0))
+UNITS_S = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
+UNITS_BYTES = ((10**9, "GB", 1e9), (10**6, "MB", 1e6), (10**3, "kB", 1e3), (0, "B", 1.0))
 _TARGETS_SHOWN = 5
 
 
@@ -29,7 +30,12 @@ class Column:
 
 
 def comparison_tables(
-    lines: Sequence[Line], *, notes: Sequence[str] = (), width: int | None = None, baseline: Line | None = None
+    lines: Sequence[Line],
+    *,
+    notes: Sequence[str] = (),
+    width: int | None = None,
+    baseline: Line | None = None,
+    kind: Kind = "t",
 ) -> list[TextTable]:
     """Return the comparison as one table, or as several below each other that fit `width` characters.
 
@@ -39,8 +45,12 @@ def comparison_tables(
     name, *columns = _columns(lines)
     if baseline is not None:
         after = 1 + [column.head for column in columns].index("accuracy %")
-        columns[after:after] = _differences(lines, baseline)
-        notes = [f"difference: to {baseline.name}, paired by seed, ± half of a 95 % interval.", *notes]
+        columns[after:after] = _differences(lines, baseline, kind)
+        notes = [
+            f"difference: to {baseline.name}, paired by seed, ± half of a 95 % interval.",
+            *pairing_notes(lines, baseline),
+            *notes,
+        ]
     num_runs = sum(len(line.runs) for line in lines)
     title = f"{num_runs} run{'' if num_runs == 1 else 's'}{_constant(lines, 'selection', ', {} selection')}"
     said = [*_legend(lines, columns), *notes, *notes_of(lines)]
@@ -78,7 +88,7 @@ def _columns(lines: Sequence[Line]) -> Iterator[Column]:
     yield _numbers("data %", lines, lambda line: _scaled(line.of("data_share"), 0.01))
     yield Column(head="memory", cells=tuple(_memory(line.of("peak_memory_bytes")) for line in lines))
     yield from _times(lines)
-    unit, scale = _unit(_UNITS_BYTES, [_traffic(line).mean for line in lines])
+    unit, scale = unit_of(UNITS_BYTES, [_traffic(line).mean for line in lines])
     yield _numbers(f"traffic {unit}", lines, lambda line: _scaled(_traffic(line), scale))
 
 
@@ -96,7 +106,7 @@ def _marked(line: Line) -> str:
 
 
 def _times(lines: Sequence[Line]) -> Iterator[Column]:
-    unit, scale = _unit(_UNITS_S, [line.of("virtual_time_s").mean for line in lines])
+    unit, scale = unit_of(UNITS_S, [line.of("virtual_time_s").mean for line in lines])
     for target in _reached(lines)[-_TARGETS_SHOWN:]:
 
         def time_to(line: Line, target: str = target) -> Spread:
@@ -135,18 +145,18 @@ def _constant(lines: Sequence[Line], key: str, text: str) -> str:
     return text.format(values.pop()) if len(values) == 1 and None not in values else ""
 
 
-def _unit(units: Sequence[tuple[float, str, float]], values: Sequence[float | None]) -> tuple[str, float]:
+def unit_of(units: Sequence[tuple[float, str, float]], values: Sequence[float | None]) -> tuple[str, float]:
     """Return the unit of a column, that of its largest value, and how much one of it is."""
     largest = max((value for value in values if value is not None), default=0.0)
     return next((name, scale) for least, name, scale in units if largest >= least)
 
 
-def _differences(lines: Sequence[Line], baseline: Line) -> Iterator[Column]:
+def _differences(lines: Sequence[Line], baseline: Line, kind: Kind) -> Iterator[Column]:
     """Yield the difference in accuracy to the baseline, and whether its interval leaves out zero."""
-    found = [None if line is baseline else difference(line, baseline, "tail_accuracy") for line in lines]
-    cells = tuple("-" if item is None else f"{100 * item.mean:+.1f}" + (
-        "" if item.half_width is None else f" ± {100 * item.half_width:.1f}") for item in found)  # fmt: skip
+    found = [None if line is baseline else difference(line, baseline, "tail_accuracy", kind=kind) for line in lines]
+    cells = tuple("-" if item is None else item.text(0.01, is_signed=True, digits=1) for item in found)
     yield Column(head="difference", cells=cells)
+    yield Column(head="pairs", cells=tuple("-" if item is None else str(item.count) for item in found))
     yield Column(
         head="so it is", cells=tuple("-" if item is None else item.verdict() for item in found), is_numeric=False
     )
@@ -177,7 +187,7 @@ def _numbers(
 def _cell(found: Spread, digits: int) -> str:
     if found.mean is None:
         return ""
-    around = f" ± {found.std:.{digits}f}" if found.std else ""
+    around = f" ± {found.half_width:.{digits}f}" if found.half_width else ""
     some = f" ({found.count}/{found.total})" if found.count < found.total else ""
     return f"{found.mean:.{digits}f}{around}{some}"
 
@@ -185,8 +195,11 @@ def _cell(found: Spread, digits: int) -> str:
 def _legend(lines: Sequence[Line], columns: Sequence[Column]) -> Iterator[str]:
     yield "accuracy: mean of the last three tests; part.: devices that can take part; inclusive: all of them can."
     cells = [cell for column in columns for cell in column.cells]
+    groups = [line for line in lines if line.is_group]
+    if groups and all(len(line.runs) == 1 for line in groups):
+        yield "One seed each: no interval, so nothing is told apart."
     if any("±" in cell for cell in cells):
-        yield "±: sample standard deviation over the seeds."
+        yield "±: half of the 95 % interval of the mean over the seeds (Student's t)."
     if any(cell.endswith(")") for column in columns if column.is_numeric for cell in column.cells):
         yield "(1/3): in one of three seeds only; mean and ± are those of the seeds in which it was."
     reached = _reached(lines)
