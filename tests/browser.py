@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +22,14 @@ _FLAGS = (
     "--disable-component-update", "--disable-sync", "--disable-extensions", "--hide-scrollbars", "--mute-audio",
 )  # fmt: skip
 _PATIENCE_S = 60.0
+# Chromium reads from descriptor 3 and writes to 4.
+_WIRING = """
+import fcntl, os, sys
+own = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for number, place in zip(own, (3, 4)):
+    os.dup2(number, place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find_browser() -> str | None:
@@ -138,9 +147,8 @@ def browsing() -> Iterator[Browser]:
     own = Path(tempfile.mkdtemp(prefix="neulite-browser-"))
     from_here, to_browser = os.pipe()
     from_browser, to_here = os.pipe()
-    # Chromium reads from descriptor 3 and writes to 4; the shell puts them there.
-    wiring = f'exec "$@" 3<&{from_here} 4>&{to_here}'
-    command = ["sh", "-c", wiring, "sh", program, *_FLAGS, f"--user-data-dir={own}", "--remote-debugging-pipe"]
+    command = [sys.executable, "-c", _WIRING, str(from_here), str(to_here), program, *_FLAGS,
+               f"--user-data-dir={own}", "--remote-debugging-pipe"]  # fmt: skip
     with (own / "said").open("wb") as said:
         process = subprocess.Popen(command, pass_fds=(from_here, to_here), stdin=subprocess.DEVNULL, stdout=said,
                                    stderr=said, start_new_session=True)  # fmt: skip

@@ -111,8 +111,23 @@ def _churn(scenario: Scenario) -> str:
         said.append(f"{churn['failures_per_hour']:g} failures per hour of flight")
     if churn.get("timeout"):
         said.append(f"given up after {duration(churn['timeout'])}")
-    said += [f"{key}: {options(churn[key])}" for key in ("outages", "battery") if churn.get(key)]
+    for key, say in (("outages", _outages), ("battery", _battery)):
+        if churn.get(key):
+            try:
+                said.append(say(churn[key]))
+            except (KeyError, TypeError, ValueError):
+                said.append(f"{key}: {options(churn[key])}")
     return "; ".join(said) + "."
+
+
+def _outages(outages: Any) -> str:
+    every, length = duration(outages["mean_between"]), duration(outages["mean_length"])
+    return f"{count(outages['groups'], 'group')} of devices go dark together every {every}, for {length} in the mean"
+
+
+def _battery(battery: Any) -> str:
+    plugged = " on their chargers" if battery["requires_charging"] else ""
+    return f"devices train{plugged} with batteries of {percent(battery['minimum'])} and more"
 
 
 def _data(scenario: Scenario) -> str:

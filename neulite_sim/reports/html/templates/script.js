@@ -70,11 +70,12 @@
     const frame = table.parentNode;
     frame.classList.add("tool-scroll");
     frame.before(box);
+    const texts = new Map([...table.tBodies[0].rows].map((row) =>
+      [row, [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase()]));
     const find = () => {
       const wanted = input.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
-      for (const row of table.tBodies[0].rows) {
-        const text = row.textContent.toLowerCase();
+      for (const [row, text] of texts) {
         row.hidden = !wanted.every((word) => text.includes(word));
         shown += row.hidden ? 0 : 1;
       }
