@@ -128,5 +128,5 @@ def test_only_the_console_and_the_commands_draw_with_rich():
         for path in MODULES
         if any(f"{start}rich" in path.read_text(encoding="utf-8") for start in ("import ", "from "))
     }
-    console = {Path("reports", f"{name}.py") for name in ("console", "dashboard", "panels")}
+    console = {Path("reports", f"{name}.py") for name in ("console", "dashboard", "panels", "screen")}
     assert {path for path in drawing if path.parts[0] != "cli"} == console
