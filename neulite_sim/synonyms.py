@@ -228,7 +228,7 @@ KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "memory_motion": {"constant": ("none", "static", "fixed"), "walk": ("random-walk", "randomwalk", "ou")},
     "availability": {
-        "always": ("on", "online", "permanent", "none"),
+        "always": ("on", "online", "none"),
         "markov": ("random", "on-off", "onoff"),
         "trace": ("file", "csv"),
         "diurnal": ("daily", "day-night", "night", "sine"),

@@ -202,7 +202,7 @@ def _more(kind: str, value: Any, limit: Any, path: Keys, given: Any, root: type[
     if kind in {"tuple_type", "list_type"} and isinstance(value, int | float | str) and not isinstance(value, bool):
         is_plain = len(str(value)) < _SHORT and not keys_at(path, given, root)
         return f"; write [{value}]" if is_plain else ""
-    if kind == "less_than_equal" and limit == 1 and 2 <= value <= 100:
+    if kind == "less_than_equal" and limit == 1 and 10 <= value <= 100:
         return f"; a share of {value:g} % is {value / 100:g}"
     if kind in {"float_parsing", "float_type"} and isinstance(value, str) and (found := _PERCENT.fullmatch(value)):
         return f"; write {float(found[1]) / 100:g}"

@@ -77,10 +77,11 @@ def _on_devices(scenario: Scenario) -> Iterator[str]:
             if isinstance(value, int) and devices < value != _usual(options, name):
                 yield f"{section}.{name} is {value}, more than the fleet of {devices}: {why}"
     in_flight = getattr(scenario.protocol.options, "concurrency", None)
-    if in_flight is not None and wanted not in (in_flight, _usual(scenario.selection.options, "devices_per_round")):
+    usual = _usual(scenario.selection.options, "devices_per_round")
+    if in_flight is not None and in_flight < wanted != usual:
         yield (
-            f"selection.devices_per_round is {wanted}, but protocol.concurrency is {in_flight}: so many are in flight "
-            "whatever a round would take"
+            f"selection.devices_per_round is {wanted}, but protocol.concurrency is {in_flight}: no more than "
+            "these are in flight"
         )
     samples = getattr(scenario.data.options, "train_samples", None) or getattr(scenario.data.options, "samples", None)
     if samples is not None and samples < devices:

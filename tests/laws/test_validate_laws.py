@@ -162,7 +162,7 @@ REMARKS = [
     (("protocol={kind: fedasync, concurrency: 9}",),
      "protocol.concurrency is 9, more than the fleet of 6: never more are in flight"),
     (("protocol={kind: fedasync, concurrency: 2}", "selection.devices_per_round=4"),
-     "selection.devices_per_round is 4, but protocol.concurrency is 2: so many are in flight whatever a round would take"),
+     "selection.devices_per_round is 4, but protocol.concurrency is 2: no more than these are in flight"),
     (("protocol={kind: fedbuff, buffer_size: 30}",),
      "protocol.buffer_size is 30, more than the fleet of 6: an update of each device does not fill it"),
     (("selection={kind: tifl, tiers: 9}",),
