@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neulite_sim.cli.answers import answer
-from neulite_sim.cli.compare_views import answered, asked_view, draw_comparison, show_view, view_rows
+from neulite_sim.cli.compare_views import (
+    BudgetOption,
+    IntervalOption,
+    TargetOption,
+    ViewOption,
+    answered,
+    asked_view,
+    draw_comparison,
+    show_view,
+    view_rows,
+)
 from neulite_sim.cli.failures import Failed, failure_of
 from neulite_sim.cli.options import AsJson, PlotFile, PlotLabels, PlotSize, PlotStyle, PlotTitle, plot_asked
 
@@ -38,21 +48,10 @@ def compare(
         str | None,
         typer.Option(metavar="NAME", help="Differences to this group or method, paired by seed. Groups the runs."),
     ] = None,
-    view: Annotated[
-        str | None,
-        typer.Option(metavar="VIEW", help="quality-under-budget, cost-to-target or robustness. Groups the runs."),
-    ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(metavar="BOUNDS", help="Of quality-under-budget, such as memory=300MB,time=2h,traffic=1GB."),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="ACCURACY", help="Of cost-to-target, such as 0.9; without it, the highest reached."),
-    ] = None,
-    interval: Annotated[
-        str, typer.Option(metavar="KIND", help="Of the 95 % intervals: t, or bca (a bootstrap) from eight seeds on.")
-    ] = "t",
+    view: ViewOption = None,
+    budget: BudgetOption = None,
+    target: TargetOption = None,
+    interval: IntervalOption = "t",
     csv_file: Annotated[
         str | None,
         typer.Option("--csv", metavar="FILE", help="Also write the rows as CSV; - prints them in place of the table."),

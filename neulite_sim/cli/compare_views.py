@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,6 +16,22 @@ if TYPE_CHECKING:
     from neulite_sim.reports.intervals import Kind
     from neulite_sim.reports.plot_options import PlotOptions
     from neulite_sim.reports.views import View, ViewName
+
+ViewOption = Annotated[
+    str | None,
+    typer.Option(metavar="VIEW", help="quality-under-budget, cost-to-target or robustness. Groups the runs."),
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(metavar="BOUNDS", help="Of quality-under-budget, such as memory=300MB,time=2h,traffic=1GB."),
+]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(metavar="ACCURACY", help="Of cost-to-target, such as 0.9; without it, the highest reached."),
+]
+IntervalOption = Annotated[
+    str, typer.Option(metavar="KIND", help="Of the 95 % intervals: t, or bca (a bootstrap) from eight seeds on.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
