@@ -17,6 +17,7 @@ from neulite_sim.cli.cache import cache
 from neulite_sim.cli.calibrate import calibrate
 from neulite_sim.cli.compare import compare
 from neulite_sim.cli.components import components
+from neulite_sim.cli.device import device
 from neulite_sim.cli.failures import answered
 from neulite_sim.cli.interruption import interruptible
 from neulite_sim.cli.profile import profile
@@ -42,6 +43,7 @@ COMMANDS = (
     compare,
     report,
     timeline,
+    device,
     components,
     calibrate,
     schema,

@@ -51,6 +51,7 @@ class Federation:
         whereabouts = Whereabouts(costing.population.availability, owns)
         self._lookout = Lookout(costing.method, costing.ledger, whereabouts, owns)
         self._airspace = Airspace(whereabouts)
+        recorder.roll_call.follow(whereabouts)
         self._learning = Learning(costing, backend, recorder, keeper)
         examiner = Examiner(costing.method, backend, keeper)
         self._testing = Testing(costing.scenario.stop, self._learning, examiner, recorder)
@@ -137,6 +138,7 @@ class Federation:
                 learned=learned,
                 stalenesses=stalenesses,
                 workers_replaced=self._learning.take_workers_replaced(),
+                look=report.look,
             )
         )
 
@@ -178,7 +180,7 @@ class Federation:
         aloft = self._airspace.aloft()
         if not self._testing.stops_before_next_round() and aloft:
             reason = RUN_OVER if self.is_over() else TIME_OVER
-            self._recorder.cut(self._rounds + 1, at_s, self._seen.report().proposal, aloft, reason=reason)
+            self._recorder.cut(self._rounds + 1, at_s, self._seen.report(), aloft, reason=reason)
         self._learning.forget(flight.number for flight, _ in aloft)
         self._testing.settle()
         self._learning.pass_on_notices()

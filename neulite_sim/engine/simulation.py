@@ -24,7 +24,7 @@ from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.results.checkpoint import Found
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
-from neulite_sim.results.memory import MemorySink, Rows, read_rows
+from neulite_sim.results.memory import MemorySink, Rows, read_devices, read_rows
 from neulite_sim.results.provenance import provenance
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, RunStarted, columns
 from neulite_sim.results.summary import Identity, Tally
@@ -59,6 +59,14 @@ class RunResult:
     def denials(self) -> Rows:
         """Why devices could not be offered work, a row per round and reason."""
         return self._rows("denials", DenialRow)
+
+    @property
+    def devices(self) -> Rows:
+        """A row per device of the fleet: who it is, what fits it, and what happened to it."""
+        if self.memory is not None:
+            return self.memory.devices
+        assert self.run_dir is not None
+        return read_devices(self.run_dir)
 
     @property
     def diagnostics(self) -> Rows:
@@ -161,6 +169,7 @@ def drive(
     selector.register(costing.partition.sizes)
     federation = Federation(costing, selector, backend, recorder, keeper)
     try:
+        recorder.introduce_devices()
         with _kept_from_the_collector():
             ended_s = run_protocol(
                 costing.timing.protocol, federation, until_s=scenario.stop.virtual_time, rates=costing.timing.rates
@@ -170,9 +179,11 @@ def drive(
             recorder.notice(message)
     except BaseException:
         federation.abandon()
+        recorder.rescue_devices()
         raise
     finally:
         keeper.close()
+    recorder.write_devices()
     weights = method.evaluation_tensors(state)
     summary = tally.summary(
         identity_of(scenario),

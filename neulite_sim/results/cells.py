@@ -13,18 +13,29 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, open_regular
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, columns, later_columns
+from neulite_sim.results.rows import (
+    DenialRow,
+    DeviceRow,
+    DiagnosticRow,
+    FlightRow,
+    RoundRow,
+    Row,
+    columns,
+    later_columns,
+)
 
 FILES: Mapping[type[Row], str] = {RoundRow: "rounds.csv", FlightRow: "flights.csv", DenialRow: "denials.csv"}
 """The tables of every run."""
 OPTIONAL_FILES: Mapping[type[Row], str] = {DiagnosticRow: "diagnostics.csv"}
 """Tables that begin with their first row, and are not there without one."""
+DEVICES_CSV, DEVICES_PARQUET = "devices.csv", "devices.parquet"
+"""The table of devices, which is written as a whole; a fleet too large for a CSV file has the other."""
 _CASTS: Mapping[type, Callable[[Any], Any]] = {int: operator.index, float: float, str: str}
 
 
@@ -47,7 +58,7 @@ def column_types(kind: type[Row]) -> Mapping[str, tuple[type, bool]]:
 
 
 _TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {
-    kind: column_types(kind) for kind in (*FILES, *OPTIONAL_FILES)
+    kind: column_types(kind) for kind in (*FILES, *OPTIONAL_FILES, DeviceRow)
 }
 
 
@@ -111,10 +122,14 @@ def _value(text: str, name: str, *, kind: type[Row], where: str) -> Any:
         raise DataNotFoundError(f"{where}: {name} is {text!r}, not {expected}; the file was changed or cut") from None
 
 
-def scan_rows(path: Path | str, kind: type[Row]) -> Iterator[dict[str, Any]]:
+def scan_rows(
+    path: Path | str, kind: type[Row], *, names: Sequence[str] = (), having: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of a CSV file of a run folder, typed, one at a time.
 
     Columns that `kind` does not have are passed over. A last line that a killed run left unfinished is passed over.
+    With `names` only these columns are read, with `having` only rows whose cells are written so: a look at a few cells
+    of a million rows is short.
 
     Raises:
         DataNotFoundError: no such file, a column that is missing, or a cell that is not what its column says.
@@ -127,26 +142,33 @@ def scan_rows(path: Path | str, kind: type[Row]) -> Iterator[dict[str, Any]]:
     with io.TextIOWrapper(opened, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         records = csv.reader(line for line in file if line.endswith("\n"))
         try:
-            yield from _scanned(records, path, kind)
+            yield from _scanned(records, path, kind, names, having or {})
         except csv.Error as error:
             raise DataNotFoundError(f"{path}:{records.line_num}: {error}; the file was changed") from None
 
 
-def _scanned(records: Any, path: Path, kind: type[Row]) -> Iterator[dict[str, Any]]:
+def _scanned(
+    records: Any, path: Path, kind: type[Row], names: Sequence[str], having: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
     header: list[str] = next(records, [])
     later = {name: default for name, default in later_columns(kind).items() if name not in header}
     missing = [name for name in _TYPES[kind] if name not in header and name not in later]
     if missing:
-        expected = FILES.get(kind) or OPTIONAL_FILES[kind]
+        expected = FILES.get(kind) or OPTIONAL_FILES.get(kind) or DEVICES_CSV
         raise DataNotFoundError(
             f"{path}: has no column {', '.join(missing)}; it is no {expected}, or of another version"
         )
-    places = {name: header.index(name) for name in _TYPES[kind] if name not in later}
+    places = {name: header.index(name) for name in names or _TYPES[kind] if name not in later}
+    later = {name: default for name, default in later.items() if not names or name in names}
+    wanted = [(header.index(name), str(cell)) for name, cell in having.items()]
     for record in records:
-        where = f"{path}:{records.line_num}"
         if len(record) != len(header):
+            where = f"{path}:{records.line_num}"
             if next(records, None) is None:
                 return
             raise DataNotFoundError(f"{where}: has {len(record)} cells, not {len(header)}; the file was changed")
+        if any(record[place] != cell for place, cell in wanted):
+            continue
+        where = f"{path}:{records.line_num}"
         found = {name: _value(record[place], name, kind=kind, where=where) for name, place in places.items()}
         yield {**found, **later}

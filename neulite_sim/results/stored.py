@@ -94,7 +94,7 @@ def read_run(path: Path) -> StoredRun:
     """
     require_whole(path, SCENARIO, SUMMARY, FILES[RoundRow])
     is_complete = (path / COMPLETE).exists()
-    scenario = _scenario(path / SCENARIO)
+    scenario = read_scenario(path / SCENARIO)
     summary = _summary(path / SUMMARY) if is_complete else _summary_of_rows(path, scenario)
     return StoredRun(path=path, summary=summary, scenario=scenario, is_complete=is_complete)
 
@@ -145,7 +145,12 @@ def _text(path: Path) -> str:
         raise _damaged(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _scenario(path: Path) -> Mapping[str, Any]:
+def read_scenario(path: Path) -> Mapping[str, Any]:
+    """Return the scenario of a run folder as plain values, whatever version wrote it.
+
+    Raises:
+        DataNotFoundError: the file is missing or damaged.
+    """
     node, problems = read_yaml(_text(path), str(path))
     if node is None or problems or not isinstance(node.content, dict):
         raise _damaged(path, "holds no scenario")
