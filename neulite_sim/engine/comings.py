@@ -27,10 +27,14 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """For how many seconds every device was online until a moment, and when last; NaN where it never was."""
+    """For how many seconds each device was online until a moment, and when last; NaN where it never was."""
 
     online_s: Floats
     last_seen_s: Floats
+
+    def part(self, span: slice) -> Presence:
+        """Return that of some of the devices."""
+        return Presence(online_s=self.online_s[span], last_seen_s=self.last_seen_s[span])
 
 
 class Comings:
@@ -73,10 +77,11 @@ class Comings:
         self.online[changes.devices] = comes
         self._left_s[changes.devices[~comes]] = changes.moments_s[~comes]
 
-    def presence(self) -> Presence:
-        """Return how long, and when last, every device was online up to the moment come to."""
-        online_s = self._online_s + np.where(self.online, self.at_s, 0.0)
-        return Presence(online_s=online_s, last_seen_s=np.where(self.online, self.at_s, self._left_s))
+    def presence(self, span: slice) -> Presence:
+        """Return how long, and when last, each device of a span was online up to the moment come to."""
+        online = self.online[span]
+        online_s = self._online_s[span] + np.where(online, self.at_s, 0.0)
+        return Presence(online_s=online_s, last_seen_s=np.where(online, self.at_s, self._left_s[span]))
 
 
 def asked_presence(availability: Availability, num_devices: int, until_s: float) -> Presence | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neulite_sim.arrays import Floats, Integers, Repeated
+from neulite_sim.arrays import Integers, Repeated
 from neulite_sim.engine.denial_columns import DENIALS, OTHER_DENIALS
 from neulite_sim.engine.parts import Costing
-from neulite_sim.engine.roll_call import Counts, Roll
+from neulite_sim.engine.roll_call import Roll
 from neulite_sim.results.device_rows import JOIN, NAMES, Block, Coded, Column, DeviceRows
 from neulite_sim.timeline.reasons import DROP_CAUSES
 
@@ -34,7 +34,7 @@ class _Maker:
         self._chooses_plans = costing.chooses_plans
         self._hardware = [each.name for each in population.classes]
         self._installed = np.array([each.installed_memory_bytes for each in population.classes], np.int64)
-        self._counted = _counted(roll, population.num_devices) if roll else {}
+        self._roll = roll
 
     def block(self, first: int, after: int) -> Block:
         """Return the columns of the devices from `first` to `after` - 1."""
@@ -50,7 +50,7 @@ class _Maker:
             "uplink_bits_per_second": population.uplink_bits_per_second[span],
             "latency_s": population.latency_s[span],
             **self._fitting(devices),
-            **{name: column[span] for name, column in self._counted.items()},
+            **({} if self._roll is None else _counted(self._roll, span, after - first)),
         }
         nothing = Repeated(None, after - first)
         return {name: found.get(name, nothing) for name in NAMES}
@@ -89,42 +89,48 @@ class _Maker:
         return JOIN.join(name for name, does in zip(self._submodels, fits, strict=True) if does)
 
 
-def _counted(roll: Roll, num_devices: int) -> dict[str, Any]:
-    nothing: Any = Repeated(0, num_devices)
-    denied: dict[str, Any] = dict.fromkeys((*DENIALS.values(), OTHER_DENIALS), nothing)
+def _counted(roll: Roll, span: slice, num: int) -> dict[str, Column]:
+    """Return what was counted of `num` devices, those of a span."""
+    nothing: Column = Repeated(0, num)
+    denied: dict[str, Column] = dict.fromkeys((*DENIALS.values(), OTHER_DENIALS), nothing)
     for reason, counts in roll.denied.items():
         name = DENIALS.get(reason, OTHER_DENIALS)
-        denied[name] = counts if denied[name] is nothing else denied[name] + counts
-    dropped: dict[str, Any] = {f"dropped_{cause}": roll.dropped.get(cause, nothing) for cause in DROP_CAUSES}
-    all_denied, all_dropped = _sum(denied, num_devices), _sum(dropped, num_devices)
+        denied[name] = _sum((denied[name], counts[span]), num)
+    dropped: dict[str, Column] = {
+        f"dropped_{cause}": roll.dropped[cause][span] if cause in roll.dropped else nothing for cause in DROP_CAUSES
+    }
+    all_denied, all_dropped = _sum(denied.values(), num), _sum(dropped.values(), num)
     return {
-        "lowest_memory_bytes": _known(roll.lowest_memory_bytes, num_devices),
-        "highest_memory_bytes": _known(roll.highest_memory_bytes, num_devices),
-        "online_share": _known(_share(roll), num_devices),
-        "last_seen_s": _known(roll.last_seen_s, num_devices),
+        **_presence(roll, span),
         "offered_rounds": roll.num_rounds - all_denied,
         "denied_rounds": all_denied,
         **denied,
-        "flights": roll.arrived + all_dropped,
-        "arrived": roll.arrived,
+        "flights": roll.arrived[span] + all_dropped,
+        "arrived": roll.arrived[span],
         "dropped": all_dropped,
         **dropped,
-        "last_flight_s": roll.last_flight_s,
+        "last_flight_s": roll.last_flight_s[span],
     }
 
 
-def _known(column: Any, num_devices: int) -> Any:
-    return Repeated(None, num_devices) if column is None else column
+def _presence(roll: Roll, span: slice) -> dict[str, Column]:
+    """Return the columns of moving memory and of times online, those that are known."""
+    found: dict[str, Column] = {}
+    if roll.lowest_memory_bytes is not None and roll.highest_memory_bytes is not None:
+        found["lowest_memory_bytes"] = roll.lowest_memory_bytes[span]
+        found["highest_memory_bytes"] = roll.highest_memory_bytes[span]
+    if roll.presence is not None:
+        presence = roll.presence(span)
+        found["last_seen_s"] = presence.last_seen_s
+        if roll.ended_s:
+            found["online_share"] = presence.online_s / roll.ended_s
+    return found
 
 
-def _share(roll: Roll) -> Floats | None:
-    """Return for which share of the time every device was online; None where no time has passed."""
-    return None if roll.online_s is None or roll.ended_s == 0 else roll.online_s / roll.ended_s
-
-
-def _sum(columns: Mapping[str, Any], num_devices: int) -> Counts:
-    total = np.zeros(num_devices, np.int32)
-    for column in columns.values():
+def _sum(columns: Iterable[Any], num: int) -> Integers:
+    """Return the sum of columns of counts."""
+    total = np.zeros(num, np.int64)
+    for column in columns:
         if not isinstance(column, Repeated):
             total += column
     return total

@@ -6,7 +6,7 @@ kept up to date lists nobody, and is counted together with others (`looks`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from neulite_sim.arrays import Flags, Floats, Integers
 from neulite_sim.engine.candidates import Whereabouts
-from neulite_sim.engine.comings import Comings, asked_presence
+from neulite_sim.engine.comings import Comings, Presence, asked_presence
 from neulite_sim.engine.looks import Looks
 from neulite_sim.engine.stays import Airtime
 from neulite_sim.engine.views import IN_FLIGHT, NO_DATA, OFFLINE, Look
@@ -34,7 +34,7 @@ class Roll:
     """What was counted of every device in `num_rounds` rounds, until the moment `ended_s`.
 
     `denied` and `dropped` are by reason and by cause; what is in neither was never the case. The memory columns are
-    None where memory does not move, those of presence where it took too long to find out.
+    None where memory does not move; `presence` tells of some devices, and is None where it took too long to find out.
     """
 
     num_rounds: int
@@ -45,8 +45,7 @@ class Roll:
     last_flight_s: Floats
     lowest_memory_bytes: Integers | None
     highest_memory_bytes: Integers | None
-    online_s: Floats | None
-    last_seen_s: Floats | None
+    presence: Callable[[slice], Presence] | None
 
 
 class RollCall:
@@ -122,13 +121,6 @@ class RollCall:
     def roll(self) -> Roll:
         """Return what was counted so far."""
         self._work_out()
-        if self._comings is None:
-            population = self._population
-            presence = asked_presence(population.availability, population.num_devices, self._at_s)
-        else:
-            for _ in self._comings.until(self._at_s):
-                pass
-            presence = self._comings.presence()
         lowest, highest = self._memory or (None, None)
         self._flights.work_out()
         return Roll(
@@ -140,9 +132,17 @@ class RollCall:
             last_flight_s=self._flights.last_s,
             lowest_memory_bytes=lowest,
             highest_memory_bytes=highest,
-            online_s=None if presence is None else presence.online_s,
-            last_seen_s=None if presence is None else presence.last_seen_s,
+            presence=self._presence(),
         )
+
+    def _presence(self) -> Callable[[slice], Presence] | None:
+        if self._comings is None:
+            population = self._population
+            found = asked_presence(population.availability, population.num_devices, self._at_s)
+            return None if found is None else found.part
+        for _ in self._comings.until(self._at_s):
+            pass
+        return self._comings.presence
 
 
 class _Tables:

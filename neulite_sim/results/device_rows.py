@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from neulite_sim.arrays import Floats, Integers, Repeated
+from neulite_sim.arrays import Integers, Repeated
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, create_regular, open_regular
 from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET, column_types, scan_rows
@@ -29,7 +30,7 @@ from neulite_sim.results.writing import encoded, put, refusal, remove, write_all
 MOST_IN_CSV = 100_000
 JOIN = ";"
 """What stands between several names in one cell."""
-BLOCK = 2**15
+BLOCK = 2**14
 NAMES = columns(DeviceRow)
 _TYPES = column_types(DeviceRow)
 
@@ -57,7 +58,7 @@ class Coded:
         return list(map(self.texts.__getitem__, self.codes.tolist()))
 
 
-Column = Integers | Floats | Coded | Repeated[Any]
+Column = NDArray[Any] | Coded | Repeated[Any]
 Block = Mapping[str, Column]
 """The columns of devices that follow each other; NaN stands for a number that is not known."""
 
@@ -144,7 +145,10 @@ def _write_csv(path: Path, rows: DeviceRows) -> None:
 def _write_parquet(path: Path, rows: DeviceRows) -> None:
     arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     schema = _schema(arrow)
-    with create_regular(path) as file, parquet.ParquetWriter(arrow.PythonFile(file, mode="w"), schema) as writer:
+    texts = [name for name, (cast, _) in _TYPES.items() if cast is str]
+    whole = {name: "DELTA_BINARY_PACKED" for name, (cast, _) in _TYPES.items() if cast is int}
+    how = {"use_dictionary": texts, "column_encoding": whole, "compression": "zstd"}
+    with create_regular(path) as file, parquet.ParquetWriter(arrow.PythonFile(file, mode="w"), schema, **how) as writer:
         for block in rows.blocks():
             pairs = zip(block.values(), schema, strict=True)
             cells = [_as_arrow(arrow, column, field.type) for column, field in pairs]
