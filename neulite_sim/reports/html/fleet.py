@@ -1,31 +1,50 @@
 """The memory of a fleet and what its submodels need: who stands where at the memory wall.
 
-The memory is drawn again from the scenario, which gives what the run had: the fleet depends on nothing but its section
-and the seed. It is believed only where it agrees with every flight that is asked. Needs come from the flights; those of
-a submodel that nobody could hold from what its devices lacked.
+Both stand in the table of devices. Of a run without one the memory is drawn again from the scenario, which gives what
+the run had: the fleet depends on nothing but its section and the seed. It is believed only where it agrees with every
+flight that is asked. Needs then come from the flights; those of a submodel that nobody could hold from what its devices
+lacked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import NeuliteError
+from neulite_sim.reports.html.devices import Devices
 from neulite_sim.reports.html.run_story import Flown
 from neulite_sim.results.places import SCENARIO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Available bytes of every device, ascending; None with the reason in `why` where nobody knows."""
+    """Available bytes of every device, ascending; None with the reason in `why` where nobody knows.
+
+    `holders` says how many devices hold a submodel where that is more than comparing with one need.
+    """
 
     available: Integers | None
     moves: bool = False
     why: str = ""
+    holders: Mapping[str, int] = field(default_factory=dict)
+
+    def fitting(self, submodel: str, need: int) -> int:
+        """Return how many devices hold a submodel that needs so many bytes at least."""
+        assert self.available is not None
+        if submodel in self.holders:
+            return self.holders[submodel]
+        return len(self.available) - int(np.searchsorted(self.available, need))
+
+
+def kept_memory(devices: Devices) -> Memory:
+    """Return the memory of the fleet in a table of devices."""
+    holders = {name: need.holders for name, need in devices.needs.items()}
+    return Memory(available=np.sort(devices.available), moves=devices.moves, holders=holders)
 
 
 def drawn_memory(run_dir: Path, flown: Flown) -> Memory:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup, escape
 
 from neulite_sim.errors import OutputError
 from neulite_sim.reports.html.blocks import Page
@@ -23,9 +20,6 @@ MOST_ROWS = (1000, 300, 100)
 PACKAGE = "neulite_sim.reports.html"
 
 
-_QUANTITY = re.compile(r"\d[\d.,]* (?:%|B|kB|MB|GB|TB|points?|Mbit/s|ms)(?![\w])|\d+[dhm] \d\d[hms]\b")
-
-
 @functools.cache
 def _template() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -33,13 +27,7 @@ def _template() -> Any:
     environment = Environment(
         loader=PackageLoader(PACKAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["unbroken"] = unbroken
     return environment.get_template("page.html")
-
-
-def unbroken(text: str) -> Markup:
-    """Return a text as HTML in which no line ends between a number and its unit."""
-    return Markup(_QUANTITY.sub(r'<span class="n">\g<0></span>', str(escape(text))))
 
 
 def html_of(page: Page) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from neulite_sim.reports.html.accuracy import accuracy_switch
 from neulite_sim.reports.html.asking import asked
 from neulite_sim.reports.html.blocks import Block, Commands, Facts, Grid, Page, Prose, Section, Tile, with_content
-from neulite_sim.reports.html.devices import devices_blocks
-from neulite_sim.reports.html.fleet import drawn_memory, needs_of
+from neulite_sim.reports.html.devices import devices_blocks, read_devices
+from neulite_sim.reports.html.fleet import drawn_memory, kept_memory, needs_of
 from neulite_sim.reports.html.rounds_time import first_rounds, time_blocks
 from neulite_sim.reports.html.run_story import RunStory, read_story
 from neulite_sim.reports.html.taking_part import part_blocks
@@ -28,16 +28,27 @@ def run_page(path: Path, *, most_rows: int, shown_as: str) -> Page:
     """
     story = read_story(path)
     run = story.run
-    memory = drawn_memory(path, story.flown)
-    needs = needs_of(story.flown, story.shortfalls, memory)
+    devices = read_devices(path, num_devices=len(story.flown.took_part), most_rows=most_rows)
+    if devices is None:
+        memory = drawn_memory(path, story.flown)
+        needs, peaks = needs_of(story.flown, story.shortfalls, memory), story.flown.peaks
+    else:
+        memory = kept_memory(devices)
+        ranked = sorted(devices.needs.items(), key=lambda item: (item[1].least, item[0]))
+        needs = {name: need.least for name, need in ranked}
+        peaks = {name: (need.least, need.most) for name, need in ranked}
     sections = (
         Section(name="question", title="What was asked", blocks=(Facts(items=asked(run.scenario)),)),
         Section(name="accuracy", title="Accuracy", blocks=_accuracy(story)),
-        Section(name="memory", title="The memory wall", blocks=wall_blocks(memory, needs, peaks=story.flown.peaks)),
-        Section(name="part", title="Who took part", blocks=part_blocks(story)),
+        Section(name="memory", title="The memory wall", blocks=wall_blocks(memory, needs, peaks=peaks)),
+        Section(
+            name="part",
+            title="Who took part",
+            blocks=part_blocks(story, num_samples=None if devices is None else devices.num_samples),
+        ),
         Section(name="time", title="Where the time goes", blocks=(*time_blocks(story), *first_rounds(path, story))),
-        Section(name="devices", title="Devices", blocks=devices_blocks(path, run, most_rows=most_rows)),
-        Section(name="repeat", title="Repeat it", blocks=_repeat(story, shown_as)),
+        Section(name="devices", title="Devices", blocks=devices_blocks(devices)),
+        Section(name="repeat", title="Repeat it", blocks=_repeat(story, shown_as, has_devices=devices is not None)),
         Section(name="provenance", title="Provenance", blocks=(_provenance(story),)),
     )
     return Page(
@@ -185,7 +196,7 @@ def _goal(story: RunStory) -> float | None:
     return None if goal is None else float(goal)
 
 
-def _repeat(story: RunStory, folder: str) -> tuple[Block, ...]:
+def _repeat(story: RunStory, folder: str, *, has_devices: bool) -> tuple[Block, ...]:
     digest = story.run.summary.get("digest")
     said = (
         "From the folder of this file. An equal digest means an equal run, bit for bit"
@@ -195,6 +206,7 @@ def _repeat(story: RunStory, folder: str) -> tuple[Block, ...]:
     items = [
         ("Run the same scenario again", f"neulite-sim run {folder}/scenario.yaml --out again"),
         ("Where the time of the rounds goes", f"neulite-sim timeline {folder}"),
+        *([("The story of one device: 0, or another number", f"neulite-sim device {folder} 0")] if has_devices else []),
         ("This page", f"neulite-sim report {folder} --out report.html"),
     ]
     if not story.run.is_complete:

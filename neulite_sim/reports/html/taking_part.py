@@ -24,31 +24,36 @@ _MOST_REASONS = 4
 _OTHERS = "other reasons"
 
 
-def part_blocks(story: RunStory) -> tuple[Block, ...]:
-    """Return participation over time, the fleet per round, and why flights were dropped."""
+def part_blocks(story: RunStory, *, num_samples: int | None = None) -> tuple[Block, ...]:
+    """Return participation over time, the fleet per round, and why flights were dropped.
+
+    `num_samples` are those of the whole fleet, where they are known.
+    """
     if not len(story.rounds.number):
         return (Prose(paragraphs=("Nobody took part.",)),) if story.run.not_applicable is not None else ()
-    blocks: list[Block] = [_shares(story), _fleet(story)]
+    blocks: list[Block] = [_shares(story, num_samples), _fleet(story)]
     if story.flown.reasons:
         blocks.append(_drops(story.flown.reasons, int(story.run.summary["flights_arrived"])))
     return tuple(blocks)
 
 
-def shares_over_time(story: RunStory) -> tuple[Floats, Floats | None]:
+def shares_over_time(story: RunStory, num_samples: int | None = None) -> tuple[Floats, Floats | None]:
     """Return per round the share of the devices, and of the data, that had an update merged by then.
 
-    The data of devices that never flew is known from the summary only: without one, the second is None.
+    Where nobody says how many samples there are, the share in the summary does; without either the second is None.
     """
     devices = np.cumsum(story.flown.new_devices) / max(len(story.flown.took_part), 1)
     samples = np.cumsum(story.flown.new_samples)
+    if num_samples:
+        return devices, samples / num_samples
     data_share = story.run.summary.get("data_share")
     if data_share is None or not samples[-1]:
         return devices, None
     return devices, samples * (data_share / samples[-1])
 
 
-def _shares(story: RunStory) -> Figure:
-    devices, data = shares_over_time(story)
+def _shares(story: RunStory, num_samples: int | None) -> Figure:
+    devices, data = shares_over_time(story, num_samples)
     at = [0.0, *map(float, story.rounds.end_s)]
     lines = []
     for look, (name, shares) in enumerate((("devices", devices), ("data", data))):

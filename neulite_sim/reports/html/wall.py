@@ -36,11 +36,6 @@ def wall_blocks(
     return tuple(blocks)
 
 
-def _fitting(memory: Memory, need: int) -> int:
-    assert memory.available is not None
-    return len(memory.available) - int(np.searchsorted(memory.available, need))
-
-
 def _figure(memory: Memory, needs: Mapping[str, int]) -> Figure:
     available = memory.available
     assert available is not None
@@ -68,12 +63,12 @@ def _figure(memory: Memory, needs: Mapping[str, int]) -> Figure:
     ]
     total = len(available)
     levels = [
-        Level(value=float(need), text=f"{name} {size(need)}: {_fitting(memory, need):,} fit")
+        Level(value=float(need), text=f"{name} {size(need)}: {memory.fitting(name, need):,} fit")
         for name, need in thresholds
     ]
     y = number_axis("devices", 0, float(max(counts, default=1)), 4, is_whole=True)
     said = [
-        f"{name} needs {size(need)}, which {_fitting(memory, need):,} of {total:,} devices have"
+        f"{name} needs {size(need)}, which {memory.fitting(name, need):,} of {total:,} devices have"
         for name, need in thresholds
     ]
     limits = f"from {size(available[0])} to {size(available[-1])}"
@@ -118,7 +113,9 @@ def _table(memory: Memory, needs: Mapping[str, int], peaks: Mapping[str, tuple[i
     for name, need in needs.items():
         most = peaks.get(name, (need, need))[1]
         fits = (
-            "" if not total else f"{_fitting(memory, need):,} of {total:,} ({percent(_fitting(memory, need) / total)})"
+            ""
+            if not total
+            else f"{memory.fitting(name, need):,} of {total:,} ({percent(memory.fitting(name, need) / total)})"
         )
         rows.append((name, size(need) if most == need else f"{size(need)} to {size(most)}", *([fits] if total else [])))
     heads = ("submodel", "needs", *(["devices that hold it"] if total else []))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
-from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 import stored_runs
 import timeline_runs
+from html_pages import HOSTILE, check_sound, of_run, text_of
 
 from neulite_sim.errors import DataNotFoundError, OutputError
 from neulite_sim.reports.html import page as pages
@@ -31,76 +29,6 @@ from neulite_sim.reports.timeline_window import read_window
 from neulite_sim.results.cells import scan_rows
 from neulite_sim.results.rows import DenialRow, RoundRow
 from neulite_sim.scenario.loading import dump_scenario
-
-HOSTILE = "<script>alert(1)</script>"
-VOID = {"meta", "link", "br", "input"}
-
-
-class Outline(HTMLParser):
-    """Reads a page: balanced elements, headings, texts, ids and everything that would fetch something."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.headings: list[int] = []
-        self.ids: list[str] = []
-        self.fetched: list[str] = []
-        self.text: list[str] = []
-        self.scripts = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in VOID:
-            self.open.append(tag)
-        if re.fullmatch("h[1-6]", tag):
-            self.headings.append(int(tag[1]))
-        self.scripts += tag == "script"
-        for name, value in attrs:
-            self.ids += [value or ""] if name == "id" else []
-            is_outside = name in ("src", "srcset", "href", "data", "action") and not (value or "").startswith(
-                ("#", "data:,")
-            )
-            self.fetched += [value or ""] if is_outside else []
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag, tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
-def outline(text: str) -> Outline:
-    found = Outline()
-    found.feed(text)
-    found.close()
-    assert found.open == []
-    return found
-
-
-def of_run(path: Path) -> str:
-    return html_of(run_page(path, most_rows=100, shown_as=path.name))
-
-
-def text_of(page: str) -> str:
-    body = re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL)
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
-
-
-def check_sound(page: str) -> None:
-    found = outline(page)
-    assert found.fetched == []
-    assert found.scripts == 1
-    assert len(found.ids) == len(set(found.ids))
-    assert found.headings[0] == 1
-    assert found.headings.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(found.headings, found.headings[1:], strict=False))
-    assert len(page.encode()) <= MOST_BYTES
-
 
 # One run.
 

@@ -27,6 +27,19 @@
   document.addEventListener("click", show);
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
+  // No line ends between a number and its unit.
+  const quantity = /(\d[\d.,]* (?:%|B|kB|MB|GB|TB|points?|ms)(?!\w)|\d+[dhm] \d\d[hms]\b)/;
+  for (const place of document.querySelectorAll(".lead, .detail, .facts dd, .caption, .note")) {
+    const parts = place.textContent.split(quantity);
+    place.replaceChildren(...parts.map((part, number) => {
+      if (number % 2 === 0) return part;
+      const span = document.createElement("span");
+      span.className = "n";
+      span.textContent = part;
+      return span;
+    }));
+  }
+
   // Tables to sort and to search.
   const value = (row, column) => {
     const cell = row.cells[column];
