@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neulite_sim.engine import assembly, building
-from neulite_sim.engine.announcing import announcements
+from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.device_file import DeviceFile
 from neulite_sim.engine.federation import Federation
 from neulite_sim.engine.fitting import plan_notices
@@ -164,7 +164,8 @@ def drive(
     keeper = keeper or Keeper()
     for observer in observers:
         observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
-    for message in (*costing.left_out, *announcements(costing), *_skipped(costing), *plan_notices(costing)):
+    told = (*costing.left_out, *announcements(costing), *other_batches(costing))
+    for message in (*told, *_skipped(costing), *plan_notices(costing)):
         recorder.notice(message)
     selector = building.build_selector(scenario)
     selector.register(costing.partition.sizes)
