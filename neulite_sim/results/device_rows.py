@@ -10,6 +10,7 @@ import csv
 import importlib
 import importlib.util
 import io
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,6 +180,21 @@ def scan_devices(path: Path) -> Iterator[dict[str, Any]]:
         return
     for batch in _batches(path):
         yield from batch.to_pylist()
+
+
+def scan_columns(path: Path, *names: str) -> Iterator[Mapping[str, list[Any]]]:
+    """Yield some columns of a file of devices as plain values, many devices at a time, in the order of their numbers.
+
+    Raises:
+        DataNotFoundError: as `scan_devices`.
+    """
+    if path.name == DEVICES_CSV:
+        rows = scan_rows(path, DeviceRow)
+        while block := list(itertools.islice(rows, BLOCK)):
+            yield {name: [row[name] for row in block] for name in names}
+        return
+    for batch in _batches(path):
+        yield {name: batch.column(name).to_pylist() for name in names}
 
 
 def device_row(path: Path, device: int) -> dict[str, Any] | None:
