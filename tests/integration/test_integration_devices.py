@@ -15,7 +15,7 @@ from tiny_scenarios import WAVES
 from typer.testing import CliRunner
 
 from neulite_sim import cli
-from neulite_sim.engine import tracking
+from neulite_sim.engine import device_file
 from neulite_sim.engine.roll_call import RollCall
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.results import device_rows
@@ -157,7 +157,7 @@ def test_what_fits_is_what_flights_were_charged(run):
 
 @pytest.fixture
 def large(monkeypatch):
-    for place in (device_rows, tracking):
+    for place in (device_rows, device_file):
         monkeypatch.setattr(place, "MOST_IN_CSV", 59)
 
 
@@ -171,7 +171,7 @@ def test_a_large_fleet_has_the_same_rows_in_parquet(large, tmp_path):
 
 
 def test_a_large_fleet_without_pyarrow_is_written_as_csv_with_a_remark(large, tmp_path, monkeypatch):
-    for place in (device_rows, tracking):
+    for place in (device_rows, device_file):
         monkeypatch.setattr(place, "has_pyarrow", lambda: False)
     heard = []
     simulate(parse_scenario(FLEET), out=tmp_path / "run", observers=[SimpleNamespace(notify=heard.append)])
