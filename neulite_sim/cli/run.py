@@ -43,11 +43,10 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a scenario and show it while it runs."""
-    from rich.console import Console
-
     from neulite_sim.cli.backend import with_backend
     from neulite_sim.cli.checks import FleetCheck
     from neulite_sim.reports.console import run_console
+    from neulite_sim.reports.screen import screen
     from neulite_sim.scenario.loading import load_scenario
 
     tools = tools_named(exports or ())
@@ -55,7 +54,7 @@ def run(
     loaded: Scenario = load_scenario(scenario, overrides or (), seed=seed, checks=[check])
     loaded = with_backend(loaded, kind=backend, workers=workers, address=ray_address)
     keepers = _audit(loaded, check.fleet, quiet=quiet) if audit else []
-    console = Console(stderr=as_json)
+    console = screen(stderr=as_json)
     with resumable() as place, run_console(console, quiet=quiet) as view:
         from neulite_sim.engine.simulation import simulate
 
@@ -91,14 +90,13 @@ def _export(run_dir: Path, tools: Sequence[Tool], summary: Mapping[str, Any], *,
 
 def _audit(scenario: Scenario, fleet: DrawnFleet | None, *, quiet: bool) -> list[Observer]:
     """Print predicted and measured peaks on standard error; return who keeps them in the run folder."""
-    from rich.console import Console
-
     from neulite_sim.engine.assembly import assemble
     from neulite_sim.reports.audit_table import audit_table
     from neulite_sim.reports.console import print_table
+    from neulite_sim.reports.screen import screen
     from neulite_sim.studies.auditing import AuditKeeper, audit_run
 
     rows = audit_run(assemble(scenario, fleet))
     if not quiet:
-        print_table(Console(stderr=True), audit_table(rows))
+        print_table(screen(stderr=True), audit_table(rows))
     return [AuditKeeper(rows)]

@@ -49,10 +49,9 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the run folders below a folder: method, state, accuracy, and when they started; the latest first."""
-    from rich.console import Console
-
     from neulite_sim.reports.console import print_table
     from neulite_sim.reports.runs_table import runs_tables
+    from neulite_sim.reports.screen import screen
     from neulite_sim.results.listing import STATES, list_runs
 
     _check("--sort", sort, tuple(_SORTS))
@@ -70,7 +69,7 @@ def runs(
     if as_json:
         answer({"runs": [run.to_json() for run in found], "remarks": listing.remarks})
         return
-    console = Console()
+    console = screen()
     if not found:
         left = f" of {len(listing.runs)} is one of these" if listing.runs else f" below {folder}"
         typer.echo("\n".join([f"no run{left}", *listing.remarks]))

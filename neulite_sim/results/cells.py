@@ -20,12 +20,23 @@ from typing import Any
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, open_regular
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, columns, later_columns
+from neulite_sim.results.rows import (
+    DenialRow,
+    DeviceRow,
+    DiagnosticRow,
+    FlightRow,
+    RoundRow,
+    Row,
+    columns,
+    later_columns,
+)
 
 FILES: Mapping[type[Row], str] = {RoundRow: "rounds.csv", FlightRow: "flights.csv", DenialRow: "denials.csv"}
 """The tables of every run."""
 OPTIONAL_FILES: Mapping[type[Row], str] = {DiagnosticRow: "diagnostics.csv"}
 """Tables that begin with their first row, and are not there without one."""
+DEVICES_CSV, DEVICES_PARQUET = "devices.csv", "devices.parquet"
+"""The table of devices, which is written as a whole; a fleet too large for a CSV file has the other."""
 _CASTS: Mapping[type, Callable[[Any], Any]] = {int: operator.index, float: float, str: str}
 
 
@@ -48,7 +59,7 @@ def column_types(kind: type[Row]) -> Mapping[str, tuple[type, bool]]:
 
 
 _TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {
-    kind: column_types(kind) for kind in (*FILES, *OPTIONAL_FILES)
+    kind: column_types(kind) for kind in (*FILES, *OPTIONAL_FILES, DeviceRow)
 }
 
 
@@ -112,16 +123,21 @@ def _value(text: str, name: str, *, kind: type[Row], where: str) -> Any:
         raise DataNotFoundError(f"{where}: {name} is {text!r}, not {expected}; the file was changed or cut") from None
 
 
-def scan_rows(path: Path | str, kind: type[Row]) -> Iterator[dict[str, Any]]:
+def scan_rows(
+    path: Path | str, kind: type[Row], *, names: Sequence[str] = (), having: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of a CSV file of a run folder, typed, one at a time.
 
     Columns that `kind` does not have are passed over. A last line that a killed run left unfinished is passed over.
+    With `names` only these columns are read, with `having` only rows whose cells are written so: a look at a few cells
+    of a million rows is short.
 
     Raises:
         DataNotFoundError: no such file, a column that is missing, or a cell that is not what its column says.
     """
     for place, record, shape in _records(Path(path), kind):
-        yield shape.row(record, f"{path}:{place}")
+        if having is None or shape.has(record, having):
+            yield shape.row(record, f"{path}:{place}", names)
 
 
 def scan_columns(path: Path | str, kind: type[Row], *, most_rows: int = 1 << 15) -> Iterator[dict[str, list[Any]]]:
@@ -149,16 +165,29 @@ class _Shape:
         self._later = {name: default for name, default in later_columns(kind).items() if name not in header}
         missing = [name for name in _TYPES[kind] if name not in header and name not in self._later]
         if missing:
-            expected = FILES.get(kind) or OPTIONAL_FILES[kind]
+            expected = FILES.get(kind) or OPTIONAL_FILES.get(kind) or DEVICES_CSV
             raise DataNotFoundError(
                 f"{path}: has no column {', '.join(missing)}; it is no {expected}, or of another version"
             )
         self._places = {name: header.index(name) for name in _TYPES[kind] if name not in self._later}
 
-    def row(self, record: Sequence[str], where: str) -> dict[str, Any]:
-        kind = self._kind
-        found = {name: _value(record[place], name, kind=kind, where=where) for name, place in self._places.items()}
-        return {**found, **self._later}
+    def has(self, record: Sequence[str], having: Mapping[str, Any]) -> bool:
+        """Whether the cells of a record are written like these."""
+        return all(record[self._places[name]] == str(cell) for name, cell in having.items())
+
+    def row(self, record: Sequence[str], where: str, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the cells of a record, with `names` only those of these columns.
+
+        Raises:
+            DataNotFoundError: a cell is not what its column says; it stands at `where`.
+        """
+        kind, wanted = self._kind, names or _TYPES[self._kind]
+        return {
+            name: _value(record[self._places[name]], name, kind=kind, where=where)
+            if name in self._places
+            else self._later[name]
+            for name in wanted
+        }
 
     def columns(self, records: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
         """Return the cells of some records, column by column.

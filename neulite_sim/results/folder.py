@@ -21,8 +21,9 @@ from torch import Tensor
 
 from neulite_sim.errors import NeuliteError, OutputError
 from neulite_sim.outside import what_stands
-from neulite_sim.results.cells import FILES, OPTIONAL_FILES
+from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET, FILES, OPTIONAL_FILES
 from neulite_sim.results.contract import Sink
+from neulite_sim.results.device_rows import DeviceRows, write_devices
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.places import (
     CHECKPOINT,
@@ -34,6 +35,7 @@ from neulite_sim.results.places import (
     SCENARIO,
     SUMMARY,
     SUMS,
+    TABLES,
     TIMELINE,
     require_own,
 )
@@ -72,6 +74,7 @@ class RunFolder(Sink):
         self._tables: dict[type[Row], Table] = {}
         self._timeline: TimelineFile | None = None
         self._staged = ""
+        self._staged_devices: DeviceRows | None = None
 
     @classmethod
     def create(
@@ -147,6 +150,10 @@ class RunFolder(Sink):
         with refusing(self.path / TIMELINE, "replace"):
             put(self.path / (TIMELINE + _STAGED), self.path / TIMELINE)
         self._staged = ""
+        for name in (DEVICES_CSV, DEVICES_PARQUET):
+            remove(self.path / name)
+        if self._staged_devices is not None:
+            self.write_devices(self._staged_devices)
 
     def _remove_staged(self) -> None:
         for name in (TIMELINE, *FILES.values(), *OPTIONAL_FILES.values()):
@@ -178,6 +185,17 @@ class RunFolder(Sink):
         if self._timeline is not None:
             with refusing(self._timeline.path, "write"):
                 self._timeline.add_flights(rows)
+
+    def write_devices(self, rows: DeviceRows) -> None:
+        """Write the rows of the devices in the place of those of before; in a replay, once it has succeeded.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._staged:
+            self._staged_devices = rows
+            return
+        write_devices(self.path, rows)
 
     def flush(self) -> None:
         """Bring every row to disk."""
@@ -236,7 +254,7 @@ class RunFolder(Sink):
     def discard(self) -> None:
         """Remove the folder of a run that never began: its own files, and the folders made for it if they are empty."""
         self.close()
-        for name in (FAILED, SCENARIO, PROVENANCE, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values()):
+        for name in (FAILED, SCENARIO, PROVENANCE, TIMELINE, *TABLES):
             remove(self.path / name)
         _remove_past(self.path)
         _remove_empty(self._made)
@@ -277,17 +295,7 @@ def clear_cut_off(path: Path) -> None:
     require_own(path)
     if (path / COMPLETE).exists():
         raise OutputError(f"{path}: holds a complete run, which is not removed", hint="choose another place with --out")
-    for name in (
-        FAILED,
-        SUMMARY,
-        MODEL,
-        SUMS,
-        TIMELINE,
-        *FILES.values(),
-        *OPTIONAL_FILES.values(),
-        PROVENANCE,
-        SCENARIO,
-    ):
+    for name in (FAILED, SUMMARY, MODEL, SUMS, TIMELINE, *TABLES, PROVENANCE, SCENARIO):
         remove(path / name)
         remove(path / f"{name}.partial")
         remove(path / f"{name}{_STAGED}")

@@ -14,7 +14,7 @@ from neulite_sim.errors import BackendUnavailableError, InfeasibleError, OutputE
 from neulite_sim.results.rows import RoundRow, RunStarted
 
 FILES = {"scenario.yaml", "provenance.json", "rounds.csv", "flights.csv", "denials.csv", "summary.json",
-         "model.safetensors", "SHA256SUMS", "COMPLETE", "timeline.json.gz", "journal"}  # fmt: skip
+         "model.safetensors", "SHA256SUMS", "COMPLETE", "timeline.json.gz", "journal", "devices.csv"}  # fmt: skip
 SUMMARY = {
     "rounds", "virtual_time_s", "final_accuracy", "tail_accuracy", "best_accuracy", "time_to_accuracy_s",
     "participation_rate", "data_share", "peak_memory_bytes", "bytes_down", "bytes_up", "flights_arrived",
