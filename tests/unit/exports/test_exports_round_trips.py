@@ -20,7 +20,7 @@ from neulite_sim.exports.origin import parameters
 from neulite_sim.exports.words import METRICS, outcomes_of, unit_of
 from neulite_sim.results.cells import DEVICES_CSV, FILES, OPTIONAL_FILES, column_types, scan_rows
 from neulite_sim.results.places import AUDIT
-from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, FlightRow, RoundRow
+from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, RoundRow
 from neulite_sim.results.stored import StoredRun
 
 ROOT = Path(neulite_sim.__file__).parents[1]
