@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from neulite_sim.cli.answers import answer
-from neulite_sim.cli.options import AsJson
+from neulite_sim.cli.options import AsJson, PlotFile, PlotSize, PlotStyle, PlotTitle, plot_asked
 
 VIEWER = "https://ui.perfetto.dev"
 
@@ -18,9 +18,10 @@ def timeline(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run.", show_default=False)],
     rounds: Annotated[int, typer.Option(metavar="N", help="How many rounds to show.")] = 3,
     first: Annotated[int, typer.Option("--from", metavar="ROUND", help="The first round to show.")] = 1,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the rounds, a line per device: a .png or .svg file.")
-    ] = None,
+    plot: PlotFile = None,
+    style: PlotStyle = None,
+    size: PlotSize = None,
+    title: PlotTitle = None,
     trace: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the timeline of the whole run (.json.gz) anew from its rows."),
@@ -36,15 +37,12 @@ def timeline(
     from neulite_sim.results.places import COMPLETE, TIMELINE
     from neulite_sim.results.trace_events import rebuild
 
-    if plot is not None:
-        from neulite_sim.reports.comparison_plot import check_plot
-
-        check_plot(plot)
+    options = plot_asked(plot, style=style, size=size, title=title)
     window = read_window(run_dir, first=first, count=rounds)
     if plot is not None:
         from neulite_sim.reports.gantt import draw_window
 
-        draw_window(window, plot)
+        draw_window(window, plot, options)
     if trace is not None:
         try:
             rebuild(run_dir, trace)

@@ -92,6 +92,14 @@ class Board:
         self._slope.append((row.virtual_time_s, row.test_accuracy))
 
     @property
+    def fitting(self) -> dict[str, int]:
+        """How many devices hold each submodel, by what each is charged; empty where that was not told."""
+        if self.started is None or not self.started.fitting:
+            return {}
+        names = (name for name, _ in self.started.thresholds)
+        return dict(zip(names, self.started.fitting, strict=True))
+
+    @property
     def is_replaying(self) -> bool:
         """Whether the latest rounds came from the journal of a resumed run, and the next one will too."""
         return self.started is not None and self.num_rounds < self.started.replays_until

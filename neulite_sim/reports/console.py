@@ -65,9 +65,10 @@ def rich_table(table: TextTable) -> RenderableType:
 
 
 def print_table(console: Console, table: TextTable) -> None:
-    """Print a table: drawn on a terminal, aligned plain text elsewhere."""
+    """Print a table: drawn on a terminal, in blocks as wide as it; aligned plain text, a line per row, elsewhere."""
     if _draws(console):
-        console.print(rich_table(table))
+        for block in table.blocks(console.width):
+            console.print(rich_table(block))
     else:
         _say(console, table.text())
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from neulite_sim.reports.board import Board
 from neulite_sim.reports.figures import Mark, memory_ladder
+from neulite_sim.reports.memory_kinds import short_kind
 from neulite_sim.results.rows import RoundRow, RunStarted
-from neulite_sim.units import format_bytes, format_seconds
+from neulite_sim.units import format_bytes, format_percent, format_seconds
 
 _MOST_THRESHOLDS = 12
 _FACT_WIDTH = 58
@@ -25,7 +26,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def percent(share: float) -> str:
     """Return a share as a percentage; only the exact whole is 100 %."""
-    return f"{min(share * 100, 100.0 if share >= 1 else 99.9):.3g} %"
+    return format_percent(share)
 
 
 def accuracy(value: float | None) -> str:
@@ -101,7 +102,7 @@ def start_lines(board: Board, started: RunStarted) -> list[str]:
     if started.proxy is not None:
         lines.append(proxy_note(started.proxy))
     if len(board.budgets) and started.thresholds:
-        ladder = memory_ladder(board.budgets, started.thresholds, rows=2 * _MOST_THRESHOLDS + 1)
+        ladder = memory_ladder(board.budgets, started.thresholds, rows=2 * _MOST_THRESHOLDS + 1, fitting=board.fitting)
         marks = [step.text(80) for step in ladder if isinstance(step, Mark)]
         lines.append(f"memory: {'; '.join(marks)}; {percent(started.participation_rate)} can take part")
     if started.run_dir is not None:
@@ -160,6 +161,7 @@ def _times(times_s: Mapping[str, float | None]) -> str:
 def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> list[tuple[str, str]]:
     """Return the content of `summary.json` as pairs of a label and a text, in reading order."""
     rounds, clock = summary["rounds"], format_seconds(summary["virtual_time_s"])
+    which = short_kind(summary.get("compared_with_memory"))
     facts = [("accuracy", _accuracy(summary))]
     if summary.get("time_to_accuracy_s"):
         facts.append(("time to", _times(summary["time_to_accuracy_s"])))
@@ -168,7 +170,7 @@ def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> 
         ("wall time", format_seconds(summary["wall_time_s"])),
         ("participation", f"{percent(summary['participation_rate'])} of the devices can take part"),
         ("data share", f"{percent(summary['data_share'])} of the training samples took part"),
-        ("memory", f"{format_bytes(summary['peak_memory_bytes'])} at the peak of one device"),
+        ("memory", f"{format_bytes(summary['peak_memory_bytes'])} {which} at the peak of one device"),
         ("traffic", f"{format_bytes(summary['bytes_down'])} down, {format_bytes(summary['bytes_up'])} up"),
         ("flights", f"{summary['flights_arrived']:,} arrived, {summary['flights_dropped']:,} dropped"),
     ]

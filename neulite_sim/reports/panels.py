@@ -243,7 +243,7 @@ def memory_panel(board: Board, width: int, height: int) -> Panel:
     title = "memory of the fleet"
     if board.started is None or not len(board.budgets) or height < 3:
         return _panel("", title)
-    ladder = memory_ladder(board.budgets, board.started.thresholds, rows=height - 2)
+    ladder = memory_ladder(board.budgets, board.started.thresholds, rows=height - 2, fitting=board.fitting)
     rungs = [step for step in ladder if not isinstance(step, Mark)]
     labels = max(len(rung.label()) for rung in rungs)
     counts = max(len(counted(rung.devices)) for rung in rungs)

@@ -249,7 +249,7 @@ def test_what_this_machine_has_no_room_for_is_refused_before_it_is_made(monkeypa
     found = ran("validate", "good.yaml", "--set", data)
     assert found.exit_code == 2
     assert found.stderr == (
-        "--set: data: needs about 30 GB for 1000001 synthetic images of 2 classes, 30000 pixels each, 1 GB are free; "
+        "--set: data: needs about 30.00 GB for 1000001 synthetic images of 2 classes, 30000 pixels each, 1 GB are free; "
         "lower data.samples, data.classes or data.shape\n"
     )
     found = ran("validate", "good.yaml", "--set", "population.devices=10000000")

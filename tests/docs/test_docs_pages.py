@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from neulite_sim import registry
 from neulite_sim.cli import app
 from neulite_sim.population.hardware.catalogue import Status
-from neulite_sim.results.cells import FILES, OPTIONAL_FILES
+from neulite_sim.results.cells import DEVICES_CSV, FILES, OPTIONAL_FILES
 from neulite_sim.results.provenance import provenance
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
+from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, FlightRow, RoundRow, columns
 from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.scenario.loading import parse_scenario
 
@@ -154,9 +154,9 @@ def table(heading: str) -> list[str]:
     return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
 
 
-@pytest.mark.parametrize("kind", [RoundRow, FlightRow, DenialRow, DiagnosticRow])
+@pytest.mark.parametrize("kind", [RoundRow, FlightRow, DenialRow, DeviceRow, DiagnosticRow])
 def test_every_column_is_explained_in_its_order(kind: Any) -> None:
-    file = {**FILES, **OPTIONAL_FILES}[kind]
+    file = {**FILES, **OPTIONAL_FILES, DeviceRow: DEVICES_CSV}[kind]
     assert tuple(table(file)) == columns(kind)
 
 

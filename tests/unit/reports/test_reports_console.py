@@ -61,8 +61,8 @@ def test_small_view_shows_every_panel():
     text = drawn(dashboard(board_after(60), width=80, height=24))
     for part in ("rehearsal", "round 60", "accuracy", "devices", "memory of the fleet", "last rounds", "60 / 60"):
         assert part in text
-    assert "stage-1 424 MB: 72 devices fit" in text
-    assert "full 712 MB: 28 devices fit" in text
+    assert "stage-1 424.1 MB: 72 devices fit" in text
+    assert "full 711.8 MB: 28 devices fit" in text
     assert "accuracy is of a proxy: resnet18 at width 0.25 on 16x16 images" in text
     assert "! round 20: a training actor stopped and was replaced" in text
 
@@ -84,7 +84,7 @@ def test_view_of_a_fleet_of_a_million_shortens_its_counts():
     text = drawn(dashboard(board, width=80, height=24))
     assert "1M devices, 100 % can train" in text
     assert "rehearsal  neulite · uniform · synchronous · ray" in text
-    assert "stage-1 424 MB: 721k devices fit" in text
+    assert "stage-1 424.1 MB: 721k" in text
 
 
 def test_view_of_a_run_that_trains_nothing_has_no_test():

@@ -28,7 +28,7 @@ def board():
 
 
 def test_shares_are_whole_only_when_they_are():
-    assert [percent(share) for share in (1, 0.99999, 0.9, 0.0123, 0)] == ["100 %", "99.9 %", "90 %", "1.23 %", "0 %"]
+    assert [percent(share) for share in (1, 0.99999, 0.9, 0.0123, 0)] == ["100 %", "99.9 %", "90.0 %", "1.2 %", "0 %"]
 
 
 def test_missing_number_is_a_dash():
@@ -50,7 +50,7 @@ def test_start_says_what_runs_on_what_and_who_can_take_part(board):
         "until 8 rounds or 48h 00m virtual or accuracy 85 %"
     )
     assert lines[1] == "accuracy is of a proxy: resnet18 at width 0.25 on 16x16 images"
-    assert lines[2].startswith("memory: stage-3 199 MB: 100 devices fit; stage-4 250 MB: ")
+    assert lines[2].startswith("memory: stage-3 198.9 MB: 100 devices fit; stage-4 250 MB: ")
     assert lines[2].endswith("devices fit; 100 % can take part")
     assert lines[3] == "results go to runs/rehearsal-42"
 
@@ -108,7 +108,7 @@ def test_summary_says_everything_in_reading_order():
     ]  # fmt: skip
     assert facts["accuracy"] == "82.1 % final, 82.0 % tail, 83.0 % best (of the proxy)"
     assert facts["time to"] == "50 % in 8h 16m; 60 % in 12h 31m; 70 % in 18h 40m\n80 % in 33h 36m; never 90 %"
-    assert facts["memory"] == "424.1 MB at the peak of one device"
+    assert facts["memory"] == "424.1 MB of tensors at the peak of one device"
     assert facts["traffic"] == "180 GB down, 48 GB up"
     assert facts["flights"] == "3,961 arrived, 39 dropped"
     assert facts["results"] == "runs/x"
