@@ -27,7 +27,7 @@ from neulite_sim.population.hardware.catalogue import device_class
 from neulite_sim.profiling.ledger import step_seconds
 from neulite_sim.profiling.profile import profile, ready
 from neulite_sim.profiling.tracer import OperatorCost, trace
-from neulite_sim.reports.comparison_plot import COLOURS
+from neulite_sim.reports.drawing import COLOURS
 from neulite_sim.scenario.loading import load_scenario
 
 ROOT = Path(__file__).parent.parent

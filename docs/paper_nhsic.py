@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.reports.comparison_plot import COLOURS
+from neulite_sim.reports.drawing import COLOURS
 from neulite_sim.results.stored import read_run
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.training.diagnostics import NHSIC_X, NHSIC_Y

@@ -12,14 +12,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neulite_sim.cli.answers import answer
+from neulite_sim.cli.compare_views import (
+    BudgetOption,
+    IntervalOption,
+    TargetOption,
+    ViewOption,
+    answered,
+    asked_view,
+    draw_comparison,
+    show_view,
+    view_rows,
+)
 from neulite_sim.cli.failures import Failed, failure_of
-from neulite_sim.cli.options import AsJson
+from neulite_sim.cli.options import AsJson, PlotFile, PlotLabels, PlotSize, PlotStyle, PlotTitle, plot_asked
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from neulite_sim.errors import DataNotFoundError
     from neulite_sim.reports.comparison import Line
+    from neulite_sim.reports.intervals import Kind
     from neulite_sim.results.stored import StoredRun
 
 
@@ -29,54 +41,57 @@ def compare(
         typer.Argument(metavar="RUN_DIR", help="Run folders, or folders that hold run folders.", show_default=False),
     ],
     is_grouped: Annotated[
-        bool, typer.Option("--group", help="One line for runs that differ in the seed only: mean ± standard deviation.")
+        bool,
+        typer.Option("--group", help="One line for runs that differ in the seed only: mean ± half a 95 % interval."),
     ] = False,
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="GROUP", help="With --group: differences to this group or method, paired by seed."),
+        typer.Option(metavar="NAME", help="Differences to this group or method, paired by seed. Groups the runs."),
     ] = None,
+    view: ViewOption = None,
+    budget: BudgetOption = None,
+    target: TargetOption = None,
+    interval: IntervalOption = "t",
     csv_file: Annotated[
         str | None,
         typer.Option("--csv", metavar="FILE", help="Also write the rows as CSV; - prints them in place of the table."),
     ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Draw accuracy against virtual time and rounds: a .png or .svg file."),
-    ] = None,
+    plot: PlotFile = None,
+    style: PlotStyle = None,
+    size: PlotSize = None,
+    title: PlotTitle = None,
+    label: PlotLabels = None,
     as_json: AsJson = False,
 ) -> None:
     """Print accuracy, participation, memory, time to accuracy and traffic of runs side by side."""
-    from rich.console import Console
-
     from neulite_sim.errors import Problem, ScenarioError
     from neulite_sim.reports.baseline import baseline_of
     from neulite_sim.reports.comparison import lines_of
+    from neulite_sim.reports.screen import screen
 
     if as_json and csv_file == "-":
         found = "prints to standard output, and so does --json"
         raise ScenarioError([Problem.advising(key="--csv -", found=found, hint="choose one, or name a file")])
-    if baseline is not None and not is_grouped:
-        hint = "add --group, which puts runs that differ in the seed only into one line"
-        raise ScenarioError([Problem.advising(key="--baseline", found="acts only with --group", hint=hint)])
-    if plot is not None:
-        from neulite_sim.reports.comparison_plot import check_plot, draw
-
-        check_plot(plot)
+    asked = asked_view(view, budget=budget, target=target, interval=interval)
+    options = plot_asked(plot, style=style, size=size, title=title, labels=label)
     stored, problems = read_runs(runs)
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
     if not stored:
         raise _unreadable(problems)
-    lines, notes = lines_of(stored, grouped=is_grouped)
+    lines, notes = lines_of(stored, grouped=is_grouped or baseline is not None or view is not None)
     against = None if baseline is None else baseline_of(lines, baseline)
+    seen = None if asked.name is None else asked.of(lines, against)
+    rows = rows_of(lines, against, asked.kind) if seen is None else view_rows(seen)
     if csv_file is not None:
-        write_csv(rows_of(lines, against), csv_file)
+        write_csv(rows, csv_file)
     if as_json:
-        print_rows(lines, against)
+        answer(answered(rows, seen, lines, notes, against))
     elif csv_file != "-":
-        show_lines(Console(), lines, notes, against)
+        console = screen()
+        show_lines(console, lines, notes, against, asked.kind) if seen is None else show_view(console, seen, notes)
     if plot is not None:
-        draw(lines, plot)
+        draw_comparison(lines if seen is None else seen, plot, options)
     if problems:
         raise _unreadable(problems)
 
@@ -111,23 +126,27 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[StoredRun], list[DataNotFound
 
 
 def show_lines(
-    console: Console, lines: Sequence[Line], notes: Sequence[str] = (), baseline: Line | None = None
+    console: Console,
+    lines: Sequence[Line],
+    notes: Sequence[str] = (),
+    baseline: Line | None = None,
+    kind: Kind = "t",
 ) -> None:
     """Print the table of a comparison: in blocks as wide as a terminal, a line per run anywhere else."""
     from neulite_sim.reports.comparison_table import comparison_tables
     from neulite_sim.reports.console import print_table
 
     width = console.width if console.is_terminal else None
-    for table in comparison_tables(lines, notes=notes, width=width, baseline=baseline):
+    for table in comparison_tables(lines, notes=notes, width=width, baseline=baseline, kind=kind):
         print_table(console, table)
 
 
-def rows_of(lines: Sequence[Line], baseline: Line | None = None) -> list[dict[str, Any]]:
+def rows_of(lines: Sequence[Line], baseline: Line | None = None, kind: Kind = "t") -> list[dict[str, Any]]:
     """Return the rows of a comparison; with a baseline, a group's have its differences."""
     from neulite_sim.reports.baseline import difference_row
 
     return [
-        line.row() | (difference_row(line, baseline) if baseline is not None and line.is_group else {})
+        line.row() | (difference_row(line, baseline, kind=kind) if baseline is not None and line.is_group else {})
         for line in lines
     ]
 

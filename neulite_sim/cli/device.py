@@ -19,18 +19,17 @@ def device(
     as_json: AsJson = False,
 ) -> None:
     """Tell the story of one device: what fits it, how it took part, or why it did not."""
-    from rich.console import Console
-
     from neulite_sim.reports.console import print_table
     from neulite_sim.reports.device_history import read_history
     from neulite_sim.reports.device_story import chapters, flights_table, headline, story_json
     from neulite_sim.reports.device_track import track_lines
+    from neulite_sim.reports.screen import screen
 
     history = read_history(run_dir, number)
     if as_json:
         answer(story_json(history))
         return
-    console = Console()
+    console = screen()
     _print(headline(history), console.width)
     for chapter in chapters(history):
         _print_heading(chapter.title)

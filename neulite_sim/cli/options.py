@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from neulite_sim.cli.answers import ask_for_json
+
+if TYPE_CHECKING:
+    from neulite_sim.reports.plot_options import PlotOptions
 
 ScenarioPath = Annotated[str, typer.Argument(metavar="SCENARIO", help="Scenario file (YAML).", show_default=False)]
 Overrides = Annotated[
@@ -52,3 +56,50 @@ NoCache = Annotated[
     bool,
     typer.Option("--no-cache", callback=_keep_nothing, help="Profile anew, and keep no profile for later commands."),
 ]
+
+PlotFile = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", help="Also draw a figure: a .png, .svg or .pdf file.")
+]
+PlotStyle = Annotated[
+    str | None,
+    typer.Option("--style", metavar="STYLE", help="Of the figure: screen, paper (a column of 3.3 in, 8 pt) or slides."),
+]
+PlotSize = Annotated[
+    str | None,
+    typer.Option("--size", metavar="WxH", help="Of the figure, in inches or with units, such as 3.3x2.4 or 8cmx5cm."),
+]
+PlotTitle = Annotated[
+    str | None, typer.Option("--title", metavar="TEXT", help="Of the figure, in place of its own; none for no title.")
+]
+PlotLabels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="RUN=NAME", help="What a run is called in the figure. Repeatable."),
+]
+
+
+def plot_asked(
+    plot: Path | None,
+    *,
+    style: str | None = None,
+    size: str | None = None,
+    title: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> PlotOptions:
+    """Return how the figure of a command is asked for, after checking that it can be drawn at all.
+
+    Raises:
+        ScenarioError: an option is not understood, acts only with --plot, or the file has another ending.
+        NeuliteError: matplotlib is not installed.
+    """
+    from neulite_sim.errors import Problem, ScenarioError
+    from neulite_sim.reports.plot_options import check_plot, plot_options
+
+    if plot is None:
+        given = {"--style": style, "--size": size, "--title": title, "--label": labels or None}
+        for option, value in given.items():
+            if value is not None:
+                hint = "add --plot FILE, or remove it"
+                raise ScenarioError([Problem.advising(key=option, found="acts only with --plot", hint=hint)])
+    else:
+        check_plot(plot)
+    return plot_options(style=style, size=size, title=title, labels=labels or ())

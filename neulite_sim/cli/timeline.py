@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from neulite_sim.cli.answers import answer
-from neulite_sim.cli.options import AsJson
+from neulite_sim.cli.options import AsJson, PlotFile, PlotSize, PlotStyle, PlotTitle, plot_asked
 
 VIEWER = "https://ui.perfetto.dev"
 
@@ -18,9 +18,10 @@ def timeline(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run.", show_default=False)],
     rounds: Annotated[int, typer.Option(metavar="N", help="How many rounds to show.")] = 3,
     first: Annotated[int, typer.Option("--from", metavar="ROUND", help="The first round to show.")] = 1,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the rounds, a line per device: a .png or .svg file.")
-    ] = None,
+    plot: PlotFile = None,
+    style: PlotStyle = None,
+    size: PlotSize = None,
+    title: PlotTitle = None,
     trace: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the timeline of the whole run (.json.gz) anew from its rows."),
@@ -28,24 +29,20 @@ def timeline(
     as_json: AsJson = False,
 ) -> None:
     """Print where the time of a run's first rounds went, and which devices they waited for."""
-    from rich.console import Console
-
     from neulite_sim.errors import OutputError
     from neulite_sim.reports.console import print_table
+    from neulite_sim.reports.screen import screen
     from neulite_sim.reports.timeline_table import timeline_report, timeline_tables
     from neulite_sim.reports.timeline_window import read_window
     from neulite_sim.results.places import COMPLETE, TIMELINE
     from neulite_sim.results.trace_events import rebuild
 
-    if plot is not None:
-        from neulite_sim.reports.comparison_plot import check_plot
-
-        check_plot(plot)
+    options = plot_asked(plot, style=style, size=size, title=title)
     window = read_window(run_dir, first=first, count=rounds)
     if plot is not None:
         from neulite_sim.reports.gantt import draw_window
 
-        draw_window(window, plot)
+        draw_window(window, plot, options)
     if trace is not None:
         try:
             rebuild(run_dir, trace)
@@ -59,7 +56,7 @@ def timeline(
     if as_json:
         answer({**report, "timeline": None if file is None else str(file)})
         return
-    console = Console()
+    console = screen()
     for table in timeline_tables(report):
         print_table(console, table)
     if file is None:

@@ -12,11 +12,23 @@ import typer
 from neulite_sim.cli.answers import answer
 from neulite_sim.cli.compare import write_csv
 from neulite_sim.cli.failures import Failed
-from neulite_sim.cli.options import AsJson, NoCache, Overrides, ScenarioPath
+from neulite_sim.cli.options import (
+    AsJson,
+    NoCache,
+    Overrides,
+    PlotFile,
+    PlotLabels,
+    PlotSize,
+    PlotStyle,
+    PlotTitle,
+    ScenarioPath,
+    plot_asked,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from neulite_sim.reports.plot_options import PlotOptions
     from neulite_sim.studies.sweeps import EndedRun
     from neulite_sim.studies.whatif import Budgets, Entrant
     from neulite_sim.studies.whatif_entrants import FitKind
@@ -59,7 +71,6 @@ Details = Annotated[bool, typer.Option("--details", help="Also say who holds eac
 CsvFile = Annotated[
     str | None, typer.Option("--csv", metavar="FILE", help="Also write the rows as CSV; - prints them instead.")
 ]
-PlotFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the study: a .png or .svg file.")]
 
 
 def whatif(
@@ -79,6 +90,10 @@ def whatif(
     overrides: Overrides = None,
     csv_file: CsvFile = None,
     plot: PlotFile = None,
+    style: PlotStyle = None,
+    size: PlotSize = None,
+    title: PlotTitle = None,
+    label: PlotLabels = None,
     no_cache: NoCache = False,
     as_json: AsJson = False,
 ) -> None:
@@ -98,10 +113,12 @@ def whatif(
         checkpointing=checkpointing,
         fits=_fits(fit),
     )
-    _check_outputs(as_json=as_json, csv_file=csv_file, plot=plot)
+    _check_outputs(as_json=as_json, csv_file=csv_file)
+    options = plot_asked(plot, style=style, size=size, title=title, labels=label)
     _check_training(train=train, jobs=jobs, out=out)
     check = FleetCheck()
     found, left_out = entrants(scenario, methods=methods, overrides=overrides or (), ways=ways, checks=[check])
+    _check_labels(found, options)
     report = study(found, budgets, check.fleet)
     report["not_applicable"] |= left_out
     failed: list[EndedRun] = []
@@ -111,9 +128,25 @@ def whatif(
         runners = [entrant for entrant in found if entrant.variant in known]
         folder = out or Path("runs") / f"{report['scenario']}-whatif"
         report, failed = _trained(report, runners, budgets, folder=folder, jobs=jobs, quiet=as_json or csv_file == "-")
-    _show(report, as_json=as_json, csv_file=csv_file, plot=plot, details=details)
+    _show(report, as_json=as_json, csv_file=csv_file, details=details)
+    _draw(report, plot, options)
     if failed:
         raise Failed(runs_failed(failed, total=len(runners) * len(budgets.values)))
+
+
+def _check_labels(found: Sequence[Entrant], options: PlotOptions) -> None:
+    """Refuse names in the figure for what is no variant, before anything is counted or trained."""
+    if options.labels:
+        from neulite_sim.reports.whatif_plot import check_labels
+
+        check_labels([entrant.variant for entrant in found], options)
+
+
+def _draw(report: dict[str, Any], plot: Path | None, options: PlotOptions) -> None:
+    if plot is not None:
+        from neulite_sim.reports.whatif_plot import draw_whatif
+
+        draw_whatif(report, plot, options)
 
 
 def _fits(text: str | None) -> list[FitKind]:
@@ -186,13 +219,9 @@ def _refused(option: str, found: str, hint: str = "") -> Exception:
     return ScenarioError([Problem(key=option, message=found)])
 
 
-def _check_outputs(*, as_json: bool, csv_file: str | None, plot: Path | None) -> None:
+def _check_outputs(*, as_json: bool, csv_file: str | None) -> None:
     if as_json and csv_file == "-":
         raise _refused("--csv -", "prints to standard output, and so does --json", "choose one, or name a file")
-    if plot is not None:
-        from neulite_sim.reports.comparison_plot import check_plot
-
-        check_plot(plot)
 
 
 def _check_training(*, train: bool, jobs: int | None, out: Path | None) -> None:
@@ -205,33 +234,28 @@ def _trained(
     report: dict[str, Any], found: Sequence[Entrant], budgets: Budgets, *, folder: Path, jobs: int | None, quiet: bool
 ) -> tuple[dict[str, Any], list[EndedRun]]:
     """Run what is not finished of every method at every budget; return the study with it and the runs that failed."""
-    from rich.console import Console
-
     from neulite_sim.cli.sweep import run_planned
+    from neulite_sim.reports.screen import screen
     from neulite_sim.studies.sweeps import default_jobs
     from neulite_sim.studies.whatif_training import planned_runs, with_learning
 
     runs = planned_runs(found, budgets, out=folder)
     everything = list(runs.values())
-    failed = run_planned(everything, folder, jobs or default_jobs(everything), Console(stderr=quiet))
+    failed = run_planned(everything, folder, jobs or default_jobs(everything), screen(stderr=quiet))
     for ended in failed:
         typer.echo(f"error: {ended.run.name}: {ended.message}", err=True)
     return with_learning(report, budgets, runs), failed
 
 
-def _show(report: dict[str, Any], *, as_json: bool, csv_file: str | None, plot: Path | None, details: bool) -> None:
+def _show(report: dict[str, Any], *, as_json: bool, csv_file: str | None, details: bool) -> None:
     if csv_file is not None:
         write_csv(report["rows"], csv_file)
     if as_json:
         answer(report)
     elif csv_file != "-":
-        from rich.console import Console
+        from neulite_sim.reports.screen import screen
 
-        _print(Console(), report, details=details)
-    if plot is not None:
-        from neulite_sim.reports.whatif_plot import draw_whatif
-
-        draw_whatif(report, plot)
+        _print(screen(), report, details=details)
 
 
 def _print(console: Console, report: dict[str, Any], *, details: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import time
@@ -11,17 +10,14 @@ from dataclasses import astuple
 from typing import Any
 
 from neulite_sim.engine.airspace import Aloft
-from neulite_sim.engine.device_columns import device_rows
 from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.roll_call import RollCall
 from neulite_sim.engine.rowing import RowMaker, denial_row
 from neulite_sim.engine.views import Look, Report, View
-from neulite_sim.errors import OutputError
 from neulite_sim.methods.contract import Denial, Proposal
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink
-from neulite_sim.results.device_rows import MOST_IN_CSV, has_pyarrow
 from neulite_sim.results.digest import Digest
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import DiagnosticRow, Notice, Progress, RoundRow, Row
@@ -78,18 +74,20 @@ class Recorder:
         self.digest.add(row)
         self._tally.add(row)
 
-    def _write_flights(self, rows: FlightRows) -> None:
+    def _write_ended(
+        self, round_number: int, at_s: float, denials: Sequence[Denial], look: Look | None, rows: FlightRows
+    ) -> None:
+        """Write what a round came to, and count it: who was denied, and the flights that ended."""
+        for denial in denials:
+            self._write(denial_row(round_number, denial))
+        if look is not None:
+            self.roll_call.count_round(look, denials)
+        self.roll_call.come_to(at_s)
         if len(rows):
             self._sink.write_flights(rows)
             self.digest.add_flights(rows)
             self._tally.add_flights(rows)
             self.roll_call.count_flights(rows)
-
-    def _write_denials(self, round_number: int, denials: Sequence[Denial], look: Look | None) -> None:
-        for denial in denials:
-            self._write(denial_row(round_number, denial))
-        if look is not None:
-            self.roll_call.count_round(look, denials)
 
     def _notify(self, event: Progress | RoundRow | Notice) -> None:
         for observer in self._observers:
@@ -124,9 +122,8 @@ class Recorder:
 
     def round_ended(self, facts: RoundFacts) -> None:
         """Write the denials and the flights of a round, flights in the order in which they ended."""
-        self._write_denials(facts.round, facts.proposal.denials, facts.look)
-        self.roll_call.come_to(facts.at_s)
-        self._write_flights(self._rows.flight_rows(facts.ended.in_order(), facts))
+        rows = self._rows.flight_rows(facts.ended.in_order(), facts)
+        self._write_ended(facts.round, facts.at_s, facts.proposal.denials, facts.look, rows)
 
     def round_tested(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
         """Write the diagnostics of its test and the row of a round, and tell observers."""
@@ -146,31 +143,10 @@ class Recorder:
 
     def cut(self, round_number: int, at_s: float, report: Report, aloft: Aloft, *, reason: str) -> None:
         """Write the denials and flights of the round that was open when the run was over, for `reason`."""
-        self._write_denials(round_number, report.proposal.denials, report.look)
-        self.roll_call.come_to(at_s)
-        self._write_flights(self._rows.cut_rows(aloft, round_number, at_s, reason))
+        rows = self._rows.cut_rows(aloft, round_number, at_s, reason)
+        self._write_ended(round_number, at_s, report.proposal.denials, report.look, rows)
         if reason == TIME_OVER:
             self.notice(f"round {round_number} was cut off: {reason}")
-
-    def introduce_devices(self) -> None:
-        """Write who the devices are and what fits them, before anything has happened; not of a very large fleet."""
-        if self._num_devices <= MOST_IN_CSV:
-            self._sink.write_devices(device_rows(self._costing))
-
-    def write_devices(self) -> None:
-        """Write what has happened to the devices so far."""
-        if self._num_devices > MOST_IN_CSV and not has_pyarrow():
-            self.notice(
-                f"devices.csv gets {self._num_devices:,} rows, which takes a while; with pyarrow installed (python -m "
-                "pip install pyarrow) it would be devices.parquet, smaller and faster to read"
-            )
-        self._sink.write_devices(device_rows(self._costing, self.roll_call.roll()))
-
-    def rescue_devices(self) -> None:
-        """Write the same where a run has failed, if that can be done; nobody is told where it cannot."""
-        if self.roll_call.is_whole:
-            with contextlib.suppress(OutputError):
-                self._sink.write_devices(device_rows(self._costing, self.roll_call.roll()))
 
 
 def _what_flies(flight: Flight, outcome: Outcome) -> list[Any]:

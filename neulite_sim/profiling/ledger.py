@@ -243,6 +243,12 @@ class Ledger:
         """Return the batch size of every device's plan."""
         return np.array([plan.batch_size for plan in self.plans], dtype=np.int64)[self.chosen(submodel)]
 
+    def merges(self, submodel: str) -> Flags:
+        """Return which devices are charged for one sample more than their batch size: one that would be left over."""
+        sizes = self.batch_size(submodel)
+        merged: Flags = np.logical_or.reduce([(sizes == size) & them for size, them in self._merges.items()])
+        return merged
+
     def peak_memory_bytes(self, submodel: str) -> Integers:
         """Return the predicted peak of every device, by its plan."""
         return self.peak_memory_bytes_of(submodel, None)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from neulite_sim.reports.intervals import t_half_width
 from neulite_sim.reports.lines import proxy_note
 from neulite_sim.results.stored import StoredRun
 
@@ -33,6 +34,18 @@ class Spread:
     count: int
     """How many numbers there are, of `total` runs."""
     total: int
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the 95 % t-interval of the mean; None of fewer than two numbers."""
+        return None if self.std is None else t_half_width(self.std, self.count)
+
+    @property
+    def ends(self) -> tuple[float | None, float | None]:
+        """The ends of that interval."""
+        if self.mean is None or self.half_width is None:
+            return None, None
+        return self.mean - self.half_width, self.mean + self.half_width
 
 
 def spread(values: Sequence[float | None]) -> Spread:
@@ -104,7 +117,9 @@ class Line:
         for key in first:
             body[key] = self.of(key).mean if key in AVERAGED else self.same(key)
             if key in AVERAGED:
-                body[f"{key}_std"] = self.of(key).std
+                found = self.of(key)
+                body[f"{key}_std"] = found.std
+                body[f"{key}_low"], body[f"{key}_high"] = found.ends
             elif key == _TIMES:
                 times = {target: self.time_to(target) for target in self.targets}
                 body[key] = {target: time.mean for target, time in times.items()}
@@ -136,7 +151,13 @@ def lines_of(runs: Sequence[StoredRun], *, grouped: bool = False) -> tuple[list[
             notes.append(f"{line.name} repeats a run of the same scenario and seed and is not counted.")
         else:
             groups[key] = replace(known, runs=(*known.runs, run))
-    return list(groups.values()), notes
+    return _told_apart(list(groups.values())), notes
+
+
+def _told_apart(lines: Sequence[Line]) -> list[Line]:
+    """Return groups with the same name under those of their first runs: their scenarios differ in more than a seed."""
+    names = [line.name for line in lines]
+    return [line if names.count(line.name) == 1 else replace(line, name=_names(line.runs)[0]) for line in lines]
 
 
 def _names(runs: Sequence[StoredRun]) -> list[str]:
@@ -153,10 +174,10 @@ def _without_seed(scenario: Mapping[str, Any]) -> str:
     return json.dumps({key: value for key, value in scenario.items() if key != "seed"}, sort_keys=True)
 
 
-def notes_of(lines: Sequence[Line]) -> list[str]:
-    """Return what a reader of the comparison has to know: proxies, unlike set-ups, NA and its reasons, cut-off runs."""
+def notes_of(lines: Sequence[Line], *, names_setups: bool = True) -> list[str]:
+    """Return what a reader of the comparison has to know: unlike set-ups, proxies, NA and its reasons, cut-off runs."""
     return [
-        *_setup_notes(lines),
+        *(_setup_notes(lines) if names_setups else ()),
         *_proxy_notes(lines),
         *_limit_notes(lines),
         *_reasons(lines),
@@ -165,14 +186,27 @@ def notes_of(lines: Sequence[Line]) -> list[str]:
 
 
 def _setup_notes(lines: Sequence[Line]) -> Iterator[str]:
-    runs = [run for line in lines for run in line.runs]
+    unlike = unlike_setups([run for line in lines for run in line.runs])
+    if unlike:
+        yield f"Not the same study: different {', different '.join(unlike)}; mind what you compare."
+
+
+def unlike_setups(runs: Sequence[StoredRun]) -> list[str]:
+    """Return in which of model, data, fleet and charged workload runs differ: what is compared should be alike."""
     unlike = [f"{what}s ({', '.join(found)})" for what in ("model", "dataset")
               if len(found := list(dict.fromkeys(str(run.summary.get(what)) for run in runs))) > 1]  # fmt: skip
-    sections = {"fleets": "population", "charged workloads": "workload"}
-    unlike += [what for what, key in sections.items()
-               if len({json.dumps(run.scenario.get(key), sort_keys=True) for run in runs}) > 1]  # fmt: skip
-    if unlike:
-        yield f"These runs have different {', different '.join(unlike)}: mind what you compare."
+    sections = {"data": "data", "fleets": "population", "charged workloads": "workload"}
+    unlike += [what for what, key in sections.items() if len({_setup(run, key) for run in runs}) > 1
+               and not (key == "data" and any(found.startswith("dataset") for found in unlike))]  # fmt: skip
+    return unlike
+
+
+def _setup(run: StoredRun, key: str) -> str:
+    section = run.scenario.get(key)
+    if key == "data" and isinstance(section, Mapping):
+        # Where files lie says nothing about what is in them.
+        section = {name: value for name, value in section.items() if name != "root"}
+    return json.dumps(section, sort_keys=True)
 
 
 def _proxy_notes(lines: Sequence[Line]) -> Iterator[str]:

@@ -1,131 +1,127 @@
 """The figure of a comparison: accuracy against virtual time and against rounds.
 
-Colours are those of Okabe and Ito (2008), which people with any of the common colour blindnesses tell apart
-(https://jfly.uni-koeln.de/color/); line styles repeat the difference without colour. matplotlib is imported here only.
+Lines that lie on each other are drawn as stripes of their colours; where a run ended before the others there is a mark.
 """
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neulite_sim.arrays import Floats
-from neulite_sim.errors import NeuliteError, OutputError, Problem, ScenarioError
 from neulite_sim.reports.comparison import Line
-from neulite_sim.results.stored import StoredRun
+from neulite_sim.reports.curves import TOGETHER_SHARE, MeanCurve, Tested, coinciding, joined, tested_rounds
+from neulite_sim.reports.drawing import (
+    LINE_SHARE,
+    Sheet,
+    add_legend,
+    add_title,
+    legend_of,
+    look,
+    percent_range,
+    sheet_of,
+    striped,
+    ticks_within,
+    time_unit,
+    whole_numbers,
+    wrapped,
+    write_figure,
+)
+from neulite_sim.reports.plot_options import PlotOptions
+from neulite_sim.reports.run_names import names_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg")
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
-STYLES = ("-", "--", "-.", ":")
-_UNITS_S = ((7200.0, "hours", 3600.0), (120.0, "minutes", 60.0), (0.0, "seconds", 1.0))
-_WIDTH_IN, _PANELS_IN, _LEGEND_ROW_IN, _LETTER_IN = 11.0, 4.2, 0.22, 0.085
+_FEW_TESTS = 12
+# Of the diagonal of a panel, between two markers of a line with many tests.
+_MARKER_STEP = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeanCurve:
-    """Accuracy (0 to 1) over rounds or seconds; `low` and `high` are its limits over the seeds of a group."""
+class Drawn:
+    """A line of the figure: what it is called, the tests of its runs, and how it looks."""
 
-    at: Floats
-    mean: Floats
-    low: Floats
-    high: Floats
+    label: str
+    tests: tuple[Tested, ...]
+    look: dict[str, Any]
 
+    def over_time(self, unit_s: float) -> MeanCurve | None:
+        """Return its mean accuracy over virtual time."""
+        return joined([(test.seconds / unit_s, test.accuracies) for test in self.tests])
 
-def check_plot(path: Path) -> None:
-    """Refuse a figure that cannot be drawn, before anything is read.
-
-    Raises:
-        ScenarioError: the file is called neither .png nor .svg.
-        NeuliteError: matplotlib is not installed.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        finding = f"{str(path)!r} is neither .png nor .svg"
-        hint = "call the figure one of them"
-        raise ScenarioError([Problem.advising(key="--plot", found=finding, hint=hint)])
-    try:
-        is_there = importlib.util.find_spec("matplotlib") is not None
-    except ValueError:
-        is_there = False
-    if not is_there:
-        raise NeuliteError("--plot needs matplotlib; install it with: python -m pip install matplotlib")
+    def over_rounds(self) -> MeanCurve | None:
+        """Return its mean accuracy over rounds."""
+        return joined([(test.rounds, test.accuracies) for test in self.tests])
 
 
-def joined(curves: Sequence[tuple[Floats, Floats]]) -> MeanCurve | None:
-    """Return the mean curve of several and its limits, between the latest start and the earliest end of them.
-
-    Each curve is a pair of places, rising, and values; between two tests it is taken as straight. None where they
-    have no part in common.
-    """
-    if not curves or any(not len(at) for at, _ in curves):
-        return None
-    first, last = max(at[0] for at, _ in curves), min(at[-1] for at, _ in curves)
-    if first > last:
-        return None
-    places = np.unique(np.concatenate([at for at, _ in curves]))
-    places = places[(places >= first) & (places <= last)]
-    values = np.stack([np.interp(places, at, value) for at, value in curves])
-    return MeanCurve(at=places, mean=values.mean(axis=0), low=values.min(axis=0), high=values.max(axis=0))
-
-
-def draw(lines: Sequence[Line], path: Path) -> None:
+def draw(lines: Sequence[Line], path: Path, options: PlotOptions | None = None) -> None:
     """Write the figure: a curve per line, of a group its mean and the range of its seeds; NA in the legend only.
 
     Raises:
+        ScenarioError: an option names what is not there, or the figure does not fit its size.
         OutputError: the file cannot be written.
         DataNotFoundError: the rounds.csv of a run is missing or damaged.
     """
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": "neulite-sim", "font.size": 9.5}):
-        figure = _figure(lines)
-        # Without the date the same runs give the same file.
-        stamp: dict[str, Any] = {"metadata": {"Date": None}} if path.suffix.lower() == ".svg" else {}
-        try:
-            figure.savefig(path, dpi=150, **stamp)
-        except OSError as error:
-            raise OutputError(
-                f"{path}: cannot write: {error.strerror}", hint="choose another place with --plot"
-            ) from error
+    options = options or PlotOptions()
+    write_figure(lambda: comparison_figure(lines, options), path, options)
 
 
-def _figure(lines: Sequence[Line]) -> Figure:
+def comparison_figure(lines: Sequence[Line], options: PlotOptions | None = None) -> Figure:
+    """Return the figure of a comparison.
+
+    Raises:
+        ScenarioError: a label names what no line is.
+        DataNotFoundError: the rounds.csv of a run is missing or damaged.
+    """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    tested = [[_curve(run) for run in line.runs if run.not_applicable is None] for line in lines]
-    longest_s = max((float(seconds[-1]) for curves in tested for _, seconds, _ in curves if len(seconds)), default=0.0)
-    unit, scale = next((name, size) for least, name, size in _UNITS_S if longest_s >= least)
-    labels = [_label(line, curves) for line, curves in zip(lines, tested, strict=True)]
-    columns = max(1, min(len(labels), int(_WIDTH_IN / (0.6 + _LETTER_IN * max(map(len, labels), default=1)))))
-    rows = -(-len(labels) // columns)
-    figure = Figure(figsize=(_WIDTH_IN, _PANELS_IN + _LEGEND_ROW_IN * rows), layout="constrained")
-    by_time, by_round = figure.subplots(1, 2, sharey=True)
-    for place, (curves, label) in enumerate(zip(tested, labels, strict=True)):
-        look: dict[str, Any] = {
-            "color": COLOURS[place % len(COLOURS)],
-            "linestyle": STYLES[place // len(COLOURS) % len(STYLES)],
-        }
-        _add(by_time, joined([(seconds / scale, values) for _, seconds, values in curves]), label, look)
-        _add(by_round, joined([(rounds, values) for rounds, _, values in curves]), label, look)
-    by_time.set(xlabel=f"virtual time ({unit})", ylabel=_accuracy_label(lines))
-    by_round.set(xlabel="rounds (aggregations)")
-    for axes in (by_time, by_round):
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
-        axes.grid(visible=True, color="0.9", linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
-    title = "line: mean, band: range of the seeds" if any(len(curves) > 1 for curves in tested) else None
-    figure.legend(*by_time.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False,
-                  title=title)  # fmt: skip
+    options = options or PlotOptions()
+    drawn = _drawn(lines, options)
+    longest_s = max((float(test.seconds[-1]) for item in drawn for test in item.tests if len(test)), default=0.0)
+    unit, unit_s = time_unit(longest_s)
+    sheet = sheet_of(options)
+    curves = [[item.over_time(unit_s) for item in drawn], [item.over_rounds() for item in drawn]]
+    width_in = options.size_in[0] if options.size_in else sheet.width_in
+    legend = legend_of([item.label for item in drawn], width_in=width_in, font_pt=sheet.font_pt,
+                       note="; ".join(_notes(curves)))  # fmt: skip
+    is_narrow = sheet.is_narrow(width_in)
+    rows = 2 if is_narrow else 1
+    height_in = options.size_in[1] if options.size_in else rows * sheet.panel_in + legend.height_in
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    panels = figure.subplots(rows, 3 - rows, sharey=True)
+    for axes, found in zip(panels, curves, strict=True):
+        _add_curves(axes, found, drawn, sheet)
+    whole_numbers(panels[1])
+    for axes, name in zip(panels, (f"virtual time ({unit})", "rounds (aggregations)"), strict=True):
+        axes.set_xlabel(name)
+    panel_in = (height_in - legend.height_in) / rows - 4.0 * sheet.font_pt / 72
+    for axes in panels if is_narrow else panels[:1]:
+        axes.set_ylabel(wrapped(_accuracy_label(lines), panel_in, sheet.font_pt))
+    add_legend(figure, [Line2D([], [], **item.look) for item in drawn], legend)
+    add_title(figure, options.title_or(""), width_in=width_in)
     return figure
+
+
+def _drawn(lines: Sequence[Line], options: PlotOptions) -> list[Drawn]:
+    found = []
+    for place, (line, name) in enumerate(zip(lines, names_of(lines, options.labels), strict=True)):
+        tests = tuple(tested_rounds(run) for run in line.runs if run.not_applicable is None)
+        found.append(Drawn(label=_label(name, line, tests), tests=tests, look=look(place)))
+    return found
+
+
+def _label(name: str, line: Line, tests: Sequence[Tested]) -> str:
+    if line.status != "complete":
+        return f"{name} ({line.status})"
+    if all(not len(test) for test in tests):
+        return f"{name} (not tested)"
+    return f"{name} ({len(tests)} seeds)" if len(tests) > 1 else name
 
 
 def _accuracy_label(lines: Sequence[Line]) -> str:
@@ -134,26 +130,60 @@ def _accuracy_label(lines: Sequence[Line]) -> str:
     return f"test accuracy{of} (%)"
 
 
-def _curve(run: StoredRun) -> tuple[Floats, Floats, Floats]:
-    """Return rounds, virtual seconds and accuracies of the tests of a run."""
-    columns = np.array(run.curve(), dtype=np.float64).reshape(-1, 3)
-    return columns[:, 0], columns[:, 1], columns[:, 2]
+def _notes(panels: Sequence[Sequence[MeanCurve | None]]) -> Iterator[str]:
+    known = [[curve for curve in panel if curve is not None] for panel in panels]
+    every = [curve for panel in known for curve in panel]
+    if any(curve.count > 1 for curve in every):
+        yield "line: mean, band: range of the seeds"
+    if any(len(curve.ends) for curve in every):
+        yield "tick across a line: a seed ended, and counts with its last accuracy from there on"
+    if any(_ends_early(curve, _last(panel)) for panel in known for curve in panel):
+        yield "ring: the end of a line that ends before others"
 
 
-def _label(line: Line, curves: Sequence[tuple[Floats, Floats, Floats]]) -> str:
-    if line.status != "complete":
-        return f"{line.name} ({line.status})"
-    if all(not len(rounds) for rounds, _, _ in curves):
-        return f"{line.name} (not tested)"
-    return f"{line.name} ({len(curves)} seeds)" if len(curves) > 1 else line.name
+def _last(curves: Sequence[MeanCurve]) -> float:
+    return max((float(curve.at[-1]) for curve in curves), default=1.0) or 1.0
 
 
-def _add(axes: Axes, curve: MeanCurve | None, label: str, look: dict[str, Any]) -> None:
-    if curve is None:
-        axes.plot([], [], label=label, **look)
-        return
-    is_band = bool((curve.high > curve.low).any())
-    marker: dict[str, Any] = {"marker": "o", "markersize": 3} if len(curve.at) <= 12 and not is_band else {}
-    axes.plot(curve.at, curve.mean * 100, label=label, linewidth=1.6, **look, **marker)
-    if is_band:
-        axes.fill_between(curve.at, curve.low * 100, curve.high * 100, color=look["color"], alpha=0.15, linewidth=0)
+def _ends_early(curve: MeanCurve, last: float) -> bool:
+    return bool(curve.at[-1] < TOGETHER_SHARE * last)
+
+
+def _add_curves(axes: Axes, curves: Sequence[MeanCurve | None], drawn: Sequence[Drawn], sheet: Sheet) -> None:
+    """Draw the curves of a panel, and marks where seeds and lines end."""
+    known = [curve for curve in curves if curve is not None]
+    low, high = percent_range([float(100 * end(values)) for curve in known
+                               for end, values in ((np.min, curve.low), (np.max, curve.high))])  # fmt: skip
+    last = _last(known)
+    axes.set(xlim=(-0.03 * last, 1.04 * last), ylim=(low, high))
+    ticks_within(axes, 0, 100)
+    axes.grid(visible=True)
+    pairs = [None if curve is None else (curve.at, 100 * curve.mean) for curve in curves]
+    places = coinciding(pairs, tolerance=LINE_SHARE * (high - low))
+    for place, (curve, item, (rank, among)) in enumerate(zip(curves, drawn, places, strict=True)):
+        if curve is None:
+            continue
+        colour = item.look["color"]
+        axes.plot(curve.at, curve.mean * 100, zorder=3, **_line(item.look, curve, place, (rank, among), sheet))
+        if curve.has_band:
+            axes.fill_between(curve.at, curve.low * 100, curve.high * 100, color=colour, alpha=0.15, linewidth=0)
+        if len(curve.ends):
+            axes.plot(curve.ends, [100 * curve.value_at(end) for end in curve.ends], linestyle="none", marker="|",
+                      markersize=2.6 * sheet.marker_pt, markeredgewidth=sheet.line_pt, color=colour, zorder=4,
+                      clip_on=False, gid="seed ends")  # fmt: skip
+        if _ends_early(curve, last):
+            axes.plot(curve.at[-1:], curve.mean[-1:] * 100, linestyle="none", marker="o", color=colour, zorder=5,
+                      markersize=(1.7 + 0.8 * (among - 1 - rank)) * sheet.marker_pt, markerfacecolor="white",
+                      markeredgewidth=sheet.line_pt, clip_on=False, gid="line ends")  # fmt: skip
+
+
+def _line(
+    looks: Mapping[str, Any], curve: MeanCurve, place: int, coincidence: tuple[int, int], sheet: Sheet
+) -> dict[str, Any]:
+    """Return how the curve of the line at a place is drawn: a marker at each of few tests, or here and there."""
+    found = striped(looks, *coincidence, sheet)
+    if len(curve.at) > _FEW_TESTS:
+        # At other places than the line before, so that lines near each other show their markers.
+        found["markevery"] = (place * 0.37 % 1 * _MARKER_STEP, _MARKER_STEP)
+        found["markersize"] = sheet.marker_pt
+    return found

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from neulite_sim.reports.baseline import difference
+from neulite_sim.reports.baseline import difference, pairing_notes
 from neulite_sim.reports.comparison import NOT_APPLICABLE, Line, Spread, notes_of, spread
+from neulite_sim.reports.intervals import Kind
 from neulite_sim.reports.table import TextTable
+from neulite_sim.units import format_bytes
 
-_UNITS_S = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
-_UNITS_BYTES = ((10**9, "GB", 1e9), (10**6, "MB", 1e6), (10**3, "kB", 1e3), (0, "B", 1.0))
+UNITS_S = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
+UNITS_BYTES = ((10**9, "GB", 1e9), (10**6, "MB", 1e6), (10**3, "kB", 1e3), (0, "B", 1.0))
 _TARGETS_SHOWN = 5
-# Room that rich leaves between two columns, and around all of them.
-_GAP, _EDGES = 3, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +28,14 @@ class Column:
     cells: tuple[str, ...]
     is_numeric: bool = True
 
-    @property
-    def width(self) -> int:
-        """Characters of the widest cell."""
-        return max(map(len, (self.head, *self.cells)))
-
 
 def comparison_tables(
-    lines: Sequence[Line], *, notes: Sequence[str] = (), width: int | None = None, baseline: Line | None = None
+    lines: Sequence[Line],
+    *,
+    notes: Sequence[str] = (),
+    width: int | None = None,
+    baseline: Line | None = None,
+    kind: Kind = "t",
 ) -> list[TextTable]:
     """Return the comparison as one table, or as several below each other that fit `width` characters.
 
@@ -45,8 +45,12 @@ def comparison_tables(
     name, *columns = _columns(lines)
     if baseline is not None:
         after = 1 + [column.head for column in columns].index("accuracy %")
-        columns[after:after] = _differences(lines, baseline)
-        notes = [f"difference: to {baseline.name}, paired by seed, ± half of a 95 % interval.", *notes]
+        columns[after:after] = _differences(lines, baseline, kind)
+        notes = [
+            f"difference: to {baseline.name}, paired by seed, ± half of a 95 % interval.",
+            *pairing_notes(lines, baseline),
+            *notes,
+        ]
     num_runs = sum(len(line.runs) for line in lines)
     title = f"{num_runs} run{'' if num_runs == 1 else 's'}{_constant(lines, 'selection', ', {} selection')}"
     said = [*_legend(lines, columns), *notes, *notes_of(lines)]
@@ -57,28 +61,14 @@ def tables_of(
     columns: Sequence[Column], *, title: str, notes: Sequence[str] = (), width: int | None = None
 ) -> list[TextTable]:
     """Return columns as one table, or as several below each other, each with the first column, that fit `width`."""
-    blocks = list(_blocks(columns[0], columns[1:], width))
-    return [
-        TextTable(
-            title=title if place == 0 else "",
-            headers=tuple(column.head for column in block),
-            rows=tuple(zip(*(column.cells for column in block), strict=True)),
-            numeric=frozenset(column.head for column in block if column.is_numeric),
-            notes=tuple(notes) if place == len(blocks) - 1 else (),
-        )
-        for place, block in enumerate(blocks)
-    ]
-
-
-def _blocks(name: Column, columns: Sequence[Column], width: int | None) -> Iterator[list[Column]]:
-    block, used = [name], name.width + _EDGES
-    for column in columns:
-        if width is not None and len(block) > 1 and used + _GAP + column.width > width:
-            yield block
-            block, used = [name], name.width + _EDGES
-        block.append(column)
-        used += _GAP + column.width
-    yield block
+    table = TextTable(
+        title=title,
+        headers=tuple(column.head for column in columns),
+        rows=tuple(zip(*(column.cells for column in columns), strict=True)),
+        numeric=frozenset(column.head for column in columns if column.is_numeric),
+        notes=tuple(notes),
+    )
+    return [table] if width is None else table.blocks(width)
 
 
 def _columns(lines: Sequence[Line]) -> Iterator[Column]:
@@ -96,11 +86,19 @@ def _columns(lines: Sequence[Line]) -> Iterator[Column]:
     inclusive = {True: "yes", False: "no", None: "-"}
     yield Column(head="inclusive", cells=tuple(inclusive[line.is_inclusive] for line in lines), is_numeric=False)
     yield _numbers("data %", lines, lambda line: _scaled(line.of("data_share"), 0.01))
-    unit, scale = _unit(_UNITS_BYTES, [line.of("peak_memory_bytes").mean for line in lines])
-    yield _numbers(f"memory {unit}", lines, lambda line: _scaled(line.of("peak_memory_bytes"), scale))
+    yield Column(head="memory", cells=tuple(_memory(line.of("peak_memory_bytes")) for line in lines))
     yield from _times(lines)
-    unit, scale = _unit(_UNITS_BYTES, [_traffic(line).mean for line in lines])
+    unit, scale = unit_of(UNITS_BYTES, [_traffic(line).mean for line in lines])
     yield _numbers(f"traffic {unit}", lines, lambda line: _scaled(_traffic(line), scale))
+
+
+def _memory(found: Spread) -> str:
+    """Return a peak as every command shows it."""
+    if found.mean is None:
+        return "-"
+    around = f" ± {format_bytes(found.std)}" if found.std else ""
+    some = f" ({found.count}/{found.total})" if found.count < found.total else ""
+    return f"{format_bytes(found.mean)}{around}{some}"
 
 
 def _marked(line: Line) -> str:
@@ -108,7 +106,7 @@ def _marked(line: Line) -> str:
 
 
 def _times(lines: Sequence[Line]) -> Iterator[Column]:
-    unit, scale = _unit(_UNITS_S, [line.of("virtual_time_s").mean for line in lines])
+    unit, scale = unit_of(UNITS_S, [line.of("virtual_time_s").mean for line in lines])
     for target in _reached(lines)[-_TARGETS_SHOWN:]:
 
         def time_to(line: Line, target: str = target) -> Spread:
@@ -147,18 +145,18 @@ def _constant(lines: Sequence[Line], key: str, text: str) -> str:
     return text.format(values.pop()) if len(values) == 1 and None not in values else ""
 
 
-def _unit(units: Sequence[tuple[float, str, float]], values: Sequence[float | None]) -> tuple[str, float]:
+def unit_of(units: Sequence[tuple[float, str, float]], values: Sequence[float | None]) -> tuple[str, float]:
     """Return the unit of a column, that of its largest value, and how much one of it is."""
     largest = max((value for value in values if value is not None), default=0.0)
     return next((name, scale) for least, name, scale in units if largest >= least)
 
 
-def _differences(lines: Sequence[Line], baseline: Line) -> Iterator[Column]:
+def _differences(lines: Sequence[Line], baseline: Line, kind: Kind) -> Iterator[Column]:
     """Yield the difference in accuracy to the baseline, and whether its interval leaves out zero."""
-    found = [None if line is baseline else difference(line, baseline, "tail_accuracy") for line in lines]
-    cells = tuple("-" if item is None else f"{100 * item.mean:+.1f}" + (
-        "" if item.half_width is None else f" ± {100 * item.half_width:.1f}") for item in found)  # fmt: skip
+    found = [None if line is baseline else difference(line, baseline, "tail_accuracy", kind=kind) for line in lines]
+    cells = tuple("-" if item is None else item.text(0.01, is_signed=True, digits=1) for item in found)
     yield Column(head="difference", cells=cells)
+    yield Column(head="pairs", cells=tuple("-" if item is None else str(item.count) for item in found))
     yield Column(
         head="so it is", cells=tuple("-" if item is None else item.verdict() for item in found), is_numeric=False
     )
@@ -189,7 +187,7 @@ def _numbers(
 def _cell(found: Spread, digits: int) -> str:
     if found.mean is None:
         return ""
-    around = f" ± {found.std:.{digits}f}" if found.std else ""
+    around = f" ± {found.half_width:.{digits}f}" if found.half_width else ""
     some = f" ({found.count}/{found.total})" if found.count < found.total else ""
     return f"{found.mean:.{digits}f}{around}{some}"
 
@@ -197,8 +195,11 @@ def _cell(found: Spread, digits: int) -> str:
 def _legend(lines: Sequence[Line], columns: Sequence[Column]) -> Iterator[str]:
     yield "accuracy: mean of the last three tests; part.: devices that can take part; inclusive: all of them can."
     cells = [cell for column in columns for cell in column.cells]
+    groups = [line for line in lines if line.is_group]
+    if groups and all(len(line.runs) == 1 for line in groups):
+        yield "One seed each: no interval, so nothing is told apart."
     if any("±" in cell for cell in cells):
-        yield "±: sample standard deviation over the seeds."
+        yield "±: half of the 95 % interval of the mean over the seeds (Student's t)."
     if any(cell.endswith(")") for column in columns if column.is_numeric for cell in column.cells):
         yield "(1/3): in one of three seeds only; mean and ± are those of the seeds in which it was."
     reached = _reached(lines)

@@ -1,7 +1,6 @@
 """The Gantt picture of a few rounds: a line per device, a bar per phase, a mark per drop, a line per aggregation.
 
-Colours are those of Okabe and Ito (2008), which people with any of the common colour blindnesses tell apart
-(https://jfly.uni-koeln.de/color/); waiting is hatched, and reasons of drops differ in the shape of their marks.
+Waiting is hatched, and reasons of drops differ in the shape of their marks.
 """
 
 from __future__ import annotations
@@ -14,8 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neulite_sim.errors import OutputError
-from neulite_sim.reports.comparison_plot import check_plot
+from neulite_sim.reports.drawing import (
+    Sheet,
+    add_legend,
+    add_title,
+    legend_of,
+    sheet_of,
+    text_width_in,
+    time_unit,
+    write_figure,
+)
+from neulite_sim.reports.plot_options import PlotOptions, check_plot
 from neulite_sim.reports.timeline_window import Window, read_window
 from neulite_sim.results.flight_events import WAITING, spans
 from neulite_sim.results.rows import FlightRow
@@ -34,8 +42,9 @@ LOOKS: dict[str, dict[str, Any]] = {
 _MARKS = ("X", "P", "D", "v", "s")
 _MARK_COLOUR = "#D55E00"
 _OTHERS = "other reasons"
-_UNITS_S = ((7200.0, "hours", 3600.0), (120.0, "minutes", 60.0), (0.5, "seconds", 1.0), (0.0, "milliseconds", 1e-3))
-_WIDTH_IN, _ROW_IN, _AROUND_IN, _LETTER_IN = 11.0, 0.19, 1.9, 0.068
+# A line of the picture in heights of its letters, and what stands above and below the lines.
+_LINE, _AROUND = 1.45, 9.0
+_LEAST_DEVICES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,64 +61,66 @@ class Lines:
         return len(self.place) + len(self.headings)
 
 
-def draw_gantt(run_dir: Path, out: Path, *, rounds: int = 3, first: int = 1) -> None:
-    """Write a picture of `rounds` rounds of a run, from round `first` on, as .png or .svg.
+def draw_gantt(
+    run_dir: Path, out: Path, *, rounds: int = 3, first: int = 1, options: PlotOptions | None = None
+) -> None:
+    """Write a picture of `rounds` rounds of a run, from round `first` on, as .png, .svg or .pdf.
 
     Raises:
-        ScenarioError: the file is called neither, or there are no such rounds.
+        ScenarioError: the file is called none of them, there are no such rounds, or the picture does not fit its size.
         NeuliteError: matplotlib is not installed.
         DataNotFoundError: the folder holds no rows, or damaged ones.
         OutputError: the picture cannot be written.
     """
     check_plot(out)
-    draw_window(read_window(run_dir, first=first, count=rounds), out)
+    draw_window(read_window(run_dir, first=first, count=rounds), out, options)
 
 
-def draw_window(window: Window, out: Path) -> None:
+def draw_window(window: Window, out: Path, options: PlotOptions | None = None) -> None:
     """Write a picture of a window.
 
     Raises:
+        ScenarioError: it does not fit its size.
         OutputError: it cannot be written.
     """
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": "neulite-sim", "font.size": 9.0, "hatch.linewidth": 0.7}):
-        figure = gantt_figure(window)
-        # Without the date the same runs give the same file.
-        stamp: dict[str, Any] = {"metadata": {"Date": None}} if out.suffix.lower() == ".svg" else {}
-        try:
-            figure.savefig(out, dpi=150, **stamp)
-        except OSError as error:
-            raise OutputError(
-                f"{out}: cannot write: {error.strerror}", hint="choose another place with --plot"
-            ) from error
+    options = options or PlotOptions()
+    write_figure(lambda: gantt_figure(window, options), out, options)
 
 
-def gantt_figure(window: Window) -> Figure:
+def gantt_figure(window: Window, options: PlotOptions | None = None) -> Figure:
     """Return the picture of a window."""
     from matplotlib.figure import Figure
 
-    lines = lines_of(window)
-    unit, scale = next((name, size) for least, name, size in _UNITS_S if window.end_s >= least)
-    figure = Figure(figsize=(_WIDTH_IN, _AROUND_IN + _ROW_IN * lines.count), layout="constrained")
+    options = options or PlotOptions()
+    sheet = sheet_of(options)
+    line_in = _LINE * sheet.font_pt / 72
+    width_in, height_in = options.size_in or (sheet.width_in, 0.0)
+    # In a picture whose height is given there are only as many lines as can be read.
+    most = (
+        MOST_DEVICES
+        if not height_in
+        else max(_LEAST_DEVICES, int((height_in - 1.6 * _AROUND * sheet.font_pt / 72) / line_in))
+    )
+    lines = lines_of(window, most=min(most, MOST_DEVICES))
+    unit, scale = time_unit(window.end_s)
+    figure = Figure(figsize=(width_in, height_in or sheet.panel_in), layout="constrained")
     axes = figure.subplots()
     shown = [row for row in window.flights if row.device in lines.place]
     _bars(axes, shown, lines, scale)
-    _drops(axes, shown, lines, window, scale)
-    _aggregations(axes, window, scale)
+    _drops(axes, shown, lines, window, scale, sheet)
+    _aggregations(axes, window, scale, width_in)
     _frame(axes, lines)
     first, last = window.rounds[0].round, window.rounds[-1].round
     which = f"round {first}" if first == last else f"rounds {first} to {last}"
-    figure.suptitle(f"{window.run_dir.resolve().name}: {which}", fontsize=10.5, fontweight="bold")
+    add_title(figure, options.title_or(f"{window.run_dir.resolve().name}: {which}"), width_in=width_in)
     margin_s = 0.01 * (window.end_s - window.start_s) or 1e-6
-    axes.set_xlim((window.start_s - (margin_s if window.start_s else 0)) / scale, (window.end_s + margin_s) / scale)
-    axes.set_xlabel(f"virtual time ({unit}){_left_out_text(lines)}")
+    axes.set_xlim((window.start_s - margin_s) / scale, (window.end_s + margin_s) / scale)
+    axes.set_xlabel(f"virtual time ({unit})")
     handles, labels = axes.get_legend_handles_labels()
-    columns = _legend_columns(labels)
-    # matplotlib fills a legend column by column; read by rows, the phases come first.
-    rows_first = [place for column in range(columns) for place in range(column, len(labels), columns)]
-    figure.legend([handles[place] for place in rows_first], [labels[place] for place in rows_first],
-                  loc="outside lower center", ncols=columns, frameon=False)  # fmt: skip
+    legend = legend_of(labels, width_in=width_in, font_pt=sheet.font_pt, note=_left_out_text(lines))
+    add_legend(figure, handles, legend)
+    if options.size_in is None:
+        figure.set_figheight(line_in * lines.count + legend.height_in + _AROUND * sheet.font_pt / 72)
     return figure
 
 
@@ -154,7 +165,7 @@ def _bars(axes: Axes, flights: Sequence[FlightRow], lines: Lines, scale: float) 
                 labelled.add(phase)
 
 
-def _drops(axes: Axes, flights: Sequence[FlightRow], lines: Lines, window: Window, scale: float) -> None:
+def _drops(axes: Axes, flights: Sequence[FlightRow], lines: Lines, window: Window, scale: float, sheet: Sheet) -> None:
     dropped = [row for row in flights if row.outcome != "arrived" and window.start_s < row.ended_s <= window.end_s]
     counts = Counter(row.reason for row in dropped)
     ranked = sorted(counts, key=lambda reason: (-counts[reason], reason))
@@ -167,7 +178,7 @@ def _drops(axes: Axes, flights: Sequence[FlightRow], lines: Lines, window: Windo
             [lines.place[row.device] for row in rows],
             marker=mark.get(reason, _MARKS[-1]),
             label=f"{reason} ({len(rows)})",
-            s=30,
+            s=(1.2 * sheet.marker_pt) ** 2,
             color=_MARK_COLOUR,
             edgecolors="black",
             linewidths=0.5,
@@ -175,7 +186,7 @@ def _drops(axes: Axes, flights: Sequence[FlightRow], lines: Lines, window: Windo
         )
 
 
-def _aggregations(axes: Axes, window: Window, scale: float) -> None:
+def _aggregations(axes: Axes, window: Window, scale: float, width_in: float) -> None:
     """Draw a line per aggregation; above a round stands its number where that has room, and its stage if it fits."""
     width_s = window.end_s - window.start_s or 1.0
     starts_s = [window.start_s, *(row.virtual_time_s for row in window.rounds)]
@@ -184,56 +195,59 @@ def _aggregations(axes: Axes, window: Window, scale: float) -> None:
     for row in window.rounds:
         axes.axvline(row.virtual_time_s / scale, color="black", linewidth=0.9, zorder=3)
     numbers = [f"round {row.round}" for row in window.rounds]
-    is_roomy = all(_share(text) <= last - first for text, (first, last) in zip(numbers, parts, strict=True))
+
+    def share(text: str) -> float:
+        return _share(text, width_in)
+
+    is_roomy = all(share(text) <= last - first for text, (first, last) in zip(numbers, parts, strict=True))
     taken = 0.0
     for row, number, (first, last) in zip(window.rounds, numbers, parts, strict=True):
         middle = (first + last) / 2
         text = number if is_roomy or row is window.rounds[0] else str(row.round)
-        if middle - _share(text) / 2 >= taken or row is window.rounds[0]:
-            _above(axes, text, (window.start_s + middle * width_s) / scale, height=14)
-            taken = middle + _share(text) / 2
-        if _share(row.stage) <= last - first:
-            _above(axes, row.stage, (window.start_s + middle * width_s) / scale, height=3)
+        if middle - share(text) / 2 >= taken or row is window.rounds[0]:
+            _above(axes, text, (window.start_s + middle * width_s) / scale, height=1.5)
+            taken = middle + share(text) / 2
+        if share(row.stage) <= last - first:
+            _above(axes, row.stage, (window.start_s + middle * width_s) / scale, height=0.3)
 
 
-def _share(text: str) -> float:
+def _share(text: str, width_in: float) -> float:
     """Return about how much of the width of the axes a text takes, 0 to 1, with a gap."""
-    return (len(text) + 1) * _LETTER_IN / (_WIDTH_IN - 1.0)
+    import matplotlib
+
+    font_pt = 0.92 * float(matplotlib.rcParams["font.size"])
+    return (text_width_in(text, font_pt) + 0.6 * font_pt / 72) / (0.9 * width_in)
 
 
 def _above(axes: Axes, text: str, place: float, *, height: float) -> None:
-    axes.annotate(text, (place, 1.0), xycoords=("data", "axes fraction"), xytext=(0, height),
-                  textcoords="offset points", ha="center", va="bottom", fontsize=8.5)  # fmt: skip
+    """Write a text above the axes, `height` of its lines up."""
+    import matplotlib
+
+    font_pt = 0.92 * float(matplotlib.rcParams["font.size"])
+    axes.annotate(text, (place, 1.0), xycoords=("data", "axes fraction"), xytext=(0, height * font_pt),
+                  textcoords="offset points", ha="center", va="bottom", fontsize=font_pt)  # fmt: skip
 
 
 def _frame(axes: Axes, lines: Lines) -> None:
+    import matplotlib
+
+    small = 0.88 * float(matplotlib.rcParams["font.size"])
     axes.set_ylim(lines.count - 0.4, -0.6)
-    axes.set_yticks(list(lines.place.values()), [str(device) for device in lines.place], fontsize=8)
+    axes.set_yticks(list(lines.place.values()), [str(device) for device in lines.place], fontsize=small)
     axes.set_ylabel("device")
     for name, line in lines.headings.items():
         axes.annotate(name, (0.0, line), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-                      va="center", fontsize=8.5, fontweight="bold", color="0.25", zorder=5,
+                      va="center", fontsize=small, fontweight="bold", color="0.25", zorder=5,
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0})  # fmt: skip
-    axes.grid(visible=True, axis="x", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
+    axes.grid(visible=True, axis="x")
     axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _legend_columns(labels: Sequence[str]) -> int:
-    """Return how many columns of a legend fit the width of the picture, each as wide as its widest label."""
-    for columns in range(len(labels), 1, -1):
-        widest = [max(len(labels[place]) for place in range(column, len(labels), columns)) for column in range(columns)]
-        if sum(0.65 + _LETTER_IN * letters for letters in widest) <= _WIDTH_IN:
-            return columns
-    return 1
 
 
 def _left_out_text(lines: Lines) -> str:
     if not lines.num_left_out:
         return ""
     counts = ", ".join(_counted(lines.num_left_out))
-    return f"\n{sum(lines.num_left_out.values())} more devices flew and are not shown: {counts}"
+    return f"{sum(lines.num_left_out.values())} more devices flew and are not shown: {counts}"
 
 
 def _counted(counts: dict[str, int]) -> Iterator[str]:

@@ -202,6 +202,8 @@ class RunStarted:
     run_dir: str | None
     replays_until: int
     """The last round that a resumed run takes from its journal; 0 where it trains from the beginning."""
+    fitting: tuple[int, ...] = ()
+    """How many devices hold each of `thresholds`, by what each is charged; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,7 +56,7 @@ def test_rows_are_the_summaries() -> None:
 def test_a_group_is_one_row() -> None:
     (row,) = json.loads(compared("runs", "--group", "--json").stdout)["rows"]
     assert (row["run"], row["seeds"], row["virtual_time_s"]) == ("a", [1, 2], 15.0)
-    assert compared("runs", "--group").stdout.splitlines()[3].split()[:6] == ["a", "fedavg", "2", "65.0", "±", "7.1"]
+    assert compared("runs", "--group").stdout.splitlines()[3].split()[:6] == ["a", "fedavg", "2", "65.0", "±", "63.5"]
 
 
 def test_a_group_stands_beside_its_baseline_seed_by_seed() -> None:
@@ -78,14 +78,42 @@ def test_a_group_stands_beside_its_baseline_seed_by_seed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--baseline", "a"), "--baseline: acts only with --group; add --group, which puts runs that differ in the"),
+        (("--baseline", "c"), "--baseline: c is no group of these runs; name one of the groups: a"),
         (("--group", "--baseline", "c"), "--baseline: c is no group of these runs; name one of the groups: a"),
+        (("--interval", "z"), "--interval: 'z' is none of t, bca; use one of them"),
+        (("--view", "speed"), "--view: 'speed' is none of quality-under-budget, cost-to-target, robustness; use one"),
+        (("--view", "quality-under-budget"), "--view quality-under-budget: needs a budget; add --budget memory=300MB"),
+        (("--budget", "time=1h"), "--budget: acts only with --view quality-under-budget; add it, or remove the option"),
+        (("--view", "robustness", "--target", "0.9"), "--target: acts only with --view cost-to-target; add it, or"),
     ],
 )
 def test_a_baseline_that_is_none_is_refused(arguments: tuple[str, ...], message: str) -> None:
     found = compared("runs", *arguments)
     assert found.exit_code == 2
     assert message in found.stderr
+
+
+def test_a_view_is_a_table_rows_and_a_figure() -> None:
+    arguments = ("runs", "--view", "cost-to-target", "--target", "60%", "--plot", "view.svg", "--style", "paper")
+    found = compared(*arguments)
+    assert found.stdout.startswith("cost until 60 % accuracy\n")
+    assert "FedAvg" in Path("view.svg").read_text()
+    answered = json.loads(compared(*arguments, "--json").stdout)
+    assert (answered["view"], answered["target"], answered["notes"]) == ("cost-to-target", 0.6, [])
+    (row,) = answered["rows"]
+    assert (row["run"], row["time_to_target_s"], row["time_to_target_s_by_seed"]) == ("a", 15.0, {"1": 10.0, "2": 20.0})
+    (row,) = csv.DictReader(io.StringIO(compared(*arguments, "--csv", "-").stdout))
+    assert (row["time_to_target_s"], row["time_to_target_s_by_seed.2"]) == ("15.0", "20.0")
+
+
+def test_a_baseline_groups_the_runs_and_missing_seeds_are_said() -> None:
+    write_run(Path("others/b-2"), [(10.0, 0.5)], "seed=2", "stop.rounds=9")
+    answered = json.loads(compared("runs", "others", "--baseline", "a", "--json").stdout)
+    assert [row["run"] for row in answered["rows"]] == ["a", "b"]
+    assert "b: seed 1 missing in b, so not paired." in answered["notes"]
+    assert (
+        "b: one pair has no interval, so it is not told apart." in compared("runs", "others", "--baseline", "a").stdout
+    )
 
 
 def test_csv_has_the_same_rows_flat() -> None:
@@ -142,7 +170,8 @@ def test_a_cut_off_run_is_shown_from_its_rows_and_marked() -> None:
         (("--json", "--csv", "-"), "--csv -: prints to standard output, and so does --json; choose one, or name a file"),
         (("--csv", "gone/x.csv"), "error: gone/x.csv: cannot write: No such file or directory; choose another place "
                                   "with --csv"),
-        (("--plot", "x.pdf"), "--plot: 'x.pdf' is neither .png nor .svg; call the figure one of them"),
+        (("--plot", "x.gif"), "--plot: 'x.gif' is none of .png, .svg, .pdf; call the figure one of them"),
+        (("--size", "3x2"), "--size: acts only with --plot; add --plot FILE, or remove it"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_written_is_refused(arguments: tuple[str, ...], message: str) -> None:

@@ -136,7 +136,7 @@ def test_an_interrupted_run_tells_what_was_counted_until_then(scenario, tmp_path
 
 
 def test_a_run_that_was_killed_tells_who_the_device_is_and_what_it_did(scenario, tmp_path, monkeypatch):
-    monkeypatch.setattr("neulite_sim.engine.tracking.Recorder.rescue_devices", lambda _: None)
+    monkeypatch.setattr("neulite_sim.engine.device_file.DeviceFile.rescue", lambda _: None)
     with pytest.raises(BrokenError):
         simulate(scenario, out=tmp_path / "run", observers=[BreakAfter(3)])
     text, found = story(tmp_path / "run", WEAK), answer(tmp_path / "run", WEAK)

@@ -73,7 +73,7 @@ def test_a_run_that_was_cut_off_has_a_timeline_made_from_its_rows() -> None:
         (("gone",), 2, "error: gone/rounds.csv: cannot be read: No such file or directory; name the folder of a run"),
         (("run", "--rounds", "0"), 2, "--rounds: must be at least 1, found 0"),
         (("run", "--from", "5"), 2, "--from: 5 is beyond the last round, 2; name a round from 1 to 2"),
-        (("run", "--plot", "a.pdf"), 2, "--plot: 'a.pdf' is neither .png nor .svg; call the figure one of them"),
+        (("run", "--plot", "a.gif"), 2, "--plot: 'a.gif' is none of .png, .svg, .pdf; call the figure one of them"),
     ],
 )
 def test_wrong_input_is_told_and_exits_with_two(arguments: tuple[str, ...], code: int, message: str) -> None:

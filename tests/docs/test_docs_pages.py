@@ -124,6 +124,19 @@ def generate() -> Any:
     return module
 
 
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_the_page_of_commands_holds_what_help_prints(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    page = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
+    for words in ((), ("run",), ("validate",), ("traces", "import")):
+        assert generate().help_of(words) in page
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    printed = CliRunner().invoke(app, ["run", "--help"], prog_name="neulite-sim", terminal_width=80)
+    lines = [line.rstrip() for line in printed.stdout.strip().splitlines()]
+    assert "\n".join(lines) == generate().help_of(("run",))
+
+
 def test_generated_pages_are_up_to_date() -> None:
     outdated = [name_of(path) for path in generate().outdated()]
     assert not outdated, f"run: python docs/generate.py ({', '.join(outdated)})"

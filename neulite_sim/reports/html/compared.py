@@ -11,7 +11,7 @@ import numpy as np
 
 from neulite_sim.arrays import Floats
 from neulite_sim.reports.comparison import Line
-from neulite_sim.reports.comparison_plot import joined
+from neulite_sim.reports.curves import joined
 from neulite_sim.reports.html.accuracy import OVER, accuracy_figure
 from neulite_sim.reports.html.blocks import Block, Prose, Switch
 from neulite_sim.reports.html.devices import read_devices

@@ -5,7 +5,7 @@ from stored_runs import write_run
 from tiny_scenarios import tiny
 
 from neulite_sim.errors import ScenarioError
-from neulite_sim.reports.baseline import baseline_of, difference, difference_row
+from neulite_sim.reports.baseline import baseline_of, difference, difference_row, pairing_notes
 from neulite_sim.reports.comparison import lines_of
 from neulite_sim.reports.comparison_table import comparison_tables
 from neulite_sim.results.stored import read_run
@@ -69,7 +69,37 @@ def test_the_table_says_what_the_interval_leaves_open(groups):
     columns = dict(zip(table.headers, zip(*table.rows, strict=True), strict=True))
     assert columns["difference"] == ("-", "+20.0 ± 24.8", "+10.7 ± 1.4")
     assert columns["so it is"] == ("-", "not told apart", "better")
+    assert columns["pairs"] == ("-", "3", "3")
     assert "difference: to a, paired by seed, ± half of a 95 % interval." in table.notes
+
+
+def test_seeds_that_one_group_lacks_are_named(groups):
+    a, b, c = groups(a=[0.1, 0.5, 0.3], b=[0.2, 0.7], c=[0.2])
+    assert pairing_notes([a, b, c], a) == [
+        "b: seed 3 missing in b, so not paired.",
+        "c: seeds 2, 3 missing in c, so not paired.",
+        "c: one pair has no interval, so it is not told apart.",
+    ]
+    assert pairing_notes([a, b], b) == ["a: seed 3 missing in b, so not paired."]
+
+
+def test_groups_without_a_common_seed_have_no_difference_and_that_is_said(groups, tmp_path):
+    (a,) = groups(a=[0.1, 0.5])
+    run = write_run(tmp_path / "z-9", [(10.0, 0.5)], "seed=9", "population.devices=7")
+    (z,), _ = lines_of([run], grouped=True)
+    assert difference(z, a, "tail_accuracy") is None
+    assert pairing_notes([a, z], a)[-2:] == [
+        "z: has no seed of a, so there is no difference to tell.",
+        "z: not the same study as a (different fleets).",
+    ]
+
+
+def test_differences_that_are_all_the_same_have_an_interval_of_no_width(groups):
+    """In all three seeds 0.25 more, which floating point holds exactly; time is the same and so not told apart."""
+    a, b = groups(a=[0.25, 0.5, 0.125], b=[0.5, 0.75, 0.375])
+    found = difference(b, a, "tail_accuracy")
+    assert (found.mean, found.low, found.high, found.verdict()) == (0.25, 0.25, 0.25, "better")
+    assert difference_row(b, a)["virtual_time_s_verdict"] == "not told apart"
 
 
 def test_a_run_that_could_train_nothing_is_no_pair(groups, tmp_path):

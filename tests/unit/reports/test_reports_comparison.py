@@ -1,12 +1,13 @@
 """Lines, means and spreads of a comparison, its rows and its notes."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from stored_runs import write_run
 from tiny_scenarios import tiny
 
-from neulite_sim.reports.comparison import flat, lines_of, notes_of, spread
+from neulite_sim.reports.comparison import flat, lines_of, notes_of, spread, unlike_setups
 from neulite_sim.results.stored import read_run
 from neulite_sim.studies.sweeps import write_not_applicable
 
@@ -118,8 +119,16 @@ def test_unlike_set_ups_are_named_and_not_refused(tmp_path):
         write_run(tmp_path / "b", (), "model=lenet", "population.devices=7", "workload.batch_size=9"),
     ]
     lines, _ = lines_of(runs)
-    note = "models (logistic, lenet), different fleets, different charged workloads: mind what you compare."
-    assert notes_of(lines) == [f"These runs have different {note}"]
+    note = "models (logistic, lenet), different fleets, different charged workloads; mind what you compare."
+    assert notes_of(lines) == [f"Not the same study: different {note}"]
+
+
+def test_other_options_of_one_dataset_are_another_study_and_another_folder_is_not(tmp_path):
+    kind = "data={kind: synthetic, shape: [1, 4, 4], classes: 2, samples: 60, test_samples: 9}"
+    runs = [write_run(tmp_path / "a", (), kind), write_run(tmp_path / "b", (), kind, "data.samples=90")]
+    assert notes_of(lines_of(runs)[0]) == ["Not the same study: different data; mind what you compare."]
+    moved = replace(runs[0], scenario={**runs[0].scenario, "data": {**runs[0].scenario["data"], "root": "elsewhere"}})
+    assert unlike_setups([runs[0], moved]) == []
 
 
 def test_a_proxy_is_named_once_where_all_have_it_and_by_run_where_not(tmp_path):

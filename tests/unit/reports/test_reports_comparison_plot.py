@@ -1,7 +1,11 @@
 """The figure of a comparison: which curves it draws, and what it refuses."""
 
+import math
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +13,12 @@ from stored_runs import write_run
 from tiny_scenarios import tiny
 
 from neulite_sim.errors import NeuliteError, OutputError, ScenarioError
-from neulite_sim.reports import comparison_plot
+from neulite_sim.reports import curves
 from neulite_sim.reports.comparison import lines_of
-from neulite_sim.reports.comparison_plot import check_plot, draw, joined
+from neulite_sim.reports.comparison_plot import comparison_figure, draw
+from neulite_sim.reports.curves import coinciding, joined
+from neulite_sim.reports.drawing import SHEETS, look, percent_range, striped
+from neulite_sim.reports.plot_options import PlotOptions, check_plot, plot_options
 from neulite_sim.results.stored import read_run
 from neulite_sim.studies.sweeps import write_not_applicable
 
@@ -23,16 +30,25 @@ def curve(*points):
 
 def drawn(lines):
     """Return the panels of the figure."""
-    return comparison_plot._figure(lines).axes
+    return comparison_figure(lines).axes
 
 
-def test_curves_are_joined_where_all_of_them_are_known():
-    """By hand: the second curve is 0.3, 0.4 and 0.5 at 20, 30 and 40."""
+def test_a_curve_that_ends_keeps_its_last_value_in_the_mean_and_its_end_is_told():
+    """By hand: the second curve is 0.3, 0.4 and 0.5 at 20, 30 and 40; the first stays at 0.3."""
     found = joined([curve((10, 0.1), (20, 0.2), (30, 0.3)), curve((20, 0.3), (40, 0.5))])
-    assert found.at.tolist() == [20, 30]
-    np.testing.assert_allclose(found.mean, [0.25, 0.35])
-    np.testing.assert_allclose(found.low, [0.2, 0.3])
-    np.testing.assert_allclose(found.high, [0.3, 0.4])
+    assert found.at.tolist() == [20, 30, 40]
+    np.testing.assert_allclose(found.mean, [0.25, 0.35, 0.4])
+    np.testing.assert_allclose(found.low, [0.2, 0.3, 0.3])
+    np.testing.assert_allclose(found.high, [0.3, 0.4, 0.5])
+    assert (found.count, found.ends.tolist()) == (2, [30])
+
+
+def test_the_mean_does_not_jump_where_a_seed_ends():
+    """Two straight lines of slope 0.01 and 0.001: the mean rises by at most the mean of both slopes per step."""
+    at = np.arange(1.0, 41.0)
+    found = joined([(at[:20], 0.01 * at[:20]), (at, 0.001 * at)])
+    assert np.abs(np.diff(found.mean)).max() <= 0.0055 + 1e-12
+    assert found.at[-1] == 40
 
 
 def test_one_curve_is_its_own_mean_and_limits():
@@ -41,9 +57,14 @@ def test_one_curve_is_its_own_mean_and_limits():
     assert found.mean.tolist() == found.low.tolist() == found.high.tolist() == [0.1, 0.3]
 
 
-@pytest.mark.parametrize("curves", [[], [curve((1, 0.1), (2, 0.2)), curve((3, 0.1), (4, 0.2))]])
-def test_curves_without_a_common_part_give_none(curves):
-    assert joined(curves) is None
+def test_no_curves_give_none():
+    assert joined([]) is None
+
+
+def test_curves_that_never_meet_are_joined_from_the_later_start():
+    found = joined([curve((1, 0.1), (2, 0.2)), curve((3, 0.1), (4, 0.2))])
+    assert (found.at.tolist(), found.ends.tolist()) == ([3, 4], [3])
+    np.testing.assert_allclose(found.mean, [0.15, 0.2])
 
 
 def test_a_run_that_was_never_tested_gives_none():
@@ -84,17 +105,122 @@ def test_the_legend_names_every_line_and_why_one_is_not_there(tmp_path):
         write_run(tmp_path / "dry", [(10.0, None)]),
         write_run(tmp_path / "cut", is_complete=False),
     ]
-    (legend,) = comparison_plot._figure(lines_of(runs)[0]).legends
+    (legend,) = comparison_figure(lines_of(runs)[0]).legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["a", "nobody (NA)", "dry (not tested)", "cut (cut off)"]
+    (legend,) = comparison_figure(lines_of(runs[:1])[0]).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["FedAvg"]
 
 
 def test_no_two_of_many_lines_look_alike(tmp_path):
-    run = write_run(tmp_path / "a")
-    line = lines_of([run])[0][0]
-    by_time, _ = drawn([line] * 20)
-    looks = {(drawn_line.get_color(), drawn_line.get_linestyle()) for drawn_line in by_time.lines}
+    line = lines_of([write_run(tmp_path / "a")])[0][0]
+    (legend,) = comparison_figure([line] * 20).legends
+    looks = {(handle.get_color(), handle.get_linestyle()) for handle in legend.legend_handles}
     assert len(looks) == 20
+
+
+def test_lines_on_each_other_are_stripes_of_one_period_that_do_not_overlap():
+    """The second of three is drawn from 3 to 6 of a period of 9, the third from 6 to 9; the first shows from 0 to 3."""
+    sheet = SHEETS["screen"]
+    first, second, third = (striped(look(place), place, 3, sheet) for place in range(3))
+    assert first["linestyle"] == "-"
+    assert second["linestyle"] == (6.0, (3.0, 6.0))
+    assert third["linestyle"] == (3.0, (3.0, 6.0))
+    assert first["markersize"] > second["markersize"] > third["markersize"]
+
+
+def test_curves_that_agree_over_most_of_what_they_share_lie_on_each_other():
+    at = np.arange(10.0)
+    curves = [(at, at), (at[:5], at[:5] + 0.01), (at, 9 - at), None, (at[:1] + 20, at[:1]), (at, at - 0.01)]
+    assert coinciding(curves, tolerance=0.1) == [(0, 3), (1, 3), (0, 1), (0, 1), (0, 1), (2, 3)]
+
+
+def marks(axes, gid):
+    return [line.get_xydata().tolist() for line in axes.lines if line.get_gid() == gid]
+
+
+def test_a_line_that_ends_before_others_has_a_ring_at_its_end_and_the_legend_says_what_that_is(tmp_path):
+    short = write_run(tmp_path / "a", [(10.0, 0.25), (20.0, 0.5)])
+    long = write_run(tmp_path / "b", [(10.0 * number, 0.1 * number) for number in range(1, 10)], "seed=9")
+    figure = comparison_figure(lines_of([short, long])[0])
+    by_time, by_round = figure.axes
+    assert (marks(by_time, "line ends"), marks(by_round, "line ends")) == ([[[20.0, 50.0]]], [[[2.0, 50.0]]])
+    assert figure.legends[0].get_title().get_text() == "ring: the end of a line that ends before others"
+    alone = comparison_figure(lines_of([long])[0])
+    assert marks(alone.axes[0], "line ends") == []
+    assert alone.legends[0].get_title().get_text() == ""
+
+
+def test_where_a_seed_ended_there_is_a_tick_and_the_mean_goes_on(tmp_path):
+    runs = [write_run(tmp_path / f"a-{seed}", [(10.0 * number, 0.1) for number in range(1, ends + 1)], f"seed={seed}")
+            for seed, ends in ((1, 4), (2, 8))]  # fmt: skip
+    figure = comparison_figure(lines_of(runs, grouped=True)[0])
+    by_time, by_round = figure.axes
+    assert marks(by_time, "seed ends") == [[[40.0, pytest.approx(10.0)]]]
+    assert by_round.lines[0].get_xdata()[-1] == 8
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["FedAvg (2 seeds)"]
+    assert "a seed ended, and counts with its last accuracy from there on" in legend.get_title().get_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"), [([97.0, 97.0], 94.8, 99.2), ([0.0, 0.0], -2.2, 2.2), ([10.0, 90.0], -4.5, 94.5),
+                                ([90.0, 98.0], 89.6, 98.4), ([], -5, 105)]
+)  # fmt: skip
+def test_nothing_touches_the_ends_of_an_axis_of_percentages(values, low, high):
+    assert percent_range(values) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_rounds_have_whole_numbers_and_accuracies_no_ticks_beyond_all_and_nothing(tmp_path):
+    by_time, by_round = drawn(lines_of([write_run(tmp_path / "a", [(10.0, 0.0), (20.0, 1.0), (30.0, 1.0)])])[0])
+    assert all(float(tick).is_integer() for tick in by_round.get_xticks())
+    assert min(by_time.get_yticks()) >= 0
+    assert max(by_time.get_yticks()) <= 100
+    low, high = by_time.get_ylim()
+    assert low < 0 < 100 < high
+    assert by_round.get_xlim()[0] < 0
+    assert by_round.get_xlim()[1] > 3
+
+
+def test_tests_without_a_number_are_left_out():
+    run = SimpleNamespace(curve=lambda: [(1, 10.0, math.nan), (2, 20.0, 0.5)])
+    found = curves.tested_rounds(run)
+    assert (found.rounds.tolist(), found.seconds.tolist(), found.accuracies.tolist()) == ([2], [20], [0.5])
+
+
+@pytest.mark.parametrize("style", ["paper", "slides"])
+def test_a_figure_has_the_size_of_its_style_or_what_is_asked_for(style, tmp_path):
+    lines, _ = lines_of([write_run(tmp_path / "a")])
+    assert comparison_figure(lines, PlotOptions(style=style)).get_figwidth() == SHEETS[style].width_in
+    figure = comparison_figure(lines, PlotOptions(style=style, size_in=(5.0, 4.0)))
+    assert figure.get_size_inches().tolist() == [5.0, 4.0]
+
+
+def test_a_figure_too_small_for_what_it_holds_is_refused(tmp_path):
+    lines, _ = lines_of([write_run(tmp_path / "a")])
+    with pytest.raises(ScenarioError, match=r"^--size: 1x1 inches is too small for this figure; give a larger --size"):
+        draw(lines, tmp_path / "x.svg", PlotOptions(style="slides", size_in=(1.0, 1.0)))
+
+
+def test_text_stays_text_in_every_style(tmp_path):
+    lines, _ = lines_of([write_run(tmp_path / "a")])
+    draw(
+        lines, tmp_path / "x.svg", plot_options(style="paper", title="A $title_ of & words", labels=["a=Ours & theirs"])
+    )
+    text = (tmp_path / "x.svg").read_text()
+    for words in ("A $title_ of &amp; words", "Ours &amp; theirs", "virtual time (seconds)", "test accuracy (%)"):
+        assert words in text
+    assert "<dc:date>" not in text
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs pdftotext (poppler-utils)")
+def test_the_text_of_a_pdf_is_found(tmp_path):
+    lines, _ = lines_of([write_run(tmp_path / "a")])
+    draw(lines, tmp_path / "x.pdf", PlotOptions(style="paper", title="Names of methods"))
+    asked = ["pdftotext", "-layout", str(tmp_path / "x.pdf"), "-"]
+    text = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    for words in ("Names of methods", "FedAvg", "virtual time (seconds)", "rounds (aggregations)"):
+        assert words in text
 
 
 @pytest.mark.parametrize(
@@ -110,7 +236,7 @@ def test_the_axis_says_where_accuracy_is_of_a_proxy(tmp_path, proxies, label):
     assert drawn(lines_of(runs)[0])[0].get_ylabel() == label
 
 
-@pytest.mark.parametrize(("name", "head"), [("x.png", b"\x89PNG"), ("x.SVG", b"<?xml")])
+@pytest.mark.parametrize(("name", "head"), [("x.png", b"\x89PNG"), ("x.SVG", b"<?xml"), ("x.pdf", b"%PDF")])
 def test_equal_runs_give_equal_files(tmp_path, name, head):
     lines, _ = lines_of([write_run(tmp_path / "a")])
     written = []
@@ -130,9 +256,9 @@ def test_a_figure_that_cannot_be_written_is_refused(tmp_path):
 
 
 def test_another_kind_of_figure_is_refused():
-    message = r"^--plot: 'x\.pdf' is neither \.png nor \.svg; call the figure one of them$"
+    message = r"^--plot: 'x\.gif' is none of \.png, \.svg, \.pdf; call the figure one of them$"
     with pytest.raises(ScenarioError, match=message):
-        check_plot(Path("x.pdf"))
+        check_plot(Path("x.gif"))
 
 
 def test_without_matplotlib_it_is_said_how_to_get_it(monkeypatch):

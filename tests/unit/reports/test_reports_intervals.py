@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from neulite_sim.reports.intervals import Interval, mean_interval, paired_difference, t_quantile
@@ -61,3 +62,44 @@ def test_one_seed_has_a_mean_and_no_interval():
     assert mean_interval([3.0]) == Interval(mean=3.0, low=None, high=None, count=1)
     assert mean_interval([3.0]).half_width is None
     assert paired_difference({1: 3.0}, {1: 1.0}).verdict() == "not told apart"
+
+
+PAIRS = ({1: 0.71, 2: 0.82, 3: 0.64, 4: 0.9, 5: 0.77}, {1: 0.7, 2: 0.75, 3: 0.66, 4: 0.81, 6: 0.2})
+
+
+def test_a_paired_interval_is_that_of_scipys_paired_test():
+    """scipy.stats.ttest_rel of the four seeds that both have."""
+    from scipy.stats import ttest_rel
+
+    values, baseline = PAIRS
+    seeds = (1, 2, 3, 4)
+    wanted = ttest_rel([values[seed] for seed in seeds], [baseline[seed] for seed in seeds]).confidence_interval(0.95)
+    found = paired_difference(values, baseline)
+    assert (found.low, found.high) == (pytest.approx(wanted.low), pytest.approx(wanted.high))
+    assert (found.count, found.verdict()) == (4, "not told apart")
+
+
+def test_many_values_have_a_bootstrap_interval_near_to_scipys_and_the_same_each_time():
+    from scipy.stats import bootstrap
+
+    values = [0.1, 0.15, 0.2, 0.22, 0.3, 0.31, 0.5, 0.9, 1.6, 2.5]
+    found = mean_interval(values, kind="bca")
+    assert found == mean_interval(values, kind="bca")
+    wanted = bootstrap((values,), np.mean, method="BCa", random_state=np.random.default_rng(1)).confidence_interval
+    assert (found.kind, found.count) == ("bca", 10)
+    # Two sets of 9999 resamples: the ends move by a few thousandths.
+    assert (found.low, found.high) == (pytest.approx(wanted.low, abs=0.03), pytest.approx(wanted.high, abs=0.06))
+    # Of skewed values the upper end is farther away.
+    assert found.high - found.mean > found.mean - found.low
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0, 4.0], [2.0] * 12])
+def test_few_or_equal_values_have_students_interval_instead(values):
+    assert mean_interval(values, kind="bca") == mean_interval(values)
+    assert mean_interval(values, kind="bca").kind == "t"
+
+
+def test_equal_numbers_that_differ_by_rounding_are_no_difference():
+    """0.1 + 0.2 is not 0.3 in floating point, three times by the same amount: an interval of no width beside zero."""
+    found = paired_difference(dict.fromkeys((1, 2, 3), 0.1 + 0.2), dict.fromkeys((1, 2, 3), 0.3))
+    assert (found.mean, found.low, found.high, found.verdict()) == (0, 0, 0, "not told apart")
