@@ -19,7 +19,8 @@ from neulite_sim.reports.html.fleet import Memory, drawn_memory, kept_memory, ne
 from neulite_sim.reports.html.line_charts import Series
 from neulite_sim.reports.html.run_story import num_devices_of, read_rounds, read_story
 from neulite_sim.reports.html.wall import wall_blocks
-from neulite_sim.reports.html.wording import count, percent
+from neulite_sim.reports.html.wording import count
+from neulite_sim.reports.lines import accuracy
 from neulite_sim.results.stored import StoredRun
 
 MOST_LINES = 14
@@ -58,16 +59,18 @@ def _mean_curve(name: str, tests: Sequence[Floats], place: int, look: int) -> Se
     curve = joined([(each[:, place], each[:, 3]) for each in tests])
     if curve is None:
         return None
-    is_band = bool((curve.high > curve.low).any())
-    tips = [f"{name}: {percent(float(value))}" for value in curve.mean]
-    limits = {"low": curve.low.tolist(), "high": curve.high.tolist()} if is_band else {}
+    tips = [f"{name}: {accuracy(float(value))}" for value in curve.mean]
+    limits = {"low": curve.low.tolist(), "high": curve.high.tolist()} if curve.has_band else {}
     return Series(name=name, at=curve.at.tolist(), values=curve.mean.tolist(), tips=tips, look=look, **limits)
 
 
 def _caption(lines: Sequence[Line], tests: Mapping[str, Sequence[Floats]]) -> str:
     parts = []
     if any(len(each) > 1 for each in tests.values()):
-        parts.append("Line: mean of the seeds; band: from the lowest to the highest of them.")
+        parts.append(
+            "Line: mean of the seeds, each counting with its last accuracy once it has ended; band: from the "
+            "lowest to the highest of them."
+        )
     if len(lines) > MOST_LINES:
         parts.append(f"{count(len(lines) - MOST_LINES, 'more line')} are not drawn.")
     return " ".join(parts)
