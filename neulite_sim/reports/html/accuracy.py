@@ -10,7 +10,9 @@ from neulite_sim.reports.html.blocks import Figure, Grid, Key, Switch
 from neulite_sim.reports.html.line_charts import Level, Series, key_of_line, line_chart
 from neulite_sim.reports.html.svg import Size, both
 from neulite_sim.reports.html.ticks import Axis, byte_axis, count_axis, percent_axis, time_axis
-from neulite_sim.reports.html.wording import duration, percent, size
+from neulite_sim.reports.html.wording import duration, size
+from neulite_sim.reports.lines import accuracy
+from neulite_sim.reports.lines import target as target_text
 from neulite_sim.reports.table import TextTable
 
 Tests = Sequence[tuple[int, float, int, float]]
@@ -26,10 +28,10 @@ _MOST_ROWS = 200
 
 def accuracy_switch(tests: Tests, *, target: float | None = None) -> Switch:
     """Return accuracy over time, rounds and bytes of one run; at least one test."""
-    levels = [] if target is None else [Level(value=target, text=f"target {percent(target)}")]
+    levels = [] if target is None else [Level(value=target, text=f"target {target_text(target)}")]
     values = [test[3] for test in tests]
     tips = [
-        f"round {number:,}, {duration(at_s)}, {size(moved)}: {percent(value)}" for number, at_s, moved, value in tests
+        f"round {number:,}, {duration(at_s)}, {size(moved)}: {accuracy(value)}" for number, at_s, moved, value in tests
     ]
     options = []
     for name, place, axis in OVER:
@@ -54,7 +56,7 @@ def accuracy_figure(
     shown += [level.value for level in levels]
     best = max(shown, default=1.0)
     y = percent_axis("test accuracy", min(0.0, *shown) if shown else 0.0, max(best, 0.01), 5)
-    ends = [f"{line.name} ends at {percent(line.values[-1])}" for line in lines if len(line.values)]
+    ends = [f"{line.name} ends at {accuracy(line.values[-1])}" for line in lines if len(line.values)]
     about = f"Test accuracy over {over}: {'; '.join(ends)}."
 
     def draw(room: Size) -> Markup:
@@ -67,7 +69,7 @@ def accuracy_figure(
 def _data(tests: Tests) -> Grid:
     step = max(1, -(-len(tests) // _MOST_ROWS))
     kept = [*tests[:-1:step], tests[-1]]
-    rows = tuple((f"{number:,}", duration(at_s), size(moved), percent(value)) for number, at_s, moved, value in kept)
+    rows = tuple((f"{number:,}", duration(at_s), size(moved), accuracy(value)) for number, at_s, moved, value in kept)
     heads = ("round", "virtual time", "bytes so far", "accuracy")
     note = (f"Every {step}th test and the last.",) if step > 1 else ()
     table = TextTable(headers=heads, rows=rows, numeric=frozenset(heads), notes=note)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from neulite_sim.reports.html.wording import count, duration, listed, options, percent, plain, size
+from neulite_sim.reports.run_names import method_name
 
 Scenario = Mapping[str, Any]
 
@@ -46,7 +47,7 @@ def _devices(scenario: Scenario) -> str:
     fleet = scenario["population"]
     groups = fleet["groups"]
     total = sum(float(group["share"]) for group in groups)
-    kinds = [f"{percent(float(group['share']) / total).replace('.0 %', ' %')} {group['device']}" for group in groups]
+    kinds = [f"{percent(float(group['share']) / total)} {group['device']}" for group in groups]
     return f"{count(int(fleet['devices']), 'device')}: {listed(kinds)}."
 
 
@@ -161,7 +162,7 @@ def _training(scenario: Scenario) -> str:
 def _method(scenario: Scenario) -> str:
     method = scenario["method"]
     free = " Its memory limit is off: every device takes part." if method.get("memory_limit") is False else ""
-    return f"{method['kind']}.{free}"
+    return f"{method_name(str(method['kind']))}.{free}"
 
 
 def _selection(scenario: Scenario) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ from neulite_sim.reports.comparison import Line
 from neulite_sim.reports.curves import joined
 from neulite_sim.reports.html.accuracy import OVER, accuracy_figure
 from neulite_sim.reports.html.blocks import Block, Prose, Switch
-from neulite_sim.reports.html.fleet import drawn_memory, needs_of
+from neulite_sim.reports.html.devices import read_devices
+from neulite_sim.reports.html.fleet import Memory, drawn_memory, kept_memory, needs_of
 from neulite_sim.reports.html.line_charts import Series
-from neulite_sim.reports.html.run_story import read_rounds, read_story
+from neulite_sim.reports.html.run_story import num_devices_of, read_rounds, read_story
 from neulite_sim.reports.html.wall import wall_blocks
-from neulite_sim.reports.html.wording import count, percent
+from neulite_sim.reports.html.wording import count
+from neulite_sim.reports.lines import accuracy
+from neulite_sim.results.stored import StoredRun
 
 MOST_LINES = 14
 """Lines that one figure can show so that they are told apart."""
@@ -55,16 +59,18 @@ def _mean_curve(name: str, tests: Sequence[Floats], place: int, look: int) -> Se
     curve = joined([(each[:, place], each[:, 3]) for each in tests])
     if curve is None:
         return None
-    is_band = bool((curve.high > curve.low).any())
-    tips = [f"{name}: {percent(float(value))}" for value in curve.mean]
-    limits = {"low": curve.low.tolist(), "high": curve.high.tolist()} if is_band else {}
+    tips = [f"{name}: {accuracy(float(value))}" for value in curve.mean]
+    limits = {"low": curve.low.tolist(), "high": curve.high.tolist()} if curve.has_band else {}
     return Series(name=name, at=curve.at.tolist(), values=curve.mean.tolist(), tips=tips, look=look, **limits)
 
 
 def _caption(lines: Sequence[Line], tests: Mapping[str, Sequence[Floats]]) -> str:
     parts = []
     if any(len(each) > 1 for each in tests.values()):
-        parts.append("Line: mean of the seeds; band: from the lowest to the highest of them.")
+        parts.append(
+            "Line: mean of the seeds, each counting with its last accuracy once it has ended; band: from the "
+            "lowest to the highest of them."
+        )
     if len(lines) > MOST_LINES:
         parts.append(f"{count(len(lines) - MOST_LINES, 'more line')} are not drawn.")
     return " ".join(parts)
@@ -81,20 +87,34 @@ def wall_of_lines(lines: Sequence[Line], names: Mapping[str, str]) -> tuple[Bloc
     if len(fleets) != 1:
         return ()
     needs: dict[str, int] = {}
+    holders: dict[str, int] = {}
     memory = None
     for line in lines[:MOST_LINES]:
         run = next((run for run in line.runs if run.summary.get("seed") == seed), None)
         if run is None or (not run.is_complete and not run.summary.get("rounds")):
             continue
-        story = read_story(run.path)
-        memory = memory or drawn_memory(run.path, story.flown)
-        own = needs_of(story.flown, story.shortfalls, memory)
-        if own:
-            smallest = next(iter(own))
-            needs[f"{names[line.name]} ({smallest})"] = own[smallest]
+        own, held = _memory_of(run)
+        memory = memory or own
+        if held:
+            smallest, (need, num_holders) = min(held.items(), key=lambda item: (item[1][0], item[0]))
+            name = f"{names[line.name]} ({smallest})"
+            needs[name] = need
+            if num_holders is not None:
+                holders[name] = num_holders
     if memory is None:
         return ()
     note = Prose(
         paragraphs=(f"The fleet of seed {seed}, and the least that each lets a device in with.",), is_note=True
     )
+    memory = replace(memory, holders=holders)
     return (note, *wall_blocks(memory, dict(sorted(needs.items(), key=lambda need: need[1]))))
+
+
+def _memory_of(run: StoredRun) -> tuple[Memory, dict[str, tuple[int, int | None]]]:
+    """Return the memory of a run's fleet, and of each submodel its least need and, where it is kept, its holders."""
+    devices = read_devices(run.path, num_devices=num_devices_of(run), most_rows=0)
+    if devices is not None:
+        return kept_memory(devices), {name: (need.least, need.holders) for name, need in devices.needs.items()}
+    story = read_story(run.path)
+    memory = drawn_memory(run.path, story.flown)
+    return memory, {name: (need, None) for name, need in needs_of(story.flown, story.shortfalls, memory).items()}

@@ -25,6 +25,8 @@ from neulite_sim.reports.html.compared import accuracy_of_lines, wall_of_lines
 from neulite_sim.reports.html.differences import ACCURACY, Compared, differences
 from neulite_sim.reports.html.wording import NONE, count, duration, listed, percent, points, size
 from neulite_sim.reports.intervals import mean_interval
+from neulite_sim.reports.lines import accuracy
+from neulite_sim.reports.run_names import names_of
 from neulite_sim.reports.table import TextTable
 from neulite_sim.results.stored import StoredRun
 
@@ -42,7 +44,12 @@ def comparison_page(runs: Sequence[StoredRun], *, baseline: str | None, shown_as
     lines, notes = lines_of(runs, grouped=True)
     groups = [line for line in lines if line.is_group]
     held = baseline_of(lines, baseline) if baseline is not None else groups[0] if len(groups) > 1 else None
-    compared = Compared(lines=lines, names=_names(lines), notes=notes, baseline=held)
+    compared = Compared(
+        lines=lines,
+        names=dict(zip((line.name for line in lines), names_of(lines), strict=True)),
+        notes=notes,
+        baseline=held,
+    )
     sections = (
         Section(name="differences", title="What differs, and by how much", blocks=differences(compared)),
         Section(name="accuracy", title="Accuracy", blocks=accuracy_of_lines(lines, compared.names)),
@@ -64,20 +71,6 @@ def comparison_page(runs: Sequence[StoredRun], *, baseline: str | None, shown_as
     )
 
 
-def _names(lines: Sequence[Line]) -> dict[str, str]:
-    """Return the method of each line as its name, where that tells them all apart; the names of their folders else."""
-    methods = [_method(line) for line in lines]
-    is_clear = None not in methods and len(set(methods)) == len(methods) and all(line.is_group for line in lines)
-    return {line.name: str(method) if is_clear else line.name for line, method in zip(lines, methods, strict=True)}
-
-
-def _method(line: Line) -> str | None:
-    """Return the method of a line, with how its steps are made to fit where they are."""
-    method = line.same("method")
-    fit = ((line.runs[0].scenario.get("training") or {}).get("fit") or {}).get("kind", "none")
-    return method if method is None or fit == "none" else f"{method}, fit {fit}"
-
-
 def _values(line: Line) -> list[float]:
     return [
         float(run.summary[ACCURACY])
@@ -94,7 +87,7 @@ def answer(compared: Compared) -> str:
     best = next(line for line in compared.lines if line.name == max(means, key=lambda name: means[name]))
     seeds = len(_values(best))
     over = f" in the mean of {seeds} seeds" if seeds > 1 else " with one seed"
-    said = f"{compared.name(best)} reached {percent(means[best.name])} accuracy{over}"
+    said = f"{compared.name(best)} reached {accuracy(means[best.name])} accuracy{over}"
     said += ", more than any other." if len(means) > 1 else "."
     held = compared.baseline
     if held is None:
@@ -143,7 +136,7 @@ def _tile(compared: Compared, line: Line) -> Tile:
     rate = line.of("participation_rate").mean
     if memory is not None and rate is not None:
         details.append(f"{percent(rate)} of devices can take part, peak {size(memory)}")
-    return Tile(title=compared.name(line), value=percent(found.mean), details=tuple(details))
+    return Tile(title=compared.name(line), value=accuracy(found.mean), details=tuple(details))
 
 
 def _numbers(compared: Compared) -> tuple[Block, ...]:
@@ -187,7 +180,7 @@ def _runs(compared: Compared) -> tuple[Block, ...]:
                 run.path.resolve().name,
                 compared.name(line),
                 str(summary.get("seed")),
-                percent(cells[0]),
+                accuracy(cells[0]),
                 duration(cells[1]),
                 size(cells[2]),
                 "NA" if run.not_applicable else state,

@@ -16,7 +16,10 @@ from neulite_sim.reports.html.run_story import RunStory, read_story
 from neulite_sim.reports.html.taking_part import part_blocks
 from neulite_sim.reports.html.wall import wall_blocks
 from neulite_sim.reports.html.wording import count, duration, percent, size
+from neulite_sim.reports.lines import accuracy as said_accuracy
 from neulite_sim.reports.lines import proxy_note
+from neulite_sim.reports.lines import target as said_target
+from neulite_sim.reports.run_names import method_name
 from neulite_sim.reports.table import TextTable
 
 
@@ -64,7 +67,9 @@ def run_page(path: Path, *, most_rows: int, shown_as: str) -> Page:
 
 def _subtitle(story: RunStory) -> str:
     summary = story.run.summary
-    return f"{summary['method']} · {summary['model']} on {summary['dataset']} · seed {summary['seed']}"
+    return (
+        f"{method_name(str(summary['method']))} · {summary['model']} on {summary['dataset']} · seed {summary['seed']}"
+    )
 
 
 def answer(story: RunStory) -> str:
@@ -78,7 +83,7 @@ def answer(story: RunStory) -> str:
         said = f"Nothing was tested in {how_long}."
     else:
         whose = "The proxy" if summary.get("proxy") else "The model"
-        said = f"{whose} reached {percent(accuracy)} accuracy in {how_long}."
+        said = f"{whose} reached {said_accuracy(accuracy)} accuracy in {how_long}."
     rate, data = summary.get("participation_rate"), summary.get("data_share")
     if rate is not None:
         everybody = "Every device has" if rate >= 1 else f"{percent(rate)} of the devices have"
@@ -94,7 +99,11 @@ def _tiles(story: RunStory) -> Sequence[Tile]:
         return ()
     reached = _reached(summary)
     return (
-        Tile(title="Accuracy", value=percent(summary.get("tail_accuracy")), details=_accuracy_details(summary, stop)),
+        Tile(
+            title="Accuracy",
+            value=said_accuracy(summary.get("tail_accuracy")),
+            details=_accuracy_details(summary, stop),
+        ),
         Tile(
             title="Virtual time",
             value=duration(summary["virtual_time_s"]),
@@ -119,11 +128,11 @@ def _reached(summary: Mapping[str, Any]) -> list[tuple[str, float]]:
 def _accuracy_details(summary: Mapping[str, Any], stop: Mapping[str, Any]) -> tuple[str, ...]:
     if summary.get("tail_accuracy") is None:
         return ("not tested",)
-    said = [f"mean of the last three tests; best {percent(summary['best_accuracy'])}"]
+    said = [f"mean of the last three tests; best {said_accuracy(summary['best_accuracy'])}"]
     target = stop.get("target_accuracy")
     if target is not None:
         is_reached = summary["best_accuracy"] >= target
-        said.append(f"target {percent(target)}: {'reached' if is_reached else 'not reached'}")
+        said.append(f"target {said_target(target)}: {'reached' if is_reached else 'not reached'}")
     if summary.get("proxy"):
         said.append("of the proxy")
     return tuple(said)
@@ -144,7 +153,7 @@ def _time_details(
 
 
 def _target(name: str) -> str:
-    return percent(float(name)).replace(".0 %", " %")
+    return said_target(float(name))
 
 
 def _memory_details(summary: Mapping[str, Any]) -> tuple[str, ...]:

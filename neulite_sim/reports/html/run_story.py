@@ -94,7 +94,7 @@ def read_story(path: Path) -> RunStory:
             f"{path}: no round was aggregated (yet), so there is nothing to report",
             hint="wait for the first round, or go on with `neulite-sim resume`",
         )
-    flown = _flown(path, rounds, num_devices=_num_devices(run))
+    flown = _flown(path, rounds, num_devices=num_devices_of(run))
     denials, shortfalls = _denials(path, rounds)
     return RunStory(
         run=run, rounds=rounds, flown=flown, denials=denials, shortfalls=shortfalls, provenance=_provenance(path)
@@ -111,7 +111,8 @@ def _provenance(path: Path) -> Mapping[str, Any]:
         raise DataNotFoundError(error.what, hint=error.hint) from None
 
 
-def _num_devices(run: StoredRun) -> int:
+def num_devices_of(run: StoredRun) -> int:
+    """Return how many devices the scenario of a run has; 0 where it does not say."""
     try:
         return int(run.scenario["population"]["devices"])
     except (KeyError, TypeError, ValueError):

@@ -28,6 +28,7 @@ from neulite_sim.reports.html.svg import Size, both
 from neulite_sim.reports.html.ticks import Axis, byte_axis, number_axis, percent_axis, time_axis
 from neulite_sim.reports.html.wall import DEFINITION
 from neulite_sim.reports.html.wording import NONE, count, duration, listed, percent, size
+from neulite_sim.reports.lines import accuracy
 from neulite_sim.reports.table import TextTable
 
 _MOST_LINES = 7
@@ -155,11 +156,6 @@ def _by_budget(
     return Grid(table=table, states=states if shares else ())
 
 
-def _whole(share: float) -> str:
-    """Return a share of which all and nothing are seen at once."""
-    return {0.0: "0 %", 1.0: "100 %"}.get(share) or percent(share)
-
-
 def _heat(share: float) -> int:
     return 4 if share >= 1 else 0 if share <= 0 else 1 + min(2, int(share * 3))
 
@@ -181,10 +177,10 @@ def _part(study: Study) -> Sequence[Block]:
         )
     differs = any(percent(row.participation_rate) != percent(row.data_share) for row in study.content.rows)
     blocks.append(
-        _by_budget(study, "Devices that can take part", lambda row: _whole(row.participation_rate), shares=True)
+        _by_budget(study, "Devices that can take part", lambda row: percent(row.participation_rate), shares=True)
     )
     if differs:
-        blocks.append(_by_budget(study, "Data that they hold", lambda row: _whole(row.data_share)))
+        blocks.append(_by_budget(study, "Data that they hold", lambda row: percent(row.data_share)))
     blocks.append(
         _by_budget(
             study,
@@ -285,7 +281,7 @@ def _accuracy(study: Study) -> Sequence[Block]:
                 study,
                 "Accuracy",
                 lambda row: row.tail_accuracy,
-                percent,
+                accuracy,
                 lambda top: percent_axis("test accuracy", 0.0, top, 5),
             )
         )
@@ -293,7 +289,7 @@ def _accuracy(study: Study) -> Sequence[Block]:
         _by_budget(
             study,
             "Accuracy of real runs",
-            lambda row: "NA" if row.tail_accuracy is None else percent(row.tail_accuracy),
+            lambda row: "NA" if row.tail_accuracy is None else accuracy(row.tail_accuracy),
             notes=("Mean of the last three tests; NA: nobody could train.",),
         )
     )

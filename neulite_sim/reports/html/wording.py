@@ -6,19 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from neulite_sim.units import format_bytes, format_seconds
+from neulite_sim.units import format_bytes, format_percent, format_seconds
 
 NONE = "–"
 
 
 def percent(share: float | None) -> str:
     """Return a share as a percentage with one decimal; only the exact whole is 100 %, only nothing 0 %."""
-    if share is None:
-        return NONE
-    shown = share * 100
-    if 0 < share < 1:
-        shown = min(max(shown, 0.1), 99.9)
-    return f"{shown:.1f} %"
+    return NONE if share is None else format_percent(share)
 
 
 def points(difference: float) -> str:

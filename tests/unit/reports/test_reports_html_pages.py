@@ -66,7 +66,7 @@ def test_a_run_that_was_cut_off_is_shown_as_far_as_its_rows_go(tmp_path: Path) -
 def test_targets_are_said_to_be_reached_or_not(tmp_path: Path) -> None:
     goals = ("evaluation.targets=[0.5, 0.9]", "stop.target_accuracy=0.9")
     page = text_of(of_run(stored_runs.write_run(tmp_path / "run", ((10.0, 0.4), (20.0, 0.6)), *goals).path))
-    assert "target 90.0 %: not reached" in page
+    assert "target 90 %: not reached" in page
     assert "50 % after 20s" in page
     assert "never 90 %" in page
 
@@ -210,8 +210,8 @@ def test_a_comparison_says_means_intervals_and_verdicts(pairs: list[Any]) -> Non
     page = html_of(comparison_page(pairs, baseline=None, shown_as=["runs"]))
     check_sound(page)
     text = text_of(page)
-    assert "heterofl reached 73.0 % accuracy in the mean of 3 seeds, more than any other." in text
-    assert "Against fedavg, heterofl (+11.0 points) is better." in text
+    assert "HeteroFL reached 73.0 % accuracy in the mean of 3 seeds, more than any other." in text
+    assert "Against FedAvg, HeteroFL (+11.0 points) is better." in text
     # Student's t for two degrees of freedom is 4.303; the differences have a standard deviation of one point.
     assert "+8.5 points to +13.5 points" in text
     assert "neulite-sim compare runs --group --baseline fedavg" in text
@@ -219,12 +219,12 @@ def test_a_comparison_says_means_intervals_and_verdicts(pairs: list[Any]) -> Non
 
 def test_the_baseline_may_be_named(pairs: list[Any]) -> None:
     text = text_of(html_of(comparison_page(pairs, baseline="heterofl", shown_as=["runs"])))
-    assert "Against heterofl, fedavg (−11.0 points) is worse." in text
+    assert "Against HeteroFL, FedAvg (−11.0 points) is worse." in text
 
 
 def test_one_seed_each_tells_nothing_apart(pairs: list[Any]) -> None:
     text = text_of(html_of(comparison_page([pairs[0], pairs[3]], baseline=None, shown_as=["runs"])))
-    assert "heterofl (+10.0 points) is not told apart from it" in text
+    assert "HeteroFL (+10.0 points) is not told apart from it" in text
     assert "one seed: unknown" in text
 
 
