@@ -10,19 +10,18 @@ below the fields, help texts in the command files, numbers of devices in `catalo
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
+import re
 import sys
 import tomllib
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from typer.models import ArgumentInfo, OptionInfo
+import typer
 
 from neulite_sim import errors
-from neulite_sim.cli import COMMAND_GROUPS, COMMANDS
+from neulite_sim.cli import COMMAND_GROUPS, COMMANDS, app
 from neulite_sim.cli.components import _INSIDE, Entry, Option, _default, _entries, _options
 from neulite_sim.cli.failures import OWN_KINDS
 from neulite_sim.population.hardware.catalogue import Fact, catalogue_entries
@@ -33,6 +32,7 @@ from neulite_sim.scenario.yaml_text import MOST_DEPTH
 from neulite_sim.units import BITS_PER_SECOND, BYTES, SECONDS, format_bytes
 
 REFERENCE = Path(__file__).parent / "reference"
+HELP_WIDTH = 80
 NOTE = "<!-- Written by docs/generate.py: change the code and run it again. -->\n"
 
 
@@ -231,7 +231,7 @@ def commands_page() -> str:
         NOTE,
         "# Commands",
         "",
-        "`neulite-sim COMMAND --help` prints the same. From a checkout that is not installed, `python cli.py COMMAND`",
+        "What `neulite-sim COMMAND --help` prints. From a checkout that is not installed, `python cli.py COMMAND`",
         "does what `neulite-sim COMMAND` does. `neulite-sim --version` prints the version.",
         "",
         "An error that nobody foresaw is one sentence as well, and exit code 1; `neulite-sim --debug COMMAND` shows",
@@ -247,12 +247,27 @@ def commands_page() -> str:
         "",
         *_answers(),
     ]
-    for command in COMMANDS:
-        lines += _command(command, command.__name__)
-    for word, (_, commands) in COMMAND_GROUPS.items():
-        for name, command in commands.items():
-            lines += _command(command, f"{word} {name}")
+    for words in ((), *((command.__name__,) for command in COMMANDS), *_grouped()):
+        lines += [f"## {' '.join(words) or 'neulite-sim'}", "", "```text", help_of(words), "```", ""]
     return "\n".join(lines)
+
+
+def _grouped() -> Iterator[tuple[str, ...]]:
+    for word, (_, commands) in COMMAND_GROUPS.items():
+        yield (word,)
+        yield from ((word, name) for name in commands)
+
+
+def help_of(words: Sequence[str]) -> str:
+    """Return what `neulite-sim WORDS --help` prints on a terminal of 80 columns, whatever this one has."""
+    command: Any = typer.main.get_command(app)
+    context: Any = None
+    for name in ("neulite-sim", *words):
+        command = command if context is None else command.commands[name]
+        settings = {**command.context_settings, "terminal_width": HELP_WIDTH, "max_content_width": HELP_WIDTH}
+        context = command.context_class(command, info_name=name, parent=context, **settings)
+    text: str = command.get_help(context)
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
 def _answers() -> Iterator[str]:
@@ -285,32 +300,16 @@ def _answers() -> Iterator[str]:
     yield from _table(("kind", "exit code", "meaning"), rows)
 
 
-def _command(command: Callable[..., None], name_of_command: str) -> Iterator[str]:
-    hints = typing.get_type_hints(command, include_extras=True)
-    arguments: list[tuple[str, str]] = []
-    options: list[tuple[str, str]] = []
-    for name, parameter in inspect.signature(command).parameters.items():
-        info = next(item for item in hints[name].__metadata__ if isinstance(item, ArgumentInfo | OptionInfo))
-        meaning = " ".join((info.help or "").split())
-        if isinstance(info, ArgumentInfo):
-            label = info.metavar or name.upper()
-            arguments.append((f"{label}..." if "list[" in str(hints[name].__origin__) else label, meaning))
-            continue
-        # In an annotation, typer keeps the first name of an option where a default stands elsewhere.
-        given = (info.default, *(info.param_decls or ()))
-        flags = [item for item in given if isinstance(item, str) and item.startswith("-")]
-        flag = " / ".join(flags) or "--" + name.replace("_", "-")
-        options.append((flag if parameter.default is False else f"{flag} {info.metavar}", meaning))
-    usage = " ".join(["neulite-sim", name_of_command, *(["[OPTIONS]"] if options else []), *(a for a, _ in arguments)])
-    yield from (f"## {name_of_command}", "", f"`{usage}`", "", inspect.cleandoc(command.__doc__ or ""), "")
-    rows = [(f"`{label}`", meaning) for label, meaning in (*arguments, *options)]
-    if rows:
-        yield from _table(("argument or option", "meaning"), rows)
-
-
 def outdated() -> list[Path]:
     """Return the generated pages whose files differ from what they should hold."""
-    return [path for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    return [
+        path for path, text in pages().items() if not path.is_file() or _gist(path.read_text("utf-8")) != _gist(text)
+    ]
+
+
+def _gist(text: str) -> str:
+    """Return a page without what versions of Typer lay out each in their own way: braces, types and blanks."""
+    return " ".join(re.sub(r" <[a-z\[\]]+>|[{}]", "", text).split())
 
 
 def main() -> int:

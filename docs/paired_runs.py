@@ -270,7 +270,7 @@ def accuracy(summary: Mapping[str, Any]) -> float | None:
 COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None], str], ...] = (
     ("participation, %", lambda found: 100 * found["participation_rate"], ".0f"),
     ("data, %", lambda found: 100 * found["data_share"], ".0f"),
-    ("peak memory, MB", lambda found: found["peak_memory_bytes"] / 1e6, ".0f"),
+    ("peak memory, MB", lambda found: found["peak_memory_bytes"] / 1e6, ".1f"),
     ("down + up, GB", lambda found: (found["bytes_down"] + found["bytes_up"]) / 1e9, ".1f"),
     ("virtual time, h", lambda found: found["virtual_time_s"] / 3600, ".2f"),
     ("rounds", lambda found: float(found["rounds"]), ".0f"),

@@ -7,6 +7,7 @@ Whether this machine has room for what a scenario within the bounds asks for is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -67,6 +68,32 @@ Ridge = Annotated[float, Field(ge=1e-30, le=1)]
 
 Duration = Annotated[Seconds, Field(ge=LEAST_DURATION_S)]
 """A length of time that lies between two events."""
+
+
+# What one unit is of the next smaller one: kB, MB, GB; KiB, MiB, GiB; minutes and hours; and two or three steps.
+_STEPS = {
+    "size": (1e3, 2.0**10, 1e6, 2.0**20, 1e9, 2.0**30, 1e12),
+    "duration": (60.0, 1e3, 3600.0, 86400.0, 1e6),
+}
+# Bounds of one thing seldom lie further apart.
+_FAR_APART = {"size": 100.0, "duration": 30.0}
+
+
+def out_of_order(
+    low: tuple[str, float], high: tuple[str, float], written: Callable[[float], str], *, kind: str = "size"
+) -> str:
+    """Return that a lower bound lies above a higher one, and what to do: swap them, or look at the units.
+
+    A bound is a name and a value, `written` makes a text of a value. Where the wrong order is that of another unit
+    (8GB and 8MB), the values in the unit of the other are named.
+    """
+    (low_name, least), (high_name, most) = low, high
+    found = f"{low_name} {written(least)} is above {high_name} {written(most)}"
+    step = next((step for step in _STEPS[kind] if least / step <= most * (1 + 1e-9)), None)
+    if step is None or least < most * _FAR_APART[kind]:
+        return f"{found}; swap them"
+    other = f"{low_name} {written(least / step)}, or {high_name} {written(most * step)}?"
+    return f"{found}; look at their units ({other}), or swap them"
 
 
 def _without_nul(text: str) -> str:

@@ -197,5 +197,7 @@ def close_matches(name: str, choices: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the choices near `name`, or an empty string."""
     if len(name) > _LONGEST_NAME:
         return ""
-    near = difflib.get_close_matches(name, list(choices), n=2, cutoff=0.6)
+    # What differs in capitals only is the nearest of all.
+    small = {choice.lower(): choice for choice in choices}
+    near = [small[choice] for choice in difflib.get_close_matches(name.lower(), list(small), n=2, cutoff=0.6)]
     return f"; did you mean {' or '.join(repr(choice) for choice in near)}?" if near else ""

@@ -28,6 +28,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from neulite_sim.docstrings import attribute_docstrings
 from neulite_sim.errors import UnknownComponentError, close_matches
+from neulite_sim.synonyms import EXAMPLES, kinds_meant_by, meant_by
 
 GROUPS: Mapping[str, str] = {
     "data": "neulite_sim.datasets",
@@ -211,9 +212,10 @@ def load(group_field: str, name: str) -> Component:
     points = _entry_points(_group(group_field))
     point = points.get(name)
     if point is None:
-        raise UnknownComponentError(
-            f"{name!r} is not a known {group_field}{close_matches(name, points)} ({choices(group_field)})"
-        )
+        known = [kind for kind in kinds_meant_by(group_field, name) if kind in points]
+        near = f"; did you mean {' or '.join(map(repr, known))}?" if known else close_matches(name, points)
+        near = near or example(group_field)
+        raise UnknownComponentError(f"{name!r} is not a known {group_field}{near} ({choices(group_field)})")
     try:
         # What a package prints while it is imported would stand in the middle of a command's own output.
         with contextlib.redirect_stdout(sys.stderr):
@@ -274,6 +276,11 @@ def component(group_field: str, kind: str) -> Component:
     return found
 
 
+def example(group_field: str) -> str:
+    """Return "; write for example {kind: ...}" for a field of `GROUPS` where a bare name does not tell enough."""
+    return f"; write for example {EXAMPLES[group_field]}" if group_field in EXAMPLES else ""
+
+
 def choices(group_field: str) -> str:
     """Return "choices: a, b, c" for a field of `GROUPS`, as error messages end."""
     return f"choices: {', '.join(names(group_field)) or 'none is installed'}"
@@ -294,17 +301,36 @@ class ComponentField:
             return value
         given = {"kind": value} if isinstance(value, str) else value
         if not isinstance(given, Mapping):
-            template = "must be a mapping with a kind, or a bare kind ({choices})"
-            raise PydanticCustomError("component_type", template, {"choices": choices(self.group_field)})
+            template = "must be a mapping with a kind, or a bare kind{hint} ({choices})"
+            several = f"; to try several, neulite-sim sweep --grid {self.group_field}=A,B"
+            is_varied = isinstance(given, list) and self.group_field not in EXAMPLES
+            hint = several if is_varied else example(self.group_field)
+            context = {"choices": choices(self.group_field), "hint": hint}
+            raise PydanticCustomError("component_type", template, context)
         if not isinstance(given.get("kind"), str):
             wrong = f"must be a name, found {given['kind']!r}" if "kind" in given else "is missing"
-            raise refusal(f"{wrong} ({choices(self.group_field)})", "kind")
+            raise refusal(f"{wrong}{self._kinds_of(given)} ({choices(self.group_field)})", "kind")
         try:
             found = component(self.group_field, given["kind"])
         except UnknownComponentError as unknown:
             raise refusal(str(unknown), "kind", given=given["kind"]) from None
         rest = {key: item for key, item in given.items() if key != "kind"}
         return Choice(given["kind"], found.options.model_validate(rest))
+
+    def _kinds_of(self, given: Mapping[Any, Any]) -> str:
+        """Return "; a and b are options of KIND" where the keys without a kind tell which one is meant."""
+        meant = {name: {str(name), *(path.rpartition(".")[2] for path in meant_by(str(name)))}
+                 for name in given if name != "kind"}  # fmt: skip
+        found, _ = load_all(self.group_field)
+        kinds = [
+            kind
+            for kind, each in found.items()
+            if all(meant[name] & each.options.model_fields.keys() for name in meant)
+        ]
+        if not meant or not kinds or len(kinds) == len(found):
+            return ""
+        verb = "is an option" if len(meant) == 1 else "are options"
+        return f"; {' and '.join(map(str, meant))} {verb} of {' and '.join(kinds)}"
 
     def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(

@@ -81,11 +81,25 @@ def parse_bits_per_second(value: object) -> float:
 
 
 def format_bytes(num_bytes: float) -> str:
-    """Return a decimal size with at most four significant digits: 711.8 MB, 1.21 GB."""
+    """Return a decimal size with four significant digits, in one way for each value: 711.8 MB, 231.0 MB, 1.214 GB.
+
+    What needs no more digits is exact: 100 MB are a hundred million bytes, 100.0 MB only nearly.
+    """
     for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if abs(num_bytes) >= scale:
-            return f"{num_bytes / scale:{'.4g' if abs(num_bytes) < 1000 * scale else '.0f'}} {unit}"
+        number = f"{num_bytes / scale:{'.0f' if abs(num_bytes) >= 1000 * scale else '#.4g'}}".rstrip(".")
+        if abs(float(number)) < 1:
+            continue
+        if "." in number and round(float(number) * scale) == num_bytes:
+            number = number.rstrip("0").rstrip(".")
+        return f"{number} {unit}"
     return f"{num_bytes:.0f} B"
+
+
+def format_percent(share: float, *, unit: str = " %") -> str:
+    """Return a share as a percentage with one decimal; only the exact whole is 100 %, and only nothing is 0 %."""
+    if share in (0, 1):
+        return f"{share * 100:.0f}{unit}"
+    return f"{min(max(share * 100, 0.1), 99.9) if 0 < share < 1 else share * 100:.1f}{unit}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tiny_scenarios import tiny
 
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.provenance import provenance
-from neulite_sim.results.rows import FlightRow, RoundRow
+from neulite_sim.results.rows import FlightRow, RoundRow, Row
 from neulite_sim.results.seals import sealed
 from neulite_sim.results.stored import StoredRun, read_run
 from neulite_sim.results.summary import Identity, Tally
@@ -26,21 +27,23 @@ def resealed(path: Path, **changes: Any) -> None:
     path.write_text(as_json(sealed({**json.loads(path.read_text()), **changes})))
 
 
-def round_row(number: int, second: float, accuracy: float | None) -> RoundRow:
-    return RoundRow(
+def round_row(number: int, second: float, accuracy: float | None, **changes: Any) -> RoundRow:
+    usual = RoundRow(
         round=number, virtual_time_s=second, stage="full", online=6, offered=6, selected=1, arrived=1, dropped=0,
         discarded=0, denied=0, staleness_mean=0.0, train_loss=1.0, test_loss=None, test_accuracy=accuracy, learning_rate=0.1, bytes_down=100,
         bytes_up=50, peak_memory_bytes=2_000_000, skipped_terms=0, workers_replaced=0, wall_time_s=0.1,
     )  # fmt: skip
+    return replace(usual, **changes)
 
 
-def flight_row(number: int, second: float, device: int = 0) -> FlightRow:
-    return FlightRow(
+def flight_row(number: int, second: float, device: int = 0, **changes: Any) -> FlightRow:
+    usual = FlightRow(
         flight=number, round=number, device=device, device_class="x", submodel="full", version=number - 1,
         dispatched_s=0.0, download_s=1.0, compute_s=1.0, upload_s=1.0, waiting_s=0.0, ended_s=second, outcome="arrived",
         reason="", pauses="", staleness=0, peak_memory_bytes=2_000_000,
         batch_size=5, available_memory_bytes=3_000_000, samples=10, bytes_down=100, bytes_up=50, loss=1.0,
     )  # fmt: skip
+    return replace(usual, **changes)
 
 
 def write_run(
@@ -52,15 +55,35 @@ def write_run(
     is_complete: bool = True,
 ) -> StoredRun:
     """Write a run of the tiny scenario with a round and a flight per pair of second and accuracy, and read it back."""
+    rows = [
+        row
+        for number, (second, accuracy) in enumerate(curve, start=1)
+        for row in (flight_row(number, second), round_row(number, second, accuracy))
+    ]
+    return write_rows(path, rows, *overrides, rate=rate, proxy=proxy, is_complete=is_complete)
+
+
+def write_rows(
+    path: Path,
+    rows: Iterable[Row],
+    *overrides: str,
+    rate: float = 1.0,
+    proxy: str | None = None,
+    is_complete: bool = True,
+    files: Mapping[str, str] | None = None,
+    **made: Any,
+) -> StoredRun:
+    """Write a run of the tiny scenario with these rows and files, and with this in its provenance; read it back."""
     scenario = tiny(*overrides)
     folder = RunFolder.create(path, name="tiny", seed=scenario.seed, scenario_yaml=dump_scenario(scenario),
-                              provenance=provenance(scenario, []))  # fmt: skip
+                              provenance={**provenance(scenario, []), **made})  # fmt: skip
     tally = Tally([10] * scenario.population.devices, targets=scenario.evaluation.targets)
+    for name, text in (files or {}).items():
+        (path / name).write_text(text, encoding="utf-8")
     with folder:
-        for number, (second, accuracy) in enumerate(curve, start=1):
-            for row in (flight_row(number, second), round_row(number, second, accuracy)):
-                folder.write(row)
-                tally.add(row)
+        for row in rows:
+            folder.write(row)
+            tally.add(row)
         if is_complete:
             summary = tally.summary(_identity(scenario), participation_rate=rate, proxy=proxy, wall_time_s=1.0,
                                     digest="d" * 64)  # fmt: skip

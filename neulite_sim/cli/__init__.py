@@ -17,11 +17,15 @@ from neulite_sim.cli.cache import cache
 from neulite_sim.cli.calibrate import calibrate
 from neulite_sim.cli.compare import compare
 from neulite_sim.cli.components import components
+from neulite_sim.cli.device import device
+from neulite_sim.cli.export import export
 from neulite_sim.cli.failures import answered
 from neulite_sim.cli.interruption import interruptible
 from neulite_sim.cli.profile import profile
+from neulite_sim.cli.report import report
 from neulite_sim.cli.resume import resume
 from neulite_sim.cli.run import run
+from neulite_sim.cli.runs import runs
 from neulite_sim.cli.schema import schema
 from neulite_sim.cli.sweep import sweep
 from neulite_sim.cli.timeline import timeline
@@ -38,8 +42,12 @@ COMMANDS = (
     profile,
     whatif,
     sweep,
+    runs,
     compare,
+    report,
     timeline,
+    device,
+    export,
     components,
     calibrate,
     schema,

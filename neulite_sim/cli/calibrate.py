@@ -42,13 +42,13 @@ def calibrate(
     Trains a few networks for some seconds each; let nothing else run meanwhile. Put the output into a file, and its
     path into population.hardware.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    from neulite_sim.reports.screen import screen
     from neulite_sim.studies.calibration import calibrate as measure
     from neulite_sim.studies.calibration import catalogue_text, require_physical, tasks
 
-    console = Console(stderr=True)
+    console = screen(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         measuring = bar.add_task("", total=len(tasks(quick=quick)) + 1)

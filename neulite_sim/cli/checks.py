@@ -10,54 +10,88 @@ if TYPE_CHECKING:
 
 
 class FleetCheck:
-    """A check for `load_scenario` of what only drawing the fleet shows, and of data beyond this machine's memory.
+    """A check for `load_scenario` of what shows before PyTorch is there: conflicts, data, and the fleet once drawn.
 
     `fleet` is then what was drawn: the command hands it on, so that nobody draws it again.
     """
 
     def __init__(self) -> None:
         self.fleet: DrawnFleet | None = None
+        self.data_notes: tuple[str, ...] = ()
 
     def __call__(self, scenario: Scenario) -> None:
-        """Draw the fleet.
+        """Look for the data's files and draw the fleet.
 
         Raises:
-            ScenarioError: an unknown device, a list of memory of another length, or a trace that is wrong.
-            DataNotFoundError: a trace is not where the scenario says.
+            ScenarioError: settings that exclude each other, more samples than there are, an unknown device, a list of
+                memory of another length, or a trace that is wrong.
+            DataNotFoundError: a dataset or a trace is not where the scenario says.
         """
         from neulite_sim.engine.capacity import check_data
+        from neulite_sim.engine.conflicts import require_no_conflict, survey_data
         from neulite_sim.population.sampling import draw_fleet
 
+        require_no_conflict(scenario)
         check_data(scenario)
+        self.data_notes = survey_data(scenario)
         self.fleet = draw_fleet(scenario.population, scenario.seed)
 
 
 def check_fleet(scenario: Scenario) -> None:
-    """Check a fleet that nobody needs afterwards. Raises what `FleetCheck` raises."""
-    FleetCheck()(scenario)
-
-
-def fleet_notes(scenario: Scenario) -> tuple[str, ...]:
-    """Return what a scenario and its fleet leave out or change, a sentence each. Raises what `FleetCheck` raises."""
-    from neulite_sim.scenario.remarks import remarks
-
-    check = FleetCheck()
-    check(scenario)
-    assert check.fleet is not None
-    return (*remarks(scenario), *check.fleet.population.notes)
-
-
-def data_notes(scenario: Scenario) -> tuple[str, ...]:
-    """Return what the names of a dataset's files show, none of them read; nothing where the data is not here.
+    """Check a fleet that nobody needs afterwards; a sweep whose data is missing in parts still does the others.
 
     Raises:
-        DataNotFoundError: the files are there, and no dataset of this kind.
+        ScenarioError: an unknown device, a list of memory of another length, or a trace that is wrong.
+        DataNotFoundError: a trace is not where the scenario says.
     """
-    from neulite_sim.outside import user_path
-    from neulite_sim.registry import component
+    from neulite_sim.engine.capacity import check_data
+    from neulite_sim.population.sampling import draw_fleet
 
-    survey, options = component("data", scenario.data.kind).survey, scenario.data.options
-    if survey is None or not user_path(options.root).is_dir():
-        return ()
-    notes: tuple[str, ...] = survey(options)
-    return notes
+    check_data(scenario)
+    draw_fleet(scenario.population, scenario.seed)
+
+
+def notes_of(scenario: Scenario, check: FleetCheck) -> tuple[str, ...]:
+    """Return what a checked scenario, its fleet and its data's files leave out or change, a sentence each."""
+    from neulite_sim.engine.conflicts import fleet_remarks
+    from neulite_sim.scenario.remarks import machine_remarks, remarks
+
+    assert check.fleet is not None
+    population = check.fleet.population
+    said = (*remarks(scenario), *machine_remarks(scenario), *fleet_remarks(scenario, population))
+    return (*said, *population.notes, *check.data_notes)
+
+
+class DeepCheck:
+    """A check for `load_scenario` of what shows only once models are built and profiled, as a run does first.
+
+    `notes` is then what a run would say at its beginning.
+    """
+
+    def __init__(self, check: FleetCheck) -> None:
+        self._check = check
+        self.notes: tuple[str, ...] = ()
+
+    def __call__(self, scenario: Scenario) -> None:
+        """Build everything but the backend, and profile it.
+
+        Raises:
+            ScenarioError: parts that do not go together.
+            InfeasibleError: no device can ever train anything.
+            BackendUnavailableError: PyTorch does not find the device that the backend computes on.
+        """
+        from neulite_sim.engine.announcing import announcements
+        from neulite_sim.engine.assembly import charge, prepare
+        from neulite_sim.engine.building import build_backend
+        from neulite_sim.engine.compatibility import require_somebody, require_training
+        from neulite_sim.engine.conflicts import DRY_RUN
+        from neulite_sim.engine.fitting import plan_notices
+
+        if scenario.backend.kind == "inprocess":
+            # A device that PyTorch does not find; workers of a cluster are not started for a check.
+            build_backend(scenario).close()
+        parts = prepare(scenario, self._check.fleet)
+        require_training(parts, trains=scenario.backend.kind != DRY_RUN)
+        costing = charge(parts)
+        require_somebody(costing)
+        self.notes = (*costing.left_out, *announcements(costing), *plan_notices(costing))

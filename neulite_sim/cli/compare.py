@@ -65,11 +65,10 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Print accuracy, participation, memory, time to accuracy and traffic of runs side by side."""
-    from rich.console import Console
-
     from neulite_sim.errors import Problem, ScenarioError
     from neulite_sim.reports.baseline import baseline_of
     from neulite_sim.reports.comparison import lines_of
+    from neulite_sim.reports.screen import screen
 
     if as_json and csv_file == "-":
         found = "prints to standard output, and so does --json"
@@ -91,7 +90,8 @@ def compare(
     if as_json:
         answer(answered(rows, seen, lines, notes, against))
     elif csv_file != "-":
-        show_lines(Console(), lines, notes, against, asked.kind) if seen is None else show_view(Console(), seen, notes)
+        console = screen()
+        show_lines(console, lines, notes, against, asked.kind) if seen is None else show_view(console, seen, notes)
     if plot is not None:
         draw_comparison(lines if seen is None else seen, plot, options)
     if problems:

@@ -58,10 +58,12 @@ def components(
     as_json: AsJson = False,
 ) -> None:
     """List what can be named in a scenario, and the formats of traces import, with options and source."""
+    from neulite_sim.reports.screen import is_drawn_on
+
     found = list(_entries(kind))
     if as_json:
         answer({"components": [asdict(entry) for entry in found]})
-    elif sys.stdout.isatty():
+    elif is_drawn_on(sys.stdout):
         _print_tables(found)
     else:
         for line in _lines(found):
@@ -178,12 +180,13 @@ def _lines(found: list[Entry]) -> Iterator[str]:
 
 def _print_tables(found: list[Entry]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from neulite_sim.reports.screen import screen
+
+    console = screen(highlight=False)
     for heading, entries in _headings(found):
         console.rule(Text(heading, "bold"), align="left")
         for entry in entries:

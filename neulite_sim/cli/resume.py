@@ -21,16 +21,15 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on where a stopped or killed run ended: its result is that of a run that was never broken off."""
-    from rich.console import Console
-
     from neulite_sim.cli.backend import with_backend
     from neulite_sim.engine.resuming import find_cut_off
     from neulite_sim.engine.resuming import resume as go_on
     from neulite_sim.reports.console import run_console
+    from neulite_sim.reports.screen import screen
 
     run = find_cut_off(run_dir)
     chosen = with_backend(run.scenario, kind=backend, workers=workers).backend
-    console = Console(stderr=as_json)
+    console = screen(stderr=as_json)
     with resumable(str(run_dir)), run_console(console, quiet=quiet) as view:
         result = go_on(run, backend=chosen, observers=[view])
     if as_json:

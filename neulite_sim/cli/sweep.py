@@ -65,9 +65,8 @@ def sweep(
     Started again, it resumes what was cut off and runs what is missing. What no device can train is a result (NA); a
     run that fails does not stop the others.
     """
-    from rich.console import Console
-
     from neulite_sim.cli.checks import check_fleet
+    from neulite_sim.reports.screen import screen
     from neulite_sim.scenario.sweep_files import load_sweep
     from neulite_sim.scenario.sweeps import variants
     from neulite_sim.studies.sweeps import default_jobs, plan
@@ -79,7 +78,7 @@ def sweep(
     if is_dry:
         _list(runs, as_json=as_json)
         return
-    console = Console(stderr=as_json)
+    console = screen(stderr=as_json)
     failed = run_planned(runs, folder, jobs or default_jobs(runs), console)
     _compare(runs, console, as_json=as_json)
     if failed:

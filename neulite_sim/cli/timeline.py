@@ -29,10 +29,9 @@ def timeline(
     as_json: AsJson = False,
 ) -> None:
     """Print where the time of a run's first rounds went, and which devices they waited for."""
-    from rich.console import Console
-
     from neulite_sim.errors import OutputError
     from neulite_sim.reports.console import print_table
+    from neulite_sim.reports.screen import screen
     from neulite_sim.reports.timeline_table import timeline_report, timeline_tables
     from neulite_sim.reports.timeline_window import read_window
     from neulite_sim.results.places import COMPLETE, TIMELINE
@@ -57,7 +56,7 @@ def timeline(
     if as_json:
         answer({**report, "timeline": None if file is None else str(file)})
         return
-    console = Console()
+    console = screen()
     for table in timeline_tables(report):
         print_table(console, table)
     if file is None:

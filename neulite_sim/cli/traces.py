@@ -55,6 +55,7 @@ def formats(
     from dataclasses import asdict
 
     from neulite_sim import registry
+    from neulite_sim.reports.screen import is_drawn_on
 
     names = registry.names(registry.TRACE_FORMAT)
     if format_name is not None:
@@ -62,7 +63,7 @@ def formats(
     found = [_entry(registry.TRACE_FORMAT, name) for name in names]
     if as_json:
         answer({"formats": [asdict(one) for one in found]})
-    elif sys.stdout.isatty():
+    elif is_drawn_on(sys.stdout):
         _print_tables(found)
     else:
         for line in _lines(found):

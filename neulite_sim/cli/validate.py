@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neulite_sim.cli.answers import answer
-from neulite_sim.cli.checks import data_notes, fleet_notes
+from neulite_sim.cli.checks import DeepCheck, FleetCheck, notes_of
 from neulite_sim.cli.failures import Failed, failure_of, message_of
 from neulite_sim.cli.options import AsJson, Overrides
 from neulite_sim.errors import NeuliteError, Problem, ScenarioError
@@ -22,10 +22,18 @@ def validate(
         list[str], typer.Argument(metavar="SCENARIO", help="Scenario files (YAML).", show_default=False)
     ],
     overrides: Overrides = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Also build and profile what a run would: finds the rest, and takes seconds."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check scenarios without running; all problems at once."""
-    found = [(path, _checked(path, overrides or [])) for path in scenarios]
+    """Check scenarios without running; all problems at once, and what could not act as it is written.
+
+    Files of data and traces are looked for as well. A model, and whether devices have memory for it, is checked with
+    --deep.
+    """
+    found = [(path, _checked(path, overrides or [], deep=deep)) for path in scenarios]
     wrong = [result for _, result in found if isinstance(result, ScenarioError)]
     if as_json:
         answer({"scenarios": [_as_json(path, result) for path, result in found]}, is_ascii=True)
@@ -38,14 +46,15 @@ def validate(
         raise Failed(failure_of(ScenarioError(problem for error in wrong for problem in error.problems)))
 
 
-def _checked(path: str, overrides: list[str]) -> _Sound | ScenarioError:
+def _checked(path: str, overrides: list[str], *, deep: bool) -> _Sound | ScenarioError:
     from neulite_sim.outside import printable
     from neulite_sim.scenario.loading import load_scenario
 
-    notes: list[str] = []
+    check = FleetCheck()
+    built = DeepCheck(check)
     try:
-        scenario = load_scenario(path, overrides, checks=[lambda drawn: notes.extend(fleet_notes(drawn))])
-        notes.extend(data_notes(scenario))
+        scenario = load_scenario(path, overrides, checks=[check, *([built] if deep else [])])
+        notes = dict.fromkeys((*notes_of(scenario, check), *built.notes))
         return _Sound(scenario, [printable(note) for note in notes])
     except ScenarioError as error:
         return error

@@ -234,15 +234,14 @@ def _trained(
     report: dict[str, Any], found: Sequence[Entrant], budgets: Budgets, *, folder: Path, jobs: int | None, quiet: bool
 ) -> tuple[dict[str, Any], list[EndedRun]]:
     """Run what is not finished of every method at every budget; return the study with it and the runs that failed."""
-    from rich.console import Console
-
     from neulite_sim.cli.sweep import run_planned
+    from neulite_sim.reports.screen import screen
     from neulite_sim.studies.sweeps import default_jobs
     from neulite_sim.studies.whatif_training import planned_runs, with_learning
 
     runs = planned_runs(found, budgets, out=folder)
     everything = list(runs.values())
-    failed = run_planned(everything, folder, jobs or default_jobs(everything), Console(stderr=quiet))
+    failed = run_planned(everything, folder, jobs or default_jobs(everything), screen(stderr=quiet))
     for ended in failed:
         typer.echo(f"error: {ended.run.name}: {ended.message}", err=True)
     return with_learning(report, budgets, runs), failed
@@ -254,9 +253,9 @@ def _show(report: dict[str, Any], *, as_json: bool, csv_file: str | None, detail
     if as_json:
         answer(report)
     elif csv_file != "-":
-        from rich.console import Console
+        from neulite_sim.reports.screen import screen
 
-        _print(Console(), report, details=details)
+        _print(screen(), report, details=details)
 
 
 def _print(console: Console, report: dict[str, Any], *, details: bool) -> None:

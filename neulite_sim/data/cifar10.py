@@ -6,11 +6,12 @@ checks the MD5 sum of every one against the published value before it opens it.
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset
-from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load
+from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load, survey
 from neulite_sim.registry import Component
 from neulite_sim.scenario.inputs import input_folder
 
@@ -25,6 +26,9 @@ SOURCE = Source(
     folder=FOLDER,
     contents="data_batch_1 to data_batch_5, test_batch and batches.meta of the python version of CIFAR-10",
     size="170 MB",
+    files=(*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
+    num_train=50000,
+    num_test=10000,
     num_classes=10,
     mean=MEAN,
     std=STD,
@@ -57,4 +61,5 @@ COMPONENT = Component(
     "https://www.cs.toronto.edu/~kriz/cifar.html",
     options=Cifar10Options,
     build=build,
+    survey=functools.partial(survey, SOURCE),
 )

@@ -6,11 +6,12 @@ The files are pickles; torchvision checks the MD5 sum of every one against the p
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset
-from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load
+from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load, survey
 from neulite_sim.registry import Component
 from neulite_sim.scenario.inputs import input_folder
 
@@ -25,6 +26,9 @@ SOURCE = Source(
     folder=FOLDER,
     contents="train, test and meta of the python version of CIFAR-100",
     size="169 MB",
+    files=("train", "test", "meta"),
+    num_train=50000,
+    num_test=10000,
     num_classes=100,
     mean=MEAN,
     std=STD,
@@ -57,4 +61,5 @@ COMPONENT = Component(
     "https://www.cs.toronto.edu/~kriz/cifar.html",
     options=Cifar100Options,
     build=build,
+    survey=functools.partial(survey, SOURCE),
 )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
-from neulite_sim.data.preparation import prepared
+from neulite_sim.data.preparation import prepared, require_samples
 from neulite_sim.outside import open_unpacked
 from neulite_sim.registry import Component
 
@@ -35,6 +35,7 @@ TEST_PART = bytes.fromhex(
 What scikit-learn's `train_test_split` gives with a test size of 0.2, stratified by class, and a random state of 1797.
 """
 
+NUM_TRAIN, NUM_TEST = 1437, 360
 TABLE_SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"
 """Of scikit-learn's table, unpacked: a line per image, 64 pixels and the class."""
 
@@ -67,6 +68,12 @@ def build(options: ImageDatasetOptions, seed: int) -> Dataset:
     return prepared(native, options, seed)
 
 
+def survey(options: ImageDatasetOptions) -> tuple[str, ...]:
+    """Return nothing; raises what `build` raises."""
+    require_samples("digits", options, train=NUM_TRAIN, test=NUM_TEST)
+    return ()
+
+
 def _table() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the pixels `[1797, 64]` and the classes.
 
@@ -95,4 +102,5 @@ COMPONENT = Component(
     source="Alpaydin and Kaynak, UCI Machine Learning Repository, 1998, https://doi.org/10.24432/C50P49",
     options=ImageDatasetOptions,
     build=build,
+    survey=survey,
 )

@@ -6,11 +6,12 @@ Algorithms", 2017, https://arxiv.org/abs/1708.07747. The files have the IDX form
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset
-from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load
+from neulite_sim.data.torchvision_dataset import Source, TorchvisionOptions, load, survey
 from neulite_sim.registry import Component
 from neulite_sim.scenario.inputs import input_folder
 
@@ -26,6 +27,9 @@ SOURCE = Source(
     contents="train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, "
     "unpacked",
     size="31 MB",
+    files=("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+    num_train=60000,
+    num_test=10000,
     num_classes=10,
     mean=MEAN,
     std=STD,
@@ -57,4 +61,5 @@ COMPONENT = Component(
     source="Xiao et al., 2017, https://arxiv.org/abs/1708.07747",
     options=FashionMnistOptions,
     build=build,
+    survey=functools.partial(survey, SOURCE),
 )

@@ -78,14 +78,28 @@ def build(options: FemnistOptions, seed: int) -> Dataset:
     return prepared(native, options, seed)
 
 
-def _part(folder: Path, sentences: Sentences) -> tuple[Pixels, Numbers, Numbers]:
-    """Return images, labels and writers of one part, by name of the writer."""
+def survey(options: FemnistOptions) -> tuple[str, ...]:
+    """Return what the names of the files show. Raises what `build` raises of them."""
+    sentences = Sentences("femnist")
+    for part in ("train", "test"):
+        _files(user_path(options.root).absolute() / part, sentences)
+    return tuple(sentences.told)
+
+
+def _files(folder: Path, sentences: Sentences) -> list[Path]:
+    """Return the files of one part; what else lies there is told to `sentences`."""
     places = entries("femnist", folder, ADVICE)
     files = [place for place in places if place.suffix == ".json" and not is_hidden(place.name)]
     if not files:
         raise DataNotFoundError(f"femnist: {folder} has no .json file", hint=ADVICE)
     if others := [place.name for place in places if place not in files and not is_hidden(place.name)]:
         sentences.say(f"{folder} holds more than .json files, which is not looked at: {listed(others)}")
+    return files
+
+
+def _part(folder: Path, sentences: Sentences) -> tuple[Pixels, Numbers, Numbers]:
+    """Return images, labels and writers of one part, by name of the writer."""
+    files = _files(folder, sentences)
     by_writer: dict[str, list[tuple[Pixels, Numbers]]] = {}
     num_empty = num_between = 0
     for file in files:
@@ -200,4 +214,5 @@ COMPONENT = Component(
     source="Caldas et al. (LEAF), 2018, https://arxiv.org/abs/1812.01097",
     options=FemnistOptions,
     build=build,
+    survey=survey,
 )

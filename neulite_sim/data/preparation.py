@@ -24,10 +24,7 @@ def prepared(native: Dataset, options: ImageDatasetOptions, seed: int) -> Datase
     """
     wanted = {"train": options.train_samples, "test": options.test_samples}
     available = {"train": len(native.train_labels), "test": len(native.test_labels)}
-    problems = [_too_many(native.name, part, wanted[part] or 0, available[part]) for part in wanted
-                if (wanted[part] or 0) > available[part]]  # fmt: skip
-    if problems:
-        raise ScenarioError(problems)
+    require_samples(native.name, options, **available)
     train = _chosen(available["train"], options.train_samples, seed, "train-samples")
     test = _chosen(available["test"], options.test_samples, seed, "test-samples")
     size = options.image_size
@@ -43,6 +40,22 @@ def prepared(native: Dataset, options: ImageDatasetOptions, seed: int) -> Datase
         augmentation=options.augmentation,
         groups=None if native.groups is None else native.groups[train],
     )
+
+
+def require_samples(name: str, options: ImageDatasetOptions, *, train: int, test: int) -> None:
+    """Refuse to take more samples than there are.
+
+    Raises:
+        ScenarioError: all such problems at once.
+    """
+    parts = (("train", options.train_samples, train), ("test", options.test_samples, test))
+    problems = [
+        _too_many(name, part, wanted, available)
+        for part, wanted, available in parts
+        if wanted is not None and wanted > available
+    ]
+    if problems:
+        raise ScenarioError(problems)
 
 
 def _require_room(native: Dataset, size: int, images: int) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
-from neulite_sim.data.preparation import prepared
+from neulite_sim.data.preparation import prepared, require_samples
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import user_path
 from neulite_sim.scenario.inputs import input_folder
@@ -39,6 +39,10 @@ class Source:
     folder: str
     contents: str
     size: str
+    files: tuple[str, ...]
+    """Names of all files in the folder."""
+    num_train: int
+    num_test: int
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -93,6 +97,25 @@ def load(source: Source, options: TorchvisionOptions, seed: int) -> Dataset:
         pixel_scale=255.0,
     )
     return prepared(native, options, seed)
+
+
+def survey(source: Source, options: TorchvisionOptions) -> tuple[str, ...]:
+    """Return that the files will be downloaded where they are not there; none of them is read.
+
+    Raises:
+        DataNotFoundError: files are missing, and are not to be downloaded.
+        ScenarioError: more samples are asked for than there are.
+    """
+    require_samples(source.kind, options, train=source.num_train, test=source.num_test)
+    folder = user_path(options.root).absolute() / source.folder
+    missing = [f"{name} (missing)" for name in source.files if not (folder / name).exists()]
+    if not missing:
+        return ()
+    if options.download:
+        return (f"{source.kind} is not in {folder} and will be downloaded ({source.size})",)
+    wrong = f"{folder} is incomplete or damaged: {', '.join(missing)}"
+    wrong = wrong if folder.is_dir() else f"there is no folder {folder}"
+    raise DataNotFoundError(f"{source.kind}: {wrong}", hint=source.advice)
 
 
 def _checked(source: Source, root: Path, part: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

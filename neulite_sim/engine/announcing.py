@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from neulite_sim.engine.parts import Costing
 from neulite_sim.models.names import FULL
 from neulite_sim.units import format_bytes
 
 
 def announcements(costing: Costing) -> tuple[str, ...]:
-    """Return a sentence for each: a method that is another one here, and submodels that save no memory."""
+    """Return a sentence for each: a method that is another one here, submodels that save no memory, other batches."""
     method, kind = costing.method, costing.scenario.method.kind
     found = []
     if method.same_as:
@@ -20,7 +22,34 @@ def announcements(costing: Costing) -> tuple[str, ...]:
             f"{kind} trains block by block, and {costing.charged.name} is one block: its only submodel is the whole "
             "model, so no device needs less memory than with fedavg; a model of more blocks would change that"
         )
-    return (*found, *_above_full(costing))
+    if not method.enforces_memory and (short := _without_memory(costing)):
+        found.append(short)
+    return (*found, *_above_full(costing), *_other_batches(costing))
+
+
+def _without_memory(costing: Costing) -> str:
+    """Return how many devices train without the memory for it; empty where all have it."""
+    ledger = costing.ledger
+    fits = np.logical_or.reduce([ledger.fits(name) for name in costing.method.submodels])
+    if fits.all():
+        return ""
+    short = f"{int((~fits).sum()):,} of {len(fits):,} devices"
+    return f"{costing.scenario.method.kind} goes on without a memory limit here: {short} train what they cannot hold"
+
+
+def _other_batches(costing: Costing) -> list[str]:
+    """Return whom the peaks that are shown do not hold for, because they train one sample more at once."""
+    ledger = costing.ledger
+    name, size = costing.method.submodels[0], ledger.plans[0].batch_size
+    merging = int((ledger.merges(name) & ledger.owns_data).sum())
+    if not merging:
+        return []
+    who = "1 device is" if merging == 1 else f"{merging:,} devices are"
+    whole = f"of {size + 1} samples instead of {size}" if len(ledger.plans) == 1 else "that is one sample larger"
+    return [
+        f"{who} charged for a batch {whole}, so that none is left over alone, which BatchNorm could not normalise; "
+        "who fits is counted by that"
+    ]
 
 
 def _above_full(costing: Costing) -> list[str]:

@@ -26,6 +26,7 @@ from neulite_sim.engine.compatibility import (
     require_somebody,
     require_training,
 )
+from neulite_sim.engine.conflicts import fleet_remarks
 from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.outside import printable
 from neulite_sim.population.sampling import DrawnFleet
@@ -48,7 +49,7 @@ def ready(scenario: Scenario, backend: Backend, fleet: DrawnFleet | None = None)
         InfeasibleError: no device can ever train anything.
     """
     parts = prepare(scenario, fleet)
-    require_training(parts, backend)
+    require_training(parts, trains=backend.trains)
     backend.equip(workplace(parts))
     costing = charge(parts)
     require_somebody(costing)
@@ -77,7 +78,9 @@ def prepare(scenario: Scenario, fleet: DrawnFleet | None = None) -> Parts:
     charged_model = charged.build_meta()
     charged_training = overridden(scenario.training, scenario.workload, dataset)
     method = build_method(scenario, charged_model, charged, charged_training)
-    said = (*remarks(scenario), *([_IN_VAIN] if keeps_in_vain(scenario.training, dataset) else []))
+    said = [*remarks(scenario), *fleet_remarks(scenario, population)]
+    if keeps_in_vain(scenario.training, dataset):
+        said.append(_IN_VAIN)
     parts = Parts(
         scenario=scenario,
         charged=charged,

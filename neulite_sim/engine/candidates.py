@@ -38,6 +38,8 @@ class Whereabouts:
         # Twice the number of the device, and one more where it has become free.
         self._changes = array("q")
         self.first_mark = 0
+        self.held_from: int | None = None
+        """No change from this mark on is given up; None: as said above."""
 
     @property
     def mark(self) -> int:
@@ -49,6 +51,8 @@ class Whereabouts:
         # Who departs was seen at the mark of now: what was seen long before is not asked for again.
         if len(self._changes) > 2 * KEPT_CHANGES:
             given_up = len(self._changes) - KEPT_CHANGES
+            if self.held_from is not None:
+                given_up = min(given_up, self.held_from - self.first_mark)
             self.first_mark += given_up
             del self._changes[:given_up]
         self._change(devices, is_free=False)

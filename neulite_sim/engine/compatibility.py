@@ -10,10 +10,10 @@ import numpy as np
 
 from neulite_sim.engine.building import build_method
 from neulite_sim.engine.capacity import check_costs, check_training
+from neulite_sim.engine.conflicts import nothing_to_measure, nothing_to_shrink, require_no_conflict
 from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.errors import InfeasibleError, Problem, ScenarioError
 from neulite_sim.models.contract import BlockModel, Blueprint
-from neulite_sim.training.contract import Backend
 from neulite_sim.units import format_bytes
 
 NARROW = 0.5
@@ -28,9 +28,9 @@ def require_compatible(parts: Parts, charged_model: BlockModel) -> None:
     Raises:
         ScenarioError: with the keys of what does not go together.
     """
+    require_no_conflict(parts.scenario)
     require_matching_models(parts, charged_model)
     _require_matching_protocol(parts)
-    _require_plannable_link(parts)
     check_costs(parts.scenario.population.devices, len(parts.method.submodels))
 
 
@@ -54,9 +54,7 @@ def require_matching_models(parts: Parts, charged_model: BlockModel) -> None:
             Problem.advising(key="proxy.width", found=f"{trained.width:g} leaves {trained.name} as it is", hint=wish)
         )
     if scenario.training.shrink_batch is not None and not method.enforces_memory:
-        finding = "acts only where memory limits who trains what, and method.memory_limit is false"
-        hint = "remove one of them"
-        problems.append(Problem.advising(key="training.shrink_batch", found=finding, hint=hint))
+        problems.append(nothing_to_shrink())
     if scenario.training.norm == "group" and not replace(trained, norm="batch").has_batch_norm:
         finding = f"group stands in for BatchNorm layers, and {trained.name} has none"
         problems.append(Problem.advising(key="training.norm", found=finding, hint="remove it"))
@@ -119,25 +117,6 @@ def _require_matching_protocol(parts: Parts) -> None:
         raise ScenarioError([Problem.advising(key="protocol", found=finding, hint=hint)])
 
 
-def _require_plannable_link(parts: Parts) -> None:
-    """Refuse a link of the server beside what it cannot be combined with: flights that cannot be planned ahead."""
-    if parts.timing.rates is None:
-        return
-    others = {
-        "links that follow a trace (population.link)": parts.population.throughput is not None,
-        "churn.battery": parts.scenario.churn.battery is not None,
-    }
-    problems = [
-        Problem.advising(
-            key="server", found=f"a shared link of the server does not go with {other}", hint="leave out one of them"
-        )
-        for other, is_there in others.items()
-        if is_there
-    ]
-    if problems:
-        raise ScenarioError(problems)
-
-
 def require_somebody(costing: Costing) -> None:
     """Refuse a fleet in which no device that owns data can train any submodel.
 
@@ -165,7 +144,7 @@ def require_somebody(costing: Costing) -> None:
     )
 
 
-def require_training(parts: Parts, backend: Backend) -> None:
+def require_training(parts: Parts, *, trains: bool) -> None:
     """Refuse a run without training of a method whose offers depend on trained weights, or of what looks at these.
 
     Also one with training that this machine's memory does not hold.
@@ -173,13 +152,11 @@ def require_training(parts: Parts, backend: Backend) -> None:
     Raises:
         ScenarioError: with the option because of which they do, or with the bytes needed and those that are free.
     """
-    if not backend.trains and parts.scenario.evaluation.diagnostics:
-        finding = f"{parts.scenario.backend.kind} trains nothing and tests nothing, so there is nothing to measure"
-        hint = "remove it, or use backend inprocess or ray"
-        raise ScenarioError([Problem.advising(key="evaluation.diagnostics", found=finding, hint=hint)])
-    if backend.trains:
+    if not trains and parts.scenario.evaluation.diagnostics:
+        raise ScenarioError([nothing_to_measure(parts.scenario.backend.kind)])
+    if trains:
         check_training(parts)
-    if backend.trains or not parts.method.decides_by_weights:
+    if trains or not parts.method.decides_by_weights:
         return
     finding = (
         f"{parts.scenario.backend.kind} trains nothing, and with {parts.method.decides_by_weights} method "

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from neulite_sim.engine.views import Look
 from neulite_sim.methods.contract import Proposal, Update
 from neulite_sim.timeline.endings import Endings
 
@@ -29,6 +30,8 @@ class RoundFacts:
     stalenesses: Mapping[int, int]
     workers_replaced: int
     wall_time_s: float = 0.0
+    look: Look | None = None
+    """When the server looked whose proposal this is."""
 
     @functools.cached_property
     def losses(self) -> Mapping[int, float]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from neulite_sim.arrays import Integers
 from neulite_sim.engine.airspace import Airspace
 from neulite_sim.engine.candidates import Whereabouts
 from neulite_sim.engine.examining import Examiner
@@ -27,7 +26,7 @@ from neulite_sim.engine.tracking import RUN_OVER, TIME_OVER, Recorder
 from neulite_sim.engine.views import NOTHING_SEEN, View
 from neulite_sim.engine.waiting import next_chance, nobody_left
 from neulite_sim.errors import SimulationError
-from neulite_sim.methods.contract import Proposal, State
+from neulite_sim.methods.contract import State
 from neulite_sim.seeding import brief_stream
 from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.columns import Flights
@@ -51,6 +50,7 @@ class Federation:
         whereabouts = Whereabouts(costing.population.availability, owns)
         self._lookout = Lookout(costing.method, costing.ledger, whereabouts, owns)
         self._airspace = Airspace(whereabouts)
+        recorder.roll_call.follow(whereabouts)
         self._learning = Learning(costing, backend, recorder, keeper)
         examiner = Examiner(costing.method, backend, keeper)
         self._testing = Testing(costing.scenario.stop, self._learning, examiner, recorder)
@@ -137,6 +137,7 @@ class Federation:
                 learned=learned,
                 stalenesses=stalenesses,
                 workers_replaced=self._learning.take_workers_replaced(),
+                look=report.look,
             )
         )
 
@@ -164,21 +165,23 @@ class Federation:
         Raises:
             SimulationError: nobody is in flight, and nobody can ever be offered work again.
         """
-        # A run that has reached its target needs no further chance: it goes on, and ends, at once.
         if self._testing.stops_before_next_round():
-            return at_s
+            return at_s  # A run that has reached its target needs no further chance.
         free, population = self._airspace.free(), self._costing.population
-        chance_s, proposal = next_chance(population, free, lambda moment_s: self._offer(moment_s, free), at_s)
-        if np.isfinite(chance_s) or self._airspace.num_in_flight:
-            return chance_s
-        raise nobody_left(population, proposal, at_s, round_number=self._rounds + 1)
+        state, number = self._learning.state, self._rounds + 1
+        chance_s, proposal = next_chance(
+            population, free, lambda moment_s: self._lookout.offer(state, moment_s, number, free), at_s
+        )
+        if not (np.isfinite(chance_s) or self._airspace.num_in_flight):
+            raise nobody_left(population, proposal, at_s, round_number=number)
+        return chance_s
 
     def end(self, at_s: float) -> State:
         """End what is still in flight because the run is over, settle the last test, and return the last state."""
         aloft = self._airspace.aloft()
         if not self._testing.stops_before_next_round() and aloft:
-            reason = RUN_OVER if self.is_over() else TIME_OVER
-            self._recorder.cut(self._rounds + 1, at_s, self._seen.report().proposal, aloft, reason=reason)
+            why = RUN_OVER if self.is_over() else TIME_OVER
+            self._recorder.cut(self._rounds + 1, at_s, self._seen.report(), aloft, reason=why)
         self._learning.forget(flight.number for flight, _ in aloft)
         self._testing.settle()
         self._learning.pass_on_notices()
@@ -187,9 +190,6 @@ class Federation:
     def abandon(self) -> None:
         """Write what is known of the rounds so far: the run has failed."""
         self._testing.abandon()
-
-    def _offer(self, at_s: float, devices: Integers) -> Proposal:
-        return self._lookout.offer(self._learning.state, at_s, self._rounds + 1, devices)
 
     def _teller(self, at_s: float, num_merged: int) -> Callable[[int], None] | None:
         """Return what tells observers that the `count`-th of the updates came in; None where nobody watches."""

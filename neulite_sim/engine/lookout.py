@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from neulite_sim.arrays import Flags, Floats, Integers
 from neulite_sim.engine.candidates import Candidates, Whereabouts
-from neulite_sim.engine.views import IN_FLIGHT, NO_DATA, NOBODY, OFFLINE, Listed, Report, View
+from neulite_sim.engine.views import IN_FLIGHT, NO_DATA, NOBODY, OFFLINE, Listed, Look, Report, View
 from neulite_sim.methods.contract import Method, State
 from neulite_sim.methods.offering import OUT_OF_MEMORY, Denial, Offer, Offering, Offers, Proposal
 from neulite_sim.profiling.ledger import Ledger
@@ -49,10 +50,11 @@ class Lookout:
     def look(self, state: State, at_s: float, round_number: int) -> View:
         """Return what is offered now, at `at_s`, to whoever owns data, is online and is not in flight."""
         ledger, mark = self._ledger.at(at_s, round_number), self._fleet.whereabouts.mark
+        look = Look(at_s=at_s, mark=mark, memory_bytes=ledger.available_memory_bytes)
         if self._is_listed:
-            return self._fleet.listed(lambda free: self._method.offers(state, ledger, free), at_s, mark)
+            return self._fleet.listed(lambda free: self._method.offers(state, ledger, free), look)
         offering = self._method.offering(state, ledger)
-        return _Kept(self._fleet, self._standing(offering, ledger), offering.stage, at_s, mark)
+        return _Kept(self._fleet, self._standing(offering, ledger), offering.stage, look)
 
     def _standing(self, offering: Offering, ledger: Ledger) -> _Standing:
         """Return who can take an offering, as long as memory stays as it is."""
@@ -82,11 +84,18 @@ class _Fleet:
         self._strangers.move(at_s, mark)
         return self._strangers.num_online
 
-    def listed(self, offers_to: Callable[[Integers], Proposal], at_s: float, mark: int) -> Listed:
-        """Return the view of a moment and a mark in which all candidates are listed."""
-        online = self.whereabouts.online(at_s)
-        candidates = np.flatnonzero(self.whereabouts.free(mark) & online)
-        return Listed(at_s=at_s, proposal=offers_to(candidates), owns=self.owns, online=online, candidates=candidates)
+    def listed(self, offers_to: Callable[[Integers], Proposal], look: Look) -> Listed:
+        """Return the view of a look in which all candidates are listed."""
+        online = self.whereabouts.online(look.at_s)
+        candidates = np.flatnonzero(self.whereabouts.free(look.mark) & online)
+        return Listed(
+            at_s=look.at_s,
+            proposal=offers_to(candidates),
+            owns=self.owns,
+            online=online,
+            candidates=candidates,
+            look=look,
+        )
 
 
 class _Standing:
@@ -103,6 +112,7 @@ class _Standing:
         self.unable: Candidates | None = None
         """Those who are denied, in the order of what they lack; None as long as they were listed once at most."""
         self.missing_bytes: Integers = NOBODY
+        self.is_unable: Flags = np.zeros(0, np.bool_)
 
     def submodel_of(self, device: int) -> str:
         """Return what an able device is offered."""
@@ -128,21 +138,22 @@ class _Standing:
         missing_bytes = self.ledger.shortfall_bytes_of(self.offering.submodels[-1], devices)
         order = np.argsort(missing_bytes, kind="stable")
         self.missing_bytes = missing_bytes[order]
-        members = np.zeros(len(self._fleet.owns), np.bool_)
-        members[devices] = True
-        self.unable = Candidates(self._fleet.whereabouts, members, ordered=devices[order])
+        self.is_unable = np.zeros(len(self._fleet.owns), np.bool_)
+        self.is_unable[devices] = True
+        self.unable = Candidates(self._fleet.whereabouts, self.is_unable, ordered=devices[order])
 
 
 class _Kept:
     """A view whose answers come from candidates that are kept up to date, as long as these stand at it."""
 
-    def __init__(self, fleet: _Fleet, standing: _Standing, stage: str, at_s: float, mark: int) -> None:
+    def __init__(self, fleet: _Fleet, standing: _Standing, stage: str, look: Look) -> None:
         self._fleet = fleet
         self._standing = standing
-        self._mark = mark
-        self.at_s = at_s
+        self._look = look
+        self._mark = look.mark
+        self.at_s = look.at_s
         self.stage = stage
-        standing.able.move(at_s, mark)
+        standing.able.move(look.at_s, look.mark)
         self.num_offers = len(standing.able)
         self._num_able_online = standing.able.num_online
         self.submodels = standing.offering.submodels
@@ -152,7 +163,7 @@ class _Kept:
     def listed(self) -> Listed:
         """The same view with all candidates listed."""
         standing = self._standing
-        return self._fleet.listed(lambda free: standing.offering.to(standing.ledger, free), self.at_s, self._mark)
+        return self._fleet.listed(lambda free: standing.offering.to(standing.ledger, free), self._look)
 
     @cached_property
     def listed_report(self) -> Report:
@@ -197,6 +208,7 @@ class _Kept:
         return Report(
             proposal=Proposal(stage=self.stage, offers=self.offers, denials=tuple(denials)),
             num_online=num_owners_online + self._fleet.num_strangers_online(self.at_s, self._mark),
+            look=replace(self._look, unable=self._standing.is_unable),
         )
 
     def shortfall_range(self) -> tuple[int, int, int] | None:

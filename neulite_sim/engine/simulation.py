@@ -12,6 +12,7 @@ from typing import Any
 
 from neulite_sim.engine import assembly, building
 from neulite_sim.engine.announcing import announcements
+from neulite_sim.engine.device_file import DeviceFile
 from neulite_sim.engine.federation import Federation
 from neulite_sim.engine.fitting import plan_notices
 from neulite_sim.engine.parts import Costing
@@ -24,7 +25,7 @@ from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.results.checkpoint import Found
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
-from neulite_sim.results.memory import MemorySink, Rows, read_rows
+from neulite_sim.results.memory import MemorySink, Rows, read_devices, read_rows
 from neulite_sim.results.provenance import provenance
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, RunStarted, columns
 from neulite_sim.results.summary import Identity, Tally
@@ -59,6 +60,14 @@ class RunResult:
     def denials(self) -> Rows:
         """Why devices could not be offered work, a row per round and reason."""
         return self._rows("denials", DenialRow)
+
+    @property
+    def devices(self) -> Rows:
+        """A row per device of the fleet: who it is, what fits it, and what happened to it."""
+        if self.memory is not None:
+            return self.memory.devices
+        assert self.run_dir is not None
+        return read_devices(self.run_dir)
 
     @property
     def diagnostics(self) -> Rows:
@@ -160,7 +169,9 @@ def drive(
     selector = building.build_selector(scenario)
     selector.register(costing.partition.sizes)
     federation = Federation(costing, selector, backend, recorder, keeper)
+    devices = DeviceFile(costing, recorder.roll_call, sink, recorder.notice)
     try:
+        devices.introduce()
         with _kept_from_the_collector():
             ended_s = run_protocol(
                 costing.timing.protocol, federation, until_s=scenario.stop.virtual_time, rates=costing.timing.rates
@@ -170,9 +181,11 @@ def drive(
             recorder.notice(message)
     except BaseException:
         federation.abandon()
+        devices.rescue()
         raise
     finally:
         keeper.close()
+    devices.write()
     weights = method.evaluation_tensors(state)
     summary = tally.summary(
         identity_of(scenario),
@@ -219,6 +232,7 @@ def identity_of(scenario: Scenario) -> Identity:
         model=scenario.model.kind,
         dataset=scenario.data.kind,
         backend=scenario.backend.kind,
+        compared_with_memory=scenario.allocator.compared_with_memory,
     )
 
 
@@ -257,6 +271,14 @@ def _skipped(costing: Costing) -> list[str]:
     ]
 
 
+def _threshold_bytes(costing: Costing, submodel: str) -> int:
+    """Return the least memory with which a device trains a submodel; where each has its plan, the smallest of those."""
+    ledger = costing.ledger
+    if len(ledger.plans) > 1 and submodel in costing.method.submodels:
+        return int(ledger.peak_memory_bytes(submodel).min())
+    return ledger.least_peak_bytes(submodel, ledger.plans[0])
+
+
 def _started(costing: Costing, rate: float, run_dir: Path | None, replays_until: int) -> RunStarted:
     scenario, ledger = costing.scenario, costing.ledger
     return RunStarted(
@@ -271,7 +293,8 @@ def _started(costing: Costing, rate: float, run_dir: Path | None, replays_until:
         max_virtual_time_s=scenario.stop.virtual_time,
         targets=targets_of(scenario),
         stop_accuracy=scenario.stop.target_accuracy,
-        thresholds=tuple((name, ledger.least_peak_bytes(name, ledger.plans[0])) for name in ledger.profiles),
+        thresholds=tuple((name, _threshold_bytes(costing, name)) for name in ledger.profiles),
+        fitting=tuple(int(ledger.fits(name).sum()) for name in ledger.profiles),
         available_memory_bytes=tuple(map(int, costing.population.available_memory_bytes)),
         participation_rate=rate,
         proxy=describe_proxy(scenario),

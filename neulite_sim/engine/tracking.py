@@ -12,9 +12,10 @@ from typing import Any
 from neulite_sim.engine.airspace import Aloft
 from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.parts import Costing
+from neulite_sim.engine.roll_call import RollCall
 from neulite_sim.engine.rowing import RowMaker, denial_row
-from neulite_sim.engine.views import View
-from neulite_sim.methods.contract import Proposal
+from neulite_sim.engine.views import Look, Report, View
+from neulite_sim.methods.contract import Denial, Proposal
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.digest import Digest
@@ -32,7 +33,9 @@ class Recorder:
     """Writes each row once to everything that keeps or adds up rows."""
 
     def __init__(self, costing: Costing, sink: Sink, observers: Sequence[Observer], tally: Tally) -> None:
+        self._costing = costing
         self._rows = RowMaker(costing)
+        self.roll_call = RollCall(costing.population, costing.partition.sizes > 0)
         self._num_devices = costing.population.num_devices
         self._sink = sink
         self._observers = observers
@@ -71,11 +74,20 @@ class Recorder:
         self.digest.add(row)
         self._tally.add(row)
 
-    def _write_flights(self, rows: FlightRows) -> None:
+    def _write_ended(
+        self, round_number: int, at_s: float, denials: Sequence[Denial], look: Look | None, rows: FlightRows
+    ) -> None:
+        """Write what a round came to, and count it: who was denied, and the flights that ended."""
+        for denial in denials:
+            self._write(denial_row(round_number, denial))
+        if look is not None:
+            self.roll_call.count_round(look, denials)
+        self.roll_call.come_to(at_s)
         if len(rows):
             self._sink.write_flights(rows)
             self.digest.add_flights(rows)
             self._tally.add_flights(rows)
+            self.roll_call.count_flights(rows)
 
     def _notify(self, event: Progress | RoundRow | Notice) -> None:
         for observer in self._observers:
@@ -110,9 +122,8 @@ class Recorder:
 
     def round_ended(self, facts: RoundFacts) -> None:
         """Write the denials and the flights of a round, flights in the order in which they ended."""
-        for denial in facts.proposal.denials:
-            self._write(denial_row(facts.round, denial))
-        self._write_flights(self._rows.flight_rows(facts.ended.in_order(), facts))
+        rows = self._rows.flight_rows(facts.ended.in_order(), facts)
+        self._write_ended(facts.round, facts.at_s, facts.proposal.denials, facts.look, rows)
 
     def round_tested(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
         """Write the diagnostics of its test and the row of a round, and tell observers."""
@@ -130,11 +141,10 @@ class Recorder:
         self._write(row)
         self._notify(row)
 
-    def cut(self, round_number: int, at_s: float, proposal: Proposal, aloft: Aloft, *, reason: str) -> None:
+    def cut(self, round_number: int, at_s: float, report: Report, aloft: Aloft, *, reason: str) -> None:
         """Write the denials and flights of the round that was open when the run was over, for `reason`."""
-        for denial in proposal.denials:
-            self._write(denial_row(round_number, denial))
-        self._write_flights(self._rows.cut_rows(aloft, round_number, at_s, reason))
+        rows = self._rows.cut_rows(aloft, round_number, at_s, reason)
+        self._write_ended(round_number, at_s, report.proposal.denials, report.look, rows)
         if reason == TIME_OVER:
             self.notice(f"round {round_number} was cut off: {reason}")
 

@@ -16,12 +16,26 @@ NO_DATA = "no data"
 NOBODY: Integers = np.zeros(0, np.int64)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Look:
+    """When the server looked: a moment, a mark of `Whereabouts`, and the memory of every device then.
+
+    Where nobody was listed `unable` says for every device whether it owns data and was too small for all offers.
+    """
+
+    at_s: float
+    mark: int
+    memory_bytes: Integers
+    unable: Flags | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The proposal of a moment with a denial for every device that was offered nothing, and how many were online."""
 
     proposal: Proposal
     num_online: int
+    look: Look | None = None
 
 
 class View(Protocol):
@@ -56,6 +70,7 @@ class Listed:
     owns: Flags
     online: Flags
     candidates: Integers
+    look: Look | None = None
 
     @property
     def stage(self) -> str:
@@ -78,7 +93,8 @@ class Listed:
             Denial(reason=NO_DATA, devices=np.flatnonzero(~self.owns)),
         )
         denials = (*self.proposal.denials, *(denial for denial in others if len(denial)))
-        return Report(proposal=replace(self.proposal, denials=denials), num_online=int(np.count_nonzero(self.online)))
+        proposal = replace(self.proposal, denials=denials)
+        return Report(proposal=proposal, num_online=int(np.count_nonzero(self.online)), look=self.look)
 
 
 _NOWHERE: Flags = np.zeros(0, np.bool_)

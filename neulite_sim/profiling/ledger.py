@@ -229,7 +229,7 @@ class Ledger:
         for index in np.unique(chosen).tolist():
             yield self.plans[index], np.flatnonzero(chosen == index)
 
-    def _peak_of(self, submodel: str, devices: Integers | None) -> Integers:
+    def peak_memory_bytes_of(self, submodel: str, devices: Integers | None) -> Integers:
         """Return the predicted peak of `devices`, all where it is None, each by its plan."""
         if len(self.plans) == 1:
             return self.peak_by(submodel, self.plans[0], devices)
@@ -243,14 +243,20 @@ class Ledger:
         """Return the batch size of every device's plan."""
         return np.array([plan.batch_size for plan in self.plans], dtype=np.int64)[self.chosen(submodel)]
 
+    def merges(self, submodel: str) -> Flags:
+        """Return which devices are charged for one sample more than their batch size: one that would be left over."""
+        sizes = self.batch_size(submodel)
+        merged: Flags = np.logical_or.reduce([(sizes == size) & them for size, them in self._merges.items()])
+        return merged
+
     def peak_memory_bytes(self, submodel: str) -> Integers:
         """Return the predicted peak of every device, by its plan."""
-        return self._peak_of(submodel, None)
+        return self.peak_memory_bytes_of(submodel, None)
 
     def fits(self, submodel: str) -> Flags:
         """Return for every device whether its available memory holds the predicted peak of its plan."""
         if submodel not in self._able:
-            self._able[submodel] = self.available_memory_bytes >= self._peak_of(submodel, None)
+            self._able[submodel] = self.available_memory_bytes >= self.peak_memory_bytes_of(submodel, None)
             self._able[submodel].flags.writeable = False
         return self._able[submodel]
 
@@ -283,7 +289,7 @@ class Ledger:
 
     def shortfall_bytes_of(self, submodel: str, devices: Integers) -> Integers:
         """Return the same for some devices, without the work for the others."""
-        missing: Integers = self._peak_of(submodel, devices) - self.available_memory_bytes[devices]
+        missing: Integers = self.peak_memory_bytes_of(submodel, devices) - self.available_memory_bytes[devices]
         return np.maximum(missing, 0)
 
     def download_s(self, submodel: str, devices: Integers) -> Floats:

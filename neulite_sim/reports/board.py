@@ -34,6 +34,9 @@ class Board:
         self.notices = Notices()
         self.num_rounds = 0
         self.num_tests = 0
+        self.first_test: RoundRow | None = None
+        self.last_test: RoundRow | None = None
+        self.has_negative_losses = False
         self.wall_before_s = 0.0  # of the rounds that a resumed run took from the journal
         self.told_wall_s = 0.0  # the run's wall time when its latest round was told
         self.curve = History()
@@ -78,13 +81,23 @@ class Board:
         self._began_s = min(self._began_s, began_s)
         self.told_wall_s = now_s - self._began_s
         self._pace.append((now_s, self.num_rounds, row.virtual_time_s))
+        self.has_negative_losses |= row.train_loss is not None and row.train_loss < 0
         if row.test_accuracy is None:
             return
         self.num_tests += 1
+        self.first_test, self.last_test = self.first_test or row, row
         self.last_accuracy = row.test_accuracy
         self.best_accuracy = max(row.test_accuracy, self.best_accuracy or 0.0)
         self.curve.add(row.test_accuracy)
         self._slope.append((row.virtual_time_s, row.test_accuracy))
+
+    @property
+    def fitting(self) -> dict[str, int]:
+        """How many devices hold each submodel, by what each is charged; empty where that was not told."""
+        if self.started is None or not self.started.fitting:
+            return {}
+        names = (name for name, _ in self.started.thresholds)
+        return dict(zip(names, self.started.fitting, strict=True))
 
     @property
     def is_replaying(self) -> bool:

@@ -13,12 +13,11 @@ from neulite_sim.reports.baseline import difference, pairing_notes
 from neulite_sim.reports.comparison import NOT_APPLICABLE, Line, Spread, notes_of, spread
 from neulite_sim.reports.intervals import Kind
 from neulite_sim.reports.table import TextTable
+from neulite_sim.units import format_bytes
 
 UNITS_S = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
 UNITS_BYTES = ((10**9, "GB", 1e9), (10**6, "MB", 1e6), (10**3, "kB", 1e3), (0, "B", 1.0))
 _TARGETS_SHOWN = 5
-# Room that rich leaves between two columns, and around all of them.
-_GAP, _EDGES = 3, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +27,6 @@ class Column:
     head: str
     cells: tuple[str, ...]
     is_numeric: bool = True
-
-    @property
-    def width(self) -> int:
-        """Characters of the widest cell."""
-        return max(map(len, (self.head, *self.cells)))
 
 
 def comparison_tables(
@@ -67,28 +61,14 @@ def tables_of(
     columns: Sequence[Column], *, title: str, notes: Sequence[str] = (), width: int | None = None
 ) -> list[TextTable]:
     """Return columns as one table, or as several below each other, each with the first column, that fit `width`."""
-    blocks = list(_blocks(columns[0], columns[1:], width))
-    return [
-        TextTable(
-            title=title if place == 0 else "",
-            headers=tuple(column.head for column in block),
-            rows=tuple(zip(*(column.cells for column in block), strict=True)),
-            numeric=frozenset(column.head for column in block if column.is_numeric),
-            notes=tuple(notes) if place == len(blocks) - 1 else (),
-        )
-        for place, block in enumerate(blocks)
-    ]
-
-
-def _blocks(name: Column, columns: Sequence[Column], width: int | None) -> Iterator[list[Column]]:
-    block, used = [name], name.width + _EDGES
-    for column in columns:
-        if width is not None and len(block) > 1 and used + _GAP + column.width > width:
-            yield block
-            block, used = [name], name.width + _EDGES
-        block.append(column)
-        used += _GAP + column.width
-    yield block
+    table = TextTable(
+        title=title,
+        headers=tuple(column.head for column in columns),
+        rows=tuple(zip(*(column.cells for column in columns), strict=True)),
+        numeric=frozenset(column.head for column in columns if column.is_numeric),
+        notes=tuple(notes),
+    )
+    return [table] if width is None else table.blocks(width)
 
 
 def _columns(lines: Sequence[Line]) -> Iterator[Column]:
@@ -106,11 +86,19 @@ def _columns(lines: Sequence[Line]) -> Iterator[Column]:
     inclusive = {True: "yes", False: "no", None: "-"}
     yield Column(head="inclusive", cells=tuple(inclusive[line.is_inclusive] for line in lines), is_numeric=False)
     yield _numbers("data %", lines, lambda line: _scaled(line.of("data_share"), 0.01))
-    unit, scale = unit_of(UNITS_BYTES, [line.of("peak_memory_bytes").mean for line in lines])
-    yield _numbers(f"memory {unit}", lines, lambda line: _scaled(line.of("peak_memory_bytes"), scale))
+    yield Column(head="memory", cells=tuple(_memory(line.of("peak_memory_bytes")) for line in lines))
     yield from _times(lines)
     unit, scale = unit_of(UNITS_BYTES, [_traffic(line).mean for line in lines])
     yield _numbers(f"traffic {unit}", lines, lambda line: _scaled(_traffic(line), scale))
+
+
+def _memory(found: Spread) -> str:
+    """Return a peak as every command shows it."""
+    if found.mean is None:
+        return "-"
+    around = f" ± {format_bytes(found.std)}" if found.std else ""
+    some = f" ({found.count}/{found.total})" if found.count < found.total else ""
+    return f"{format_bytes(found.mean)}{around}{some}"
 
 
 def _marked(line: Line) -> str:

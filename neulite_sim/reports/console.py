@@ -1,6 +1,6 @@
 """The run on a terminal: a live view, sparse lines where there is no terminal, or nothing.
 
-    with run_console(Console(), quiet=False) as console:
+    with run_console(screen(), quiet=False) as console:
         ...                                   # the engine calls console.notify(event)
     console.finish(summary, run_dir="runs/example-42")
 
@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -18,7 +19,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
+from rich.control import Control
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -29,11 +31,14 @@ from neulite_sim.reports.board import Board
 from neulite_sim.reports.dashboard import dashboard
 from neulite_sim.reports.lines import stopped_line, summary_facts, summary_title
 from neulite_sim.reports.plain import PlainConsole, QuietConsole, RunConsole
+from neulite_sim.reports.screen import screen
 from neulite_sim.reports.table import TextTable
 from neulite_sim.results.rows import Event, Notice
 
 # At most four frames a second, and at most this share of one core for drawing them.
 _FRAME_S, _DRAWING_SHARE = 0.25, 0.03
+# How often the terminal is asked for its size: until the frame after a change, it shows parts of two frames.
+_LOOK_S = 0.05
 
 
 def summary_panel(summary: Mapping[str, Any], *, run_dir: str | None = None) -> RenderableType:
@@ -60,9 +65,10 @@ def rich_table(table: TextTable) -> RenderableType:
 
 
 def print_table(console: Console, table: TextTable) -> None:
-    """Print a table: drawn on a terminal, aligned plain text elsewhere."""
+    """Print a table: drawn on a terminal, in blocks as wide as it; aligned plain text, a line per row, elsewhere."""
     if _draws(console):
-        console.print(rich_table(table))
+        for block in table.blocks(console.width):
+            console.print(rich_table(block))
     else:
         _say(console, table.text())
 
@@ -131,16 +137,41 @@ class LiveConsole:
         return self
 
     def _paint(self, view: Live) -> None:
-        pause_s = 0.0
-        while not self._ended.wait(pause_s):
-            began_s = time.thread_time()
+        look_s = due_s = 0.0
+        while not self._ended.wait(look_s):
+            is_resized, look_s = self._follow_size(), _LOOK_S
+            if is_resized or time.monotonic() >= due_s:
+                began_s = time.thread_time()
+                self._draw(view, is_resized=is_resized)
+                due_s = time.monotonic() + max(_FRAME_S, (time.thread_time() - began_s) / _DRAWING_SHARE)
+
+    def _draw(self, view: Live, *, is_resized: bool) -> None:
+        """Draw one frame, on an empty screen where the old frame was of another size."""
+        with self._console:
+            if is_resized:
+                # A frame that was being written while the size changed may have wrapped and scrolled.
+                self._console.control(Control.clear())
             view.refresh()
-            pause_s = max(_FRAME_S, (time.thread_time() - began_s) / _DRAWING_SHARE)
+
+    def _follow_size(self) -> bool:
+        """Take the size of the terminal that is written to; return whether it differs from the last frame's.
+
+        Rich takes that of standard input where it is a terminal, and never changes one from `COLUMNS` and `LINES`.
+        """
+        try:
+            size = tuple(os.get_terminal_size(self._console.file.fileno()))
+        except (OSError, ValueError):
+            return False
+        if 0 in size or size == self._console.size:
+            return False
+        self._console.size = ConsoleDimensions(*size)
+        return True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+        self._follow_size()
         for told in self._board.notices:
             _say(self._console, f"! {told.text}")
         if error is not None and self._board.started is not None:
@@ -165,7 +196,7 @@ def run_console(console: Console, *, quiet: bool) -> RunConsole:
 
 def _rehearse(rounds: int, pause_s: float) -> None:
     """Play the made-up run of `rehearsal` on this terminal or pipe."""
-    with run_console(Console(), quiet=False) as console:
+    with run_console(screen(), quiet=False) as console:
         for event in rehearsal.events(rounds):
             console.notify(event)
             time.sleep(pause_s)

@@ -28,7 +28,7 @@ def dashboard(board: Board, *, width: int, height: int) -> Layout:
         whole.update(Padding(one_line("preparing the run ...", "dim"), (0, 1)))
         return whole
     head = 1 if board.started.proxy is None else 2
-    foot = 1 if height < 32 else 3
+    foot = 1 if height < 10 else 2 if height < 32 else 4
     progress, devices, accuracy = len(progress_rows(board)) + 2, 5, 4
     room = height - head - foot
     columns = width >= _TWO_COLUMNS and room >= progress + devices + accuracy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,7 +171,7 @@ class Mark:
 
     def text(self, width: int) -> str:
         """Return the mark's label in at most `width` characters, the longest form that fits."""
-        need = f"{self.name} {megabytes(self.needed_bytes)}"
+        need = f"{self.name} {format_bytes(self.needed_bytes)}"
         count = counted(self.devices)
         forms = (f"{need}: {count} device{' fits' if self.devices == 1 else 's fit'}", f"{need}: {count} fit", need)
         return next((form for form in forms if len(form) <= width), forms[-1][:width])
@@ -194,13 +194,6 @@ class Rung:
         unit, scale, digits = next(fitting, ("GB", 10**9, 1))
         low, high = (f"{value / scale:.{digits}f}" for value in (self.low_bytes, self.high_bytes))
         return f"{low} {unit}" if low == high else f"{low}–{high} {unit}"
-
-
-def megabytes(num_bytes: float) -> str:
-    """Return a size in megabytes below 10 GB, to three digits or whole, as the ladder's labels have it: 425 MB."""
-    if not 1e6 <= num_bytes < 1e10:
-        return format_bytes(num_bytes)
-    return f"{num_bytes / 1e6:{'.3g' if num_bytes < 1e8 else '.0f'}} MB"
 
 
 def _shown(thresholds: Sequence[tuple[str, int]], most: int) -> list[tuple[str, int]]:
@@ -227,15 +220,23 @@ def _split(edges: list[int], budgets: NDArray[np.int64], rungs: int) -> list[int
     return edges
 
 
-def memory_ladder(budgets: NDArray[np.int64], thresholds: Sequence[tuple[str, int]], *, rows: int) -> list[Mark | Rung]:
+def memory_ladder(
+    budgets: NDArray[np.int64],
+    thresholds: Sequence[tuple[str, int]],
+    *,
+    rows: int,
+    fitting: Mapping[str, int] | None = None,
+) -> list[Mark | Rung]:
     """Return a histogram of the fleet's memory with the thresholds of its submodels between the rungs, ascending.
 
-    Every threshold is an edge, so the devices that fit a submodel are exactly those on the rungs after its mark.
+    Every threshold is an edge, so the devices that fit a submodel are those on the rungs after its mark, but for those
+    that are charged for more than the threshold: `fitting` counts by submodel without them.
 
     Args:
         budgets: available bytes of every device, ascending, at least one.
         thresholds: names and needed bytes of the submodels, in any order.
         rows: how many marks and rungs there is room for; with little room some middle thresholds are left out.
+        fitting: how many devices hold each submodel, by what each is charged.
     """
     shown = _shown(thresholds, max(min(len(thresholds), (rows - 1) // 2), 1))
     low, high = int(budgets[0]), int(budgets[-1])
@@ -244,13 +245,17 @@ def memory_ladder(budgets: NDArray[np.int64], thresholds: Sequence[tuple[str, in
     starts = np.searchsorted(budgets, edges)
     ends = np.append(starts[1:], len(budgets))
     marks = [
-        Mark(name=name, needed_bytes=needed, devices=len(budgets) - int(np.searchsorted(budgets, needed)))
+        Mark(
+            name=name,
+            needed_bytes=needed,
+            devices=(fitting or {}).get(name, len(budgets) - int(np.searchsorted(budgets, needed))),
+        )
         for name, needed in shown
     ]
     ladder: list[Mark | Rung] = []
     for edge, until, start, end in zip(edges, [*edges[1:], high], starts, ends, strict=True):
         while marks and marks[0].needed_bytes <= edge:
             ladder.append(marks.pop(0))
-        fitting = sum(needed <= edge for _, needed in thresholds)
-        ladder.append(Rung(low_bytes=edge, high_bytes=until, devices=int(end - start), submodels=fitting))
+        held = sum(needed <= edge for _, needed in thresholds)
+        ladder.append(Rung(low_bytes=edge, high_bytes=until, devices=int(end - start), submodels=held))
     return [*ladder, *marks]

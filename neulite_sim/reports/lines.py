@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neulite_sim.reports.board import Board
 from neulite_sim.reports.figures import Mark, memory_ladder
+from neulite_sim.reports.memory_kinds import short_kind
 from neulite_sim.results.rows import RoundRow, RunStarted
-from neulite_sim.units import format_bytes, format_seconds
+from neulite_sim.units import format_bytes, format_percent, format_seconds
 
 _MOST_THRESHOLDS = 12
 _FACT_WIDTH = 58
@@ -23,7 +26,54 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def percent(share: float) -> str:
     """Return a share as a percentage; only the exact whole is 100 %."""
-    return f"{min(share * 100, 100.0 if share >= 1 else 99.9):.3g} %"
+    return format_percent(share)
+
+
+def accuracy(value: float | None) -> str:
+    """Return an accuracy as people read it, a percentage with one decimal, or "-" where there is none."""
+    return "-" if value is None else f"{value * 100:.1f} %"
+
+
+def target(value: float) -> str:
+    """Return a target accuracy as a percentage, with the digits it was given: 85 %, 92.5 %."""
+    return f"{value * 100:.6g} %"
+
+
+def fitting(forms: Sequence[str], width: int) -> str:
+    """Return the first of some texts that fits into `width` cells; else the last, cut between words."""
+    for form in forms:
+        if len(form) <= width:
+            return form
+    text, kept = forms[-1], ""
+    for word in re.findall(r"\s*\S+", text):
+        if len(kept) + len(word) + 2 > width:
+            break
+        kept += word
+    return f"{kept} …" if kept else f"{text[: max(width - 1, 0)]}…"
+
+
+def below_zero(method: str) -> tuple[str, ...]:
+    """Return why the losses of a method are negative, which nobody expects; the longest form first."""
+    if method == "neulite":
+        why = "NeuLite subtracts its nHSIC terms"
+        return (
+            f"losses below zero are no mistake: {why}",
+            f"loss below zero: {why}",
+            "nHSIC is subtracted",
+        )
+    return "losses below zero are no mistake: this method subtracts a term", "loss below zero: a term is subtracted"
+
+
+def how_to_stop(run_dir: str | None) -> tuple[str, ...]:
+    """Return how to stop a run and to go on with it; the longest form first."""
+    if run_dir is None:
+        return ("Ctrl-C stops",)
+    return (
+        f"Ctrl-C stops; `neulite-sim resume {shlex.quote(run_dir)}` goes on",
+        "Ctrl-C stops; `neulite-sim resume DIR` goes on",
+        "Ctrl-C stops; resume goes on",
+        "Ctrl-C stops",
+    )
 
 
 def short_stages(stages: str) -> str:
@@ -44,7 +94,7 @@ def start_lines(board: Board, started: RunStarted) -> list[str]:
     if started.max_virtual_time_s is not None:
         stops.append(f"{format_seconds(started.max_virtual_time_s)} virtual")
     if started.stop_accuracy is not None:
-        stops.append(f"accuracy {started.stop_accuracy:g}")
+        stops.append(f"accuracy {target(started.stop_accuracy)}")
     lines = [
         f"{started.name}: {started.method}, {started.selection} selection, {started.protocol}, {started.backend}, "
         f"seed {started.seed}, {started.num_devices:,} devices, until {' or '.join(stops)}"
@@ -52,7 +102,7 @@ def start_lines(board: Board, started: RunStarted) -> list[str]:
     if started.proxy is not None:
         lines.append(proxy_note(started.proxy))
     if len(board.budgets) and started.thresholds:
-        ladder = memory_ladder(board.budgets, started.thresholds, rows=2 * _MOST_THRESHOLDS + 1)
+        ladder = memory_ladder(board.budgets, started.thresholds, rows=2 * _MOST_THRESHOLDS + 1, fitting=board.fitting)
         marks = [step.text(80) for step in ladder if isinstance(step, Mark)]
         lines.append(f"memory: {'; '.join(marks)}; {percent(started.participation_rate)} can take part")
     if started.run_dir is not None:
@@ -71,7 +121,7 @@ def round_line(board: Board, row: RoundRow) -> str:
     if row.staleness_mean:
         parts.append(f"staleness {number(row.staleness_mean, 1)}")
     if board.last_accuracy is not None:
-        parts.append(f"accuracy {number(board.last_accuracy)} (best {number(board.best_accuracy)})")
+        parts.append(f"accuracy {accuracy(board.last_accuracy)} (best {accuracy(board.best_accuracy)})")
     elif row.train_loss is not None:
         parts.append(f"loss {number(row.train_loss)}")
     left_s = board.wall_left_s
@@ -82,23 +132,24 @@ def round_line(board: Board, row: RoundRow) -> str:
 
 def stopped_line(board: Board) -> str:
     """Return where a run stood when it ended before its time."""
-    accuracy = "" if board.last_accuracy is None else f", accuracy {number(board.last_accuracy)}"
+    tested = "" if board.last_accuracy is None else f", accuracy {accuracy(board.last_accuracy)}"
     wall = format_seconds(board.wall_s)
-    return f"stopped after {board.num_rounds} rounds, virtual {format_seconds(board.virtual_s)}{accuracy}, wall {wall}"
+    return f"stopped after {board.num_rounds} rounds, virtual {format_seconds(board.virtual_s)}{tested}, wall {wall}"
 
 
 def _accuracy(summary: Mapping[str, Any]) -> str:
     if summary.get("final_accuracy") is None:
         return "not measured"
-    shown = [f"{number(summary[f'{which}_accuracy'], 4)} {which}" for which in ("final", "tail", "best")]
+    shown = [f"{accuracy(summary[f'{which}_accuracy'])} {which}" for which in ("final", "tail", "best")]
     whose = [*(["the proxy"] if summary.get("proxy") else []),
              *(["the model as it began: nothing arrived"] if summary.get("flights_arrived") == 0 else [])]  # fmt: skip
     return ", ".join(shown) + (f" (of {', '.join(whose)})" if whose else "")
 
 
 def _times(times_s: Mapping[str, float | None]) -> str:
-    reached = [f"{target} in {format_seconds(at_s)}" for target, at_s in times_s.items() if at_s is not None]
-    missed = [target for target, at_s in times_s.items() if at_s is None]
+    named = {target(float(goal)): at_s for goal, at_s in times_s.items()}
+    reached = [f"{goal} in {format_seconds(at_s)}" for goal, at_s in named.items() if at_s is not None]
+    missed = [goal for goal, at_s in named.items() if at_s is None]
     lines = [""]
     for item in [*reached, *([f"never {', '.join(missed)}"] if missed else [])]:
         if len(lines[-1]) + len(item) > _FACT_WIDTH:
@@ -110,6 +161,7 @@ def _times(times_s: Mapping[str, float | None]) -> str:
 def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> list[tuple[str, str]]:
     """Return the content of `summary.json` as pairs of a label and a text, in reading order."""
     rounds, clock = summary["rounds"], format_seconds(summary["virtual_time_s"])
+    which = short_kind(summary.get("compared_with_memory"))
     facts = [("accuracy", _accuracy(summary))]
     if summary.get("time_to_accuracy_s"):
         facts.append(("time to", _times(summary["time_to_accuracy_s"])))
@@ -118,7 +170,7 @@ def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> 
         ("wall time", format_seconds(summary["wall_time_s"])),
         ("participation", f"{percent(summary['participation_rate'])} of the devices can take part"),
         ("data share", f"{percent(summary['data_share'])} of the training samples took part"),
-        ("memory", f"{format_bytes(summary['peak_memory_bytes'])} at the peak of one device"),
+        ("memory", f"{format_bytes(summary['peak_memory_bytes'])} {which} at the peak of one device"),
         ("traffic", f"{format_bytes(summary['bytes_down'])} down, {format_bytes(summary['bytes_up'])} up"),
         ("flights", f"{summary['flights_arrived']:,} arrived, {summary['flights_dropped']:,} dropped"),
     ]

@@ -14,13 +14,41 @@ from rich.text import Text
 
 from neulite_sim.reports.board import Board
 from neulite_sim.reports.figures import BLANK, Mark, Plot, bar, counted, memory_ladder, plot, sparkline
-from neulite_sim.reports.lines import number, percent, proxy_note, short_stages
-from neulite_sim.results.rows import RunStarted
+from neulite_sim.reports.lines import (
+    accuracy,
+    below_zero,
+    fitting,
+    how_to_stop,
+    number,
+    percent,
+    proxy_note,
+    short_stages,
+)
+from neulite_sim.reports.lines import target as target_text
+from neulite_sim.results.rows import RoundRow, RunStarted
 from neulite_sim.units import format_bytes, format_seconds
 
 _BORDER = "bright_black"
 # The backend that trains nothing, so that nothing is ever tested.
 _DRY_RUN = "dry-run"
+_HEADS = ("round", "virtual", "stage", "arrived", "denied", "loss", "accuracy")
+# The columns of the last rounds in the order in which a narrow terminal leaves them out.
+_LEAST_FIRST = (
+    "wall",
+    "up",
+    "down",
+    "memory",
+    "online",
+    "denied",
+    "virtual",
+    "discarded",
+    "stale",
+    "loss",
+    "arrived",
+    "stage",
+)
+# Cells of a percentage on the axis of accuracies, and a blank.
+_AXIS = 7
 
 
 def _panel(content: RenderableType, *title: str | tuple[str, str]) -> Panel:
@@ -47,12 +75,12 @@ def header_lines(started: RunStarted, width: int) -> RenderableType:
     facts = [Text.assemble(" ", (started.name, "bold cyan"), f"  {' · '.join(parts)}") for parts in runs]
     devices = f" {counted(started.num_devices)} devices"
     fleets = (f"{devices}, {percent(started.participation_rate)} can train ", f"{devices} ")
-    fitting = ((fact, fleet) for fleet in fleets for fact in facts if fact.cell_len + len(fleet) <= width)
-    fact, fleet = next(fitting, (facts[0], ""))
+    pairs = ((fact, fleet) for fleet in fleets for fact in facts if fact.cell_len + len(fleet) <= width)
+    fact, fleet = next(pairs, (facts[0], ""))
     grid.add_row(fact, Text(fleet, "dim"))
     if started.proxy is None:
         return grid
-    return Group(grid, one_line(f" {proxy_note(started.proxy)}", "yellow"))
+    return Group(grid, one_line(fitting([f" {proxy_note(started.proxy)}"], width), "yellow"))
 
 
 def progress_rows(board: Board) -> list[tuple[str, RenderableType, str]]:
@@ -68,7 +96,13 @@ def progress_rows(board: Board) -> list[tuple[str, RenderableType, str]]:
     rows.append(("rounds", measure(board.num_rounds, started.max_rounds), f"{board.num_rounds} / {started.max_rounds}"))
     if started.stop_accuracy is not None:
         best = board.best_accuracy or 0.0
-        rows.append(("accuracy", measure(best, started.stop_accuracy), f"{best:.3f} / {started.stop_accuracy:g}"))
+        rows.append(
+            (
+                "accuracy",
+                measure(best, started.stop_accuracy),
+                f"{best * 100:.1f} / {target_text(started.stop_accuracy)}",
+            )
+        )
     virtual = format_seconds(board.virtual_s)
     limit_s = started.max_virtual_time_s
     if limit_s is None:
@@ -106,8 +140,10 @@ def _plot_lines(drawn: Plot, target: float | None) -> list[Text]:
     target_row = None if target is None else drawn.row_of(target)
     lines = []
     for row, dots in enumerate(drawn.rows):
-        scale = f"{drawn.value_at(row):.2f} " if row in (0, len(drawn.rows) // 2, len(drawn.rows) - 1) else " " * 5
-        line = Text.assemble((scale, "dim") if row != target_row else (f"{target:g}".ljust(5), "yellow"))
+        is_labelled = row in (0, len(drawn.rows) // 2, len(drawn.rows) - 1)
+        scale = target_text(round(drawn.value_at(row), 2)) if is_labelled else ""
+        label = (scale, "dim") if row != target_row or target is None else (target_text(target), "yellow")
+        line = Text.assemble((label[0].rjust(_AXIS - 1) + " ", label[1]))
         for is_blank, run in itertools.groupby(dots, BLANK.__eq__):
             piece = "".join(run)
             if is_blank:
@@ -118,28 +154,60 @@ def _plot_lines(drawn: Plot, target: float | None) -> list[Text]:
     return lines
 
 
+def _rounds_axis(board: Board, width: int) -> Text:
+    """Return what the plot's left and right end stand for: the rounds of the first and of the last test."""
+    first, last = board.first_test, board.last_test
+    if first is None or last is None or first is last:
+        return Text("")
+    ends = [
+        (f"round {first.round} ({format_seconds(first.virtual_time_s)})",
+         f"round {last.round} ({format_seconds(last.virtual_time_s)} virtual)"),
+        (f"round {first.round}", f"round {last.round} ({format_seconds(last.virtual_time_s)})"),
+        (f"round {first.round}", f"round {last.round}"),
+        (f"{first.round}", f"{last.round}"),
+    ]  # fmt: skip
+    room = width - _AXIS
+    left, right = next((pair for pair in ends if sum(map(len, pair)) + 2 <= room), ("", ""))
+    return one_line(" " * _AXIS + left + right.rjust(room - len(left)), "dim")
+
+
+def _small_curve(history: list[float], width: int) -> Text:
+    """Return the history in one line, after the accuracies that its lowest and its highest block stand for."""
+    if not history:
+        return Text("")
+    low, high = f"{min(history) * 100:.0f}", f"{max(history) * 100:.0f}"
+    scale = f"{low} %" if low == high else f"{low} to {high} %"
+    scale = f"{scale} " if len(scale) * 3 < width else ""
+    return one_line(Text.assemble((scale, "dim"), (sparkline(history, max(width - len(scale), 1)), "green")))
+
+
 def accuracy_panel(board: Board, width: int, height: int) -> Panel:
     """Return the accuracies so far as a plot, and how far the next target is."""
     title: list[str | tuple[str, str]] = ["accuracy"]
     if board.last_accuracy is not None:
-        title += [" ", (number(board.last_accuracy), "bold green"), f" · best {number(board.best_accuracy)}"]
+        best = f" · best {accuracy(board.best_accuracy)}"
+        title += [" ", (accuracy(board.last_accuracy), "bold green"), *([best] if width >= 40 else [])]
     history = board.curve.values()
     target, inner = board.next_target, width - 4
     if board.started is not None and board.started.backend == _DRY_RUN:
         return _panel(one_line("a dry run trains and tests nothing", "dim"), *title)
     lines: list[Text] = []
     if height >= 6:
-        lines += _plot_lines(plot(history, width=max(inner - 5, 1), height=height - 3), target)
+        axis = int(height >= 7)
+        lines += _plot_lines(plot(history, width=max(inner - _AXIS, 1), height=height - 3 - axis), target)
+        lines += [_rounds_axis(board, inner)] * axis
     elif height >= 4:
-        lines.append(one_line(sparkline(history, inner), "green"))
+        lines.append(_small_curve(history, inner))
     if not history:
         lines.append(one_line("no test yet", "dim"))
     elif target is None:
         lines.append(one_line("every target reached", "dim"))
     else:
         away_s = board.next_target_in_s
-        away = "not in sight" if away_s is None else f"in about {format_seconds(away_s)} of virtual time"
-        lines.append(one_line(Text.assemble((f"{target:g} ", "yellow"), away)))
+        goal, clock = target_text(target), "" if away_s is None else format_seconds(away_s)
+        forms = (f"in about {clock} of virtual time", f"in about {clock}", clock) if clock else ("not in sight",)
+        away = fitting([f" {form}" for form in forms], inner - len(goal))
+        lines.append(one_line(Text.assemble((goal, "yellow"), away)))
     panel = _panel(Group(*lines), *title)
     panel.subtitle, panel.subtitle_align = f"{board.num_tests} tests" if board.num_tests > 1 else None, "right"
     return panel
@@ -162,12 +230,10 @@ def devices_panel(board: Board, width: int) -> Panel:
         cells = round(reached / total * inner) - used
         shares.append("█" * cells, style=style)
         used += cells
-    here = (
-        f"in flight {counted(flying)}, back {counted(now.trained)}  ",
-        ("■ ", "cyan"),
-        f"idle {counted(idle)}",
-    )
-    away = (f"denied by memory {counted(denied)}  ", ("■ ", _BORDER), f"offline {counted(offline)}")
+    is_wide = inner >= 38
+    back, why = (f", back {counted(now.trained)}", " by memory") if is_wide else ("", "")
+    here = (f"in flight {counted(flying)}{back}  ", ("■ ", "cyan"), f"idle {counted(idle)}")
+    away = (f"denied{why} {counted(denied)}  ", ("■ ", _BORDER), f"offline {counted(offline)}")
     legend = (one_line(Text.assemble(("■ ", "green"), *here)), one_line(Text.assemble(("■ ", "red"), *away)))
     return _panel(Group(one_line(shares), *legend), f"devices · {counted(now.online)} online")
 
@@ -177,7 +243,7 @@ def memory_panel(board: Board, width: int, height: int) -> Panel:
     title = "memory of the fleet"
     if board.started is None or not len(board.budgets) or height < 3:
         return _panel("", title)
-    ladder = memory_ladder(board.budgets, board.started.thresholds, rows=height - 2)
+    ladder = memory_ladder(board.budgets, board.started.thresholds, rows=height - 2, fitting=board.fitting)
     rungs = [step for step in ladder if not isinstance(step, Mark)]
     labels = max(len(rung.label()) for rung in rungs)
     counts = max(len(counted(rung.devices)) for rung in rungs)
@@ -197,47 +263,77 @@ def memory_panel(board: Board, width: int, height: int) -> Panel:
     return _panel(Group(*lines), title)
 
 
+def _round_cells(row: RoundRow, *, wide: bool) -> dict[str, Text]:
+    """Return what is told of a round, by column."""
+    tested = Text(accuracy(row.test_accuracy), style="" if row.test_accuracy is None else "green")
+    cells: dict[str, Text | str] = {
+        "round": str(row.round),
+        "virtual": format_seconds(row.virtual_time_s),
+        "stage": short_stages(row.stage),
+        "arrived": Text(f"{row.arrived}/{row.selected}", style="yellow" if row.dropped else ""),
+        "denied": f"{row.denied:,}",
+        "loss": number(row.train_loss),
+        "accuracy": tested,
+        "stale": number(row.staleness_mean, 1),
+        "discarded": f"{row.discarded:,}",
+    }
+    if wide:
+        cells |= {"online": f"{row.online:,}", "memory": format_bytes(row.peak_memory_bytes)}
+        cells |= {"down": format_bytes(row.bytes_down), "up": format_bytes(row.bytes_up)}
+        cells |= {"wall": format_seconds(row.wall_time_s)}
+    return {head: cell if isinstance(cell, Text) else Text(cell) for head, cell in cells.items()}
+
+
 def rounds_panel(board: Board, width: int, height: int) -> Panel:
-    """Return a table of the last rounds, as many as `height` lines hold."""
-    wide = width >= 110
-    grid = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
-    heads = ["round", "virtual", "stage", "arrived", "denied", "loss", "accuracy"]
+    """Return a table of the last rounds, as many as `height` lines hold, with as many columns as need not be cut."""
+    rows = [_round_cells(row, wide=width >= 110) for row in list(board.rounds)[-max(height - 3, 0) :]]
+    lengths = {head: max([len(head), *(row[head].cell_len for row in rows)]) for head in (rows[0] if rows else _HEADS)}
     # What only late updates have is shown only where there are some.
-    is_stale, is_discarding = (
-        any(getattr(row, name) for row in board.rounds) for name in ("staleness_mean", "discarded")
-    )
-    heads += [*(["stale"] if is_stale else []), *(["discarded"] if is_discarding else [])]
-    for head in [*heads, *(["online", "memory", "down", "up", "wall"] if wide else [])]:
+    for head, name in (("stale", "staleness_mean"), ("discarded", "discarded")):
+        if not any(getattr(row, name) for row in board.rounds):
+            lengths.pop(head, None)
+    for head in _LEAST_FIRST:
+        if sum(lengths.values()) + len(lengths) - 1 > width - 4:
+            lengths.pop(head, None)
+    grid = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
+    for head in lengths:
         grid.add_column(head, justify="left" if head == "stage" else "right", no_wrap=True)
-    for row in list(board.rounds)[-max(height - 3, 0) :]:
-        tested = Text(number(row.test_accuracy), style="" if row.test_accuracy is None else "green")
-        arrived = Text(f"{row.arrived}/{row.selected}", style="yellow" if row.dropped else "")
-        cells: list[Text | str] = [str(row.round), format_seconds(row.virtual_time_s)]
-        cells += [short_stages(row.stage), arrived]
-        cells += [f"{row.denied:,}", number(row.train_loss), tested]
-        cells += [
-            *([number(row.staleness_mean, 1)] if is_stale else []),
-            *([f"{row.discarded:,}"] if is_discarding else []),
-        ]
-        if wide:
-            cells += [f"{row.online:,}", format_bytes(row.peak_memory_bytes), format_bytes(row.bytes_down)]
-            cells += [format_bytes(row.bytes_up), format_seconds(row.wall_time_s)]
-        grid.add_row(*cells)
-    return _panel(grid, "last rounds")
+    for row in rows:
+        grid.add_row(*(row[head] for head in lengths))
+    panel = _panel(grid, "last rounds")
+    if board.has_negative_losses and board.started is not None:
+        why = fitting([*below_zero(board.started.method), ""], width - 6)
+        panel.subtitle, panel.subtitle_align = Text(why, "yellow"), "right"
+    return panel
 
 
 def footer_lines(board: Board, width: int, height: int) -> Group:
-    """Return where results go, and the last notices in the lines that are left."""
+    """Return how to stop, where results go, and the last notices in the lines that are left."""
     place = board.started.run_dir if board.started is not None else None
-    is_placed = place is not None and (height > 1 or not len(board.notices))
-    head = [one_line(f" results go to {place}", "dim")] if is_placed else []
+    stop = how_to_stop(place)
+    shown = list(board.notices)
+    head: list[Text] = []
+    if height > 1 or not shown:
+        told = fitting([f" {form}" for form in stop], width)
+        head.append(one_line(told, "dim"))
+        # Where the line on stopping has no room for the folder, or there is room for more.
+        is_named = place is not None and told == f" {stop[0]}"
+        if place is not None and (height > 3 or (not is_named and height > 1 + bool(shown))):
+            head.append(one_line(_place(place, width), "dim"))
     room = height - len(head)
-    shown = list(board.notices)[-room:]
+    shown = shown[-room:] if room else []
     # One that stands alone may take all the lines.
     lines = [
         line
         for told in shown
         for line in textwrap.wrap(told.text, max(width, 10), initial_indent=" ! ", subsequent_indent="   ",
-                                  max_lines=room // len(shown), placeholder=" …")
+                                  max_lines=room // len(shown), placeholder=" …", break_long_words=False)
     ]  # fmt: skip
     return Group(*head, *(one_line(line, "yellow") for line in lines))
+
+
+def _place(run_dir: str, width: int) -> str:
+    """Return where results go; of a long path the last parts that there is room for."""
+    parts = run_dir.split("/")
+    shorter = [f"…/{'/'.join(parts[first:])}" for first in range(1, len(parts))]
+    return fitting([f"{words}{path}" for path in (run_dir, *shorter) for words in (" results go to ", " ")], width)

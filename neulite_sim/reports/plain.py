@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from neulite_sim.reports.board import Board
-from neulite_sim.reports.lines import round_line, start_lines, stopped_line, summary_text
+from neulite_sim.reports.lines import below_zero, round_line, start_lines, stopped_line, summary_text
 from neulite_sim.results.rows import Event, Notice, Progress, RoundRow, RunStarted
 
 _TESTED_EVERY_S = 5.0
@@ -47,6 +47,7 @@ class PlainConsole:
         self._began_s = clock()
         self._said_at_s: float | None = None
         self._unsaid: RoundRow | None = None
+        self._has_explained = False
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +66,9 @@ class PlainConsole:
     def _say_round(self, row: RoundRow) -> None:
         self._say(round_line(self._board, row))
         self._said_at_s, self._unsaid = self._clock(), None
+        if self._board.has_negative_losses and not self._has_explained and self._board.started is not None:
+            self._has_explained = True
+            self._say(f"! {below_zero(self._board.started.method)[0]}")
 
     def notify(self, event: Event) -> None:
         """Take note of an event, and print a line where one is due."""

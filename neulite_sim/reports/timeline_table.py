@@ -15,7 +15,7 @@ from typing import Any
 from neulite_sim.reports.table import TextTable
 from neulite_sim.reports.timeline_window import Window
 from neulite_sim.results.rows import FlightRow
-from neulite_sim.units import format_seconds
+from neulite_sim.units import format_percent, format_seconds
 
 PHASES = ("download", "compute", "upload", "waiting")
 ARRIVED = "arrived"
@@ -150,7 +150,7 @@ def timeline_tables(report: dict[str, Any]) -> list[TextTable]:
 
 
 def _measures(item: dict[str, Any]) -> tuple[str, ...]:
-    shares = (f"{item['shares'][name]:.0%}" for name in (*PHASES, "idle"))
+    shares = (format_percent(item["shares"][name]) for name in (*PHASES, "idle"))
     return (*(str(item[name]) for name in ("flights", "dropped", "stragglers")), _seconds(item["median_flight_s"]),
             *shares)  # fmt: skip
 

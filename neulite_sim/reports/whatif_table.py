@@ -7,7 +7,9 @@ from typing import Any
 
 from neulite_sim.models.names import FULL
 from neulite_sim.reports.comparison_table import Column, tables_of
+from neulite_sim.reports.memory_kinds import memory_sentence
 from neulite_sim.reports.table import TextTable
+from neulite_sim.units import format_bytes, format_percent
 
 _UNITS_S = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
 _UNITS_BYTES = ((20e9, "GB", 1e9), (20e6, "MB", 1e6), (20e3, "kB", 1e3), (0.0, "B", 1.0))
@@ -39,8 +41,7 @@ def unit_of_bytes(report: Mapping[str, Any]) -> tuple[str, float]:
 
 
 def _budgets(report: Mapping[str, Any]) -> list[str]:
-    _, scale = unit_of_bytes(report)
-    heads = (f"x{row['scale']:g}" if "scale" in row else f"{row['budget_bytes'] / scale:.6g}" for row in report["rows"])
+    heads = (f"x{row['scale']:g}" if "scale" in row else format_bytes(row["budget_bytes"]) for row in report["rows"])
     return list(dict.fromkeys(heads))
 
 
@@ -52,8 +53,7 @@ def _by_variant(rows: Sequence[BudgetRow]) -> dict[str, list[BudgetRow]]:
 
 
 def _what(report: Mapping[str, Any]) -> str:
-    unit, _ = unit_of_bytes(report)
-    kinds = {"memory": f"every device has exactly this budget ({unit})", "cap": f"own budgets, at most this ({unit})"}
+    kinds = {"memory": "every device has exactly this budget", "cap": "own budgets, at most this"}
     return kinds.get(report["budget_kind"], "own budgets times this factor")
 
 
@@ -75,15 +75,14 @@ def _participation(report: Mapping[str, Any], width: int | None) -> list[TextTab
         rate, data = _percent(row["participation_rate"]), _percent(row["data_share"])
         return f"{rate} ({data})" if differ else rate
 
-    unit, scale = unit_of_bytes(report)
     thresholds = [
-        Column(head=head, cells=tuple(f"{report[key][name] / scale:.1f}" for name in lines))
+        Column(head=head, cells=tuple(format_bytes(report[key][name]) for name in lines))
         for head, key in (("all from", "includes_everyone_at_bytes"), ("all of it", "trains_everything_at_bytes"))
     ]
     notes = [
         f"% of devices that can take part{' (in brackets: of the data)' if differ else ''}; {_what(report)}.",
-        f"all from: {unit} at which everybody first takes part; all of it: {unit} at which everybody holds every "
-        "submodel.",
+        "all from: the memory at which everybody first takes part; all of it: at which everybody holds every submodel.",
+        memory_sentence(report.get("compared_with_memory")),
         *report["notes"],
         *_left_out(report["not_applicable"]),
     ]
@@ -92,9 +91,7 @@ def _participation(report: Mapping[str, Any], width: int | None) -> list[TextTab
 
 
 def _percent(share: float) -> str:
-    # 99.6 % is not everybody, and 0.3 % not nobody.
-    text = f"{share:.0%}".removesuffix("%")
-    return f"{share * 100:.1f}" if (text == "100" and share < 1) or (text == "0" and share > 0) else text
+    return format_percent(share, unit="")
 
 
 def _left_out(reasons: Mapping[str, str]) -> Iterator[str]:
@@ -111,15 +108,13 @@ def _digits(value: float) -> str:
 
 
 def _binding(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
-    unit, scale = unit_of_bytes(report)
-
     def cell(row: BudgetRow) -> str:
         if row["binding_submodel"] is None:
             return _NONE
-        return f"{row['binding_submodel']} {_digits(row['shortfall_bytes_median'] / scale)}"
+        return f"{row['binding_submodel']} {format_bytes(row['shortfall_bytes_median'])}"
 
     notes = [
-        f"The smallest submodel that some device cannot hold, and the {unit} that it is short of"
+        "The smallest submodel that some device cannot hold, and the memory that it is short of"
         f"{'' if report['budget_kind'] == 'memory' else ' in the median'}; -: everybody holds all."
     ]
     return _table(report, cell, title="what stops the others", notes=notes, width=width)
@@ -177,15 +172,12 @@ def _learning(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
 
 
 def _submodels(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
-    unit, scale = unit_of_bytes(report)
     lines: dict[tuple[str, str], list[BudgetRow]] = {}
     for row in report["submodels"]:
         lines.setdefault((row["variant"], row["submodel"]), []).append(row)
     columns = [
         Column(head="submodel", cells=tuple(f"{variant} {name}" for variant, name in lines), is_numeric=False),
-        Column(
-            head=f"peak {unit}", cells=tuple(f"{rows[0]['peak_memory_bytes'] / scale:.1f}" for rows in lines.values())
-        ),
+        Column(head="peak", cells=tuple(format_bytes(rows[0]["peak_memory_bytes"]) for rows in lines.values())),
     ]
     for place, head in enumerate(_budgets(report)):
         columns.append(Column(head=head, cells=tuple(_percent(rows[place]["fits_share"]) for rows in lines.values())))
@@ -194,31 +186,31 @@ def _submodels(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
 
 def _classes(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
     """Return what each class of device lacks: a line per class, a column per method and one for the full model."""
-    rows, (unit, scale) = report["device_classes"], unit_of_bytes(report)
+    rows = report["device_classes"]
     names = list(dict.fromkeys(row["device_class"] for row in rows))
     found = {(row["device_class"], row["variant"], row["submodel"]): row for row in rows}
     first = {name: next(row for row in rows if row["device_class"] == name) for name in names}
     columns = [
         Column(head="device", cells=tuple(f"{name} x{first[name]['devices']}" for name in names), is_numeric=False),
-        Column(head=f"own {unit}", cells=tuple(_pair(first[name], "memory_bytes", scale) for name in names)),
+        Column(head="own memory", cells=tuple(_pair(first[name], "memory_bytes") for name in names)),
     ]
-    for head, variant, submodel in _needs(rows, scale):
+    for head, variant, submodel in _needs(rows):
         rows_of = [found[name, variant, submodel] for name in names]
-        cells = tuple(_pair(row, "missing_bytes", scale) if row["missing_bytes_min"] else "0" for row in rows_of)
+        cells = tuple(_pair(row, "missing_bytes") if row["missing_bytes_min"] else "0" for row in rows_of)
         columns.append(Column(head=head, cells=cells))
     notes = [
-        f"{unit} missing to take part with a method, and to train the full model, from the fleet's own budgets as they "
+        "memory missing to take part with a method, and to train the full model, from the fleet's own budgets as they "
         "are: at the class's device with the least memory / at its median.",
     ]
     return tables_of(columns, title="what each device class lacks", notes=notes, width=width)
 
 
-def _needs(rows: Sequence[BudgetRow], scale: float) -> Iterator[tuple[str, str, str]]:
+def _needs(rows: Sequence[BudgetRow]) -> Iterator[tuple[str, str, str]]:
     """Yield head, variant and submodel of each column; needs that are the same as far as they are shown share one."""
-    heads: dict[tuple[int, bool], tuple[list[str], str, str]] = {}
+    heads: dict[tuple[str, bool], tuple[list[str], str, str]] = {}
     for row in rows:
         is_full = row["submodel"] == FULL
-        key = round(row["needed_bytes"] / scale), is_full
+        key = format_bytes(row["needed_bytes"]), is_full
         names = heads.setdefault(key, ([], row["variant"], row["submodel"]))[0]
         text = f"full model{row['variant'].removeprefix(row['method'])}" if is_full else row["variant"]
         if text not in names:
@@ -228,5 +220,5 @@ def _needs(rows: Sequence[BudgetRow], scale: float) -> Iterator[tuple[str, str, 
         yield names[0] + more, variant, submodel
 
 
-def _pair(row: BudgetRow, key: str, scale: float) -> str:
-    return f"{row[f'{key}_min'] / scale:.0f} / {row[f'{key}_median'] / scale:.0f}"
+def _pair(row: BudgetRow, key: str) -> str:
+    return f"{format_bytes(row[f'{key}_min'])} / {format_bytes(row[f'{key}_median'])}"

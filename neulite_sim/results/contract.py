@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from neulite_sim.results.device_rows import DeviceRows
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import Event, Row
 
@@ -22,6 +23,10 @@ class Sink(Protocol):
         """Keep rows of flights, one by one unless a sink knows better."""
         for row in rows:
             self.write(row)
+
+    def write_devices(self, rows: DeviceRows) -> None:
+        """Keep the rows of the devices, all of them, in the place of those kept before; not every sink does."""
+        del rows
 
     def finish(self, summary: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         """Keep the summary and the final global model, and mark the run complete."""

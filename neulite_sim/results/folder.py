@@ -19,19 +19,23 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from neulite_sim.errors import OutputError
-from neulite_sim.results.cells import FILES, OPTIONAL_FILES
+from neulite_sim.errors import NeuliteError, OutputError
+from neulite_sim.outside import what_stands
+from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET, FILES, OPTIONAL_FILES
 from neulite_sim.results.contract import Sink
+from neulite_sim.results.device_rows import DeviceRows, write_devices
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.places import (
     CHECKPOINT,
     COMPLETE,
+    FAILED,
     JOURNAL,
     MODEL,
     PROVENANCE,
     SCENARIO,
     SUMMARY,
     SUMS,
+    TABLES,
     TIMELINE,
     require_own,
 )
@@ -40,6 +44,7 @@ from neulite_sim.results.seals import sealed, sha256
 from neulite_sim.results.sums import sums_of
 from neulite_sim.results.trace_events import TimelineFile
 from neulite_sim.results.writing import Table, as_json, encoded, put, refusal, refusing, remove, write_whole
+from neulite_sim.stopping import is_asked_to_stop
 
 RUNS = Path("runs")
 
@@ -69,6 +74,7 @@ class RunFolder(Sink):
         self._tables: dict[type[Row], Table] = {}
         self._timeline: TimelineFile | None = None
         self._staged = ""
+        self._staged_devices: DeviceRows | None = None
 
     @classmethod
     def create(
@@ -138,11 +144,16 @@ class RunFolder(Sink):
         for kind, file in OPTIONAL_FILES.items():
             if kind not in self._tables:
                 remove(self.path / file)
+        remove(self.path / FAILED)
         for table in self._tables.values():
             table.put_in_place()
         with refusing(self.path / TIMELINE, "replace"):
             put(self.path / (TIMELINE + _STAGED), self.path / TIMELINE)
         self._staged = ""
+        for name in (DEVICES_CSV, DEVICES_PARQUET):
+            remove(self.path / name)
+        if self._staged_devices is not None:
+            self.write_devices(self._staged_devices)
 
     def _remove_staged(self) -> None:
         for name in (TIMELINE, *FILES.values(), *OPTIONAL_FILES.values()):
@@ -174,6 +185,17 @@ class RunFolder(Sink):
         if self._timeline is not None:
             with refusing(self._timeline.path, "write"):
                 self._timeline.add_flights(rows)
+
+    def write_devices(self, rows: DeviceRows) -> None:
+        """Write the rows of the devices in the place of those of before; in a replay, once it has succeeded.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._staged:
+            self._staged_devices = rows
+            return
+        write_devices(self.path, rows)
 
     def flush(self) -> None:
         """Bring every row to disk."""
@@ -232,7 +254,7 @@ class RunFolder(Sink):
     def discard(self) -> None:
         """Remove the folder of a run that never began: its own files, and the folders made for it if they are empty."""
         self.close()
-        for name in (SCENARIO, PROVENANCE, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values()):
+        for name in (FAILED, SCENARIO, PROVENANCE, TIMELINE, *TABLES):
             remove(self.path / name)
         _remove_past(self.path)
         _remove_empty(self._made)
@@ -249,8 +271,18 @@ class RunFolder(Sink):
                 self._end_timeline()
         finally:
             self.close()
+            if isinstance(error, Exception) and not is_asked_to_stop():
+                self._mark_failed(error)
             if self._staged:
                 self._remove_staged()
+
+    def _mark_failed(self, error: Exception) -> None:
+        """Leave in a run's folder why it failed; not where nothing of it is there, or a resume changed nothing yet."""
+        if self._staged or what_stands(self.path / SCENARIO) != "a file":
+            return
+        kind = error.kind if isinstance(error, NeuliteError) else type(error).__name__
+        with contextlib.suppress(OutputError):
+            write_whole(self.path / FAILED, f"{kind}: {error}\n")
 
 
 def clear_cut_off(path: Path) -> None:
@@ -263,7 +295,7 @@ def clear_cut_off(path: Path) -> None:
     require_own(path)
     if (path / COMPLETE).exists():
         raise OutputError(f"{path}: holds a complete run, which is not removed", hint="choose another place with --out")
-    for name in (SUMMARY, MODEL, SUMS, TIMELINE, *FILES.values(), *OPTIONAL_FILES.values(), PROVENANCE, SCENARIO):
+    for name in (FAILED, SUMMARY, MODEL, SUMS, TIMELINE, *TABLES, PROVENANCE, SCENARIO):
         remove(path / name)
         remove(path / f"{name}.partial")
         remove(path / f"{name}{_STAGED}")

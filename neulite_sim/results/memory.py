@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from neulite_sim.errors import NeuliteError
+from neulite_sim.errors import DataNotFoundError, NeuliteError
 from neulite_sim.results.cells import record, scan_rows
 from neulite_sim.results.contract import Sink
+from neulite_sim.results.device_rows import DeviceRows, find_devices, scan_devices
 from neulite_sim.results.flight_rows import FlightRows
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, columns
+from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, FlightRow, RoundRow, Row, columns
 
 
 class Rows(list[dict[str, Any]]):
@@ -44,6 +45,7 @@ class MemorySink(Sink):
         self.flights = Rows(columns=columns(FlightRow))
         self.denials = Rows(columns=columns(DenialRow))
         self.diagnostics = Rows(columns=columns(DiagnosticRow))
+        self._devices: DeviceRows | None = None
         self.summary: dict[str, Any] | None = None
         self.weights: dict[str, Tensor] | None = None
         self._tables: Mapping[type[Row], Rows] = {
@@ -61,6 +63,15 @@ class MemorySink(Sink):
         """Keep rows of flights."""
         self.flights.extend(rows.records())
 
+    def write_devices(self, rows: DeviceRows) -> None:
+        """Keep the rows of the devices as columns."""
+        self._devices = rows
+
+    @property
+    def devices(self) -> Rows:
+        """The rows of the devices."""
+        return Rows(() if self._devices is None else self._devices.records(), columns=columns(DeviceRow))
+
     def finish(self, summary: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         """Keep the summary and a copy of the final global model."""
         self.summary = dict(summary)
@@ -74,3 +85,17 @@ def read_rows(path: Path | str, kind: type[Row]) -> Rows:
         DataNotFoundError: no such file, a column that is missing, or a cell that is not what its column says.
     """
     return Rows(scan_rows(path, kind), columns=columns(kind))
+
+
+def read_devices(run_dir: Path | str) -> Rows:
+    """Return the rows of the devices of a run folder, from `devices.csv` or `devices.parquet`.
+
+    Raises:
+        DataNotFoundError: the folder has neither, as those of older versions, or the file is damaged.
+    """
+    path = find_devices(Path(run_dir))
+    if path is None:
+        raise DataNotFoundError(
+            f"{run_dir}: has no devices.csv, which runs of this version write", hint="run its scenario.yaml again"
+        )
+    return Rows(scan_devices(path), columns=columns(DeviceRow))

@@ -10,20 +10,21 @@ from pathlib import Path
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import what_stands
-from neulite_sim.results.cells import FILES, OPTIONAL_FILES
+from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET, FILES, OPTIONAL_FILES
 
 SCENARIO = "scenario.yaml"
 PROVENANCE = "provenance.json"
 SUMMARY = "summary.json"
 MODEL = "model.safetensors"
 COMPLETE = "COMPLETE"
+FAILED = "FAILED"
 SUMS = "SHA256SUMS"
 JOURNAL = "journal"
 CHECKPOINT = "checkpoint"
 TIMELINE = "timeline.json.gz"
 AUDIT = "audit.json"
-TABLES = (*FILES.values(), *OPTIONAL_FILES.values())
-OWN_FILES = (SCENARIO, PROVENANCE, SUMMARY, MODEL, COMPLETE, SUMS, TIMELINE, AUDIT, *TABLES)
+TABLES = (*FILES.values(), *OPTIONAL_FILES.values(), DEVICES_CSV, DEVICES_PARQUET)
+OWN_FILES = (SCENARIO, PROVENANCE, SUMMARY, MODEL, COMPLETE, FAILED, SUMS, TIMELINE, AUDIT, *TABLES)
 OWN_FOLDERS = (JOURNAL, CHECKPOINT)
 
 

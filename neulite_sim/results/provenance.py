@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import os
 import platform
@@ -29,6 +30,7 @@ BITS_OF = ("torch", "numpy")
 LIBRARIES = ("torch", "numpy", "ray", "simpy", "pydantic")
 
 
+@functools.cache
 def installed_version(distribution: str) -> str | None:
     """Return the version of an installed distribution without importing it; None where it is not installed."""
     try:
@@ -117,6 +119,17 @@ def changed_inputs(scenario: Scenario, made: Mapping[str, Any]) -> str:
     return "; ".join(differences(recorded, input_records(scenario)))
 
 
+def other_versions(made: Mapping[str, Any]) -> list[str]:
+    """Return what a run was made with and is not here, of all that its last bits depend on, in words."""
+    libraries = made.get("libraries")
+    libraries = libraries if isinstance(libraries, Mapping) else {}
+    found = {"schema version": made.get("schema_version"), "neulite-sim": made.get("neulite_sim")}
+    own: dict[str, Any] = {"schema version": SCHEMA_VERSION, "neulite-sim": __version__}
+    for name in BITS_OF:
+        found[name], own[name] = libraries.get(name), installed_version(name)
+    return [f"{name} {found[name]} (here {own[name]})" for name in own if found[name] != own[name]]
+
+
 def check_resumable(run_dir: Path, scenario: Scenario) -> None:
     """Refuse to go on with a run that is complete, or whose bits this installation could not repeat.
 
@@ -128,12 +141,7 @@ def check_resumable(run_dir: Path, scenario: Scenario) -> None:
     if (run_dir / COMPLETE).exists():
         raise OutputError(f"{run_dir}: the run is complete; nothing is left to resume")
     made = read_provenance(run_dir)
-    libraries = made.get("libraries") or {}
-    found = {"schema version": made.get("schema_version"), "neulite-sim": made.get("neulite_sim")}
-    own: dict[str, Any] = {"schema version": SCHEMA_VERSION, "neulite-sim": __version__}
-    for name in BITS_OF:
-        found[name], own[name] = libraries.get(name), installed_version(name)
-    differing = [f"{name} {found[name]} (here {own[name]})" for name in own if found[name] != own[name]]
+    differing = other_versions(made)
     if differing:
         raise OutputError(
             f"{run_dir}: was made with {', '.join(differing)}, whose bits this installation cannot repeat",

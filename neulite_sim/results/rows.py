@@ -109,7 +109,62 @@ class DiagnosticRow:
     """None where it is undefined: outputs that do not vary or are not finite."""
 
 
-Row = RoundRow | FlightRow | DenialRow | DiagnosticRow
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRow:
+    """One device of the fleet. What is counted in the course of a run is None until the run is over."""
+
+    device: int
+    hardware: str
+    installed_memory_bytes: int
+    available_memory_bytes: int
+    """The nominal memory, where it moves."""
+    lowest_memory_bytes: int | None
+    """Least over the dispatches of all rounds; None where memory does not move."""
+    highest_memory_bytes: int | None
+    samples: int
+    downlink_bits_per_second: float
+    uplink_bits_per_second: float
+    latency_s: float
+    needed_memory_bytes: str
+    """`submodel=bytes` by the plan that the device would take, joined by semicolons; of many the ends alone."""
+    fits: str
+    """The submodels that fit its available memory, joined by semicolons; of many how many of how many."""
+    plans: str
+    """How it would train each of them, in the same order, where it has the choice; empty where it has none."""
+    shortfall_bytes: int
+    """What it lacks for the submodel that needs least; 0 where one fits."""
+    online_share: float | None
+    last_seen_s: float | None
+    """The last moment at which it was online; None where it never was."""
+    offered_rounds: int | None
+    denied_rounds: int | None
+    denied_not_enough_memory: int | None
+    denied_offline: int | None
+    denied_in_flight: int | None
+    denied_no_data: int | None
+    denied_other: int | None
+    flights: int | None
+    arrived: int | None
+    dropped: int | None
+    """All that have not arrived, those that the end of the run cut off included."""
+    dropped_went_offline: int | None
+    dropped_out_of_memory: int | None
+    dropped_battery_empty: int | None
+    dropped_failed: int | None
+    dropped_timed_out: int | None
+    dropped_stalled: int | None
+    dropped_interrupted: int | None
+    dropped_missed_deadline: int | None
+    dropped_too_slow: int | None
+    dropped_round_aborted: int | None
+    dropped_discarded: int | None
+    dropped_run_over: int | None
+    dropped_other: int | None
+    last_flight_s: float | None
+    """When its last flight ended."""
+
+
+Row = RoundRow | FlightRow | DenialRow | DiagnosticRow | DeviceRow
 
 
 def columns(kind: type[Row], *, wall_clock: bool = True) -> tuple[str, ...]:
@@ -147,6 +202,8 @@ class RunStarted:
     run_dir: str | None
     replays_until: int
     """The last round that a resumed run takes from its journal; 0 where it trains from the beginning."""
+    fitting: tuple[int, ...] = ()
+    """How many devices hold each of `thresholds`, by what each is charged; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TEXT_BYTES, read_regular
-from neulite_sim.results.cells import FILES, OPTIONAL_FILES, scan_rows
+from neulite_sim.results.cells import FILES, OPTIONAL_FILES, scan_columns, scan_rows
+from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, SUMMARY, SUMS, require_own
 from neulite_sim.results.rows import DiagnosticRow, FlightRow, RoundRow
 from neulite_sim.results.seals import SEAL, is_sealed, sha256
@@ -94,7 +95,7 @@ def read_run(path: Path) -> StoredRun:
     """
     require_whole(path, SCENARIO, SUMMARY, FILES[RoundRow])
     is_complete = (path / COMPLETE).exists()
-    scenario = _scenario(path / SCENARIO)
+    scenario = read_scenario(path / SCENARIO)
     summary = _summary(path / SUMMARY) if is_complete else _summary_of_rows(path, scenario)
     return StoredRun(path=path, summary=summary, scenario=scenario, is_complete=is_complete)
 
@@ -113,7 +114,7 @@ def require_whole(path: Path, *names: str) -> None:
     if is_complete and (path / SUMS).exists():
         check_sums(path, COMPLETE, PROVENANCE, *names)
         return
-    made = _provenance(path / PROVENANCE)
+    made = provenance_of(path)
     if is_complete and SEAL in made:
         raise _damaged(path / SUMS, "is gone")
     wanted = made.get("scenario_sha256")
@@ -121,8 +122,13 @@ def require_whole(path: Path, *names: str) -> None:
         raise _damaged(path / SCENARIO, "is not as it was written")
 
 
-def _provenance(path: Path) -> Mapping[str, Any]:
-    """Return what the provenance holds; nothing where there is none."""
+def provenance_of(run_dir: Path) -> Mapping[str, Any]:
+    """Return what the provenance of a run folder holds, whatever version wrote it; nothing where there is none.
+
+    Raises:
+        DataNotFoundError: it was changed, or cannot be read.
+    """
+    path = run_dir / PROVENANCE
     if not path.exists():
         return {}
     try:
@@ -145,7 +151,12 @@ def _text(path: Path) -> str:
         raise _damaged(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _scenario(path: Path) -> Mapping[str, Any]:
+def read_scenario(path: Path) -> Mapping[str, Any]:
+    """Return the scenario of a run folder as plain values, whatever version wrote it.
+
+    Raises:
+        DataNotFoundError: the file is missing or damaged.
+    """
     node, problems = read_yaml(_text(path), str(path))
     if node is None or problems or not isinstance(node.content, dict):
         raise _damaged(path, "holds no scenario")
@@ -174,10 +185,28 @@ def _summary_of_rows(path: Path, scenario: Mapping[str, Any]) -> Mapping[str, An
     tally = Tally(np.zeros(devices, dtype=np.int64), targets=_ordered(targets))
     for row in scan_rows(path / FILES[RoundRow], RoundRow):
         tally.add(RoundRow(**row))
-    for row in scan_rows(path / FILES[FlightRow], FlightRow):
-        tally.add(FlightRow(**row))
+    for cells in scan_columns(path / FILES[FlightRow], FlightRow):
+        _require_devices(path, cells["device"], devices)
+        tally.add_flights(FlightRows(cells))
     summary = tally.summary(identity, participation_rate=0.0, proxy=None, wall_time_s=0.0, digest="")
     return summary | dict.fromkeys(_UNKNOWN_WITHOUT_SUMMARY)
+
+
+def scan_flights(path: Path, *, num_devices: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of flights.csv of the run folder at `path`, each of one of so many devices.
+
+    Raises:
+        DataNotFoundError: the file is missing or damaged, or names another device.
+    """
+    for row in scan_rows(path / FILES[FlightRow], FlightRow):
+        _require_devices(path, [row["device"]], num_devices)
+        yield row
+
+
+def _require_devices(path: Path, devices: Sequence[int], num_devices: int) -> None:
+    for device in (min(devices), max(devices)):
+        if not 0 <= device < num_devices:
+            raise _damaged(path / FILES[FlightRow], f"names device {device}, but the scenario has {num_devices}")
 
 
 def _kind(section: Any) -> str:

@@ -28,6 +28,8 @@ class Identity:
     model: str
     dataset: str
     backend: str
+    compared_with_memory: str = "tensor_bytes"
+    """Which peak is compared with available memory, and is `peak_memory_bytes`: `tensor_bytes` or `allocator_bytes`."""
 
 
 def target_name(target: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,9 @@ from neulite_sim.units import Bytes
 class NoAllocator(Options):
     """Tensor bytes alone are compared with the memory of devices."""
 
+    compared_with_memory: ClassVar[str] = "tensor_bytes"
+    """The name of the peak that decides who can train."""
+
     kind: Literal["none"] = "none"
 
 
@@ -23,6 +26,9 @@ class CachingAllocator(Options):
 
     512 bytes is the rounding of PyTorch's CUDA allocator. Blocks that an allocator keeps for later are not modelled.
     """
+
+    compared_with_memory: ClassVar[str] = "allocator_bytes"
+    """The name of the peak that decides who can train."""
 
     kind: Literal["caching"] = "caching"
     round_bytes: Annotated[int, Field(ge=1, le=2**40)] = 512

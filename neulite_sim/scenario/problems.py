@@ -6,14 +6,15 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, core_schema
 
-from neulite_sim import registry
 from neulite_sim.docstrings import attribute_docstrings
-from neulite_sim.errors import Problem, UnknownComponentError, close_matches
+from neulite_sim.errors import Problem, close_matches
+from neulite_sim.scenario.fields import has, keys_at, models_at, value_at
+from neulite_sim.scenario.hints import unknown_key
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.tree import Keys, Node
 
@@ -47,9 +48,37 @@ _MUST_BE: Mapping[str, str] = {
     "invalid_key": "text",
     "component_type": "a mapping with a kind, or a bare kind",
 }
+# The same for families of rarer errors, by how their names begin; the first that fits.
+_MUST_BE_SUCH: Mapping[str, str] = {
+    "datetime": "a date and a time such as 2026-03-01T08:00:00",
+    "date": "a date such as 2026-03-01",
+    "timezone": "a date and a time with, or without, a time zone, as the others",
+    "time_delta": "a length of time",
+    "time": "a time such as 08:00:00",
+    "url": "a URL",
+    "uuid": "a UUID",
+    "decimal": "a decimal number",
+    "fraction": "a fraction",
+    "complex": "a complex number",
+    "multiple_of": "a multiple of {multiple_of}",
+    "string": "text",
+    "bytes": "text",
+    "set": "a list",
+    "frozen_set": "a list",
+    "deque": "a list",
+    "iter": "a list",
+    "named_tuple": "a list",
+    "json": "JSON",
+    "recursion": "without a reference to itself",
+    "": "a mapping",
+}
+_OF_PYDANTIC = frozenset(get_args(core_schema.ErrorType))
 MOST_PROBLEMS = 100
 """So many problems are told at most; who has more made one mistake many times."""
 
+# Longer values are not repeated in what to write instead.
+_SHORT = 40
+_PERCENT = re.compile(r"\s*(\d+\.?\d*)\s*%\s*", re.ASCII)
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -63,24 +92,28 @@ class _Finding:
 
 
 def explain(error: ValidationError, tree: Node) -> list[Problem]:
-    """Return a problem for each key that pydantic refused, with the file and line it has in `tree`.
+    """Return a problem for each key that pydantic refused, with the file and line it has in `tree`."""
+    problems = [located(path, text, tree) for path, text in in_words(error, tree.plain())]
+    if (every := error.error_count()) > MOST_PROBLEMS:
+        more = f"{every - MOST_PROBLEMS} more problems are not listed"
+        problems.append(Problem.advising(key="", found=more, hint="mend these first", file=tree.place.file))
+    return problems
 
-    Errors of the alternatives of one union become one problem.
+
+def in_words(error: ValidationError, given: Any, root: type[BaseModel] = Scenario) -> list[tuple[Keys, str]]:
+    """Return what is wrong with each value that pydantic refused: its keys and a sentence, never pydantic's own.
+
+    `given` are the plain values that were checked, `root` the model that checked them. Errors of the alternatives of
+    one union become one sentence.
     """
-    given = tree.plain()
     found: dict[Keys, list[_Finding]] = {}
-    every = error.errors(include_url=False)
-    for details in every[:MOST_PROBLEMS]:
+    for details in error.errors(include_url=False)[:MOST_PROBLEMS]:
         # Pydantic counts only the items that are right; a list of wrong ones is not short.
         if details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]:
             continue
-        finding = _finding(details, given)
+        finding = _finding(details, given, root)
         found.setdefault(finding.path, []).append(finding)
-    problems = [located(path, _sentence(findings, value_at(given, path)), tree) for path, findings in found.items()]
-    if len(every) > MOST_PROBLEMS:
-        more = f"{len(every) - MOST_PROBLEMS} more problems are not listed"
-        problems.append(Problem.advising(key="", found=more, hint="mend these first", file=tree.place.file))
-    return problems
+    return [(path, _sentence(findings, value_at(given, path))) for path, findings in found.items()]
 
 
 def booleans_for_numbers(tree: Node) -> list[Problem]:
@@ -125,15 +158,15 @@ def located(path: Keys, message: str, tree: Node) -> Problem:
     return Problem(key=".".join(map(str, path)), message=message, file=place.file, line=place.line)
 
 
-def _finding(details: ErrorDetails, given: Any) -> _Finding:
+def _finding(details: ErrorDetails, given: Any, root: type[BaseModel]) -> _Finding:
     kind, context = details["type"], details.get("ctx", {})
     path = _path_in_file(details["loc"], given, absent=kind in {"missing", "extra_forbidden", "refused"})
     if kind == "missing" and isinstance(path[-1], int):
         return _Finding(path[:-1], must_be=f"a list of at least {path[-1] + 1}")
     if kind == "missing":
-        return _Finding(path, text=f"is missing{_meaning(path, given)}")
+        return _Finding(path, text=f"is missing{_meaning(path, given, root)}")
     if kind == "extra_forbidden":
-        return _Finding(path, text=_unknown_key(path, given))
+        return _Finding(path, text=unknown_key(path, given, root))
     if kind in {"literal_error", "enum"}:
         near = close_matches(str(details["input"]), _QUOTED.findall(context["expected"]))
         return _Finding(path, must_be=context["expected"], text=near)
@@ -143,15 +176,39 @@ def _finding(details: ErrorDetails, given: Any) -> _Finding:
         text = f"{context['tag']!r} is not a known {path[-1]}{near} (choices: {', '.join(kinds)})"
         return _Finding((*path, "kind"), text=text)
     if kind == "union_tag_not_found":
-        kinds = [str(model.model_fields["kind"].default) for model in models_at(path, given)]
+        kinds = [str(model.model_fields["kind"].default) for model in models_at(path, given, root)]
         return _Finding((*path, "kind"), text=f"is missing (choices: {', '.join(kinds)})")
     if kind in _MUST_BE:
-        choices = f" ({context['choices']})" if "choices" in context else ""
-        limits = {name: int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+        more = f"{context.get('hint', '')} ({context['choices']})" if "choices" in context else ""
+        more = more or _more(kind, details["input"], context.get("le"), path, given, root)
+        limits = {name: int(limit) if isinstance(limit, float) and limit.is_integer() and abs(limit) < 1e15 else limit
                   for name, limit in context.items()}  # fmt: skip
-        return _Finding(path, must_be=_MUST_BE[kind].format(**limits), text=choices)
-    text = str(context["error"]) if kind == "value_error" else details["msg"]
-    return _Finding(path, text=text.replace("Input should be", "must be"))
+        return _Finding(path, must_be=_MUST_BE[kind].format(**limits), text=more)
+    if kind == "refused":
+        return _Finding(path, text=str(context["text"]))
+    if kind in {"value_error", "assertion_error"}:
+        return _Finding(path, text=str(context["error"]))
+    if kind not in _OF_PYDANTIC:
+        return _Finding(path, text=details["msg"])
+    wish = next(words for start, words in _MUST_BE_SUCH.items() if kind.startswith(start))
+    return _Finding(path, must_be=wish.format(**context))
+
+
+def _more(kind: str, value: Any, limit: Any, path: Keys, given: Any, root: type[BaseModel]) -> str:
+    """Return what else helps with a value of the wrong type or size; mostly nothing."""
+    if kind in {"model_type", "model_attributes_type"}:
+        keys = keys_at(path, given, root)
+        return f" (keys: {', '.join(keys)})" if keys else ""
+    if kind in {"tuple_type", "list_type"} and isinstance(value, int | float | str) and not isinstance(value, bool):
+        is_plain = len(str(value)) < _SHORT and not keys_at(path, given, root)
+        return f"; write [{value}]" if is_plain else ""
+    if kind == "less_than_equal" and limit == 1 and 10 <= value <= 100:
+        return f"; a share of {value:g} % is {value / 100:g}"
+    if kind in {"float_parsing", "float_type"} and isinstance(value, str) and (found := _PERCENT.fullmatch(value)):
+        return f"; write {float(found[1]) / 100:g}"
+    if kind == "int_from_float" and isinstance(value, float) and 0 < value < 1:
+        return "; this is a count, not a share"
+    return ""
 
 
 def _path_in_file(location: Keys, given: Any, *, absent: bool) -> Keys:
@@ -163,7 +220,7 @@ def _path_in_file(location: Keys, given: Any, *, absent: bool) -> Keys:
     for depth, key in enumerate(location):
         is_last = depth == len(location) - 1
         is_tag = not is_last and isinstance(given, Mapping) and key == given.get("kind")
-        if _has(given, key) and not is_tag:
+        if has(given, key) and not is_tag:
             path.append(key)
             given = given[key]
         elif is_last and absent:
@@ -194,76 +251,8 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def value_at(given: Any, path: Keys) -> Any:
-    """Return the value at `path` of plain values, or None where there is none."""
-    for key in path:
-        if not _has(given, key):
-            return None
-        given = given[key]
-    return given
-
-
-def _has(given: Any, key: str | int) -> bool:
-    if isinstance(given, Mapping):
-        return key in given
-    return isinstance(given, list) and isinstance(key, int) and key < len(given)
-
-
-def _unknown_key(path: Keys, given: Any) -> str:
-    key = str(path[-1])
-    keys = _keys_at(path[:-1], given)
-    if "." in key:
-        near = "; dots join keys in --set only, in a file write one mapping inside the other"
-    else:
-        homes = [f"{name}.{key}" for name in Scenario.model_fields if key in _keys_at((name,), given)]
-        near = close_matches(key, keys) or (f"; did you mean {' or '.join(homes)}?" if homes else "")
-    return f"unknown key{near} (choices: {', '.join(keys) or 'none, it takes no options'})"
-
-
-def _meaning(path: Keys, given: Any) -> str:
-    for model in models_at(path[:-1], given):
+def _meaning(path: Keys, given: Any, root: type[BaseModel]) -> str:
+    for model in models_at(path[:-1], given, root):
         if text := attribute_docstrings(model).get(str(path[-1])):
             return f" ({text.splitlines()[0].rstrip('.')})"
     return ""
-
-
-def _keys_at(path: Keys, given: Any) -> list[str]:
-    names = dict.fromkeys(name for model in models_at(path, given) for name in model.model_fields)
-    has_kind = bool(path) and _has(value_at(given, path), "kind")
-    return list(dict.fromkeys([*(["kind"] if has_kind else []), *names]))
-
-
-def models_at(path: Keys, given: Any) -> list[type[BaseModel]]:
-    """Return the models whose keys may stand at `path`; of a component that `given` names, its options."""
-    fields: list[tuple[Any, list[Any]]] = [(Scenario, [])]
-    for depth, key in enumerate(path):
-        if isinstance(key, str):
-            models = _models_of(fields, value_at(given, path[:depth]))
-            infos = [model.model_fields[key] for model in models if key in model.model_fields]
-            fields = [(info.annotation, info.metadata) for info in infos]
-    return _models_of(fields, value_at(given, path))
-
-
-def _models_of(fields: list[tuple[Any, list[Any]]], value: Any) -> list[type[BaseModel]]:
-    models = [model for annotation, marks in fields for model in _models_in(annotation, marks, value)]
-    kind = value.get("kind") if isinstance(value, Mapping) else value
-    named = [model for model in models if "kind" in model.model_fields and model.model_fields["kind"].default == kind]
-    return named or models
-
-
-def _models_in(annotation: Any, marks: list[Any], value: Any) -> Iterator[type[BaseModel]]:
-    for mark in marks:
-        if isinstance(mark, registry.ComponentField):
-            kind = value.get("kind") if isinstance(value, Mapping) else value
-            try:
-                yield registry.component(mark.group_field, str(kind)).options
-            except UnknownComponentError:
-                return
-    if get_origin(annotation) is Annotated:
-        inner, *inner_marks = get_args(annotation)
-        yield from _models_in(inner, inner_marks, value)
-    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    else:
-        for part in get_args(annotation):
-            yield from _models_in(part, [], value)

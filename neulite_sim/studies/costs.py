@@ -37,7 +37,7 @@ def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
     return {
         "scenario": costing.scenario.name,
         "participation_rate": rate,
-        "compared_with_memory": "tensor_bytes" if costing.scenario.allocator.kind == "none" else "allocator_bytes",
+        "compared_with_memory": costing.scenario.allocator.compared_with_memory,
         "notices": list(announcements(costing)),
         "submodels": [_entry(costing, *line, audits=audits) for line in _lines(costing)],
     }

@@ -150,6 +150,7 @@ def study(entrants: Sequence[Entrant], budgets: Budgets, fleet: DrawnFleet | Non
         "model": first.charged.name,
         "devices": first.population.num_devices,
         "budget_kind": budgets.kind,
+        "compared_with_memory": first.scenario.allocator.compared_with_memory,
         "devices_per_round": first.scenario.selection.options.devices_per_round,
         "rows": [{**_head(entrant, budgets, value, answer), **answer.row()} for entrant, value, answer in answers],
         "submodels": [

@@ -18,7 +18,7 @@ import simpy
 from pydantic import Field, model_validator
 
 from neulite_sim.arrays import Floats
-from neulite_sim.bounds import MOST_DEVICES, DeviceCount, Duration
+from neulite_sim.bounds import MOST_DEVICES, DeviceCount, Duration, out_of_order
 from neulite_sim.registry import Component, Options, refusal
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.timeline.clock import Clock
@@ -51,10 +51,8 @@ class DeadlineOptions(Options):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.maximum_wait is not None and self.minimum_wait > self.maximum_wait:
-            raise ValueError(
-                f"minimum_wait {format_seconds(self.minimum_wait)} is longer than maximum_wait "
-                f"{format_seconds(self.maximum_wait)}; swap them"
-            )
+            low, high = ("minimum_wait", self.minimum_wait), ("maximum_wait", self.maximum_wait)
+            raise ValueError(out_of_order(low, high, format_seconds, kind="duration"))
         return self
 
     def check_beside(self, scenario: Scenario) -> None:

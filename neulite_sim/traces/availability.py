@@ -23,6 +23,7 @@ import numpy as np
 from neulite_sim.arrays import Floats, Integers
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.outside import plain_numbers
+from neulite_sim.traces.columns import how_to_import
 from neulite_sim.traces.intervals import LAST_S, TOO_LATE, TOO_SHORT, Intervals, merged, on_grid
 from neulite_sim.traces.origin import Origin, origin_of
 from neulite_sim.traces.tables import Table, TraceKind, first_problems, problem, read_table
@@ -62,7 +63,7 @@ def read_trace(path: Path, origin: Origin = 0.0) -> Trace:
     has_periods = table.header == (*HEADER, PERIOD)
     if not has_periods and table.header != HEADER:
         found = ",".join(table.header) or "nothing"
-        message = f"the header is {found!r}; write {','.join(HEADER)}"
+        message = f"the header is {found!r}; write {','.join(HEADER)}{how_to_import(path, table.header)}"
         raise ScenarioError([problem(KIND, path, table.header_line, message)])
     problems: list[Problem] = []
     lines = _counted_from(origin, _lines(table, path, problems), path)

@@ -12,6 +12,7 @@ several traces may be mixed.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def read_throughput(path: Path, key: str = KIND.key) -> ThroughputFile:
     table = read_table(path, kind)
     if table.header != HEADER:
         found = ",".join(table.header) or "nothing"
-        message = f"the header is {found!r}; write {','.join(HEADER)}"
+        wish = f"or turn the table into such a file: neulite-sim traces import throughput-csv {shlex.quote(str(path))}"
+        message = f"the header is {found!r}; write {','.join(HEADER)}, {wish}"
         raise ScenarioError([problem(kind, path, table.header_line, message)])
     open_traces: dict[str, _Open] = {}
     problems: list[Problem] = []

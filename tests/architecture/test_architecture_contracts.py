@@ -128,5 +128,11 @@ def test_only_the_console_and_the_commands_draw_with_rich():
         for path in MODULES
         if any(f"{start}rich" in path.read_text(encoding="utf-8") for start in ("import ", "from "))
     }
-    console = {Path("reports", f"{name}.py") for name in ("console", "dashboard", "panels")}
+    console = {Path("reports", f"{name}.py") for name in ("console", "dashboard", "panels", "screen")}
     assert {path for path in drawing if path.parts[0] != "cli"} == console
+
+
+def test_commands_write_to_a_screen_that_knows_a_pipe_and_a_notebook():
+    makers = [path.relative_to(PACKAGE) for path in MODULES if "Console(" in path.read_text(encoding="utf-8")]
+    drawing = {Path("reports", f"{name}.py") for name in ("console", "plain", "screen")}
+    assert {path for path in makers if path.name != "conformance.py"} <= drawing

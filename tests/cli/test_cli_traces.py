@@ -97,9 +97,9 @@ def test_an_import_answers_in_json() -> None:
             ("mahimahi", "a.txt", "--set", "bin_ms"),
             "--set: 'bin_ms' sets nothing; write key=value, for example unit=kbps",
         ),
-        (("mahimahi", "a.txt", "--set", "bin_ms=x"), "--set: bin_ms: must be a valid integer"),
+        (("mahimahi", "a.txt", "--set", "bin_ms=x"), "--set: bin_ms: must be a whole number, found 'x'"),
         (("mahimahi", "a.txt", "--set", "bin_ms=[1"), "--set: not valid YAML at column"),
-        (("mahimahi", "a.txt", "--set", "bin=1"), "--set: bin: unknown option of mahimahi"),
+        (("mahimahi", "a.txt", "--set", "bin=1"), "--set: bin: unknown key; did you mean 'bin_ms'?"),
         (("mahimahi", "bad.txt"), "bad.txt:2: 'x' is not a whole number of milliseconds"),
         (("fedscale-capacity", "a.txt"), "a.txt: "),
         (

@@ -125,11 +125,11 @@ def test_the_table_has_a_line_per_method_and_a_column_per_budget() -> None:
     assert (found.exit_code, found.stderr) == (0, "")
     lines = [line.split() for line in found.stdout.splitlines()]
     assert found.stdout.startswith("hand: who can take part (lenet, 6 devices)\n")
-    assert ["neulite", "300.0", "500.0", "100", "100", "100"] in lines
-    assert ["fedavg", "900.0", "900.0", "0", "0", "100"] in lines
-    assert ["neulite", "stage-1", "200", "-", "-"] in lines
-    assert ["fedavg", "full", "600", "full", "400", "-"] in lines
-    assert ["neulite", "stage-1", "500.0", "0", "100", "100"] in lines
+    assert ["neulite", "300", "B", "500", "B", "100", "100", "100"] in lines
+    assert ["fedavg", "900", "B", "900", "B", "0", "0", "100"] in lines
+    assert ["neulite", "stage-1", "200", "B", "-", "-"] in lines
+    assert ["fedavg", "full", "600", "B", "full", "400", "B", "-"] in lines
+    assert ["neulite", "stage-1", "500", "B", "0", "100", "100"] in lines
 
 
 def test_csv_has_the_same_rows() -> None:

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from neulite_sim import registry
 from neulite_sim.cli import app
 from neulite_sim.population.hardware.catalogue import Status
-from neulite_sim.results.cells import FILES, OPTIONAL_FILES
+from neulite_sim.results.cells import DEVICES_CSV, FILES, OPTIONAL_FILES
 from neulite_sim.results.provenance import provenance
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
+from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, FlightRow, RoundRow, columns
 from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.scenario.loading import parse_scenario
 
@@ -124,6 +124,19 @@ def generate() -> Any:
     return module
 
 
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_the_page_of_commands_holds_what_help_prints(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    page = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
+    for words in ((), ("run",), ("validate",), ("traces", "import")):
+        assert generate().help_of(words) in page
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    printed = CliRunner().invoke(app, ["run", "--help"], prog_name="neulite-sim", terminal_width=80)
+    lines = [line.rstrip() for line in printed.stdout.strip().splitlines()]
+    assert "\n".join(lines) == generate().help_of(("run",))
+
+
 def test_generated_pages_are_up_to_date() -> None:
     outdated = [name_of(path) for path in generate().outdated()]
     assert not outdated, f"run: python docs/generate.py ({', '.join(outdated)})"
@@ -141,9 +154,9 @@ def table(heading: str) -> list[str]:
     return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
 
 
-@pytest.mark.parametrize("kind", [RoundRow, FlightRow, DenialRow, DiagnosticRow])
+@pytest.mark.parametrize("kind", [RoundRow, FlightRow, DenialRow, DeviceRow, DiagnosticRow])
 def test_every_column_is_explained_in_its_order(kind: Any) -> None:
-    file = {**FILES, **OPTIONAL_FILES}[kind]
+    file = {**FILES, **OPTIONAL_FILES, DeviceRow: DEVICES_CSV}[kind]
     assert tuple(table(file)) == columns(kind)
 
 

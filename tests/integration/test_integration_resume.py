@@ -70,7 +70,7 @@ def tables(folder):
         with (folder / file).open() as lines:
             rows = list(csv.DictReader(lines))
         found[file] = [{k: v for k, v in row.items() if k not in ("wall_time_s", "workers_replaced")} for row in rows]
-    return found
+    return {**found, "devices.csv": (folder / "devices.csv").read_bytes()}
 
 
 def broken_off(folder, given, *rounds):

@@ -87,3 +87,15 @@ def test_a_link_that_ends_drops_what_it_never_carries_and_says_so() -> None:
     assert last["outcome"] == "dropped"
     assert "stalled" in last["reason"]
     assert "during download" in last["reason"]
+
+
+def test_flights_of_an_imported_table_fly_while_their_devices_are_online(folder: Path) -> None:
+    lines = [f"2026-03-01T00:00:{second:02d}Z,phone-{device},{'on' if (second // 10 + device) % 2 else 'off'}"
+             for device in range(6) for second in range(0, 60, 10)]  # fmt: skip
+    Path("seen.csv").write_text("\n".join(["timestamp,host,online", *lines]) + "\n")
+    import_trace("table", [Path("seen.csv")], settings={"last": "10s"}, out=Path("own.csv"))
+    scenario = tiny("backend=dry-run", "population.availability={kind: trace, path: own.csv}", "stop.rounds=6")
+    flights = simulate(scenario).flights
+    assert flights
+    for flight in flights:
+        assert (int(flight["dispatched_s"] % 60) // 10 + flight["device"]) % 2 == 1

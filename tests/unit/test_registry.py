@@ -134,7 +134,11 @@ def test_problems_of_options_stand_under_their_own_keys() -> None:
     ("value", "key", "message"),
     [
         ({"kind": "neulit"}, "method.kind", "'neulit' is not a known method; did you mean 'neulite'"),
-        ({"curriculum": True}, "method.kind", "is missing (choices: fedavg, neulite)"),
+        (
+            {"curriculum": True},
+            "method.kind",
+            "is missing; curriculum is an option of neulite (choices: fedavg, neulite)",
+        ),
         ({"kind": 3}, "method.kind", "must be a name, found 3 (choices: fedavg, neulite)"),
         (3, "method", "must be a mapping with a kind, or a bare kind (choices: fedavg, neulite)"),
         (None, "method", "must be a mapping with a kind, or a bare kind (choices: fedavg, neulite)"),

@@ -84,7 +84,7 @@ def test_training_that_does_not_fit_is_refused_before_it_begins(
     backend = INPROCESS.build(INPROCESS.options())
     monkeypatch.setattr(room, "free_memory_bytes", lambda: 2 * 10**8)
     with pytest.raises(ScenarioError) as refused:
-        require_training(parts, backend)
+        require_training(parts, trains=backend.trains)
     assert message in str(refused.value)
 
 

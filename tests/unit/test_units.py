@@ -70,12 +70,31 @@ def test_what_is_not_finite_is_refused(value: object) -> None:
         (999, "999 B"),
         (1500, "1.5 kB"),
         (711_800_000, "711.8 MB"),
+        (231_000_001, "231.0 MB"),
+        (231_000_000, "231 MB"),
+        (999_960_000, "1.000 GB"),
         (1.214e9, "1.214 GB"),
         (5e15, "5000000 GB"),
     ],
 )
 def test_sizes_are_shown_with_four_digits(num_bytes: float, text: str) -> None:
     assert units.format_bytes(num_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0 %"),
+        (1e-9, "0.1 %"),
+        (37 / 60, "61.7 %"),
+        (0.5, "50.0 %"),
+        (0.99999, "99.9 %"),
+        (1, "100 %"),
+        (1.2, "120.0 %"),
+    ],
+)
+def test_only_nothing_is_zero_percent_and_only_the_whole_is_a_hundred(share: float, text: str) -> None:
+    assert units.format_percent(share) == text
 
 
 @pytest.mark.parametrize(

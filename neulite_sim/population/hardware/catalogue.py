@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from neulite_sim.bounds import MOST_NAME, Name, Share
+from neulite_sim.bounds import MOST_NAME, Name, Share, out_of_order
 from neulite_sim.errors import UnknownComponentError, close_matches
 from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.registry import Options
@@ -125,7 +125,8 @@ class _Device(Options):
     def _usable_is_part_of_installed(self) -> Self:
         usable, installed = self.facts()["usable_memory_bytes"].value, self.installed_memory_bytes.value
         if usable > installed:
-            raise ValueError(f"usable_memory_bytes {usable} is above installed_memory_bytes {installed}")
+            low, high = ("usable_memory_bytes", usable), ("installed_memory_bytes", installed)
+            raise ValueError(out_of_order(low, high, lambda value: f"{value:.15g}"))
         return self
 
     def facts(self) -> dict[str, Fact]:
@@ -142,7 +143,9 @@ class _Device(Options):
         return found
 
 
-class _Catalogue(Options):
+class Catalogue(Options):
+    """A file of hardware."""
+
     schema_version: Literal[1]
     devices: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=MOST_NAME)], _Device]
 
@@ -174,7 +177,7 @@ def parse_catalogue(text: str) -> Mapping[str, CatalogueEntry]:
     Raises:
         ValueError: not TOML, or not a catalogue of schema version 1; the message names each key.
     """
-    catalogue = _Catalogue.model_validate(tomllib.loads(text))
+    catalogue = Catalogue.model_validate(tomllib.loads(text))
     return MappingProxyType({name: _entry(name, device) for name, device in catalogue.devices.items()})
 
 

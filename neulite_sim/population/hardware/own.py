@@ -10,18 +10,17 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
 from neulite_sim.outside import read_regular
-from neulite_sim.population.hardware.catalogue import load_catalogue, parse_catalogue
+from neulite_sim.population.hardware.catalogue import Catalogue, load_catalogue, parse_catalogue
 from neulite_sim.population.hardware.contract import DeviceClass
+from neulite_sim.scenario.problems import in_words
 
 KEY = "population.hardware"
 MOST_BYTES = 10**6
-MOST_PROBLEMS = 100
 _FORM = "it is a TOML file as `neulite-sim calibrate` prints it"
 
 
@@ -43,9 +42,9 @@ def read_hardware(path: Path) -> Mapping[str, DeviceClass]:
     try:
         entries = parse_catalogue(text)
     except ValidationError as wrong:
-        found = wrong.errors(include_url=False)[:MOST_PROBLEMS]
+        found = in_words(wrong, tomllib.loads(text), Catalogue)
         raise ScenarioError(
-            [_problem(".".join(map(str, each["loc"])), _told(each), path, text) for each in found]
+            [_problem(".".join(map(str, keys)), message, path, text) for keys, message in found]
         ) from None
     except tomllib.TOMLDecodeError as wrong:
         at = re.search(r"at line (\d+)", str(wrong))
@@ -67,13 +66,6 @@ def read_hardware(path: Path) -> Mapping[str, DeviceClass]:
     return {name: entry.device_class for name, entry in entries.items()}
 
 
-def _told(found: Any) -> str:
-    """Return what is wrong with a value, and the value where it is a number out of its bounds."""
-    message, given = str(found["msg"]), found["input"]
-    is_out_of_bounds = isinstance(given, int | float) and not isinstance(given, bool) and "ctx" in found
-    return f"{message}, found {given:g}" if is_out_of_bounds else message
-
-
 def _problem(key: str, message: str, path: Path, text: str) -> Problem:
     """Return a problem at the line of its key: that of the key itself, or of the table it is missing from."""
     table, line = "", None
@@ -87,4 +79,4 @@ def _problem(key: str, message: str, path: Path, text: str) -> Problem:
             continue
         if key == here or key.startswith(here + "."):
             line = number
-    return Problem(key=key, message=message[:1].lower() + message[1:], file=str(path), line=line)
+    return Problem(key=key, message=message, file=str(path), line=line)

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from neulite_sim.arrays import Flags, Integers
-from neulite_sim.bounds import MOST_DEVICES, MOST_ITEMS, WeightOrNone
+from neulite_sim.bounds import MOST_DEVICES, MOST_ITEMS, WeightOrNone, out_of_order
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.population.memory.contract import MemorySampler
 from neulite_sim.registry import Choice, Component, Options, component
@@ -36,7 +36,7 @@ class UniformOptions(Options):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low > self.high:
-            raise ValueError(f"low {format_bytes(self.low)} is above high {format_bytes(self.high)}; swap them")
+            raise ValueError(out_of_order(("low", self.low), ("high", self.high), format_bytes))
         return self
 
 
@@ -65,7 +65,7 @@ class LognormalOptions(Options):
     def _can_be_drawn(self) -> Self:
         low = self.low or 0
         if self.high is not None and low > self.high:
-            raise ValueError(f"low {format_bytes(low)} is above high {format_bytes(self.high)}; swap them")
+            raise ValueError(out_of_order(("low", low), ("high", self.high), format_bytes))
         mass = self.mass()
         if mass < _SMALLEST_MASS:
             high = "no limit" if self.high is None else format_bytes(self.high)

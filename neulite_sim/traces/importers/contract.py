@@ -75,10 +75,11 @@ def read_bytes(path: Path) -> bytes:
         raise DataNotFoundError(f"{path.absolute()} cannot be read ({failure.strerror or failure})") from None
 
 
-def read_csv(path: Path, *, blank: bool = False) -> list[tuple[int, list[str]]]:
+def read_csv(path: Path, *, blank: bool = False, delimiter: str | None = ",") -> list[tuple[int, list[str]]]:
     """Return the lines of a CSV file that are not empty, each with its number in the file, cells stripped.
 
-    With `blank`, a file without a comma is split at spaces and tabs.
+    With `blank`, a file without a comma is split at spaces and tabs. Without a `delimiter` it is the one of comma,
+    semicolon and tab that the first line has most of.
 
     Raises:
         DataNotFoundError: as `read_text`.
@@ -87,7 +88,10 @@ def read_csv(path: Path, *, blank: bool = False) -> list[tuple[int, list[str]]]:
     text = read_text(path)
     if blank and "," not in text:
         return [(line, row.split()) for line, row in enumerate(text.split("\n"), start=1) if row.strip()]
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    if delimiter is None:
+        first = text.lstrip().partition("\n")[0]
+        delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
     except csv.Error as error:

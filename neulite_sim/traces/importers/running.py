@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from neulite_sim.errors import OutputError, Problem, ScenarioError, close_matches
+from neulite_sim.errors import OutputError, Problem, ScenarioError
 from neulite_sim.registry import TRACE_FORMAT, Component, Options, component
-from neulite_sim.scenario.problems import shown
+from neulite_sim.scenario.problems import in_words
 from neulite_sim.traces.availability import read_trace
 from neulite_sim.traces.importers.contract import ReadForeign
 from neulite_sim.traces.individuals import read_individuals
@@ -71,21 +71,11 @@ def _options(found: Component, settings: Mapping[str, Any]) -> Options:
     try:
         return found.options.model_validate(dict(settings))
     except ValidationError as error:
-        problems = [_problem(found, details) for details in error.errors(include_url=False)]
+        problems = [
+            Problem(key=".".join(map(str, keys)), message=message, file="--set")
+            for keys, message in in_words(error, dict(settings), found.options)
+        ]
         raise ScenarioError(problems) from None
-
-
-def _problem(found: Component, details: Any) -> Problem:
-    key = ".".join(map(str, details["loc"]))
-    if details["type"] == "extra_forbidden":
-        names = list(found.options.model_fields)
-        choices = ", ".join(names) or "none, it takes no options"
-        message = f"unknown option of {found.kind}{close_matches(key, names)} (choices: {choices})"
-    elif details["type"] == "value_error":
-        message = str(details["ctx"]["error"])
-    else:
-        message = f"{details['msg'].replace('Input should be', 'must be')}, found {shown(details['input'])}"
-    return Problem(key=key, message=message, file="--set")
 
 
 def _availability(path: Path) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def test_what_a_dataset_leaves_out_stands_in_notices_provenance_and_validate(ima
     assert json.loads(checked.stdout)["scenarios"][0]["notes"] == expected
 
 
-def test_validate_refuses_what_the_names_of_the_files_show_and_not_that_they_are_elsewhere(
+def test_validate_refuses_what_the_names_of_the_files_show_and_that_they_are_elsewhere(
     images: Path, tmp_path: Path
 ) -> None:
     scenario = tiny(f"data={{kind: image-folder, root: {images}}}", BACKEND)
@@ -74,7 +74,9 @@ def test_validate_refuses_what_the_names_of_the_files_show_and_not_that_they_are
     assert (checked.exit_code, checked.stdout) == (2, "")
     assert "train has one class, cat; a classifier needs two, a folder each" in checked.stderr
     os.rename(images, tmp_path / "elsewhere")
-    assert CliRunner().invoke(app, ["validate", str(tmp_path / "a.yaml")]).exit_code == 0
+    gone = CliRunner().invoke(app, ["validate", str(tmp_path / "a.yaml")])
+    assert (gone.exit_code, gone.stdout) == (2, "")
+    assert "image-folder: there is no folder " in gone.stderr
 
 
 def test_names_that_no_terminal_shows_are_escaped(images: Path, tmp_path: Path) -> None:

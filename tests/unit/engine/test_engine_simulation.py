@@ -14,7 +14,7 @@ from neulite_sim.errors import BackendUnavailableError, InfeasibleError, OutputE
 from neulite_sim.results.rows import RoundRow, RunStarted
 
 FILES = {"scenario.yaml", "provenance.json", "rounds.csv", "flights.csv", "denials.csv", "summary.json",
-         "model.safetensors", "SHA256SUMS", "COMPLETE", "timeline.json.gz", "journal"}  # fmt: skip
+         "model.safetensors", "SHA256SUMS", "COMPLETE", "timeline.json.gz", "journal", "devices.csv"}  # fmt: skip
 SUMMARY = {
     "rounds", "virtual_time_s", "final_accuracy", "tail_accuracy", "best_accuracy", "time_to_accuracy_s",
     "participation_rate", "data_share", "peak_memory_bytes", "bytes_down", "bytes_up", "flights_arrived",
@@ -120,8 +120,9 @@ def test_a_run_that_fails_leaves_its_rows_but_no_complete_file(tmp_path, run_wit
     backend = Failing()
     with pytest.raises(SimulationError, match="lost an actor"):
         run_with(tiny(), backend, out=tmp_path / "run")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES - {
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"FAILED", *FILES} - {
         "COMPLETE", "SHA256SUMS", "summary.json", "model.safetensors"}  # fmt: skip
+    assert (tmp_path / "run" / "FAILED").read_text() == "simulation: lost an actor\n"
     assert len((tmp_path / "run" / "flights.csv").read_text().splitlines()) == 1 + 3
     assert backend.is_closed
 

@@ -12,9 +12,10 @@ from stored_runs import write_run
 from tiny_scenarios import tiny
 
 from neulite_sim.errors import NeuliteError, OutputError, ScenarioError
+from neulite_sim.reports import curves
 from neulite_sim.reports.comparison import lines_of
 from neulite_sim.reports.comparison_plot import comparison_figure, draw
-from neulite_sim.reports.curves import coinciding, joined, tested_rounds
+from neulite_sim.reports.curves import coinciding, joined
 from neulite_sim.reports.drawing import SHEETS, look, percent_range, striped
 from neulite_sim.reports.plot_options import PlotOptions, check_plot, plot_options
 from neulite_sim.results.stored import read_run
@@ -182,7 +183,7 @@ def test_rounds_have_whole_numbers_and_accuracies_no_ticks_beyond_all_and_nothin
 
 def test_tests_without_a_number_are_left_out():
     run = SimpleNamespace(curve=lambda: [(1, 10.0, math.nan), (2, 20.0, 0.5)])
-    found = tested_rounds(run)
+    found = curves.tested_rounds(run)
     assert (found.rounds.tolist(), found.seconds.tolist(), found.accuracies.tolist()) == ([2], [20], [0.5])
 
 

@@ -38,7 +38,7 @@ def test_every_number_stands_in_the_unit_of_its_column(pair):
     assert row["method"] == "fedavg"
     assert row["accuracy %"] == "75.0"
     assert (row["part. %"], row["inclusive"]) == ("100.0", "yes")
-    assert row["memory MB"] == "2.00"
+    assert row["memory"] == "2 MB"
     assert (row["rounds"], row["time h"], row["to 0.6 h"], row["to 0.8 h"]) == ("2", "3.00", "2.00", "3.00")
     assert row["traffic B"] == "300.0"
     assert row["data %"] == "16.7"

@@ -1,9 +1,15 @@
+import fcntl
 import io
 import itertools
 import os
 import pty
+import re
+import select
+import struct
 import subprocess
 import sys
+import termios
+import time
 import warnings
 from dataclasses import replace
 
@@ -14,7 +20,9 @@ from neulite_sim.reports import rehearsal
 from neulite_sim.reports.board import Board
 from neulite_sim.reports.console import LiveConsole, print_table, rich_table, run_console, summary_panel
 from neulite_sim.reports.dashboard import dashboard
+from neulite_sim.reports.lines import how_to_stop
 from neulite_sim.reports.plain import PlainConsole, QuietConsole
+from neulite_sim.reports.screen import screen
 from neulite_sim.reports.table import TextTable
 from neulite_sim.results.rows import Notice, RoundRow
 
@@ -53,8 +61,8 @@ def test_small_view_shows_every_panel():
     text = drawn(dashboard(board_after(60), width=80, height=24))
     for part in ("rehearsal", "round 60", "accuracy", "devices", "memory of the fleet", "last rounds", "60 / 60"):
         assert part in text
-    assert "stage-1 424 MB: 72 devices fit" in text
-    assert "full 712 MB: 28 devices fit" in text
+    assert "stage-1 424.1 MB: 72 devices fit" in text
+    assert "full 711.8 MB: 28 devices fit" in text
     assert "accuracy is of a proxy: resnet18 at width 0.25 on 16x16 images" in text
     assert "! round 20: a training actor stopped and was replaced" in text
 
@@ -76,7 +84,7 @@ def test_view_of_a_fleet_of_a_million_shortens_its_counts():
     text = drawn(dashboard(board, width=80, height=24))
     assert "1M devices, 100 % can train" in text
     assert "rehearsal  neulite · uniform · synchronous · ray" in text
-    assert "stage-1 424 MB: 721k devices fit" in text
+    assert "stage-1 424.1 MB: 721k" in text
 
 
 def test_view_of_a_run_that_trains_nothing_has_no_test():
@@ -93,7 +101,7 @@ def test_target_that_the_curve_does_not_rise_to_is_not_in_sight():
     board = Board(clock=iter(range(10**9)).__next__)
     for event in rehearsal.events(24):
         board.notify(replace(event, test_accuracy=0.3) if isinstance(event, RoundRow) else event)
-    assert "0.5 not in sight" in drawn(dashboard(board, width=80, height=24))
+    assert "50 % not in sight" in drawn(dashboard(board, width=80, height=24))
 
 
 def test_view_of_a_dry_run_says_that_it_tests_nothing():
@@ -200,7 +208,7 @@ def test_live_console_leaves_notices_and_the_summary_on_the_screen():
     text = console.file.getvalue()
     left = text[text.index("\x1b[?1049l") :]
     assert "! round 20: a training actor stopped and was replaced" in left
-    assert "0.8214 final" in left
+    assert "82.1 % final" in left
     assert "stopped after" not in left
 
 
@@ -267,7 +275,7 @@ def test_rehearsal_runs_as_a_program_on_a_real_terminal_and_in_a_pipe():
     os.close(ours)
     assert b"\x1b[?1049h" in shown
     assert b"memory of the fleet" in shown
-    assert b"0.8214 final" in shown.split(b"\x1b[?1049l")[1]
+    assert b"82.1 % final" in shown.split(b"\x1b[?1049l")[1]
 
 
 def test_view_of_a_replay_names_it_and_tells_no_pace():
@@ -313,3 +321,160 @@ def test_devices_add_up_to_the_fleet_even_where_those_in_flight_are_away():
     assert "idle 0" in text
     assert "denied by memory 9" in text
     assert "offline 66" in text
+
+
+@pytest.mark.parametrize("place", ["runs/rehearsal-42", "/home/somebody/with a long/folder of results/rehearsal-42"])
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 140, 200])
+def test_foot_says_at_every_width_how_to_stop_and_cuts_no_word(width, place):
+    board = board_after(8, run_dir=place)
+    for height in (12, 24, 40):
+        foot = [
+            line.strip() for line in drawn(dashboard(board, width=width, height=height), width, height).splitlines()
+        ]
+        how = next(line for line in foot if line.startswith("Ctrl-C stops"))
+        assert how in how_to_stop(place)
+        assert "goes on" in how or width < 29
+
+
+def test_foot_names_the_folder_of_the_results_at_every_width_that_holds_it():
+    board = board_after(8, run_dir="/home/somebody/results/rehearsal-42")
+    for width, told in (
+        (140, "Ctrl-C stops; `neulite-sim resume /home/somebody/results/rehearsal-42` goes on"),
+        (60, "results go to /home/somebody/results/rehearsal-42"),
+        (40, "/home/somebody/results/rehearsal-42"),
+        (30, "…/results/rehearsal-42"),
+    ):
+        assert f" {told} " in drawn(dashboard(board, width=width, height=24), width).replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [("neulite", "NeuLite subtracts its nHSIC terms"), ("other", "this method subtracts a term")],
+)
+def test_losses_below_zero_are_explained_where_there_are_some(method, why):
+    board = board_after(8, method=method)
+    assert "below zero" not in drawn(dashboard(board, width=80, height=24))
+    board.notify(replace(board.rounds[-1], round=9, train_loss=-0.25))
+    assert f"losses below zero are no mistake: {why}" in drawn(dashboard(board, width=80, height=24))
+    assert "below zero" in drawn(dashboard(board, width=60, height=24), 60)
+
+
+def test_curve_has_an_axis_of_percentages_and_one_of_rounds():
+    lines = drawn(dashboard(board_after(60), width=100, height=40), 100, 40).splitlines()
+    assert [line[:9] for line in lines if " % " in line[:9]] == ["│   50 % ", "│   30 % ", "│   10 % ", "│ 50 % in"]
+    assert any("        round 4 " in line and "round 60 (6h 39m)" in line for line in lines)
+    small = drawn(dashboard(board_after(60), width=80, height=24))
+    assert "│ 14 to 46 % ▁▂▂" in small
+
+
+def test_rounds_on_a_narrow_terminal_have_fewer_columns_and_whole_words():
+    board = board_after(60)
+    for width, heads in (
+        (60, ["round", "virtual", "stage", "arrived", "denied", "loss", "accuracy"]),
+        (40, ["round", "stage", "arrived", "loss", "accuracy"]),
+        (20, ["round", "accuracy"]),
+    ):
+        lines = drawn(dashboard(board, width=width, height=24), width).splitlines()
+        table = next(place for place, line in enumerate(lines) if "last" in line)
+        assert lines[table + 1].strip("│ ").split() == heads
+        assert "…" not in "".join(lines[table + 1 : table + 4])
+
+
+class Screen:
+    """The cells of a terminal, read from what was written to it; a resize keeps the cells that it does not cut."""
+
+    def __init__(self, width, height):
+        self.cells = [[" "] * width for _ in range(height)]
+        self.row = self.column = 0
+
+    def resize(self, width, height):
+        kept = [[*line[:width], *" " * (width - len(line))] for line in self.cells[:height]]
+        self.cells = [*kept, *([" "] * width for _ in range(height - len(kept)))]
+
+    def write(self, text):
+        for sequence, character in re.findall(r"\x1b\[([0-9;?]*[A-Za-z])|([^\x1b])", text):
+            if sequence == "H":
+                self.row = self.column = 0
+            elif sequence == "2J":
+                self.cells = [[" "] * len(line) for line in self.cells]
+            elif character == "\r":
+                self.column = 0
+            elif character == "\n":
+                self.row = min(self.row + 1, len(self.cells) - 1)
+            elif character:
+                if self.column < len(self.cells[0]):
+                    self.cells[self.row][self.column] = character
+                self.column += 1
+
+    @property
+    def lines(self):
+        return ["".join(line).rstrip() for line in self.cells]
+
+
+def read_until(master, shown, wanted, at_most_s=30.0):
+    """Put what is written into `shown`, whole writes at a time, until it shows the `wanted` lines and all is quiet."""
+    ends_s, written = time.monotonic() + at_most_s, b""
+    while time.monotonic() < ends_s:
+        if select.select([master], [], [], 0.2)[0]:
+            written += os.read(master, 1 << 16)
+            continue
+        shown.write(written.decode("utf-8"))
+        written = b""
+        if shown.lines == wanted:
+            return
+
+
+@pytest.fixture
+def pseudo_terminal():
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w", encoding="utf-8") as stream:
+        yield master, stream
+    os.close(master)
+
+
+def resize(stream, width, height):
+    fcntl.ioctl(stream.fileno(), termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+
+def test_a_resized_terminal_shows_one_whole_frame_and_nothing_of_the_one_before(pseudo_terminal, monkeypatch):
+    monkeypatch.setattr("neulite_sim.reports.console._FRAME_S", 3600.0)
+    monkeypatch.setenv("COLUMNS", "100")  # exported by some shells, and then never up to date
+    monkeypatch.setenv("LINES", "24")
+    master, stream = pseudo_terminal
+    shown, sizes = Screen(100, 24), [(80, 24), (140, 24), (60, 24), (60, 12), (100, 40), (100, 24)]
+    resize(stream, 100, 24)
+    console = Console(file=stream, force_terminal=True, color_system=None, legacy_windows=False)
+    with LiveConsole(console, clock=lambda: 0.0) as live:
+        for event in rehearsal.events(8):
+            live.notify(event)
+        for width, height in sizes:
+            resize(stream, width, height)
+            shown.resize(width, height)
+            whole = [
+                line.rstrip()
+                for line in drawn(dashboard(live._board, width=width, height=height), width, height).splitlines()
+            ]
+            read_until(master, shown, whole)
+            assert shown.lines == whole, (width, height)
+
+
+def test_neither_a_pipe_nor_a_notebook_nor_a_forced_colour_brings_control_codes(pseudo_terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert isinstance(run_console(screen(), quiet=False), PlainConsole)
+    monkeypatch.setattr(sys, "stdout", pseudo_terminal[1])
+    assert isinstance(run_console(screen(), quiet=False), LiveConsole)
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert isinstance(run_console(screen(), quiet=False), PlainConsole)
+
+
+def test_no_color_leaves_the_live_view_without_colours(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system="truecolor")
+    with LiveConsole(console) as live:
+        for event in rehearsal.events(8):
+            live.notify(event)
+    colours = [code for codes in re.findall(r"\x1b\[([0-9;]*)m", console.file.getvalue()) for code in codes.split(";")]
+    assert {code for code in colours if code.isdecimal() and 30 <= int(code) <= 107} == set()

@@ -28,7 +28,7 @@ def board():
 
 
 def test_shares_are_whole_only_when_they_are():
-    assert [percent(share) for share in (1, 0.99999, 0.9, 0.0123, 0)] == ["100 %", "99.9 %", "90 %", "1.23 %", "0 %"]
+    assert [percent(share) for share in (1, 0.99999, 0.9, 0.0123, 0)] == ["100 %", "99.9 %", "90.0 %", "1.2 %", "0 %"]
 
 
 def test_missing_number_is_a_dash():
@@ -47,10 +47,10 @@ def test_start_says_what_runs_on_what_and_who_can_take_part(board):
     lines = start_lines(board, board.started)
     assert lines[0] == (
         "rehearsal: neulite, uniform selection, synchronous, ray, seed 42, 100 devices, "
-        "until 8 rounds or 48h 00m virtual or accuracy 0.85"
+        "until 8 rounds or 48h 00m virtual or accuracy 85 %"
     )
     assert lines[1] == "accuracy is of a proxy: resnet18 at width 0.25 on 16x16 images"
-    assert lines[2].startswith("memory: stage-3 199 MB: 100 devices fit; stage-4 250 MB: ")
+    assert lines[2].startswith("memory: stage-3 198.9 MB: 100 devices fit; stage-4 250 MB: ")
     assert lines[2].endswith("devices fit; 100 % can take part")
     assert lines[3] == "results go to runs/rehearsal-42"
 
@@ -72,7 +72,7 @@ def test_round_line_says_where_the_run_stands(board):
     board.notify(replace(ROWS[3], virtual_time_s=5400.0, test_accuracy=0.5))
     parts = round_line(board, board.rounds[-1]).split(" | ")
     assert parts[:4] == ["round 4/8", "virtual 1h 30m", "stage-4", "10 of 10 arrived"]
-    assert parts[4] == "accuracy 0.500 (best 0.500)"
+    assert parts[4] == "accuracy 50.0 % (best 50.0 %)"
     assert parts[5].startswith("wall ")
 
 
@@ -97,7 +97,7 @@ def test_round_line_of_an_untested_run_shows_the_loss(board):
 
 def test_stopped_run_says_how_far_it_came(board):
     board.notify(replace(ROWS[3], virtual_time_s=5400.0, test_accuracy=0.5))
-    assert stopped_line(board).startswith("stopped after 4 rounds, virtual 1h 30m, accuracy 0.500, wall ")
+    assert stopped_line(board).startswith("stopped after 4 rounds, virtual 1h 30m, accuracy 50.0 %, wall ")
 
 
 def test_summary_says_everything_in_reading_order():
@@ -106,9 +106,9 @@ def test_summary_says_everything_in_reading_order():
         "accuracy", "time to", "virtual time", "wall time", "participation", "data share", "memory", "traffic",
         "flights", "proxy", "digest", "results",
     ]  # fmt: skip
-    assert facts["accuracy"] == "0.8214 final, 0.8198 tail, 0.8301 best (of the proxy)"
-    assert facts["time to"] == "0.5 in 8h 16m; 0.6 in 12h 31m; 0.7 in 18h 40m\n0.8 in 33h 36m; never 0.9"
-    assert facts["memory"] == "424.1 MB at the peak of one device"
+    assert facts["accuracy"] == "82.1 % final, 82.0 % tail, 83.0 % best (of the proxy)"
+    assert facts["time to"] == "50 % in 8h 16m; 60 % in 12h 31m; 70 % in 18h 40m\n80 % in 33h 36m; never 90 %"
+    assert facts["memory"] == "424.1 MB of tensors at the peak of one device"
     assert facts["traffic"] == "180 GB down, 48 GB up"
     assert facts["flights"] == "3,961 arrived, 39 dropped"
     assert facts["results"] == "runs/x"
@@ -126,8 +126,8 @@ def test_summary_of_a_run_that_trained_nothing_says_so():
 def test_summary_text_aligns_facts_and_their_second_lines():
     lines = summary_text(rehearsal.summary(40)).splitlines()
     assert lines[0] == "rehearsal, neulite, seed 42"
-    assert lines[1] == "  accuracy       0.8214 final, 0.8198 tail, 0.8301 best (of the proxy)"
-    assert lines[3] == "                 0.8 in 33h 36m; never 0.9"
+    assert lines[1] == "  accuracy       82.1 % final, 82.0 % tail, 83.0 % best (of the proxy)"
+    assert lines[3] == "                 80 % in 33h 36m; never 90 %"
 
 
 def test_all_lines_are_plain_ascii(board):

@@ -4,7 +4,7 @@ import pytest
 
 from neulite_sim.reports import rehearsal
 from neulite_sim.reports.plain import PlainConsole, QuietConsole
-from neulite_sim.results.rows import Notice, RunStarted
+from neulite_sim.results.rows import Notice, RoundRow, RunStarted
 
 
 class Clock:
@@ -126,3 +126,15 @@ def test_a_replay_is_one_line_and_no_round_of_it_is_said():
 def test_thousands_of_quick_rounds_are_a_few_lines():
     rounds = [line for line in play(2000, step_s=0.001) if line.startswith("round")]
     assert len(rounds) <= 2000 * 12 * 0.001 / 5.0 + 2
+
+
+def test_losses_below_zero_are_explained_once():
+    said = []
+    console = PlainConsole(said.append, clock=Clock())
+    for event in rehearsal.events(6):
+        console.notify(replace(event, train_loss=-0.2) if isinstance(event, RoundRow) else event)
+    with console:
+        pass
+    assert [line for line in said if "below zero" in line] == [
+        "! losses below zero are no mistake: NeuLite subtracts its nHSIC terms"
+    ]

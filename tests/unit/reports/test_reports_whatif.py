@@ -13,6 +13,7 @@ from neulite_sim.reports.plot_options import plot_options
 from neulite_sim.reports.whatif_plot import draw_whatif, whatif_figure
 from neulite_sim.reports.whatif_table import unit_of_bytes, whatif_tables
 from neulite_sim.studies.whatif import Budgets, study
+from neulite_sim.units import format_bytes
 
 METHODS = ("neulite", "fedavg", "exclusivefl", "heterofl", "progfed")
 SIZES = (90, 100, 299, 300, 450, 451, 500, 899, 900, 950, 1000, 2000)
@@ -35,8 +36,8 @@ def test_tables_fit_the_width_and_lose_no_budget(report, width):
         max(len(line) for table in tables for line in table.text().splitlines() if line.startswith("neulite")) <= width
     )
     first = [table for table in tables if "neulite" in {row[0] for row in table.rows}]
-    heads = [head for table in first[: 2 if width == 80 else 1] for head in table.headers]
-    assert {str(size) for size in SIZES} <= set(heads)
+    heads = [head for table in first[: 3 if width == 80 else 1] for head in table.headers]
+    assert {format_bytes(size) for size in SIZES} <= set(heads)
 
 
 def test_nearly_everybody_is_not_everybody():
@@ -48,8 +49,8 @@ def test_nearly_everybody_is_not_everybody():
 def test_a_run_that_cannot_reach_its_last_stage_is_marked(report):
     (rounds,) = (table for table in whatif_tables(report) if table.title.startswith("expected time"))
     progfed = dict(zip(rounds.headers, next(row for row in rounds.rows if row[0] == "progfed"), strict=True))
-    assert progfed["450"].endswith("*")
-    assert not progfed["900"].endswith("*")
+    assert progfed["450 B"].endswith("*")
+    assert not progfed["900 B"].endswith("*")
     assert any(note.startswith("*: the run ends before its last round") for note in rounds.notes)
 
 
@@ -58,8 +59,8 @@ def test_the_needs_of_a_class_are_counted_from_its_own_budgets(report):
     (row,) = needs.rows
     # 300 - 200 and 900 - 200 at the smallest device, 900 - 475 at the median one; progfed's first stage needs 400.
     assert dict(zip(needs.headers, row, strict=True)) == {
-        "device": "jetson-nano-4gb x6", "own B": "200 / 475", "neulite": "100 / 0", "heterofl": "0",
-        "progfed": "200 / 0", "full model": "700 / 425",
+        "device": "jetson-nano-4gb x6", "own memory": "200 B / 475 B", "neulite": "100 B / 0 B", "heterofl": "0",
+        "progfed": "200 B / 0 B", "full model": "700 B / 425 B",
     }  # fmt: skip
 
 
@@ -75,7 +76,7 @@ def test_accuracy_stands_in_tables_of_its_own_where_runs_learned(report):
     ]
     tables = {table.title: table for table in whatif_tables({**report, "rows": rows})}
     accuracy = dict(zip(tables["accuracy"].headers, tables["accuracy"].rows[0], strict=True))
-    assert (accuracy["299"], accuracy["300"]) == ("NA", "50.0")
+    assert (accuracy["299 B"], accuracy["300 B"]) == ("NA", "50.0")
     assert tables["virtual time to 50% accuracy (s)"].rows[0][1] == "60"
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.results.cells import FILES, column_types, record, scan_rows, values
-from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, columns
+from neulite_sim.results.cells import FILES, column_types, record, scan_columns, scan_rows, values
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
 
 DENIALS = "round,reason,submodel,devices,shortfall_bytes_min,shortfall_bytes_median,shortfall_bytes_max\n"
 
@@ -102,3 +102,39 @@ def test_columns_of_a_later_version_are_passed_over(tmp_path):
     path = tmp_path / "denials.csv"
     path.write_text("extra," + DENIALS + "x,1,memory,stage-1,4,,,\n")
     assert [row["round"] for row in scan_rows(path, DenialRow)] == [1]
+
+
+def test_columns_are_the_rows_however_many_come_at_a_time(tmp_path, make_row):
+    path = tmp_path / "flights.csv"
+    rows = [make_row(FlightRow, flight=number, loss=None if number % 2 else 0.1 * number) for number in range(1, 8)]
+    lines = [
+        ",".join(columns(FlightRow)),
+        *(",".join("" if cell is None else str(cell) for cell in values(row)) for row in rows),
+    ]
+    path.write_text("\n".join(lines) + "\n" + "8,1,2")
+    expected = [record(row) for row in rows]
+    for most_rows in (1, 3, 100):
+        chunks = list(scan_columns(path, FlightRow, most_rows=most_rows))
+        assert [len(chunk["flight"]) for chunk in chunks][:-1] == [most_rows] * (len(chunks) - 1)
+        found = [dict(zip(chunk, row, strict=True)) for chunk in chunks for row in zip(*chunk.values(), strict=True)]
+        assert found == expected == list(scan_rows(path, FlightRow))
+
+
+def test_a_wrong_cell_among_columns_is_told_as_among_rows(tmp_path):
+    path = tmp_path / "denials.csv"
+    for cell in ("two", "", "1.5"):
+        path.write_text(f"{DENIALS}1,offline,,3,,,\n2,offline,,{cell},,,\n")
+        with pytest.raises(DataNotFoundError) as by_rows:
+            list(scan_rows(path, DenialRow))
+        with pytest.raises(DataNotFoundError) as by_columns:
+            list(scan_columns(path, DenialRow))
+        assert str(by_columns.value) == str(by_rows.value)
+        assert f"denials.csv:3: devices is {cell!r}, not a whole number" in str(by_rows.value)
+
+
+def test_numbers_that_are_not_finite_are_refused_among_columns_too(tmp_path):
+    path = tmp_path / "diagnostics.csv"
+    for cell in ("nan", "inf", "1e999"):
+        path.write_text(f"round,virtual_time_s,name,block,value\n1,2.0,nhsic_x,1,{cell}\n")
+        with pytest.raises(DataNotFoundError, match=rf"value is '{cell}', not a number"):
+            list(scan_columns(path, DiagnosticRow))

@@ -7,8 +7,8 @@ IDENTITY = Identity(
     name="job", seed=1, method="neulite", selection="uniform", model="resnet18", dataset="digits", backend="ray"
 )
 KEYS = (
-    "name seed method selection model dataset backend rounds virtual_time_s final_accuracy tail_accuracy best_accuracy "
-    "time_to_accuracy_s participation_rate data_share peak_memory_bytes bytes_down bytes_up flights_arrived "
+    "name seed method selection model dataset backend compared_with_memory rounds virtual_time_s final_accuracy "
+    "tail_accuracy best_accuracy time_to_accuracy_s participation_rate data_share peak_memory_bytes bytes_down bytes_up flights_arrived "
     "flights_dropped proxy wall_time_s digest"
 )
 

@@ -42,8 +42,8 @@ def problems_of(*settings: str, **changes: Any) -> dict[str, str]:
         ("population.devices=false", "population.devices", "must be a number, found false"),
         ("evaluation.targets=[true]", "evaluation.targets.0", "must be a number, found true"),
         ("evaluation.targets=[0.5, 1.5]", "evaluation.targets.1", "must be at most 1, found 1.5"),
-        ("evaluation=", "evaluation", "must be a mapping, found nothing"),
-        ("training=fast", "training", "must be a mapping, found 'fast'"),
+        ("evaluation=", "evaluation", "must be a mapping, found nothing (keys: every_rounds, batch_size, batch_norm, recalibration_samples, diagnostics, diagnostic_samples, targets)"),
+        ("training=fast", "training", "must be a mapping, found 'fast' (keys: epochs, batch_size, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, clip_norm, precision, micro_batch_size, checkpointing, prefix_cache, fit, norm, shrink_batch)"),
         ("workload.input_shape=[3, 32]", "workload.input_shape",
          "must be a list of at least 3, found a list of 2"),
         ("workload.input_shape=[3, 32, 32, 1]", "workload.input_shape",
@@ -53,7 +53,7 @@ def problems_of(*settings: str, **changes: Any) -> dict[str, str]:
         ("method.schedule=cyclc", "method.schedule",
          "must be 'cyclic' or 'sequential', found 'cyclc'; did you mean 'cyclic'?"),
         ("method.blocks=some", "method.blocks", "must be a whole number or 'all', found 'some'"),
-        ("method.weights=3", "method.weights", "must be a list, found 3"),
+        ("method.weights=3", "method.weights", "must be a list, found 3; write [3]"),
         ("stop.virtual_time=0", "stop.virtual_time", "must be at least 0.001, found 0"),
         ("seed=-1", "seed", "must be at least 0, found -1"),
         ("seed=9223372036854775808", "seed", "must be at most 9223372036854775807, found 9223372036854775808"),
@@ -120,7 +120,7 @@ def test_a_missing_key_says_what_it_is_for() -> None:
 
 def test_a_list_of_wrong_items_is_not_called_short() -> None:
     assert problems_of("population.groups=[3, {device: x, share: 0}]") == {
-        "population.groups.0": "must be a mapping, found 3",
+        "population.groups.0": "must be a mapping, found 3 (keys: device, share, available_memory, link, individuals)",
         "population.groups.1.share": "must be at least 1e-12, found 0",
     }
 

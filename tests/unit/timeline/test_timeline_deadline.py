@@ -110,7 +110,7 @@ def test_of_updates_at_the_same_moment_those_dispatched_first_are_kept():
 
 
 def test_a_minimum_wait_beyond_the_deadline_is_refused():
-    with pytest.raises(ValueError, match="minimum_wait 10s is longer than maximum_wait 5s; swap them"):
+    with pytest.raises(ValueError, match="minimum_wait 10s is above maximum_wait 5s; swap them"):
         DeadlineOptions(minimum_wait="10s", maximum_wait="5s")
 
 

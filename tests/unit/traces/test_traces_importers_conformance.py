@@ -19,6 +19,7 @@ CONTENTS = {
     "flash-matrix": b"device,slots\na," + b"01" * 48 + b"\n",
     "flash-states": json.dumps({"a": {"guid": "x", "model": "m", "messages": MESSAGES}}).encode(),
     "mahimahi": b"1\n1\n7\n20\n",
+    "table": b"timestamp,host,online\n0,a,1\n5,b,0\n9,a,0\n",
     "throughput-csv": b"trace,t_s,kbps\na,0,100\na,5,200\na,9,100\n",
 }
 

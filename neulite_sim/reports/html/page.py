@@ -1,0 +1,61 @@
+"""Pages as HTML: the templates, and the one file that they become."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from neulite_sim.errors import OutputError
+from neulite_sim.reports.html.blocks import Page
+from neulite_sim.results.writing import write_whole
+from neulite_sim.units import format_bytes
+from neulite_sim.version import __version__
+
+MOST_BYTES = 2_000_000
+"""A page is never larger, so that it passes as an attachment everywhere."""
+MOST_ROWS = (1000, 300, 100)
+"""Rows of the longest table, and of how many there are where the page would be too large."""
+PACKAGE = "neulite_sim.reports.html"
+
+
+@functools.cache
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(PACKAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html")
+
+
+def html_of(page: Page) -> str:
+    """Return a page as one HTML document that needs no other file."""
+    text: str = _template().render(page=page, version=__version__)
+    # Half a character, as a file's name may hold, has no place in UTF-8.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+Builder = Callable[[int], Page]
+"""Makes a page whose longest table has at most so many rows."""
+
+
+def write_page(build: Builder, out: Path) -> int:
+    """Write a page that holds at most `MOST_BYTES` and return its bytes; long tables give way first.
+
+    Raises:
+        OutputError: it would be larger however short its tables are, or the file cannot be written.
+    """
+    content = b""
+    for most_rows in MOST_ROWS:
+        content = html_of(build(most_rows)).encode("utf-8")
+        if len(content) <= MOST_BYTES:
+            break
+    else:
+        raise OutputError(
+            f"{out}: the report would hold {format_bytes(len(content))}, more than {format_bytes(MOST_BYTES)}",
+            hint="give fewer runs",
+        )
+    write_whole(out, content.decode("utf-8"))
+    return len(content)

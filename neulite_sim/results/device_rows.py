@@ -1,0 +1,241 @@
+"""Rows of devices as columns, a block at a time: how a run writes them, since it can have a million.
+
+A fleet of up to `MOST_IN_CSV` devices is written as `devices.csv`, a larger one as `devices.parquet` where pyarrow is
+installed.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import importlib.util
+import io
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neulite_sim.arrays import Integers, Repeated
+from neulite_sim.errors import DataNotFoundError
+from neulite_sim.outside import TABLE_BYTES, create_regular, open_regular
+from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET, column_types, scan_rows
+from neulite_sim.results.rows import DeviceRow, columns
+from neulite_sim.results.writing import encoded, put, refusal, remove, write_all
+
+MOST_IN_CSV = 100_000
+JOIN = ";"
+"""What stands between several names in one cell."""
+BLOCK = 2**14
+NAMES = columns(DeviceRow)
+_TYPES = column_types(DeviceRow)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coded:
+    """A column of texts of which many are the same: entry i is `texts[codes[i]]`."""
+
+    codes: Integers
+    texts: Sequence[str]
+
+    @classmethod
+    def of(cls, cells: Integers, text_of: Callable[[list[int]], str]) -> Coded:
+        """Return a column whose entry i is `text_of(cells[:, i])`, made once for equal cells."""
+        mixed = np.zeros(cells.shape[1], np.int64)
+        for row in cells:
+            known, codes = np.unique(row, return_inverse=True)
+            # Renumbered each time, so that the product of two numbers of codes never overflows.
+            mixed = np.unique(mixed * len(known) + codes, return_inverse=True)[1]
+        _, first, codes = np.unique(mixed, return_index=True, return_inverse=True)
+        return cls(codes, [text_of(each) for each in cells[:, first].T.tolist()])
+
+    def tolist(self) -> list[str]:
+        """Return the texts."""
+        return list(map(self.texts.__getitem__, self.codes.tolist()))
+
+
+Column = NDArray[Any] | Coded | Repeated[Any]
+Block = Mapping[str, Column]
+"""The columns of devices that follow each other; NaN stands for a number that is not known."""
+
+
+def _cells(column: Column) -> Sequence[Any]:
+    """Return a column as plain int, float, str or None."""
+    if isinstance(column, Repeated):
+        return column
+    cells: list[Any] = column.tolist()
+    if isinstance(column, Coded) or column.dtype.kind != "f":
+        return cells
+    return [None if math.isnan(cell) else cell for cell in cells]
+
+
+class DeviceRows:
+    """The rows of `count` devices; `block_of(first, after)` returns the columns of those from `first` to `after` - 1.
+
+    Devices are numbered from 0, and stand in their order.
+    """
+
+    def __init__(self, count: int, block_of: Callable[[int, int], Block]) -> None:
+        self.count = count
+        self._block_of = block_of
+
+    def __len__(self) -> int:
+        return self.count
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the columns of all devices, a block of devices after the other."""
+        for first in range(0, self.count, BLOCK):
+            block = self._block_of(first, min(first + BLOCK, self.count))
+            assert tuple(block) == NAMES, f"columns {tuple(block)}"
+            yield block
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield each row as a plain dictionary."""
+        for block in self.blocks():
+            for row in zip(*map(_cells, block.values()), strict=True):
+                yield dict(zip(NAMES, row, strict=True))
+
+
+def has_pyarrow() -> bool:
+    """Whether Parquet can be written and read."""
+    return importlib.util.find_spec("pyarrow") is not None
+
+
+def place_for(count: int) -> str:
+    """Return the name of the file for so many devices."""
+    return DEVICES_PARQUET if count > MOST_IN_CSV and has_pyarrow() else DEVICES_CSV
+
+
+def write_devices(folder: Path, rows: DeviceRows) -> None:
+    """Write the devices of a run folder, whole or not at all, in the place of those that it has.
+
+    Raises:
+        OutputError: the file cannot be written; names it and the reason.
+    """
+    name = place_for(len(rows))
+    path = folder / name
+    partial = path.with_name(f"{name}.partial")
+    try:
+        remove(partial)
+        (_write_parquet if name == DEVICES_PARQUET else _write_csv)(partial, rows)
+        put(partial, path)
+    except OSError as error:
+        remove(partial)
+        raise refusal(path, "write", error) from error
+    remove(folder / (DEVICES_CSV if name == DEVICES_PARQUET else DEVICES_PARQUET))
+
+
+def _write_csv(path: Path, rows: DeviceRows) -> None:
+    with create_regular(path) as file:
+        write_all(file, encoded(",".join(NAMES) + "\n"))
+        for block in rows.blocks():
+            held = io.StringIO(newline="")
+            # Python 3.11 leaves a lone carriage return unquoted, which its reader then refuses.
+            texts = (column.texts for column in block.values() if isinstance(column, Coded))
+            is_odd = any("\r" in text for each in texts for text in each)
+            lines = csv.writer(held, lineterminator="\n", quoting=csv.QUOTE_ALL if is_odd else csv.QUOTE_MINIMAL)
+            lines.writerows(zip(*map(_cells, block.values()), strict=True))
+            write_all(file, encoded(held.getvalue()))
+
+
+def _write_parquet(path: Path, rows: DeviceRows) -> None:
+    arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    schema = _schema(arrow)
+    texts = [name for name, (cast, _) in _TYPES.items() if cast is str]
+    whole = {name: "DELTA_BINARY_PACKED" for name, (cast, _) in _TYPES.items() if cast is int}
+    how = {"use_dictionary": texts, "column_encoding": whole, "compression": "zstd"}
+    with create_regular(path) as file, parquet.ParquetWriter(arrow.PythonFile(file, mode="w"), schema, **how) as writer:
+        for block in rows.blocks():
+            pairs = zip(block.values(), schema, strict=True)
+            cells = [_as_arrow(arrow, column, field.type) for column, field in pairs]
+            writer.write_batch(arrow.record_batch(cells, schema=schema))
+
+
+def _as_arrow(arrow: Any, column: Column, kind: Any) -> Any:
+    if isinstance(column, Repeated):
+        return arrow.repeat(arrow.scalar(column.value, kind), len(column))
+    if isinstance(column, Coded):
+        # No text is made for each device.
+        return arrow.DictionaryArray.from_arrays(column.codes, arrow.array(column.texts, kind)).dictionary_decode()
+    return arrow.array(column, kind, mask=np.isnan(column) if column.dtype.kind == "f" else None)
+
+
+def find_devices(folder: Path) -> Path | None:
+    """Return the file of a run folder that holds its devices; None where it has none."""
+    return next((folder / name for name in (DEVICES_CSV, DEVICES_PARQUET) if (folder / name).exists()), None)
+
+
+def scan_devices(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file of devices, typed, one at a time.
+
+    Raises:
+        DataNotFoundError: the file is missing or damaged, or pyarrow is not installed and needed.
+    """
+    if path.name == DEVICES_CSV:
+        yield from scan_rows(path, DeviceRow)
+        return
+    for batch in _batches(path):
+        yield from batch.to_pylist()
+
+
+def scan_columns(path: Path, *names: str) -> Iterator[Mapping[str, list[Any]]]:
+    """Yield some columns of a file of devices as plain values, many devices at a time, in the order of their numbers.
+
+    Raises:
+        DataNotFoundError: as `scan_devices`.
+    """
+    if path.name == DEVICES_CSV:
+        rows = scan_rows(path, DeviceRow)
+        while block := list(itertools.islice(rows, BLOCK)):
+            yield {name: [row[name] for row in block] for name in names}
+        return
+    for batch in _batches(path):
+        yield {name: batch.column(name).to_pylist() for name in names}
+
+
+def device_row(path: Path, device: int) -> dict[str, Any] | None:
+    """Return the row of one device; None where the file has none for it.
+
+    Raises:
+        DataNotFoundError: as `scan_devices`.
+    """
+    if path.name == DEVICES_CSV:
+        return next(scan_rows(path, DeviceRow, having={"device": device}), None)
+    for batch in _batches(path):
+        found = np.flatnonzero(batch.column("device").to_numpy() == device)
+        if len(found):
+            row: dict[str, Any] = batch.slice(int(found[0]), 1).to_pylist()[0]
+            return row
+    return None
+
+
+def _batches(path: Path) -> Iterator[Any]:
+    """Yield the rows of a Parquet file, many at a time, in the columns and types of `DeviceRow`."""
+    if not has_pyarrow():
+        hint = "install it with: python -m pip install pyarrow"
+        raise DataNotFoundError(f"{path}: reading Parquet needs pyarrow", hint=hint)
+    arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    schema = _schema(arrow)
+    try:
+        with (
+            open_regular(path, most_bytes=TABLE_BYTES * 64, follows_links=False) as opened,
+            parquet.ParquetFile(arrow.PythonFile(opened, mode="r")) as file,
+        ):
+            missing = [name for name in NAMES if name not in file.schema_arrow.names]
+            if missing:
+                raise DataNotFoundError(f"{path}: has no column {', '.join(missing)}; it is of another version")
+            for batch in file.iter_batches(columns=list(NAMES)):
+                cells = [batch.column(field.name).cast(field.type) for field in schema]
+                yield arrow.record_batch(cells, schema=schema)
+    except (OSError, ValueError, NotImplementedError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DataNotFoundError(f"{path}: cannot be read: {why}", hint="run the scenario again") from None
+
+
+def _schema(arrow: Any) -> Any:
+    kinds = {int: arrow.int64(), float: arrow.float64(), str: arrow.string()}
+    return arrow.schema([(name, kinds[cast]) for name, (cast, _) in _TYPES.items()])
