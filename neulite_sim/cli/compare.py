@@ -19,6 +19,7 @@ from neulite_sim.cli.compare_views import (
     ViewOption,
     answered,
     asked_view,
+    check_names,
     draw_comparison,
     show_view,
     view_rows,
@@ -82,6 +83,7 @@ def compare(
     lines, notes = lines_of(stored, grouped=is_grouped or baseline is not None or view is not None)
     against = None if baseline is None else baseline_of(lines, baseline)
     seen = None if asked.name is None else asked.of(lines, against)
+    check_names(lines if seen is None else seen.lines, options)
     rows = rows_of(lines, against, asked.kind) if seen is None else view_rows(seen)
     if csv_file is not None:
         write_csv(rows, csv_file)

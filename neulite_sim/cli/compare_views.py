@@ -122,6 +122,18 @@ def show_view(console: Console, view: View, notes: Sequence[str] = ()) -> None:
         print_table(console, table)
 
 
+def check_names(lines: Sequence[Line], options: PlotOptions) -> None:
+    """Refuse names in the figure for what is no line, before anything is printed.
+
+    Raises:
+        ScenarioError: a label names nothing.
+    """
+    from neulite_sim.reports.run_names import names_of
+
+    if options.labels:
+        names_of(lines, options.labels)
+
+
 def draw_comparison(drawn: Sequence[Line] | View, plot: Path, options: PlotOptions) -> None:
     """Write the figure of a comparison or of a view of it."""
     from neulite_sim.reports.comparison_plot import draw

@@ -12,7 +12,7 @@ from neulite_sim.units import format_bytes
 
 
 def announcements(costing: Costing) -> tuple[str, ...]:
-    """Return a sentence for each: a method that is another one here, submodels that save no memory, other batches."""
+    """Return a sentence for each: a method that is another one here, and submodels that save no memory."""
     method, kind = costing.method, costing.scenario.method.kind
     found = []
     if method.same_as:
@@ -24,7 +24,7 @@ def announcements(costing: Costing) -> tuple[str, ...]:
         )
     if not method.enforces_memory and (short := _without_memory(costing)):
         found.append(short)
-    return (*found, *_above_full(costing), *_other_batches(costing))
+    return (*found, *_above_full(costing))
 
 
 def _without_memory(costing: Costing) -> str:
@@ -37,8 +37,8 @@ def _without_memory(costing: Costing) -> str:
     return f"{costing.scenario.method.kind} goes on without a memory limit here: {short} train what they cannot hold"
 
 
-def _other_batches(costing: Costing) -> list[str]:
-    """Return whom the peaks that are shown do not hold for, because they train one sample more at once."""
+def other_batches(costing: Costing) -> list[str]:
+    """Return in a sentence whom the peaks that are shown do not hold for, since they train one sample more at once."""
     ledger = costing.ledger
     name, size = costing.method.submodels[0], ledger.plans[0].batch_size
     merging = int((ledger.merges(name) & ledger.owns_data).sum())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neulite_sim.engine import assembly, building
-from neulite_sim.engine.announcing import announcements
+from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.device_file import DeviceFile
 from neulite_sim.engine.federation import Federation
 from neulite_sim.engine.fitting import plan_notices
@@ -20,6 +20,10 @@ from neulite_sim.engine.replay import FolderKeeper, Keeper
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.methods.state_files import packages_of
+from neulite_sim.notebook.card import card, facts
+from neulite_sim.notebook.chart import curve_of
+from neulite_sim.notebook.plot import Against, draw
+from neulite_sim.notebook.progress import following
 from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.results.checkpoint import Found
@@ -76,6 +80,29 @@ class RunResult:
             return Rows(columns=columns(DiagnosticRow))
         return self._rows("diagnostics", DiagnosticRow)
 
+    def plot(self, *, against: Against = "time", axes: Any = None) -> Any:
+        """Draw accuracy in percent (the training loss where nothing was tested), and return matplotlib's figure.
+
+        `against` is "time", the virtual one, or "round". With `axes` the run is drawn into these, beside what they
+        hold, and labelled with its name, its method and its seed.
+
+        Raises:
+            NeuliteError: matplotlib is not installed, or there is nothing to draw.
+        """
+        names = "{name}, {method}, seed {seed}".format_map(self.summary)
+        return draw(self.rounds, against=against, axes=axes, label=names)
+
+    def _repr_html_(self) -> str:
+        """Show the run as a card in a notebook."""
+        place = None if self.run_dir is None else str(self.run_dir)
+        return card(self.summary, curve_of(self.rounds), run_dir=place)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Say at IPython's prompt what came out."""
+        del cycle
+        place = None if self.run_dir is None else str(self.run_dir)
+        printer.text("\n".join(f"{label}: {text}" for label, text in facts(self.summary, run_dir=place)))
+
     def _rows(self, name: str, kind: type[Row]) -> Rows:
         if self.memory is not None:
             rows: Rows = getattr(self.memory, name)
@@ -84,7 +111,6 @@ class RunResult:
         return read_rows(self.run_dir / f"{name}.csv", kind)
 
 
-@pinned_torch()
 def simulate(
     scenario: Scenario,
     *,
@@ -93,12 +119,14 @@ def simulate(
     observers: Sequence[Observer] = (),
     command: Sequence[str] = (),
     fleet: DrawnFleet | None = None,
+    progress: bool | None = None,
 ) -> RunResult:
     """Run a scenario and return its result.
 
     Rows are kept in memory, unless `out` names a run folder or `keeps_folder` asks for one under `runs/`.
     `command` is what the user typed, for the provenance. `fleet` is that of the scenario, where it has been
-    drawn already; any other is drawn anew.
+    drawn already; any other is drawn anew. `progress` shows the run while it goes on: in a notebook unless it is
+    False, elsewhere, as lines on standard error, if it is True.
 
     Raises:
         ScenarioError: the parts of the scenario do not go together.
@@ -107,6 +135,23 @@ def simulate(
         BackendUnavailableError: the backend cannot start.
         SimulationError: the run failed; rows written so far stay.
     """
+    with following(progress) as followers:
+        return _simulate(
+            scenario, out=out, keeps_folder=keeps_folder, observers=(*observers, *followers), command=command,
+            fleet=fleet,
+        )  # fmt: skip
+
+
+@pinned_torch()
+def _simulate(
+    scenario: Scenario,
+    *,
+    out: Path | str | None,
+    keeps_folder: bool,
+    observers: Sequence[Observer],
+    command: Sequence[str],
+    fleet: DrawnFleet | None,
+) -> RunResult:
     backend = building.build_backend(scenario)
     try:
         costing = assembly.ready(scenario, backend, fleet)
@@ -164,7 +209,8 @@ def drive(
     keeper = keeper or Keeper()
     for observer in observers:
         observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
-    for message in (*costing.left_out, *announcements(costing), *_skipped(costing), *plan_notices(costing)):
+    told = (*costing.left_out, *announcements(costing), *other_batches(costing))
+    for message in (*told, *_skipped(costing), *plan_notices(costing)):
         recorder.notice(message)
     selector = building.build_selector(scenario)
     selector.register(costing.partition.sizes)

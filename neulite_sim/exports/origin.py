@@ -15,8 +15,9 @@ from neulite_sim.errors import DataNotFoundError
 from neulite_sim.exports.words import POINTS, TABLES
 from neulite_sim.outside import file_sha256, what_stands
 from neulite_sim.results.cells import FILES, OPTIONAL_FILES, scan_rows
+from neulite_sim.results.device_rows import find_devices
 from neulite_sim.results.places import AUDIT, OWN_FILES, PROVENANCE, SCENARIO, SUMMARY, SUMS
-from neulite_sim.results.rows import Row
+from neulite_sim.results.rows import DeviceRow, Row
 from neulite_sim.results.stored import StoredRun, provenance_of, read_run, require_whole
 from neulite_sim.version import __version__
 
@@ -76,10 +77,10 @@ class Origin:
     @property
     def tables(self) -> dict[str, tuple[Path, type[Row]]]:
         """The tables that are there, by name."""
-        files = {**FILES, **OPTIONAL_FILES}
-        return {
-            name: (self.path / files[kind], kind) for kind, name in TABLES.items() if (self.path / files[kind]).exists()
-        }
+        files = {kind: self.path / name for kind, name in {**FILES, **OPTIONAL_FILES}.items()}
+        if (devices := find_devices(self.path)) is not None:
+            files[DeviceRow] = devices
+        return {name: (files[kind], kind) for kind, name in TABLES.items() if kind in files and files[kind].exists()}
 
     @property
     def files(self) -> list[Path]:
@@ -151,7 +152,7 @@ def read_origin(path: Path) -> Origin:
         made=made,
         name=path.resolve().name,
         identity=_digest([path / SCENARIO, path / PROVENANCE]),
-        state=_digest([file for file in there if file.name in (SUMMARY, AUDIT) or file.suffix == ".csv"]),
+        state=_digest([file for file in there if file.name in (SUMMARY, AUDIT) or file.suffix in (".csv", ".parquet")]),
     )
 
 

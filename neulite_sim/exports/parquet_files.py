@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from neulite_sim.exports.origin import Origin
 from neulite_sim.exports.words import metric_of, unit_of
+from neulite_sim.results import device_rows
 from neulite_sim.results.cells import column_types, scan_columns
-from neulite_sim.results.rows import Row
+from neulite_sim.results.rows import DeviceRow, Row, columns
 
 _TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 GROUP_ROWS = 1 << 16
@@ -29,13 +30,20 @@ def write_parquet(origin: Origin, folder: Path) -> None:
         DataNotFoundError: a table is damaged.
     """
     for name, (path, kind) in origin.tables.items():
-        groups = scan_columns(path, kind, most_rows=GROUP_ROWS)
+        groups = _groups(path, kind)
         _write(groups, _schema(kind, origin), folder / f"{name}.parquet")
     if rows := origin.audit():
         table = pa.Table.from_pylist(_plain(rows))
         fields = [_named(field, unit_of(field.name), "") for field in table.schema]
         schema = pa.schema(fields, metadata=_about(origin))
         _write([table.to_pydict()], schema, folder / "audit.parquet")
+
+
+def _groups(path: Path, kind: type[Row]) -> Iterator[Mapping[str, list[Any]]]:
+    """Yield the columns of a table, many rows at a time."""
+    if kind is DeviceRow:
+        return device_rows.scan_columns(path, *columns(kind))
+    return scan_columns(path, kind, most_rows=GROUP_ROWS)
 
 
 def _write(groups: Iterator[Mapping[str, Sequence[Any]]] | Sequence[Any], schema: Any, path: Path) -> None:
@@ -48,7 +56,9 @@ def _write(groups: Iterator[Mapping[str, Sequence[Any]]] | Sequence[Any], schema
 
 def _schema(kind: type[Row], origin: Origin) -> Any:
     fields = [
-        _named(pa.field(name, _TYPES[cast], nullable=optional), unit_of(name), metric_of(kind, name))
+        _named(
+            pa.field(name, _TYPES[cast], nullable=optional), "" if cast is str else unit_of(name), metric_of(kind, name)
+        )
         for name, (cast, optional) in column_types(kind).items()
     ]
     return pa.schema(fields, metadata=_about(origin))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row
+from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, FlightRow, RoundRow, Row
 
 METRICS: Mapping[str, str] = {
     "test_accuracy": "accuracy/test",
@@ -59,19 +59,27 @@ _COUNTS: Mapping[str, str] = {
     **dict.fromkeys(("staleness", "staleness_mean"), "aggregations"),
     **dict.fromkeys(("samples", "batch_size"), "samples"),
     **dict.fromkeys(("test_accuracy", "online_share", "value"), "share"),
-    "denied_rounds": "rounds",
     "skipped_terms": "terms",
     "workers_replaced": "workers",
 }
+_FAMILIES = (
+    (r"(^|_)bytes(_|$)", "bytes"),
+    (r"_bits_per_second$", "bits per second"),
+    (r"_s$", "s"),
+    (r"^(offered|denied)_", "rounds"),
+    (r"^dropped_", "flights"),
+)
+"""Units of columns by how they are called."""
 
 
 def unit_of(column: str) -> str:
     """Return the unit of a column: `s`, `bytes`, `share` (0 to 1) or what it counts; empty where it has none."""
     if column in _COUNTS:
         return _COUNTS[column]
-    if re.search(r"(^|_)bytes(_|$)", column):
-        return "bytes"
-    return "s" if column.endswith("_s") else ""
+    for pattern, unit in _FAMILIES:
+        if re.search(pattern, column):
+            return unit
+    return ""
 
 
 def round_points(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -113,6 +121,7 @@ def metric_of(kind: type[Row], column: str) -> str:
 TABLES: Mapping[type[Row], str] = {
     RoundRow: "rounds",
     FlightRow: "flights",
+    DeviceRow: "devices",
     DenialRow: "denials",
     DiagnosticRow: "diagnostics",
 }

@@ -32,7 +32,7 @@ from neulite_sim.scenario.schema import Link, PopulationSection
 from neulite_sim.seeding import stream
 from neulite_sim.traces.individuals import read_individuals
 
-DEVICE_BYTES = 250
+DEVICE_BYTES = 300
 """What a device takes in the columns of the fleet, its costs and what the protocols know of it; measured."""
 
 

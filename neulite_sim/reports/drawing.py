@@ -51,6 +51,11 @@ class Sheet:
     marker_pt: float
     dots_per_inch: int
 
+    @property
+    def small_pt(self) -> float:
+        """Letters of ticks and legends."""
+        return _SMALL * self.font_pt
+
     def is_narrow(self, width_in: float) -> bool:
         """Whether two panels side by side would be too small for letters of this size."""
         return width_in / self.font_pt < 0.6
@@ -126,7 +131,7 @@ def _settings(options: PlotOptions) -> Iterator[None]:
     import matplotlib.style
 
     sheet = sheet_of(options)
-    small = _SMALL * sheet.font_pt
+    small = sheet.small_pt
     own = {
         "svg.hashsalt": "neulite-sim", "svg.fonttype": "none", "pdf.fonttype": 42, "text.parse_math": False,
         "font.size": sheet.font_pt, "legend.fontsize": small, "legend.title_fontsize": small,

@@ -31,7 +31,7 @@ def percent(share: float) -> str:
 
 def accuracy(value: float | None) -> str:
     """Return an accuracy as people read it, a percentage with one decimal, or "-" where there is none."""
-    return "-" if value is None else f"{value * 100:.1f} %"
+    return "-" if value is None else format_percent(value)
 
 
 def target(value: float) -> str:

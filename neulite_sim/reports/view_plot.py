@@ -65,7 +65,7 @@ def view_figure(view: View, options: PlotOptions | None = None) -> Figure:
     for axes, measure in zip(panels, view.measures, strict=True):
         _panel(axes, view, measure, sheet, width_in / columns)
     room_in = _NAME_SHARE * (width_in if is_stacked else width_in * 0.6)
-    panels[0].set_yticks(range(len(names)), [wrapped(name, room_in, 0.92 * sheet.font_pt) for name in names])
+    panels[0].set_yticks(range(len(names)), [wrapped(name, room_in, sheet.small_pt) for name in names])
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     add_legend(figure, handles, legend)
     add_title(figure, options.title_or(view.title), width_in=width_in)

@@ -144,7 +144,7 @@ def whatif_figure(report: Mapping[str, Any], options: PlotOptions | None = None)
     for one in axes:
         one.set_ylabel(wrapped(one.get_ylabel(), curves_in, sheet.font_pt))
     if study.is_uniform:
-        _name_bars(axes[0], study, width_in)
+        _name_bars(axes[0], study, width_in, sheet)
     axes[-1].set_xlabel(study.axis_label)
     add_legend(figure, handles, legend)
     usual = f"{report['scenario']}: {report['model']}, {report['devices']} devices"
@@ -198,9 +198,7 @@ def _bars_in(study: Study, sheet: Sheet) -> float:
 
 def _thresholds(axes: Axes, study: Study, sheet: Sheet, *, width_in: float) -> None:
     """Draw a bar per variant: hollow where nobody can take part, pale from there, full where all is held."""
-    import matplotlib
-
-    report, small = study.report, float(matplotlib.rcParams["ytick.labelsize"])
+    report, small = study.report, sheet.small_pt
     for place, name in enumerate(study.labels):
         start, whole = (report[key][name] / study.unit_bytes
                         for key in ("includes_everyone_at_bytes", "trains_everything_at_bytes"))  # fmt: skip
@@ -241,11 +239,8 @@ def _short(size: float, study: Study) -> str:
     return f"{size:.0f}" if size >= 10 else f"{size:.3g}"
 
 
-def _name_bars(axes: Axes, study: Study, width_in: float) -> None:
-    import matplotlib
-
-    small = float(matplotlib.rcParams["ytick.labelsize"])
-    names = [wrapped(label, _NAME_SHARE * width_in, small) for label in study.labels.values()]
+def _name_bars(axes: Axes, study: Study, width_in: float, sheet: Sheet) -> None:
+    names = [wrapped(label, _NAME_SHARE * width_in, sheet.small_pt) for label in study.labels.values()]
     axes.set_yticks(range(len(names)), names)
 
 

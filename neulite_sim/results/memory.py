@@ -14,6 +14,7 @@ from neulite_sim.results.cells import record, scan_rows
 from neulite_sim.results.contract import Sink
 from neulite_sim.results.device_rows import DeviceRows, find_devices, scan_devices
 from neulite_sim.results.flight_rows import FlightRows
+from neulite_sim.results.row_table import rows_html
 from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, FlightRow, RoundRow, Row, columns
 
 
@@ -35,6 +36,15 @@ class Rows(list[dict[str, Any]]):
         except ImportError:
             raise NeuliteError("to_pandas needs pandas; install it with: python -m pip install pandas") from None
         return pandas.DataFrame(list(self), columns=list(self.columns))
+
+    def _repr_html_(self) -> str:
+        """Show the rows as a table in a notebook."""
+        return rows_html(self, self.columns)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Say at IPython's prompt what these rows are; each of them is shown where it is asked for."""
+        del cycle
+        printer.text(f"{len(self)} rows of {', '.join(self.columns)}")
 
 
 class MemorySink(Sink):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from neulite_sim.bounds import MOST_PATH
@@ -20,7 +18,8 @@ from neulite_sim.scenario.inputs import found_from
 from neulite_sim.scenario.problems import booleans_for_numbers, explain, located, shown
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.tree import Keys, Node, Place, as_node, assign, overlay
-from neulite_sim.scenario.yaml_text import CORE_SCHEMA, TAG, read_yaml
+from neulite_sim.scenario.yaml_text import read_yaml
+from neulite_sim.scenario.yaml_writing import as_yaml
 
 Check = Callable[[Scenario], object]
 
@@ -73,9 +72,7 @@ def parse_scenario(
 
 def dump_scenario(scenario: Scenario) -> str:
     """Return the YAML of a scenario, keys in the order of the schema; loading it gives an equal scenario."""
-    return yaml.dump(
-        scenario.dump(), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True
-    )
+    return as_yaml(scenario.dump())
 
 
 def scenario_hash(scenario: Scenario) -> str:
@@ -221,23 +218,3 @@ def _extended(tree: Node, chain: tuple[str, ...], problems: list[Problem]) -> No
         return None
     inherited = _with_bases(path, chain, problems)
     return None if inherited is None else overlay(inherited, own)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes no anchors, and quotes what either version of YAML would read as something other than text."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        return super().increase_indent(flow, False)
-
-
-def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # Only double quotes escape the line breaks of Unicode, which PyYAML would otherwise fold into spaces.
-    return dumper.represent_scalar(TAG + "str", text, style=None if text.isprintable() else '"')
-
-
-_Dumper.add_representer(str, _text)
-for _name, _pattern in CORE_SCHEMA:
-    _Dumper.add_implicit_resolver(TAG + _name, re.compile(rf"(?:{_pattern})\Z"), None)

@@ -6,13 +6,16 @@ for what is really trained; without either, charged and trained are the same thi
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from neulite_sim.bounds import MOST_PATH, Seed
 from neulite_sim.registry import BareKind, Choice, ComponentField, Options, refusal
+from neulite_sim.scenario.brief import brief_values
 from neulite_sim.scenario.churn import Churn
 from neulite_sim.scenario.course import Checkpoint, Evaluation, Stop
 from neulite_sim.scenario.fleet import Group, Individuals, PopulationSection
@@ -29,6 +32,7 @@ from neulite_sim.scenario.local_training import (
     Step,
     Training,
 )
+from neulite_sim.scenario.yaml_writing import as_yaml
 
 # What other modules find here, wherever it is written.
 __all__ = [
@@ -195,6 +199,27 @@ class Scenario(Options):
     def dump(self) -> dict[str, Any]:
         """Return plain values that load back into an equal scenario."""
         return self.model_dump(mode="json")
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Yield what a scenario is in one line; `dump` has all of it."""
+        yield from (("name", self.name), ("seed", self.seed))
+        yield from (
+            (field, getattr(self, field).kind) for field in ("method", "model", "data", "selection", "protocol")
+        )
+        yield from (("devices", self.population.devices), ("rounds", self.stop.rounds))
+
+    def brief(self) -> str:
+        """Return the YAML of a scenario without what is as it is by default, long lists cut."""
+        return as_yaml(brief_values(self), width=80)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the scenario as short YAML at IPython's prompt."""
+        del cycle
+        printer.text(self.brief().rstrip())
+
+    def _repr_html_(self) -> str:
+        """Show the scenario as short YAML in a notebook."""
+        return f"<pre>{html.escape(self.brief())}</pre>"
 
 
 def scenario_json_schema() -> dict[str, Any]:

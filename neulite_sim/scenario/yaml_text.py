@@ -13,15 +13,8 @@ import yaml
 from neulite_sim.errors import Problem
 from neulite_sim.scenario.problems import MOST_PROBLEMS, shown
 from neulite_sim.scenario.tree import Keys, Node, Place
+from neulite_sim.scenario.yaml_writing import CORE_SCHEMA, TAG
 
-TAG = "tag:yaml.org,2002:"
-CORE_SCHEMA = (
-    ("null", r"~|null|Null|NULL|"),
-    ("bool", r"true|True|TRUE|false|False|FALSE"),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
-    ("merge", r"<<"),
-)
 MOST_DEPTH = 50
 """Mappings and lists inside one another; a scenario has ten at most."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neulite_sim.engine.announcing import announcements
+from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.charging import build_trainee, own_training
 from neulite_sim.engine.parts import Costing
 from neulite_sim.profiling.audit import audited
@@ -38,7 +38,7 @@ def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
         "scenario": costing.scenario.name,
         "participation_rate": rate,
         "compared_with_memory": costing.scenario.allocator.compared_with_memory,
-        "notices": list(announcements(costing)),
+        "notices": [*announcements(costing), *other_batches(costing)],
         "submodels": [_entry(costing, *line, audits=audits) for line in _lines(costing)],
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from neulite_sim.arrays import Flags, Integers
-from neulite_sim.engine.announcing import announcements
+from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.assembly import charge, prepare, prepare_variation
 from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.errors import ScenarioError
@@ -162,7 +162,7 @@ def study(entrants: Sequence[Entrant], budgets: Budgets, fleet: DrawnFleet | Non
         "trains_everything_at_bytes": {entrant.variant: trains_everything_at(costing) for entrant, costing in found},
         **_own_thresholds(found, budgets, own_bytes),
         "not_applicable": refused,
-        "notes": [*_notes(first), *_announced(found)],
+        "notes": [*_notes(first), *_announced(found), *_charged_otherwise(found)],
     }  # fmt: skip
 
 
@@ -375,6 +375,11 @@ def _announced(found: Sequence[tuple[Entrant, Costing]]) -> list[str]:
         for message in announcements(costing)
     )
     return list(dict.fromkeys(said))
+
+
+def _charged_otherwise(found: Sequence[tuple[Entrant, Costing]]) -> list[str]:
+    """Return whom the peaks do not hold for, once where that is the same with every method."""
+    return list(dict.fromkeys(message for _, costing in found for message in other_batches(costing)))
 
 
 def _notes(costing: Costing) -> list[str]:

@@ -80,6 +80,7 @@ def test_a_group_stands_beside_its_baseline_seed_by_seed() -> None:
     [
         (("--baseline", "c"), "--baseline: c is no group of these runs; name one of the groups: a"),
         (("--group", "--baseline", "c"), "--baseline: c is no group of these runs; name one of the groups: a"),
+        (("--plot", "a.svg", "--label", "c=x"), "--label: 'c' is nothing in this figure; name one of: a-1, a-2"),
         (("--interval", "z"), "--interval: 'z' is none of t, bca; use one of them"),
         (("--view", "speed"), "--view: 'speed' is none of quality-under-budget, cost-to-target, robustness; use one"),
         (("--view", "quality-under-budget"), "--view quality-under-budget: needs a budget; add --budget memory=300MB"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import random
 from collections import Counter
@@ -14,9 +15,12 @@ from tiny_scenarios import WAVES
 from typer.testing import CliRunner
 
 from neulite_sim import cli
+from neulite_sim.engine import device_file
 from neulite_sim.engine.roll_call import RollCall
 from neulite_sim.engine.simulation import simulate
+from neulite_sim.results import device_rows
 from neulite_sim.results.memory import read_devices
+from neulite_sim.results.rows import Notice
 from neulite_sim.scenario.loading import parse_scenario
 
 FLEET: dict[str, Any] = {
@@ -146,3 +150,31 @@ def test_what_fits_is_what_flights_were_charged(run):
         least = min(int(pair.split("=")[1]) for pair in row["needed_memory_bytes"].split(";"))
         assert row["shortfall_bytes"] == max(0, least - row["available_memory_bytes"])
         assert (row["shortfall_bytes"] == 0) == bool(row["fits"])
+
+
+# Fleets too large for a CSV file, made by lowering what is large.
+
+
+@pytest.fixture
+def large(monkeypatch):
+    for place in (device_rows, device_file):
+        monkeypatch.setattr(place, "MOST_IN_CSV", 59)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")
+def test_a_large_fleet_has_the_same_rows_in_parquet(large, tmp_path):
+    found = simulate(parse_scenario(FLEET), out=tmp_path / "run")
+    assert not (tmp_path / "run" / "devices.csv").exists()
+    assert "devices.parquet" in (tmp_path / "run" / "SHA256SUMS").read_text()
+    assert found.devices == simulate(parse_scenario(FLEET)).devices
+    assert told(tmp_path / "run", 59)["row"] == found.devices[59]
+
+
+def test_a_large_fleet_without_pyarrow_is_written_as_csv_with_a_remark(large, tmp_path, monkeypatch):
+    for place in (device_rows, device_file):
+        monkeypatch.setattr(place, "has_pyarrow", lambda: False)
+    heard = []
+    simulate(parse_scenario(FLEET), out=tmp_path / "run", observers=[SimpleNamespace(notify=heard.append)])
+    assert (tmp_path / "run" / "devices.csv").exists()
+    remarks = [event.message for event in heard if isinstance(event, Notice)]
+    assert any("devices.csv gets 60 rows" in text and "python -m pip install pyarrow" in text for text in remarks)

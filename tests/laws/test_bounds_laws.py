@@ -14,7 +14,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from neulite_sim import bounds, registry
-from neulite_sim.population.hardware.catalogue import _Catalogue
+from neulite_sim.population.hardware.catalogue import Catalogue
 from neulite_sim.scenario.schema import scenario_json_schema
 
 LEAST, MOST = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}
@@ -25,7 +25,7 @@ def schemas() -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield "scenario", scenario_json_schema()
     for name in registry.names(registry.TRACE_FORMAT):
         yield name, registry.load(registry.TRACE_FORMAT, name).options.model_json_schema()
-    yield "hardware", _Catalogue.model_json_schema()
+    yield "hardware", Catalogue.model_json_schema()
 
 
 def unbounded(place: str, described: Any, around: frozenset[str] = frozenset()) -> Iterator[str]:

@@ -47,7 +47,9 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600
 _EPOCH_S = 1e8
 
 Column = Annotated[str, Field(min_length=1, max_length=MOST_NAME)]
-Value = bool | int | Annotated[str, Field(max_length=MOST_NAME)]
+Value = bool | Annotated[int, Field(ge=-(10**9), le=10**9)] | Annotated[str, Field(max_length=MOST_NAME)]
+# Nanoseconds since 1970 up to the last time that is read.
+Moment = Annotated[float, Field(ge=0, le=LAST_S * 1e9)]
 
 
 class TableOptions(Options):
@@ -67,7 +69,7 @@ class TableOptions(Options):
     """Values of `state` that mean online; every other one is offline then."""
     unit: Literal["s", "ms", "us", "ns", "min", "h"] = "s"
     """Unit of times that are numbers."""
-    origin: Annotated[str, Field(min_length=1, max_length=MOST_NAME)] | float | None = None
+    origin: Annotated[str, Field(min_length=1, max_length=MOST_NAME)] | Moment | None = None
     """The time that becomes virtual time 0: `first`, `zero`, or one as in the file; first for dates, else zero."""
     before: Literal["offline", "online", "opposite"] = "offline"
     """What a device is before its first line: `opposite` where lines stand for changes."""

@@ -18,13 +18,14 @@ from stored_runs import flight_row, round_row, write_rows
 import neulite_sim
 from neulite_sim.exports.origin import parameters
 from neulite_sim.exports.words import METRICS, outcomes_of, unit_of
-from neulite_sim.results.cells import FILES, OPTIONAL_FILES, column_types, scan_rows
+from neulite_sim.results.cells import DEVICES_CSV, FILES, OPTIONAL_FILES, column_types, scan_rows
 from neulite_sim.results.places import AUDIT
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow
+from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, RoundRow
 from neulite_sim.results.stored import StoredRun
 
 ROOT = Path(neulite_sim.__file__).parents[1]
 STARTED_S = 1_700_000_000
+TABLES_OF_A_RUN = {**FILES, **OPTIONAL_FILES, DeviceRow: DEVICES_CSV}
 LARGE = 2**53 + 1
 """A whole number that no float holds."""
 
@@ -50,11 +51,23 @@ AUDITED = [
 ]
 
 
+def devices_csv() -> str:
+    """Return a table of two devices, of which one has nothing where that may be."""
+    usual: dict[type, Any] = {int: LARGE, float: 1 / 3, str: "a;b"}
+    types = column_types(DeviceRow)
+    full = [usual[cast] for cast, _ in types.values()]
+    bare = ["" if optional else usual[cast] for cast, optional in types.values()]
+    return "".join(",".join(map(str, cells)) + "\n" for cells in (types, full, bare))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
     path = tmp_path_factory.mktemp("runs") / "läuft-3"
     return write_rows(
-        path, ROWS, files={AUDIT: json.dumps({"submodels": AUDITED})}, started_at_utc="2023-11-14T22:13:20+00:00"
+        path,
+        ROWS,
+        files={AUDIT: json.dumps({"submodels": AUDITED}), DEVICES_CSV: devices_csv()},
+        started_at_utc="2023-11-14T22:13:20+00:00",
     )
 
 
@@ -89,7 +102,7 @@ def found(run: StoredRun, exports: Path, listener: socket) -> Mapping[str, Any]:
 
 
 def rows_of(run: StoredRun, kind: Any) -> list[dict[str, Any]]:
-    return list(scan_rows(run.path / {**FILES, **OPTIONAL_FILES}[kind], kind))
+    return list(scan_rows(run.path / TABLES_OF_A_RUN[kind], kind))
 
 
 def curves(run: StoredRun) -> dict[str, list[tuple[int, float, float]]]:
@@ -128,20 +141,20 @@ def test_a_second_export_finds_the_first(found: Mapping[str, Any]) -> None:
     }
 
 
-@pytest.mark.parametrize("kind", [RoundRow, FlightRow, DenialRow, DiagnosticRow])
+@pytest.mark.parametrize("kind", list(TABLES_OF_A_RUN))
 def test_parquet_holds_the_rows_with_their_types_and_units(
     kind: Any, run: StoredRun, exports: Path, found: Mapping[str, Any]
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     del found
-    file = {**FILES, **OPTIONAL_FILES}[kind].replace(".csv", ".parquet")
+    file = TABLES_OF_A_RUN[kind].replace(".csv", ".parquet")
     table = parquet.read_table(exports / "parquet" / file)
     assert table.to_pylist() == rows_of(run, kind)
     names = {int: "int64", float: "double", str: "string"}
     expected = {name: (names[cast], optional) for name, (cast, optional) in column_types(kind).items()}
     assert {field.name: (str(field.type), field.nullable) for field in table.schema} == expected
     units = {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in table.schema}
-    assert units == {name: unit_of(name) for name in expected}
+    assert units == {name: unit_of(name) if kind is not str else "" for name, (kind, _) in column_types(kind).items()}
     about = {key.decode(): text.decode() for key, text in table.schema.metadata.items()}
     assert about["neulite_sim.digest"] == run.summary["digest"]
     assert about["neulite_sim.run_folder"] == "läuft-3"

@@ -10,7 +10,7 @@ from stored_runs import round_row
 from neulite_sim.exports.origin import parameters
 from neulite_sim.exports.words import METRICS, OUTCOMES, TABLES, outcomes_of, round_points, unit_of
 from neulite_sim.results.cells import FILES, OPTIONAL_FILES, column_types
-from neulite_sim.results.rows import RoundRow
+from neulite_sim.results.rows import DeviceRow, RoundRow
 from neulite_sim.results.summary import Identity, Tally
 
 PLAIN = {"round", "flight", "device", "version", "block", "train_loss", "test_loss", "loss", "learning_rate"}
@@ -18,7 +18,7 @@ PLAIN = {"round", "flight", "device", "version", "block", "train_loss", "test_lo
 
 
 def test_every_table_has_a_name() -> None:
-    assert TABLES.keys() == {*FILES, *OPTIONAL_FILES}
+    assert TABLES.keys() == {*FILES, *OPTIONAL_FILES, DeviceRow}
 
 
 def test_every_number_of_a_round_has_a_name_of_its_own() -> None:

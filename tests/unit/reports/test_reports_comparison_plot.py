@@ -1,14 +1,13 @@
 """The figure of a comparison: which curves it draws, and what it refuses."""
 
 import math
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pdf_words import needs_pdftotext, pdf_text
 from stored_runs import write_run
 from tiny_scenarios import tiny
 
@@ -213,12 +212,11 @@ def test_text_stays_text_in_every_style(tmp_path):
     assert "<dc:date>" not in text
 
 
-@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs pdftotext (poppler-utils)")
+@needs_pdftotext
 def test_the_text_of_a_pdf_is_found(tmp_path):
     lines, _ = lines_of([write_run(tmp_path / "a")])
     draw(lines, tmp_path / "x.pdf", PlotOptions(style="paper", title="Names of methods"))
-    asked = ["pdftotext", "-layout", str(tmp_path / "x.pdf"), "-"]
-    text = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    text = pdf_text(tmp_path / "x.pdf")
     for words in ("Names of methods", "FedAvg", "virtual time (seconds)", "rounds (aggregations)"):
         assert words in text
 

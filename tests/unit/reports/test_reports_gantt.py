@@ -3,10 +3,12 @@
 import sys
 
 import pytest
+from pdf_words import needs_pdftotext, pdf_text
 from timeline_runs import aggregation, flight, two_rounds, write_rows
 
 from neulite_sim.errors import NeuliteError, OutputError, ScenarioError
 from neulite_sim.reports.gantt import LOOKS, draw_gantt, gantt_figure, lines_of
+from neulite_sim.reports.plot_options import PlotOptions
 from neulite_sim.reports.timeline_window import read_window
 
 
@@ -119,6 +121,25 @@ def test_equal_runs_give_equal_pictures(tmp_path, name, head):
         written.append((tmp_path / place / name).read_bytes())
     assert written[0] == written[1]
     assert written[0].startswith(head)
+
+
+@needs_pdftotext
+def test_the_text_of_a_picture_as_pdf_is_found(tmp_path):
+    draw_gantt(two_rounds(tmp_path / "run"), tmp_path / "x.pdf", rounds=2, options=PlotOptions(style="paper"))
+    text = pdf_text(tmp_path / "x.pdf")
+    for words in ("run: rounds 1 to 2", "round 1", "stage-2", "went offline during download (1)"):
+        assert words in text
+
+
+def test_a_picture_of_a_given_height_has_as_many_devices_as_can_be_read_and_counts_the_others(tmp_path):
+    window = read_window(many(tmp_path / "many", 100))
+    figure = gantt_figure(window, PlotOptions(style="paper", size_in=(3.3, 3.0), title=""))
+    (axes,) = figure.axes
+    shown = len(axes.get_yticks())
+    assert 3 <= shown < 15
+    assert "13" in [tick.get_text() for tick in axes.get_yticklabels()]
+    assert figure.legends[0].get_title().get_text().startswith(f"{100 - shown} more devices flew and are not shown")
+    assert figure.get_suptitle() == ""
 
 
 def test_a_picture_that_cannot_be_written_is_refused(tmp_path):

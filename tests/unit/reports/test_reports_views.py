@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pdf_words import needs_pdftotext, pdf_text
 from stored_runs import write_run
 from tiny_scenarios import tiny
 
@@ -225,6 +226,14 @@ def test_a_view_is_drawn_with_its_means_intervals_and_seeds(grouped):
     assert [tick.get_text() for tick in memory.get_yticklabels()] == ["Ours", "Theirs"]
     assert "hollow" in figure.legends[0].get_texts()[-1].get_text()
     assert marks(traffic, "mean")[0] == [[300.0, 0.0]]
+
+
+@needs_pdftotext
+def test_the_text_of_a_view_as_pdf_is_found(grouped, tmp_path):
+    draw_view(cost_to_target(grouped(("a", 1, RISING)), 0.6), tmp_path / "x.pdf", PlotOptions(style="paper"))
+    text = pdf_text(tmp_path / "x.pdf")
+    for words in ("cost until 60 % accuracy", "FedAvg", "virtual time (s)", "mean and 95 % interval"):
+        assert words in text
 
 
 @pytest.mark.parametrize("name", ["x.svg", "x.pdf"])

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pdf_words import needs_pdftotext, pdf_text
 from whatif_fleet import entrant, written_profiles
 
-from neulite_sim.errors import OutputError
-from neulite_sim.reports.whatif_plot import draw_whatif
+from neulite_sim.errors import OutputError, ScenarioError
+from neulite_sim.reports.plot_options import plot_options
+from neulite_sim.reports.whatif_plot import draw_whatif, whatif_figure
 from neulite_sim.reports.whatif_table import unit_of_bytes, whatif_tables
 from neulite_sim.studies.whatif import Budgets, study
 from neulite_sim.units import format_bytes
@@ -92,6 +94,53 @@ def test_a_study_is_drawn_the_same_each_time(kind, values, tmp_path):
     text = (tmp_path / "a.svg").read_text()
     assert text == (tmp_path / "b.svg").read_text()
     assert "NeuLite" in text
+
+
+@needs_pdftotext
+def test_the_text_of_a_study_as_pdf_is_found(report, tmp_path):
+    draw_whatif(report, tmp_path / "x.pdf", plot_options(style="paper", labels=["neulite=Ours"]))
+    text = pdf_text(tmp_path / "x.pdf")
+    for words in ("tiny: lenet, 6 devices", "Ours", "HeteroFL", "memory budget of every device (B)"):
+        assert words in text
+
+
+def test_names_and_titles_of_a_study_are_those_asked_for(report):
+    figure = whatif_figure(report, plot_options(title="none", labels=["fedavg=Baseline"]))
+    above, below = figure.axes
+    assert [text.get_text() for text in above.get_yticklabels()] == [
+        "NeuLite", "Baseline", "ExclusiveFL", "HeteroFL", "ProgFed"
+    ]  # fmt: skip
+    assert figure.get_suptitle() == ""
+    assert below.get_xlabel() == "memory budget of every device (B)"
+    with pytest.raises(
+        ScenarioError, match="--label: 'fedavgg' is nothing in this figure; name one of: neulite, fedavg"
+    ):
+        whatif_figure(report, plot_options(labels=["fedavgg=x"]))
+
+
+def test_budgets_from_a_megabyte_to_a_terabyte_stand_on_a_logarithmic_axis_that_names_its_sizes():
+    figure = whatif_figure(studied("cap", [10**power for power in range(6, 13)]))
+    above, _ = figure.axes
+    assert above.get_xscale() == "log"
+    assert above.xaxis.get_major_formatter()(1e-3) in ("1 MB", "1 kB")
+    low, high = above.get_xlim()
+    assert low < 1e6 / 1e9 < 1e12 / 1e9 < high
+    assert whatif_figure(studied("cap", (100, 1000))).axes[0].get_xscale() == "linear"
+
+
+def test_methods_that_agree_are_stripes_and_all_have_a_line(report):
+    _, rounds = whatif_figure(report).axes
+    assert len(rounds.lines) == len(METHODS)
+    dashes = [line._dash_pattern for line in rounds.lines]
+    assert dashes[1] == (0, None)
+    assert dashes[2][1] is not None
+
+
+def test_where_methods_were_trained_their_accuracy_is_a_panel_in_percent(report):
+    rows = [{**row, "tail_accuracy": 0.5 if row["participation_rate"] else None} for row in report["rows"]]
+    panels = whatif_figure({**report, "rows": rows}).axes
+    assert [axes.get_ylabel() for axes in panels] == ["", "expected round (seconds)", "test accuracy (%)"]
+    assert {float(value) for line in panels[2].lines for value in line.get_ydata()} == {50.0}
 
 
 def test_a_figure_that_cannot_be_written_says_where(report, tmp_path):

@@ -1,0 +1,70 @@
+"""The figure of one run: its accuracy, or its loss where nothing was tested, over virtual time or rounds."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from neulite_sim.errors import NeuliteError
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
+"""Of Okabe and Ito (2008), which people with any of the common colour blindnesses tell apart."""
+_STYLES = ("-", "--", "-.", ":")
+_UNITS_S = ((7200.0, "hours", 3600.0), (120.0, "minutes", 60.0), (0.0, "seconds", 1.0))
+
+Against = Literal["time", "round"]
+
+
+def draw(rows: Sequence[Mapping[str, Any]], *, against: Against, axes: Any, label: str) -> Any:
+    """Draw the rows of a run into `axes`, or into those of a new figure, and return the figure.
+
+    Raises:
+        NeuliteError: matplotlib is not installed, `against` is neither, or there is nothing to draw.
+    """
+    if against not in ("time", "round"):
+        raise NeuliteError(f"a run is plotted against 'time' or 'round', not against {against!r}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise NeuliteError("plot needs matplotlib; install it with: python -m pip install matplotlib")
+    column = "test_accuracy" if any(row["test_accuracy"] is not None for row in rows) else "train_loss"
+    drawn = [row for row in rows if row[column] is not None]
+    if not drawn:
+        raise NeuliteError("nothing was tested or trained in this run, so there is nothing to plot")
+    if axes is None:
+        axes = _new_figure().add_subplot()
+    scale, name = _scale(drawn[-1]["virtual_time_s"], against)
+    factor = 100 if column == "test_accuracy" else 1
+    places = [row["round"] if against == "round" else row["virtual_time_s"] / scale for row in drawn]
+    place = len(axes.lines)
+    axes.plot(
+        places, [factor * row[column] for row in drawn], marker="o", markersize=3, label=label,
+        color=_COLOURS[place % len(_COLOURS)], linestyle=_STYLES[place % len(_STYLES)],
+    )  # fmt: skip
+    axes.legend()
+    axes.set_xlabel(name)
+    axes.set_ylabel("test accuracy (%)" if column == "test_accuracy" else "training loss")
+    axes.grid(visible=True, alpha=0.3)
+    if against == "round":
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return axes.figure
+
+
+def _scale(last_s: float, against: Against) -> tuple[float, str]:
+    if against == "round":
+        return 1.0, "round"
+    return next((scale, f"virtual time ({unit})") for least, unit, scale in _UNITS_S if last_s >= least)
+
+
+def _new_figure() -> Any:
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        """A figure without a window that a notebook shows nevertheless."""
+
+        def _repr_png_(self) -> bytes:
+            held = io.BytesIO()
+            self.savefig(held, format="png", dpi=110)
+            return held.getvalue()
+
+    return ShownFigure(figsize=(6.4, 3.6), layout="constrained")
