@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from neulite_sim.reports.baseline import baseline_of, difference
-from neulite_sim.reports.comparison import Line, lines_of
+from neulite_sim.reports.comparison import Line, lines_of, notes_of
 from neulite_sim.reports.comparison_table import comparison_tables
 from neulite_sim.reports.html.asking import asked
 from neulite_sim.reports.html.blocks import (
@@ -31,6 +31,7 @@ from neulite_sim.reports.table import TextTable
 from neulite_sim.results.stored import StoredRun
 
 _MOST_TILES = 6
+_MOST_WARNINGS = 4
 _MOST_RUNS = 400
 
 
@@ -46,7 +47,7 @@ def comparison_page(runs: Sequence[StoredRun], *, baseline: str | None, shown_as
     held = baseline_of(lines, baseline) if baseline is not None else groups[0] if len(groups) > 1 else None
     compared = Compared(
         lines=lines,
-        names=dict(zip((line.name for line in lines), names_of(lines), strict=True)),
+        names=_names(lines),
         notes=notes,
         baseline=held,
     )
@@ -68,7 +69,17 @@ def comparison_page(runs: Sequence[StoredRun], *, baseline: str | None, shown_as
         tiles=_tiles(compared),
         sections=with_content(sections),
         made_of=count(len(runs), "run folder"),
+        warnings=tuple(f"{note[:1].upper()}{note[1:]}" for note in notes_of(lines)[:_MOST_WARNINGS]),
     )
+
+
+def _names(lines: Sequence[Line]) -> dict[str, str]:
+    """Return what each line is called, with how its steps are made to fit where they are: it is another method then."""
+    found = {}
+    for line, name in zip(lines, names_of(lines), strict=True):
+        fit = ((line.runs[0].scenario.get("training") or {}).get("fit") or {}).get("kind", "none")
+        found[line.name] = name if fit == "none" or "fit" in name else f"{name} (fit {fit})"
+    return found
 
 
 def _values(line: Line) -> list[float]:

@@ -228,6 +228,15 @@ def test_one_seed_each_tells_nothing_apart(pairs: list[Any]) -> None:
     assert "one seed: unknown" in text
 
 
+def test_steps_that_are_made_to_fit_and_proxies_are_named(tmp_path: Path) -> None:
+    curve, proxy = ((10.0, 0.5),), "trained: half of it; charged: all"
+    runs = [stored_runs.write_run(tmp_path / "a", curve, "training.fit=auto", proxy=proxy),
+            stored_runs.write_run(tmp_path / "b", curve, "method=exclusivefl", proxy=proxy)]  # fmt: skip
+    text = text_of(html_of(comparison_page(runs, baseline="exclusivefl", shown_as=["runs"])))
+    assert "Against ExclusiveFL, FedAvg (fit auto) (+0.0 points) is not told apart from it." in text
+    assert "Note. Accuracy is of a proxy: half of it; charged: all" in text
+
+
 # Studies.
 
 ROWS = [
