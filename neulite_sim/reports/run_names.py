@@ -57,12 +57,19 @@ def _run_names(line: Line) -> set[str]:
 
 
 def _own_names(lines: Sequence[Line]) -> list[str]:
-    methods = [method_name(str(line.same("method"))) for line in lines]
+    methods = [_method_of(line) for line in lines]
     names = []
     for line, method in zip(lines, methods, strict=True):
         alike = [other for other, its in zip(lines, methods, strict=True) if its == method]
         names.append(method if len(alike) == 1 else _with_differences(line, alike, method))
     return [name if names.count(name) == 1 else line.name for name, line in zip(names, lines, strict=True)]
+
+
+def _method_of(line: Line) -> str:
+    """Return the method of a line; where its devices fit their steps into memory, it is another one than without."""
+    name = method_name(str(line.same("method")))
+    fit = ((line.runs[0].scenario.get("training") or {}).get("fit") or {}).get("kind", "none")
+    return name if fit == "none" else f"{name} (fit {fit})"
 
 
 def _with_differences(line: Line, alike: Sequence[Line], method: str) -> str:
@@ -79,7 +86,7 @@ def _with_differences(line: Line, alike: Sequence[Line], method: str) -> str:
     text = ", ".join(_told(key, own[key]) for key in told if key in own)
     if not text or len(told) > _MOST_DIFFERENCES or len(text) > _MOST_LETTERS:
         return line.name
-    return f"{method} ({text})"
+    return f"{method[:-1]}, {text})" if method.endswith(")") else f"{method} ({text})"
 
 
 def _told(key: str, value: str) -> str:

@@ -74,12 +74,8 @@ def comparison_page(runs: Sequence[StoredRun], *, baseline: str | None, shown_as
 
 
 def _names(lines: Sequence[Line]) -> dict[str, str]:
-    """Return what each line is called, with how its steps are made to fit where they are: it is another method then."""
-    found = {}
-    for line, name in zip(lines, names_of(lines), strict=True):
-        fit = ((line.runs[0].scenario.get("training") or {}).get("fit") or {}).get("kind", "none")
-        found[line.name] = name if fit == "none" or "fit" in name else f"{name} (fit {fit})"
-    return found
+    """Return what each line is called."""
+    return {line.name: name for line, name in zip(lines, names_of(lines), strict=True)}
 
 
 def _values(line: Line) -> list[float]:

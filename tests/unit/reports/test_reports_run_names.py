@@ -46,7 +46,10 @@ def test_runs_of_different_methods_are_called_by_them(lines):
 
 def test_runs_of_one_method_are_called_by_what_differs(lines):
     found = lines([], ["training.fit=auto"], ["method=heterofl", "model=lenet"])
-    assert names_of(found) == ["FedAvg (fit none)", "FedAvg (fit auto)", "HeteroFL"]
+    assert names_of(found) == ["FedAvg", "FedAvg (fit auto)", "HeteroFL"]
+    assert names_of(lines(["training.fit=auto"], ["method=heterofl", "model=lenet"]))[0] == "FedAvg (fit auto)"
+    fitted = lines(["training.fit=auto", "name=a"], ["training.fit=auto", "seed=4"])
+    assert names_of(fitted) == ["FedAvg (fit auto, seed 3)", "FedAvg (fit auto, seed 4)"]
     seeds = lines(["name=a"], ["name=b", "seed=4", "stop.rounds=9"])
     assert names_of(seeds) == ["FedAvg (seed 3)", "FedAvg (seed 4)"]
 
