@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TEXT_BYTES, read_regular
+from neulite_sim.reports.run_names import variant_name
+from neulite_sim.scenario.problems import in_words
 
 Name = Annotated[str, Field(max_length=400)]
+Variant = Annotated[Name, AfterValidator(variant_name)]
+"""A method of the study and how it is varied, called as papers call it."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e18)]
-Sizes = Annotated[dict[Name, int], Field(max_length=10_000)]
+Sizes = Annotated[dict[Variant, int], Field(max_length=10_000)]
 _WISH = "give a file that `neulite-sim whatif --json` or `--csv` wrote"
 MOST_ROWS = 20_000
 
@@ -31,7 +35,7 @@ class BudgetRow(_Outside):
     """One method at one budget. `scale` is the factor where the fleet's own budgets are scaled."""
 
     method: Name
-    variant: Name
+    variant: Variant
     budget_bytes: Amount
     scale: Amount | None = None
     participation_rate: Share
@@ -47,7 +51,7 @@ class BudgetRow(_Outside):
 class ClassRow(_Outside):
     """What a class of devices lacks to train a submodel, from its own memory."""
 
-    variant: Name
+    variant: Variant
     device_class: Name
     devices: int
     submodel: Name
@@ -68,7 +72,7 @@ class _Content(_Outside):
     device_classes: Annotated[tuple[ClassRow, ...], Field(max_length=MOST_ROWS)] = ()
     includes_everyone_at_bytes: Sizes = {}
     trains_everything_at_bytes: Sizes = {}
-    not_applicable: dict[Name, str] = {}
+    not_applicable: dict[Variant, str] = {}
     notes: tuple[str, ...] = ()
 
 
@@ -113,7 +117,8 @@ def read_study(path: Path) -> Study:
     try:
         content = _Content.model_validate(found)
     except ValidationError as error:
-        raise _no_study(path, _first(error)) from None
+        where, why = in_words(error, found, _Content)[0]
+        raise _no_study(path, f"{'.'.join(map(str, where))}: {why}") from None
     lines: dict[str, list[BudgetRow]] = {}
     for row in content.rows:
         lines.setdefault(row.variant, []).append(row)
@@ -126,15 +131,6 @@ def read_study(path: Path) -> Study:
 
 def _no_study(path: Path, why: str) -> DataNotFoundError:
     return DataNotFoundError(f"{path}: holds no study of memory budgets: {why}", hint=_WISH)
-
-
-def _first(error: ValidationError) -> str:
-    """Return the first thing that is wrong, as people say it."""
-    found = error.errors(include_url=False)[0]
-    where = ".".join(map(str, found["loc"]))
-    given = "" if found["type"] == "missing" else f", found {str(found['input'])[:60]!r}"
-    text = {"missing": "is missing"}.get(found["type"], found["msg"][:1].lower() + found["msg"][1:])
-    return f"{where}: {text}{given}"
 
 
 def _of_json(text: str, path: Path) -> Any:
