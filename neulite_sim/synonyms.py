@@ -17,6 +17,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "data.root": ("path", "dir", "directory", "data_dir", "data_path", "folder", "data_root"),
     "data.image_size": ("size", "resolution", "img_size", "input_size"),
     "data.train_samples": ("samples", "num_samples", "train_size", "subset"),
+    "data.samples": ("train_samples", "num_samples", "train_size"),
     "model": ("architecture", "arch", "net", "network", "backbone", "model_name"),
     "training": ("train", "client", "local", "local_training", "hyperparameters", "hparams", "optim_args"),
     "training.epochs": ("local_epochs", "num_epochs", "n_epochs", "epoch", "client_epochs", "local_ep"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -86,6 +87,11 @@ def answer(content: Mapping[str, Any], *, indent: int | None = 2, is_ascii: bool
         _write(content, indent=indent, is_ascii=is_ascii)
     else:
         given.hold(content, indent=indent, is_ascii=is_ascii)
+
+
+def command_line() -> str:
+    """Return the command as it was typed, to type it again."""
+    return shlex.join(["neulite-sim", *sys.argv[1:]])
 
 
 def wants_json() -> bool:

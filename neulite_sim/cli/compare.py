@@ -106,6 +106,15 @@ def _unreadable(problems: Sequence[DataNotFoundError]) -> Failed:
     return Failed(failure_of(DataNotFoundError("\n".join(map(str, problems))), hint=hints))
 
 
+def note_deeper(path: Path) -> None:
+    """Say which runs are left out of a folder, because they lie in folders inside it."""
+    from neulite_sim.results.stored import deeper_runs
+
+    if deeper := deeper_runs(path):
+        left = f"{len(deeper)} run{' lies' if len(deeper) == 1 else 's lie'} deeper, such as {deeper[0]}"
+        typer.echo(f"note: {path}: {left}; name the folder around to take them", err=True)
+
+
 def read_runs(paths: Sequence[Path]) -> tuple[list[StoredRun], list[DataNotFoundError]]:
     """Return the runs in folders, each once, and an error for each that cannot be read."""
     from neulite_sim.errors import DataNotFoundError
@@ -116,6 +125,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[StoredRun], list[DataNotFound
     for path in paths:
         try:
             folders = find_runs(path)
+            note_deeper(path)
         except DataNotFoundError as error:
             problems.setdefault(str(error), error)
             continue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neulite_sim.cli.answers import answer
+from neulite_sim.cli.answers import answer, command_line
 from neulite_sim.cli.compare import write_csv
 from neulite_sim.cli.failures import Failed
 from neulite_sim.cli.options import (
@@ -121,6 +121,7 @@ def whatif(
     _check_labels(found, options)
     report = study(found, budgets, check.fleet)
     report["not_applicable"] |= left_out
+    report["command"] = command_line()
     failed: list[EndedRun] = []
     runners: list[Entrant] = []
     if train:

@@ -31,7 +31,7 @@ from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.memory import MemorySink, Rows, read_devices, read_rows
 from neulite_sim.results.provenance import provenance
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, RunStarted, columns
+from neulite_sim.results.rows import AS_FITTED, DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, RunStarted, columns
 from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
@@ -317,12 +317,24 @@ def _skipped(costing: Costing) -> list[str]:
     ]
 
 
-def _threshold_bytes(costing: Costing, submodel: str) -> int:
-    """Return the least memory with which a device trains a submodel; where each has its plan, the smallest of those."""
+def _threshold(costing: Costing, submodel: str) -> tuple[str, int]:
+    """Return what a submodel is called and the least memory with which a device of the fleet trains it."""
     ledger = costing.ledger
+    whole_bytes = ledger.least_peak_bytes(submodel, ledger.plans[0])
     if len(ledger.plans) > 1 and submodel in costing.method.submodels:
-        return int(ledger.peak_memory_bytes(submodel).min())
-    return ledger.least_peak_bytes(submodel, ledger.plans[0])
+        # A smaller plan may be there; what nobody takes is not profiled here.
+        taken_bytes = int(ledger.peak_memory_bytes(submodel).min())
+        if taken_bytes < whole_bytes:
+            return f"{submodel}{AS_FITTED}", taken_bytes
+    return submodel, whole_bytes
+
+
+def _num_fitting(costing: Costing, submodel: str) -> int:
+    """Return how many devices hold a submodel; one that nobody trains is held whole or not at all."""
+    ledger = costing.ledger
+    if submodel in costing.method.submodels:
+        return int(ledger.fits(submodel).sum())
+    return int((ledger.available_memory_bytes >= ledger.peak_by(submodel, ledger.plans[0])).sum())
 
 
 def _started(costing: Costing, rate: float, run_dir: Path | None, replays_until: int) -> RunStarted:
@@ -339,8 +351,8 @@ def _started(costing: Costing, rate: float, run_dir: Path | None, replays_until:
         max_virtual_time_s=scenario.stop.virtual_time,
         targets=targets_of(scenario),
         stop_accuracy=scenario.stop.target_accuracy,
-        thresholds=tuple((name, _threshold_bytes(costing, name)) for name in ledger.profiles),
-        fitting=tuple(int(ledger.fits(name).sum()) for name in ledger.profiles),
+        thresholds=tuple(_threshold(costing, name) for name in ledger.profiles),
+        fitting=tuple(_num_fitting(costing, name) for name in ledger.profiles),
         available_memory_bytes=tuple(map(int, costing.population.available_memory_bytes)),
         participation_rate=rate,
         proxy=describe_proxy(scenario),

@@ -18,7 +18,7 @@ from neulite_sim.results.cells import FILES, scan_rows
 from neulite_sim.results.device_rows import JOIN, device_row, find_devices
 from neulite_sim.results.places import COMPLETE, SCENARIO
 from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow
-from neulite_sim.results.stored import read_scenario, require_whole
+from neulite_sim.results.stored import find_runs, read_scenario, require_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,9 @@ def read_history(run_dir: Path, device: int) -> History:
         ScenarioError: the fleet has no such device.
         DataNotFoundError: the folder is none of a run, or one of its files is missing or damaged.
     """
+    if not (run_dir / SCENARIO).is_file():
+        find_runs(run_dir)  # Says what is wrong with the path, if anything is.
+        raise DataNotFoundError(f"{run_dir}: holds several runs", hint="name the folder of one")
     devices = find_devices(run_dir)
     names = [SCENARIO, *FILES.values(), *([devices.name] if devices else [])]
     require_whole(run_dir, *names)

@@ -90,14 +90,15 @@ def proxy_note(proxy: str) -> str:
 
 def start_lines(board: Board, started: RunStarted) -> list[str]:
     """Return what a run is, and which submodels its fleet can hold."""
-    stops = [f"{started.max_rounds} rounds"]
+    stops = [f"{started.max_rounds} round{'' if started.max_rounds == 1 else 's'}"]
     if started.max_virtual_time_s is not None:
         stops.append(f"{format_seconds(started.max_virtual_time_s)} virtual")
     if started.stop_accuracy is not None:
         stops.append(f"accuracy {target(started.stop_accuracy)}")
     lines = [
         f"{started.name}: {started.method}, {started.selection} selection, {started.protocol}, {started.backend}, "
-        f"seed {started.seed}, {started.num_devices:,} devices, until {' or '.join(stops)}"
+        f"seed {started.seed}, {started.num_devices:,} device{'' if started.num_devices == 1 else 's'}, "
+        f"until {' or '.join(stops)}"
     ]
     if started.proxy is not None:
         lines.append(proxy_note(started.proxy))
@@ -163,7 +164,7 @@ def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> 
     rounds, clock = summary["rounds"], format_seconds(summary["virtual_time_s"])
     which = short_kind(summary.get("compared_with_memory"))
     facts = [("accuracy", _accuracy(summary))]
-    if summary.get("time_to_accuracy_s"):
+    if summary.get("time_to_accuracy_s") and summary.get("final_accuracy") is not None:
         facts.append(("time to", _times(summary["time_to_accuracy_s"])))
     facts += [
         ("virtual time", f"{clock} in {rounds:,} round{'' if rounds == 1 else 's'}"),

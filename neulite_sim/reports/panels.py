@@ -25,7 +25,7 @@ from neulite_sim.reports.lines import (
     short_stages,
 )
 from neulite_sim.reports.lines import target as target_text
-from neulite_sim.results.rows import RoundRow, RunStarted
+from neulite_sim.results.rows import AS_FITTED, RoundRow, RunStarted
 from neulite_sim.units import format_bytes, format_seconds
 
 _BORDER = "bright_black"
@@ -252,7 +252,7 @@ def memory_panel(board: Board, width: int, height: int) -> Panel:
     for step in ladder:
         if isinstance(step, Mark):
             name = step.text(inner)
-            style = "bold yellow" if step.name == board.stage else "yellow"
+            style = "bold yellow" if step.name.removesuffix(AS_FITTED) == board.stage else "yellow"
             lines.append(one_line(Text.assemble((f"{name} ", style), ("─" * (inner - len(name) - 1), "yellow dim"))))
             continue
         fits_all = step.submodels == len(board.started.thresholds)

@@ -114,8 +114,8 @@ def _binding(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
         return f"{row['binding_submodel']} {format_bytes(row['shortfall_bytes_median'])}"
 
     notes = [
-        "The smallest submodel that some device cannot hold, and the memory that it is short of"
-        f"{'' if report['budget_kind'] == 'memory' else ' in the median'}; -: everybody holds all."
+        "The smallest submodel that some device cannot hold, and what those that cannot are short of in the median; "
+        "-: everybody holds all."
     ]
     return _table(report, cell, title="what stops the others", notes=notes, width=width)
 
@@ -207,12 +207,16 @@ def _classes(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
 
 def _needs(rows: Sequence[BudgetRow]) -> Iterator[tuple[str, str, str]]:
     """Yield head, variant and submodel of each column; needs that are the same as far as they are shown share one."""
-    heads: dict[tuple[str, bool], tuple[list[str], str, str]] = {}
+    needs: dict[tuple[str, str], tuple[str, ...]] = {}
     for row in rows:
-        is_full = row["submodel"] == FULL
-        key = format_bytes(row["needed_bytes"]), is_full
-        names = heads.setdefault(key, ([], row["variant"], row["submodel"]))[0]
-        text = f"full model{row['variant'].removeprefix(row['method'])}" if is_full else row["variant"]
+        at = row["variant"], row["submodel"]
+        needs[at] = (*needs.get(at, ()), format_bytes(row["needed_bytes"]))
+    methods = {row["variant"]: row["method"] for row in rows}
+    heads: dict[tuple[tuple[str, ...], bool], tuple[list[str], str, str]] = {}
+    for (variant, submodel), need in needs.items():
+        is_full = submodel == FULL
+        names = heads.setdefault((need, is_full), ([], variant, submodel))[0]
+        text = f"full model{variant.removeprefix(methods[variant])}" if is_full else variant
         if text not in names:
             names.append(text)
     for names, variant, submodel in sorted(heads.values(), key=lambda head: head[2] == FULL):

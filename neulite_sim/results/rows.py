@@ -177,6 +177,10 @@ def later_columns(kind: type[Row]) -> Mapping[str, Any]:
     return {each.name: each.default for each in fields(kind) if "later" in each.metadata}
 
 
+AS_FITTED = " as fitted"
+"""Follows the name of a threshold that is the smallest step in use, where devices choose how they take it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
     """What an observer is told once, before the first round."""

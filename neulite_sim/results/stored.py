@@ -87,6 +87,11 @@ def find_runs(path: Path) -> list[Path]:
     return inside
 
 
+def deeper_runs(path: Path) -> list[Path]:
+    """Return the run folders below those that `find_runs` returns of a folder: of sweeps inside it, say."""
+    return [] if (path / SCENARIO).is_file() else sorted(item.parent for item in path.glob(f"*/*/{SCENARIO}"))
+
+
 def read_run(path: Path) -> StoredRun:
     """Return the run in a folder.
 

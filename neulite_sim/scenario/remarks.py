@@ -105,7 +105,7 @@ def _without_units(scenario: Scenario) -> Iterator[str]:
             sizes = [sizes] if isinstance(sizes, int) else [*(sizes or ())]
             if sizes and 0 < max(sizes) < _LEAST_MEMORY_BYTES:
                 most = f"{max(sizes)} bytes"
-                yield f"{place}.available_memory.{name} is {most}: a size without a unit is bytes; write 512MB, say"
+                yield f"{place}.available_memory.{name} is {most}: was the unit forgotten? Write 512MB, say"
         for name in ("downlink", "uplink"):
             rate = getattr(link, name, None)
             if isinstance(rate, int | float) and rate < _LEAST_BITS_PER_SECOND:

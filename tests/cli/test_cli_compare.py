@@ -192,3 +192,15 @@ def test_the_table_does_not_need_matplotlib() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("2 runs")
+
+
+def test_runs_that_lie_deeper_are_not_left_out_in_silence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("runs/one"))
+    for name in ("a", "b"):
+        write_run(Path(f"runs/sweep/{name}"))
+    found = CliRunner().invoke(app, ["compare", "runs"], prog_name="neulite-sim")
+    assert found.exit_code == 0
+    said = "note: runs: 2 runs lie deeper, such as runs/sweep/a; name the folder around to take them"
+    assert said in found.stderr
+    assert "deeper" not in CliRunner().invoke(app, ["compare", "runs/sweep"], prog_name="neulite-sim").stderr

@@ -182,7 +182,7 @@ def test_a_changed_table_is_named(run_dir, tmp_path):
 def test_a_folder_that_holds_no_run_is_refused(tmp_path):
     done = ran(tmp_path, 0)
     assert done.exit_code == 2
-    assert "scenario.yaml: cannot be read" in done.stderr
+    assert "is no run folder and holds none (no scenario.yaml in it)" in done.stderr
 
 
 def test_a_story_needs_no_torch(run_dir):

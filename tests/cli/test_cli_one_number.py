@@ -69,3 +69,13 @@ def test_who_is_charged_for_another_batch_is_told(scenario: dict, command: str) 
 def test_a_method_without_a_limit_says_who_trains_beyond_it(scenario: dict) -> None:
     told = said("profile one.yaml --set method.memory_limit=false")
     assert "fedavg goes on without a memory limit here: 4 of 6 devices train what they cannot hold" in told
+
+
+def test_a_threshold_that_devices_fit_into_is_called_so_and_a_reference_is_counted_whole(scenario: dict) -> None:
+    ran = said("run one.yaml --backend dry-run --set method=neulite --set training.fit=auto")
+    header = next(line for line in ran.splitlines() if line.startswith("memory: "))
+    profiled = json.loads(said("profile one.yaml --json --set method=neulite --set training.fit=auto"))["submodels"]
+    full = next(entry for entry in profiled if entry["submodel"] == "full")
+    holders = round(6 * full["fits_share"])
+    assert f"full 1.250 MB: {holders} devices fit" in header
+    assert "stage-2 as fitted " in header

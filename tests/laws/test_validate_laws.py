@@ -180,7 +180,7 @@ REMARKS = [
     (("stop.virtual_time=1h", "churn.timeout=2h"),
      "churn.timeout is 2h 00m, and the run ends at 1h 00m of virtual time: no flight is given up before"),
     (("population.available_memory={kind: uniform, low: 512, high: 1024}",),
-     "population.available_memory.high is 1024 bytes: a size without a unit is bytes; write 512MB, say"),
+     "population.available_memory.high is 1024 bytes: was the unit forgotten? Write 512MB, say"),
     (("population.link={downlink: 20, uplink: 5Mbps}",),
      "population.link.downlink is 20 bits per second: a rate without a unit; write 20Mbps, say"),
     (("population.availability={kind: trace, path: two.csv}", "selection.devices_per_round=5"),

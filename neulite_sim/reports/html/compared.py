@@ -104,7 +104,8 @@ def wall_of_lines(lines: Sequence[Line], names: Mapping[str, str]) -> tuple[Bloc
     if memory is None:
         return ()
     note = Prose(
-        paragraphs=(f"The fleet of seed {seed}, and the least that each lets a device in with.",), is_note=True
+        paragraphs=(f"The fleet of seed {seed}, and the smallest step of each that a device takes or lacks.",),
+        is_note=True,
     )
     memory = replace(memory, holders=holders)
     return (note, *wall_blocks(memory, dict(sorted(needs.items(), key=lambda need: need[1]))))

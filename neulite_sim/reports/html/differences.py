@@ -23,7 +23,7 @@ _MINUS = "−"
 _STATES: Mapping[str, str] = {"better": "good", "worse": "bad"}
 _SAID: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "final_accuracy": ("final accuracy", points),
-    "tail_accuracy": ("accuracy (mean of the last three tests)", points),
+    "tail_accuracy": ("accuracy (mean of up to three last tests)", points),
     "best_accuracy": ("best accuracy", points),
     "participation_rate": ("devices that can take part", points),
     "data_share": ("data that took part", points),

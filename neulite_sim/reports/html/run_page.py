@@ -128,7 +128,7 @@ def _reached(summary: Mapping[str, Any]) -> list[tuple[str, float]]:
 def _accuracy_details(summary: Mapping[str, Any], stop: Mapping[str, Any]) -> tuple[str, ...]:
     if summary.get("tail_accuracy") is None:
         return ("not tested",)
-    said = [f"mean of the last three tests; best {said_accuracy(summary['best_accuracy'])}"]
+    said = [f"mean of up to three last tests; best {said_accuracy(summary['best_accuracy'])}"]
     target = stop.get("target_accuracy")
     if target is not None:
         is_reached = summary["best_accuracy"] >= target

@@ -74,6 +74,7 @@ class _Content(_Outside):
     trains_everything_at_bytes: Sizes = {}
     not_applicable: dict[Variant, str] = {}
     notes: tuple[str, ...] = ()
+    command: Annotated[str, Field(max_length=20_000)] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

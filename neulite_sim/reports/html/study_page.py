@@ -290,7 +290,7 @@ def _accuracy(study: Study) -> Sequence[Block]:
             study,
             "Accuracy of real runs",
             lambda row: "NA" if row.tail_accuracy is None else accuracy(row.tail_accuracy),
-            notes=("Mean of the last three tests; NA: nobody could train.",),
+            notes=("Mean of up to three last tests; NA: nobody could train.",),
         )
     )
     return blocks
@@ -373,12 +373,13 @@ def _repeat(study: Study, shown_as: str) -> tuple[Block, ...]:
     if study.is_whole:
         trained = " --train" if study.has_learning else ""
         scenario = shlex.quote(f"{content.scenario}.yaml")
-        items.insert(
-            0,
-            (
-                "The study, from its scenario file",
-                f"neulite-sim whatif {scenario} {option} {values}{trained} --json > {shown_as}",
-            ),
+        # A study of an earlier version does not say how it was asked for.
+        asked = content.command or f"neulite-sim whatif {scenario} {option} {values}{trained} --json"
+        items.insert(0, ("The study, as it was asked for" if content.command else "The study, from its scenario file",
+                         f"{asked} > {shown_as}"))  # fmt: skip
+        said = (
+            "From the folder in which the study was made."
+            if content.command
+            else "From the folder of this file, where the scenario has to be; options of the study are not known here."
         )
-        said = "From the folder of this file, where the scenario has to be."
     return Prose(paragraphs=(said,)), Commands(items=tuple(items))
