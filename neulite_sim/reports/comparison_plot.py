@@ -16,6 +16,7 @@ from neulite_sim.reports.comparison import Line
 from neulite_sim.reports.curves import TOGETHER_SHARE, MeanCurve, Tested, coinciding, joined, tested_rounds
 from neulite_sim.reports.drawing import (
     LINE_SHARE,
+    Legend,
     Sheet,
     add_legend,
     add_title,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FEW_TESTS = 12
+_LEAST_PANEL_IN = 1.0
 # Of the diagonal of a panel, between two markers of a line with many tests.
 _MARKER_STEP = 0.2
 
@@ -88,24 +90,35 @@ def comparison_figure(lines: Sequence[Line], options: PlotOptions | None = None)
     sheet = sheet_of(options)
     curves = [[item.over_time(unit_s) for item in drawn], [item.over_rounds() for item in drawn]]
     width_in = options.size_in[0] if options.size_in else sheet.width_in
-    legend = legend_of([item.label for item in drawn], width_in=width_in, font_pt=sheet.font_pt,
-                       note="; ".join(_notes(curves)))  # fmt: skip
+    labels, notes = [item.label for item in drawn], "; ".join(_notes(curves))
     is_narrow = sheet.is_narrow(width_in)
     rows = 2 if is_narrow else 1
+    legend = legend_of(labels, width_in=width_in, font_pt=sheet.font_pt, note=notes)
+    if options.size_in is not None and _panel_in(options.size_in[1], legend, rows, sheet) < _LEAST_PANEL_IN:
+        # What the marks mean is then for the caption; and rounds, for a figure of their own size.
+        legend = legend_of(labels, width_in=width_in, font_pt=sheet.font_pt)
+        if is_narrow and _panel_in(options.size_in[1], legend, rows, sheet) < _LEAST_PANEL_IN:
+            rows, curves = 1, curves[:1]
     height_in = options.size_in[1] if options.size_in else rows * sheet.panel_in + legend.height_in
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    panels = figure.subplots(rows, 3 - rows, sharey=True)
+    panels = np.atleast_1d(figure.subplots(rows, len(curves) // rows, sharey=True))
     for axes, found in zip(panels, curves, strict=True):
         _add_curves(axes, found, drawn, sheet)
-    whole_numbers(panels[1])
-    for axes, name in zip(panels, (f"virtual time ({unit})", "rounds (aggregations)"), strict=True):
+    if len(panels) > 1:
+        whole_numbers(panels[1])
+    for axes, name in zip(panels, (f"virtual time ({unit})", "rounds (aggregations)"), strict=False):
         axes.set_xlabel(name)
-    panel_in = (height_in - legend.height_in) / rows - 4.0 * sheet.font_pt / 72
     for axes in panels if is_narrow else panels[:1]:
-        axes.set_ylabel(wrapped(_accuracy_label(lines), panel_in, sheet.font_pt))
+        label = wrapped(_accuracy_label(lines), _panel_in(height_in, legend, rows, sheet), sheet.font_pt)
+        axes.set_ylabel(label)
     add_legend(figure, [Line2D([], [], **item.look) for item in drawn], legend)
     add_title(figure, options.title_or(""), width_in=width_in)
     return figure
+
+
+def _panel_in(height_in: float, legend: Legend, rows: int, sheet: Sheet) -> float:
+    """Return about how high each of the panels below each other is, without the texts below it."""
+    return (height_in - legend.height_in) / rows - 4.0 * sheet.font_pt / 72
 
 
 def _drawn(lines: Sequence[Line], options: PlotOptions) -> list[Drawn]:

@@ -195,6 +195,17 @@ def test_a_figure_has_the_size_of_its_style_or_what_is_asked_for(style, tmp_path
     assert figure.get_size_inches().tolist() == [5.0, 4.0]
 
 
+@pytest.mark.parametrize(("size_in", "num_panels"), [((3.3, 2.4), 1), ((3.3, 4.0), 2), ((7.0, 2.4), 2)])
+def test_a_small_figure_breaks_no_word_and_leaves_room_to_its_panels(tmp_path, size_in, num_panels):
+    runs = [write_run(tmp_path / f"a-{seed}", [(60.0, 0.5), (60.0 * seed, 0.7)], f"seed={seed}") for seed in (2, 5)]
+    options = PlotOptions(style="paper", size_in=size_in)
+    figure = comparison_figure(lines_of(runs, grouped=True)[0], options)
+    assert len(figure.axes) == num_panels
+    assert figure.axes[0].get_ylabel().split() == ["test", "accuracy", "(%)"]
+    figure.draw_without_rendering()
+    assert min(axes.get_window_extent().height / figure.dpi for axes in figure.axes) > 0.8
+
+
 def test_a_figure_too_small_for_what_it_holds_is_refused(tmp_path):
     lines, _ = lines_of([write_run(tmp_path / "a")])
     with pytest.raises(ScenarioError, match=r"^--size: 1x1 inches is too small for this figure; give a larger --size"):
