@@ -227,8 +227,10 @@ def _import_all() -> None:
     from neulite_sim.studies import sweeps
 
     for module in pkgutil.walk_packages(neulite_sim.__path__, "neulite_sim."):
-        if "ray_" not in module.name and not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+        # The tools that runs are exported to start threads of their own, and need not be installed.
+        if "ray_" in module.name or module.name.endswith("__main__") or ".exports." in module.name:
+            continue
+        importlib.import_module(module.name)
     sweeps.subprocess = FOR_SWEEPS  # type: ignore[assignment]
 
 

@@ -254,7 +254,7 @@ def test_what_this_machine_has_no_room_for_is_refused_before_it_is_made(monkeypa
     )
     found = ran("validate", "good.yaml", "--set", "population.devices=10000000")
     assert found.stderr == (
-        "--set: population.devices: needs about 2.5 GB for the table of 10000000 devices, 1 GB are free; lower it\n"
+        "--set: population.devices: needs about 3 GB for the table of 10000000 devices, 1 GB are free; lower it\n"
     )
 
 

@@ -46,7 +46,7 @@ def test_nothing_is_refused_where_the_system_does_not_say_what_is_free(monkeypat
             ("proxy.image_size=4000",),
             "data.image_size: needs about 1.44 GB for 90 images of 4000 x 4000, 100 MB are free",
         ),
-        (("population.devices=9000000",), "population.devices: needs about 2.25 GB for the table of 9000000 devices"),
+        (("population.devices=9000000",), "population.devices: needs about 2.7 GB for the table of 9000000 devices"),
         (
             ("data={kind: synthetic, shape: [1, 8, 8], classes: 1000000}",),
             "data: needs about 1.792 GB for 6000 synthetic images of 1000000 classes, 64 pixels each, 100 MB are free",
@@ -64,7 +64,7 @@ def test_a_scenario_with_too_large_a_product_is_refused(free: None, overrides: t
     [
         (
             ("data={kind: synthetic, shape: [1, 400, 400], classes: 200, samples: 12, test_samples: 4}",),
-            "model: needs about 384 MB for the 32,000,200 weights of logistic, 200 MB are free; choose a smaller model",
+            "model: needs about 384.0 MB for the 32,000,200 weights of logistic, 200 MB are free; choose a smaller model",
         ),
         (
             ("model=resnet18", "data={kind: synthetic, shape: [1, 128, 128], classes: 2, samples: 60, test_samples: 4}",
