@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -231,8 +232,10 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, make_row):
         play(1200)
         tracemalloc.start()
         play(50)
+        gc.collect()
         before, _ = tracemalloc.get_traced_memory()
         play(1000)
+        gc.collect()
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert after - before < 10_000

@@ -1,5 +1,6 @@
 """The timeline file: the rules of the Trace Event format, and what it says about flights and rounds."""
 
+import gc
 import tracemalloc
 
 import pytest
@@ -260,8 +261,10 @@ def test_what_happened_is_written_with_its_round_and_not_held(tmp_path, flight, 
     written = timeline._packed.tell()
     tracemalloc.start()
     play(range(60, 70))
+    gc.collect()
     before, _ = tracemalloc.get_traced_memory()
     play(range(70, 370))
+    gc.collect()
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     per_round = written / 59
