@@ -39,7 +39,7 @@ def test_every_number_stands_in_the_unit_of_its_column(pair):
     assert row["accuracy %"] == "75.0"
     assert (row["part. %"], row["inclusive"]) == ("100.0", "yes")
     assert row["memory"] == "2 MB"
-    assert (row["rounds"], row["time h"], row["to 0.6 h"], row["to 0.8 h"]) == ("2", "3.00", "2.00", "3.00")
+    assert (row["rounds"], row["time h"], row["to 60 % in h"], row["to 80 % in h"]) == ("2", "3.00", "2.00", "3.00")
     assert row["traffic B"] == "300.0"
     assert row["data %"] == "16.7"
 
@@ -49,8 +49,8 @@ def test_a_group_has_its_spread_and_says_of_how_many_seeds(pair):
     row = cells(pair, grouped=True)["a"]
     assert row["seeds"] == "2"
     assert row["accuracy %"] == "70.0 ± 63.5"
-    assert row["to 0.6 h"] == "3.00 ± 12.71"
-    assert row["to 0.8 h"] == "3.00 (1/2)"
+    assert row["to 60 % in h"] == "3.00 ± 12.71"
+    assert row["to 80 % in h"] == "3.00 (1/2)"
     assert (row["part. %"], row["inclusive"]) == ("75.0 ± 317.7", "no")
     assert row["rounds"] == "2"
 
@@ -58,17 +58,19 @@ def test_a_group_has_its_spread_and_says_of_how_many_seeds(pair):
 def test_a_target_that_only_others_reached_is_never_and_one_that_nobody_reached_is_a_note(tmp_path):
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", [(10.0, 0.5)]), write_run(tmp_path / "c", ())]
     found = cells(runs)
-    assert [found[name]["to 0.8 s"] for name in "abc"] == ["30.0", "never", "-"]
-    assert "to 0.9 s" not in found["a"]
+    assert [found[name]["to 80 % in s"] for name in "abc"] == ["30.0", "never", "-"]
+    assert "to 90 % in s" not in found["a"]
     (table,) = comparison_tables(lines_of(runs)[0])
-    assert "Accuracy that no run reached: 0.9." in table.notes
+    assert "Accuracy that no run reached: 90 %." in table.notes
 
 
 def test_the_highest_of_many_targets_are_shown_and_the_rest_is_named(tmp_path):
     run = write_run(tmp_path / "a", [(10.0, 0.95)], "evaluation.targets=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]")
     (table,) = comparison_tables(lines_of([run])[0])
-    assert [head for head in table.headers if head.startswith("to ")] == [f"to 0.{place} s" for place in range(3, 8)]
-    assert "Left out: time to accuracy 0.1, 0.2; --json has all." in table.notes
+    assert [head for head in table.headers if head.startswith("to ")] == [
+        f"to {place}0 % in s" for place in range(3, 8)
+    ]
+    assert "Left out: time to accuracy 10 %, 20 %; --json has all." in table.notes
 
 
 def test_na_stands_in_the_accuracy_and_nothing_in_what_did_not_happen(tmp_path):
