@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from neulite_sim.reports.baseline import difference, pairing_notes
 from neulite_sim.reports.comparison import NOT_APPLICABLE, Line, Spread, notes_of, spread
 from neulite_sim.reports.intervals import Kind
+from neulite_sim.reports.lines import target as target_text
 from neulite_sim.reports.table import TextTable
 from neulite_sim.units import format_bytes
 
@@ -116,14 +117,9 @@ def _times(lines: Sequence[Line]) -> Iterator[Column]:
             was_tested = line.of("best_accuracy").count > 0
             return "never" if target in line.targets and was_tested and line.status == "complete" else "-"
 
-        yield _numbers(f"to {percent_of(target)} in {unit}", lines, time_to, word)
+        yield _numbers(f"to {target_text(float(target))} in {unit}", lines, time_to, word)
     yield _numbers("rounds", lines, lambda line: line.of("rounds"), digits=0)
     yield _numbers(f"time {unit}", lines, lambda line: _scaled(line.of("virtual_time_s"), scale))
-
-
-def percent_of(target: str) -> str:
-    """Return a target accuracy, as `time_to_accuracy_s` has it, as people read it."""
-    return f"{float(target) * 100:.6g} %"
 
 
 def _reached(lines: Sequence[Line]) -> list[str]:
@@ -209,7 +205,8 @@ def _legend(lines: Sequence[Line], columns: Sequence[Column]) -> Iterator[str]:
         yield "(1/3): in one of three seeds only; mean and ± are those of the seeds in which it was."
     reached = _reached(lines)
     if len(reached) > _TARGETS_SHOWN:
-        yield f"Left out: time to accuracy {', '.join(map(percent_of, reached[:-_TARGETS_SHOWN]))}; --json has all."
+        left_out = ", ".join(target_text(float(name)) for name in reached[:-_TARGETS_SHOWN])
+        yield f"Left out: time to accuracy {left_out}; --json has all."
     missed = {target for line in lines for target in line.targets} - set(reached)
     if missed and any(line.of("best_accuracy").count for line in lines):
-        yield f"Accuracy that no run reached: {', '.join(map(percent_of, sorted(missed, key=float)))}."
+        yield f"Accuracy that no run reached: {', '.join(map(target_text, sorted(map(float, missed))))}."

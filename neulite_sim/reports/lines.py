@@ -24,11 +24,6 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
 
 
-def percent(share: float) -> str:
-    """Return a share as a percentage; only the exact whole is 100 %."""
-    return format_percent(share)
-
-
 def accuracy(value: float | None) -> str:
     """Return an accuracy as people read it, a percentage with one decimal, or "-" where there is none."""
     return "-" if value is None else format_percent(value)
@@ -105,7 +100,7 @@ def start_lines(board: Board, started: RunStarted) -> list[str]:
     if len(board.budgets) and started.thresholds:
         ladder = memory_ladder(board.budgets, started.thresholds, rows=2 * _MOST_THRESHOLDS + 1, fitting=board.fitting)
         marks = [step.text(80) for step in ladder if isinstance(step, Mark)]
-        lines.append(f"memory: {'; '.join(marks)}; {percent(started.participation_rate)} can take part")
+        lines.append(f"memory: {'; '.join(marks)}; {format_percent(started.participation_rate)} can take part")
     if started.run_dir is not None:
         lines.append(f"results go to {started.run_dir}")
     if started.replays_until:
@@ -169,8 +164,8 @@ def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> 
     facts += [
         ("virtual time", f"{clock} in {rounds:,} round{'' if rounds == 1 else 's'}"),
         ("wall time", format_seconds(summary["wall_time_s"])),
-        ("participation", f"{percent(summary['participation_rate'])} of the devices can take part"),
-        ("data share", f"{percent(summary['data_share'])} of the training samples took part"),
+        ("participation", f"{format_percent(summary['participation_rate'])} of the devices can take part"),
+        ("data share", f"{format_percent(summary['data_share'])} of the training samples took part"),
         ("memory", f"{format_bytes(summary['peak_memory_bytes'])} {which} at the peak of one device"),
         ("traffic", f"{format_bytes(summary['bytes_down'])} down, {format_bytes(summary['bytes_up'])} up"),
         ("flights", f"{summary['flights_arrived']:,} arrived, {summary['flights_dropped']:,} dropped"),

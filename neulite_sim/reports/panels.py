@@ -20,13 +20,12 @@ from neulite_sim.reports.lines import (
     fitting,
     how_to_stop,
     number,
-    percent,
     proxy_note,
     short_stages,
 )
 from neulite_sim.reports.lines import target as target_text
 from neulite_sim.results.rows import AS_FITTED, RoundRow, RunStarted
-from neulite_sim.units import format_bytes, format_seconds
+from neulite_sim.units import format_bytes, format_percent, format_seconds
 
 _BORDER = "bright_black"
 # The backend that trains nothing, so that nothing is ever tested.
@@ -74,7 +73,7 @@ def header_lines(started: RunStarted, width: int) -> RenderableType:
             (method, selection, protocol), (method, protocol), (method,)]  # fmt: skip
     facts = [Text.assemble(" ", (started.name, "bold cyan"), f"  {' · '.join(parts)}") for parts in runs]
     devices = f" {counted(started.num_devices)} devices"
-    fleets = (f"{devices}, {percent(started.participation_rate)} can train ", f"{devices} ")
+    fleets = (f"{devices}, {format_percent(started.participation_rate)} can train ", f"{devices} ")
     pairs = ((fact, fleet) for fleet in fleets for fact in facts if fact.cell_len + len(fleet) <= width)
     fact, fleet = next(pairs, (facts[0], ""))
     grid.add_row(fact, Text(fleet, "dim"))

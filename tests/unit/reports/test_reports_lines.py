@@ -6,7 +6,6 @@ from neulite_sim.reports import rehearsal
 from neulite_sim.reports.board import Board
 from neulite_sim.reports.lines import (
     number,
-    percent,
     proxy_note,
     round_line,
     short_stages,
@@ -25,10 +24,6 @@ def board():
     board = Board(clock=iter(range(10**6)).__next__)
     board.notify(rehearsal.started(8))
     return board
-
-
-def test_shares_are_whole_only_when_they_are():
-    assert [percent(share) for share in (1, 0.99999, 0.9, 0.0123, 0)] == ["100 %", "99.9 %", "90.0 %", "1.2 %", "0 %"]
 
 
 def test_missing_number_is_a_dash():
