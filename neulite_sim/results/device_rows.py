@@ -10,7 +10,6 @@ import csv
 import importlib
 import importlib.util
 import io
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from neulite_sim.arrays import Integers, Repeated
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, create_regular, open_regular
 from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET, column_types, scan_rows
+from neulite_sim.results.cells import scan_columns as scan_cells
 from neulite_sim.results.rows import DeviceRow, columns
 from neulite_sim.results.writing import encoded, put, refusal, remove, write_all
 
@@ -189,9 +189,8 @@ def scan_columns(path: Path, *names: str) -> Iterator[Mapping[str, list[Any]]]:
         DataNotFoundError: as `scan_devices`.
     """
     if path.name == DEVICES_CSV:
-        rows = scan_rows(path, DeviceRow)
-        while block := list(itertools.islice(rows, BLOCK)):
-            yield {name: [row[name] for row in block] for name in names}
+        for cells in scan_cells(path, DeviceRow, most_rows=BLOCK):
+            yield {name: cells[name] for name in names}
         return
     for batch in _batches(path):
         yield {name: batch.column(name).to_pylist() for name in names}
