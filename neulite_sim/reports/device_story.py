@@ -14,7 +14,7 @@ from neulite_sim.reports.table import TextTable
 from neulite_sim.results.device_rows import JOIN
 from neulite_sim.timeline.flights import ARRIVED
 from neulite_sim.timeline.reasons import cause_of
-from neulite_sim.units import format_bytes, format_seconds
+from neulite_sim.units import format_bytes, format_percent, format_seconds
 
 _RATES = ((1e9, "Gbps"), (1e6, "Mbps"), (1e3, "kbps"), (1.0, "bps"))
 _REMEDIES: Mapping[str, str] = {
@@ -97,7 +97,7 @@ def _who(history: History) -> Iterable[str]:
     ]
     if row["online_share"] is not None:
         seen = "never online" if row["last_seen_s"] is None else f"last seen at {format_seconds(row['last_seen_s'])}"
-        lines.append(f"It was online {row['online_share']:.1%} of the time, {seen}.".replace("%", " %"))
+        lines.append(f"It was online {format_percent(row['online_share'])} of the time, {seen}.")
     return lines
 
 
@@ -186,7 +186,7 @@ def _what_would_help(history: History) -> Iterable[str]:
             yield "Samples: whoever owns none is never asked; another data.partition would give it some."
         if history.is_counted and row["denied_offline"] and row["denied_offline"] > row["offered_rounds"]:
             total = row["offered_rounds"] + row["denied_rounds"]
-            share = f"{row['denied_offline'] / total:.1%}".replace("%", " %")
+            share = format_percent(row["denied_offline"] / total)
             yield f"More time online: it was offline in {share} of the rounds (population.availability, churn)."
         if history.is_counted and row["offered_rounds"] and not flights:
             wanted = history.scenario.get("selection", {}).get("devices_per_round")

@@ -86,8 +86,8 @@ def test_a_device_that_is_too_small_is_told_what_it_lacked(run_dir):
 def test_a_device_that_is_offline_is_told_so(run_dir):
     text = story(run_dir, OFFLINE)
     assert "offline in 6 rounds: rounds 1-6" in text
-    assert "It was online 0.0 % of the time, never online." in text
-    assert "More time online: it was offline in 100.0 % of the rounds" in text
+    assert "It was online 0 % of the time, never online." in text
+    assert "More time online: it was offline in 100 % of the rounds" in text
     assert "Memory:" not in text
 
 
