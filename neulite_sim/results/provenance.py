@@ -22,6 +22,7 @@ from neulite_sim.results.seals import SEAL, is_sealed
 from neulite_sim.scenario.inputs import Record, differences, input_records, without_places
 from neulite_sim.scenario.loading import scenario_hash
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.user_code.records import differing, read_records, registered_records
 from neulite_sim.version import __version__
 
 SCHEMA_VERSION = 2
@@ -73,7 +74,8 @@ def provenance(scenario: Scenario, command: Sequence[str], *, left_out: Sequence
         "cpu_count": os.cpu_count(),
         "left_out": list(left_out),
         "libraries": {name: installed_version(name) for name in LIBRARIES},
-        "inputs": input_records(scenario),
+        "inputs": read_records(scenario),
+        **({"registered": registered} if (registered := registered_records(scenario)) else {}),
     }
 
 
@@ -116,7 +118,9 @@ def is_of(scenario: Scenario, made: Mapping[str, Any]) -> bool:
 def changed_inputs(scenario: Scenario, made: Mapping[str, Any]) -> str:
     """Return in words which files are not what a run with this provenance read; empty where all are."""
     recorded: Mapping[str, Record] = made.get("inputs") or {}
-    return "; ".join(differences(recorded, input_records(scenario)))
+    registered = made.get("registered")
+    others = differing(scenario, registered if isinstance(registered, Mapping) else {})
+    return "; ".join([*differences(recorded, input_records(scenario)), *others])
 
 
 def other_versions(made: Mapping[str, Any]) -> list[str]:
