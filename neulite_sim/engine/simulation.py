@@ -41,6 +41,8 @@ from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.training.contract import Backend
 from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.units import format_bytes
+from neulite_sim.user_code.fingerprint import fingerprint
+from neulite_sim.user_code.records import is_of_a_user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +184,9 @@ def _simulate(
             name=scenario.name,
             seed=scenario.seed,
             scenario_yaml=dump_scenario(scenario),
-            provenance=provenance(scenario, command or sys.argv, left_out=costing.left_out),
+            provenance=provenance(
+                scenario, command or sys.argv, left_out=costing.left_out, data_sha256=data_sha256(costing)
+            ),
         )
         with folder:
             try:
@@ -195,6 +199,15 @@ def _simulate(
         return RunResult(summary=summary, run_dir=folder.path)
     finally:
         backend.close()
+
+
+def data_sha256(costing: Costing) -> str | None:
+    """Return the SHA-256 of samples that a user's own code gave; None of other data, whose files are hashed."""
+    if not is_of_a_user("data", costing.scenario.data):
+        return None
+    dataset = costing.dataset
+    arrays = (dataset.train_inputs, dataset.train_labels, dataset.test_inputs, dataset.test_labels)
+    return fingerprint(arrays).sha256
 
 
 def keeper_of(costing: Costing, run_dir: Path, found: Found | None = None) -> FolderKeeper:

@@ -52,11 +52,13 @@ def git_commit(checkout: Path) -> str | None:
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
-def provenance(scenario: Scenario, command: Sequence[str], *, left_out: Sequence[str] = ()) -> dict[str, Any]:
+def provenance(
+    scenario: Scenario, command: Sequence[str], *, left_out: Sequence[str] = (), data_sha256: str | None = None
+) -> dict[str, Any]:
     """Return what `provenance.json` holds. `command` is the command line, program first; it may be empty.
 
     The files that the scenario reads are hashed as they are now. `left_out` says what of its scenario and files the
-    run leaves out, or takes otherwise than it stands there.
+    run leaves out, or takes otherwise than it stands there. `data_sha256` is over data of which no file is known.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -75,6 +77,7 @@ def provenance(scenario: Scenario, command: Sequence[str], *, left_out: Sequence
         "left_out": list(left_out),
         "libraries": {name: installed_version(name) for name in LIBRARIES},
         "inputs": read_records(scenario),
+        **({"data_sha256": data_sha256} if data_sha256 else {}),
         **({"registered": registered} if (registered := registered_records(scenario)) else {}),
     }
 
@@ -158,13 +161,16 @@ def check_resumable(run_dir: Path, scenario: Scenario) -> None:
     check_inputs(run_dir, scenario, made)
 
 
-def check_inputs(run_dir: Path, scenario: Scenario, made: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run where a file that it read has changed since.
+def check_inputs(run_dir: Path, scenario: Scenario, made: Mapping[str, Any], *, data_sha256: str | None = None) -> None:
+    """Refuse to go on with a run where a file that it read has changed since, or data that a user's own code made.
 
     Raises:
         OutputError: names the file.
     """
-    if changed := changed_inputs(scenario, made):
+    changed = changed_inputs(scenario, made)
+    if data_sha256 is not None and made.get("data_sha256") != data_sha256:
+        changed = "; ".join(filter(None, (changed, f"data: {scenario.data.label} gives other samples now")))
+    if changed:
         raise OutputError(
             f"{run_dir}: what the run read has changed since it began: {changed}",
             hint="put it back, or run its scenario.yaml as a new one",

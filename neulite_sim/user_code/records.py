@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from neulite_sim.registry import Choice, registered_sha256
+from neulite_sim.registry import PYTHON, Choice, registered_sha256
 from neulite_sim.scenario.inputs import Record, input_records
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.user_code.components import GIVEN
 from neulite_sim.user_code.files import files_beside
+
+
+def is_of_a_user(field: str, choice: Choice) -> bool:
+    """Return whether a component is in a user's own file, was given from Python, or was registered by the program."""
+    return choice.kind in (PYTHON, GIVEN) or registered_sha256(field, choice.kind) is not None
 
 
 def read_records(scenario: Scenario) -> dict[str, Record]:
