@@ -59,9 +59,10 @@ class Found:
         arguments |= self.options
         missing = [name for name, each in named.items() if each.default is each.empty and name not in arguments]
         if missing:
-            wish = f"give them as options, or name them among {', '.join(supplied)}" if supplied else "give options"
+            it = "it as an option" if len(missing) == 1 else "them as options"
+            others = f", or name what is there: {', '.join(supplied)}" if supplied else ""
             what = " and ".join(map(repr, missing))
-            raise self.refused(f"{self.name} needs {what}, which nothing fills", wish, at="options")
+            raise self.refused(f"{self.name} needs {what}, which nothing fills", f"give {it}{others}", at="options")
         return arguments
 
     @property
