@@ -99,7 +99,7 @@ def held_values(**values: Any) -> dict[str, Holder]:
         ScenarioError: a value holds what can neither be told from another nor sent to another process.
     """
     for name in values:
-        if name not in _PLACES:
+        if name not in _PLACES and values[name] is not None:
             raise TypeError(f"nothing is given as {name!r}{close_matches(name, _PLACES)}")
     return {name: _holder(name, values[name]) for name in _PLACES if values.get(name) is not None}
 

@@ -275,10 +275,8 @@ def test_what_is_no_such_thing_is_refused(given: dict[str, Any], said: str) -> N
 
 
 def test_names_that_cannot_be_registered_are_refused() -> None:
-    with pytest.raises(
-        UnknownComponentError, match=r"nothing is registered for 'modl'; did you mean 'model' or 'method'\?"
-    ):
-        register("modl", "x", median)
+    with pytest.raises(UnknownComponentError, match=r"nothing is registered for 'metod'; did you mean 'method'\?"):
+        register("metod", "x", median)
     with pytest.raises(UnknownComponentError, match="method 'fedavg' is there already; register it by another name"):
         register("method", "fedavg", median)
     with pytest.raises(UnknownComponentError, match="'a:b' can be no name of a component; use letters"):
@@ -288,8 +286,8 @@ def test_names_that_cannot_be_registered_are_refused() -> None:
 def test_what_is_no_scenario_is_refused() -> None:
     with pytest.raises(ScenarioError, match="a scenario is wanted, found int; give a Scenario, the path of its file"):
         simulate(3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="nothing is given as 'modle'; did you mean 'model'"):
-        with_given(TINY, modle=3)
+    with pytest.raises(TypeError, match="nothing is given as 'selectr'; did you mean 'selector'"):
+        with_given(TINY, selectr=3)
 
 
 def test_what_a_file_says_of_a_component_that_is_given_is_not_needed(tmp_path: Path) -> None:
