@@ -67,7 +67,9 @@ class AllocationLog:
             self.events.append(Event(GRAPH_FREED))
         self._is_in_backward = is_in_backward
         inputs = (leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
-        self._grows_graph = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+        # What checkpointing builds again within the backward pass does not outlive its block.
+        is_building = torch.is_grad_enabled() and not is_in_backward
+        self._grows_graph = is_building and any(tensor.requires_grad for tensor in inputs)
         for output, held, passing in workspaces_of(func, args, outputs):
             numbers = [self.allocate(num_bytes) for num_bytes in held]
             if output is not None:
