@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from neulite_sim.data.handing import Handed
 from neulite_sim.data.image_files import Sentences, entries, is_hidden
 from neulite_sim.data.interpreting import HandedOptions, dataset_of
 from neulite_sim.data.naming import ROLES, named
-from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
+from neulite_sim.errors import DataNotFoundError, NeuliteError, Problem, ScenarioError
 from neulite_sim.outside import TABLE_BYTES, open_regular, printable, user_path
 from neulite_sim.registry import Component
 from neulite_sim.room import require_room
@@ -29,9 +28,6 @@ from neulite_sim.scenario.inputs import InputFile, InputPath
 
 KIND = "array"
 ADVICE = "data.path names an .npz file, a folder of .npy files, or one .npy file beside data.labels_path"
-_FAILURES = (OSError, ValueError, EOFError, SyntaxError, NotImplementedError, RuntimeError, zipfile.BadZipFile,
-             zlib.error)  # fmt: skip
-"""What damaged bytes make NumPy and zipfile raise."""
 _FILES = ("labels_path", "test_path", "test_labels_path")
 
 
@@ -120,7 +116,7 @@ def _unreadable(path: Path, failure: Exception) -> DataNotFoundError:
     if isinstance(failure, FileNotFoundError):
         return DataNotFoundError(f"{KIND}: there is no file {printable(str(path))}", hint=ADVICE)
     why = printable(str(getattr(failure, "strerror", None) or failure or type(failure).__name__))
-    if "allow_pickle" in why or "Object arrays" in why:
+    if "allow_pickle" in why or "ython objects" in why:
         hint = "save arrays of numbers or texts: numpy.save(path, numpy.array(list))"
         return DataNotFoundError(f"{KIND}: {printable(str(path))} holds pickled objects, which are not read", hint=hint)
     return DataNotFoundError(f"{KIND}: {printable(str(path))} cannot be read ({why})", hint=ADVICE)
@@ -137,7 +133,8 @@ def _npy(path: Path) -> np.ndarray[Any, Any]:
             # What begins otherwise NumPy would take for a pickle, and say so.
             np.lib.format.read_magic(file)
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError, EOFError, SyntaxError) as failure:
+    except Exception as failure:
+        # Whatever damaged bytes make NumPy raise, they are the file's fault.
         raise _unreadable(path, failure) from None
 
 
@@ -156,7 +153,9 @@ def _npz(path: Path, chosen: Mapping[str, str | None], sentences: Sentences) -> 
                 advice="save fewer samples, or .npy files, of which parts are read",
             )  # fmt: skip
             return {role: _unpacked(packed, name, sizes[name]) for role, name in found.items()}
-    except _FAILURES as failure:
+    except NeuliteError:
+        raise
+    except Exception as failure:
         raise _unreadable(path, failure) from None
 
 

@@ -11,9 +11,11 @@ import functools
 import importlib
 import inspect
 import os
+import warnings
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from neulite_sim.bounds import MOST_ITEMS, MOST_NAME
@@ -63,27 +65,34 @@ def deal_flwr(
     columns = {"label": labels, "sample": np.arange(len(labels))}
     if groups is not None:
         columns["group"] = groups
-    owners = np.full(len(labels), -1, np.int64)
     try:
-        made.dataset = datasets.Dataset.from_dict({name: column.tolist() for name, column in columns.items()})
-        count = int(made.num_partitions)
-        if count != num_devices:
-            hint = f"set population.devices to {count}, or another number of partitions"
-            raise _refused(f"{partitioner} makes {count} partitions for {num_devices} devices", hint)
-        for device in range(count):
-            samples = np.asarray(made.load_partition(device)["sample"], np.int64)
-            taken = samples[owners[samples] >= 0]
-            if len(taken):
-                hint = "a sample belongs to one device at most here"
-                raise _refused(
-                    f"{partitioner} gives sample {taken[0]} to devices {owners[taken[0]]} and {device}", hint
-                )
-            owners[samples] = device
+        with warnings.catch_warnings():
+            # What these packages will change in each other is nothing that a user of this one can mend.
+            warnings.simplefilter("ignore")
+            made.dataset = datasets.Dataset.from_dict({name: column.tolist() for name, column in columns.items()})
+            owners = _owners(made, partitioner, len(labels), num_devices)
     except NeuliteError:
         raise
     except Exception as failure:
         raise _refused(f"{partitioner} failed ({type(failure).__name__}: {failure})", "change its options") from failure
     return owned(owners, num_devices, name=f"flwr-datasets:{partitioner}")
+
+
+def _owners(made: Any, partitioner: str, num_samples: int, num_devices: int) -> NDArray[np.int64]:
+    """Return the device of each sample, -1 for nobody."""
+    owners = np.full(num_samples, -1, np.int64)
+    count = int(made.num_partitions)
+    if count != num_devices:
+        hint = f"set population.devices to {count}, or another number of partitions"
+        raise _refused(f"{partitioner} makes {count} partitions for {num_devices} devices", hint)
+    for device in range(count):
+        samples = np.asarray(made.load_partition(device)["sample"], np.int64)
+        taken = samples[owners[samples] >= 0]
+        if len(taken):
+            hint = "a sample belongs to one device at most here"
+            raise _refused(f"{partitioner} gives sample {taken[0]} to devices {owners[taken[0]]} and {device}", hint)
+        owners[samples] = device
+    return owners
 
 
 def _refused(found: str, hint: str) -> ScenarioError:
