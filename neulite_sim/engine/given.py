@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from neulite_sim.data import of_users as data
+from neulite_sim.data.contract import DatasetOptions
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError, close_matches
 from neulite_sim.methods import of_users as methods
+from neulite_sim.models import of_users as models
 from neulite_sim.population.availability import of_users as availability
 from neulite_sim.registry import Options, register_component
 from neulite_sim.scenario.loading import Replacing, load_scenario, parse_scenario
@@ -41,6 +44,9 @@ class _Place:
 
 
 _PLACES: Mapping[str, _Place] = {
+    "model": _Place(group_field="model", keys=("model",), base=models.ModelOptions, adapt=models.architecture_of),
+    "data": _Place(group_field="data", keys=("data",), base=DatasetOptions, adapt=data.dataset_of),
+    "partition": _Place(group_field="partition", keys=("data", "partition"), base=Options, adapt=data.deal_of),
     "method": _Place(group_field="method", keys=("method",), base=Options, adapt=methods.method_of),
     "selector": _Place(
         group_field="selection", keys=("selection",), base=SelectorOptions, adapt=selection.selector_of
