@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from neulite_sim.data.arrow import HandedTableOptions, handed_of_tables
 from neulite_sim.data.contract import AnyDataset
-from neulite_sim.data.given_partition import given_partition
+from neulite_sim.data.given_partition import given_deal, given_partition
 from neulite_sim.data.handing import Handed, refusal
 from neulite_sim.data.image_files import Sentences
 from neulite_sim.data.interpreting import dataset_of
@@ -26,7 +26,7 @@ from neulite_sim.data.naming import handed_of_names
 from neulite_sim.data.reading_datasets import is_dataset, read_items
 from neulite_sim.errors import Problem, ScenarioError
 
-__all__ = ["given_dataset", "given_partition"]
+__all__ = ["given_dataset", "given_deal", "given_partition"]
 
 FORMS = (
     "give (train_x, train_y, test_x, test_y), a mapping of arrays, a pair of datasets with a length and items, a "

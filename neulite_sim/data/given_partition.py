@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from neulite_sim.data.contract import AnyDataset, Partition
 from neulite_sim.data.natural import deal_natural
-from neulite_sim.data.partition import partition_by_owner
+from neulite_sim.data.partition import Deal, Groups, Labels, partition_by_owner
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.seeding import stream
 
@@ -18,20 +19,32 @@ FORMS = "give a list of index arrays (one per device), a mapping of device to in
 
 
 def given_partition(value: Any, dataset: AnyDataset, num_devices: int, *, seed: int = 0) -> Partition:
-    """Return which training samples each device owns.
+    """Return which training samples of a dataset each device owns. Raises what the deal of `given_deal` raises."""
+    owners = {} if dataset.groups is None else {"groups": dataset.groups}
+    return given_deal(value)(dataset.train_labels, num_devices, stream(seed, "partition"), **owners)
+
+
+def given_deal(value: Any) -> Deal:
+    """Return what deals samples as a value given from Python says.
 
     `value` is one array of sample numbers per device, a mapping from device to such an array, an array of device
     numbers with one entry per training sample (-1: nobody's), or the name of the column by which the dataset was
-    grouped; then each device is one of its values, as with partition `natural`, `seed` saying which.
+    grouped; then each device is one of its values, as with partition `natural`.
 
-    Raises:
+    The deal raises:
         ScenarioError: a device or a sample is not there, or a sample belongs to two devices.
     """
-    num_samples = len(dataset.train_labels)
+    return functools.partial(_deal_given, value)
+
+
+def _deal_given(
+    value: Any, labels: Labels, num_devices: int, rng: np.random.Generator, *, groups: Groups | None = None
+) -> Partition:
+    num_samples = len(labels)
     if isinstance(value, Partition):
         value = [value.of(device) for device in range(value.num_devices)]
     if isinstance(value, str):
-        return _by_column(value, dataset, num_devices, seed)
+        return _by_column(value, labels, num_devices, rng, groups)
     if isinstance(value, Mapping):
         return _by_lists(list(value.items()), num_samples, num_devices)
     if hasattr(value, "detach"):
@@ -54,11 +67,13 @@ def _refused(found: str, hint: str) -> ScenarioError:
     return ScenarioError([Problem.advising(key="data.partition", found=found, hint=hint)])
 
 
-def _by_column(column: str, dataset: AnyDataset, num_devices: int, seed: int) -> Partition:
-    if dataset.groups is None:
-        hint = f"give the data with the option group: {column}, and samples of the training part one value each"
-        raise _refused(f"{dataset.name} knows no column {column!r}", hint)
-    return deal_natural(dataset.train_labels, num_devices, stream(seed, "partition"), groups=dataset.groups)
+def _by_column(
+    column: str, labels: Labels, num_devices: int, rng: np.random.Generator, groups: Groups | None
+) -> Partition:
+    if groups is None:
+        hint = f"give the data with the option group: {column}, and each sample of the training part a value there"
+        raise _refused(f"the data was not grouped by a column {column!r}", hint)
+    return deal_natural(labels, num_devices, rng, groups=groups)
 
 
 def _by_owner(owners: NDArray[Any], num_samples: int, num_devices: int) -> Partition:

@@ -148,7 +148,7 @@ GIVEN = {
     "device 1 has sample 2 twice; name it once": [[0], [2, 2], []],
     "devices 0 and 1 both have sample 0; a sample belongs to one device at most": [[0], [0], []],
     "no training sample belongs to a device; give at least one device samples": [[], [], []],
-    "mine knows no column 'writer'; give the data with the option group: writer": "writer",
+    "the data was not grouped by a column 'writer'; give the data with the option group: writer": "writer",
 }
 
 
