@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from neulite_sim.data.contract import AnyDataset, Partition
@@ -53,6 +54,12 @@ def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset
         norm=scenario.training.norm,
     )
     return charged, trained
+
+
+def model_remarks(charged: Blueprint, trained: Blueprint) -> tuple[str, ...]:
+    """Return what the architectures say of themselves (`remarks`), a sentence each, none of them twice."""
+    said = (getattr(blueprint.architecture, "remarks", ()) for blueprint in (charged, trained))
+    return tuple(dict.fromkeys(itertools.chain(*said)))
 
 
 def _architecture(choice: Choice) -> Any:
