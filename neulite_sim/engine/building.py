@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -56,6 +57,12 @@ def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset
         norm=scenario.training.norm,
     )
     return charged, trained
+
+
+def model_remarks(charged: Blueprint, trained: Blueprint) -> tuple[str, ...]:
+    """Return what the architectures say of themselves (`remarks`), a sentence each, none of them twice."""
+    said = (getattr(blueprint.architecture, "remarks", ()) for blueprint in (charged, trained))
+    return tuple(dict.fromkeys(itertools.chain(*said)))
 
 
 def _built(group_field: str, choice: Choice) -> Any:
