@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from neulite_sim.data import of_users as data
 from neulite_sim.data.contract import DatasetOptions
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError, close_matches
@@ -111,7 +113,7 @@ def held_values(**values: Any) -> dict[str, Holder]:
 
 
 def _holder(argument: str, value: Any) -> Holder:
-    key, name = ".".join(_PLACES[argument].keys), name_of(value)
+    key, name = ".".join(_PLACES[argument].keys), name_of(value, argument)
     traced = _traced(key, name, value)
     return held(Holder(field=key, name=name, sha256=traced.sha256, value=value, modules=traced.modules))
 
@@ -127,8 +129,13 @@ def _traced(key: str, name: str, value: Any) -> Fingerprint:
         raise ScenarioError([Problem.advising(key=key, found=found, hint="give a function that builds it")]) from None
 
 
-def name_of(value: Any) -> str:
-    """Return what a value is called in its own code: a function or class by its name, anything else by its type."""
+def name_of(value: Any, argument: str) -> str:
+    """Return what a value is called in its own code: a function or class by its name, an object of a class by that's.
+
+    What has no code of its own, such as an array, is called as the argument that it is given as.
+    """
+    if isinstance(value, list | tuple | dict | str | np.ndarray):
+        return argument
     while isinstance(value, functools.partial):
         value = value.func
     name = getattr(value, "__qualname__", None) or type(value).__qualname__
