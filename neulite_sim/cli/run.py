@@ -43,8 +43,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a scenario and show it while it runs."""
-    from neulite_sim.cli.backend import with_backend
-    from neulite_sim.cli.checks import FleetCheck
+    from neulite_sim.api.backend import with_backend
+    from neulite_sim.api.checks import FleetCheck
     from neulite_sim.reports.console import run_console
     from neulite_sim.reports.screen import screen
     from neulite_sim.scenario.loading import load_scenario

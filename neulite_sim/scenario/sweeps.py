@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.scenario.loading import SET_OPTION, Check, load_scenario
+from neulite_sim.scenario.loading import SET_OPTION, Check
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.sources import Source, scenario_from
 from neulite_sim.scenario.tree import Place
 
 _MOST_SLUG, _MOST_NAME = 60, 120
@@ -47,11 +48,11 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """A scenario file and how it is varied. `seeds` is a count, from the scenario's own seed on, or the seeds."""
+    """A scenario and how it is varied. `seeds` is a count, from the scenario's own seed on, or the seeds."""
 
     name: str | None
     """What the sweep file is called; None where the sweep stands on the command line alone."""
-    scenario: str
+    scenario: Source
     settings: tuple[Assignment, ...]
     axes: tuple[Axis, ...]
     seeds: int | tuple[int, ...]
@@ -105,7 +106,7 @@ def variants(sweep: Sweep, checks: Sequence[Check] = ()) -> tuple[Variant, ...]:
         overrides = tuple(setting.text for setting in settings)
         seed = sweep.seeds[0] if isinstance(sweep.seeds, tuple) else None
         try:
-            loaded.append((slugs, overrides, load_scenario(sweep.scenario, overrides, seed=seed, checks=checks)))
+            loaded.append((slugs, overrides, scenario_from(sweep.scenario, overrides, seed=seed, checks=checks)))
         except ScenarioError as error:
             for problem in error.problems:
                 found.setdefault(_at_its_place(problem, settings), []).append("-".join(slugs))
