@@ -236,18 +236,14 @@ def whatif(
         scale_memory: factors of the fleet's own budgets, `[0.5, 1, 2]`.
         cap_memory: limits of the fleet's own budgets, as `memory`.
         methods: names, or mappings with options, `["neulite", {"kind": "depthfl"}]`; all by default.
-        batch_sizes: also vary the batch size.
-        micro_batch: also with micro-batches of these sizes, beside whole batches.
+        batch_sizes, micro_batch: also with these batch sizes, and with micro-batches beside whole batches.
         checkpointing: also with activation checkpointing, beside training without it.
         fit: ways to fit steps into memory, "none", "auto" or both.
         train: also train each method at each budget: accuracy and time to accuracy.
-        jobs: with `train`, runs at a time.
-        out: with `train`, folder of the runs; `runs/NAME-whatif` by default.
+        jobs, out: with `train`, runs at a time, and their folder (`runs/NAME-whatif` by default).
         details: also say in the tables who holds each submodel.
-        overrides: dotted keys with values, `{"stop.rounds": 20}`, or texts as `--set` takes them.
-        seed: in the place of the scenario's own.
-        progress: whether to show how training goes: by default in a notebook only.
-        check: raise where runs failed, after the others are done; else they are in `failed`.
+        overrides, seed: as of `profile`.
+        progress, check: as of `sweep`.
         values: model, data, partition, method, selector, protocol and availability as `simulate` takes them.
 
     Raises:
@@ -257,7 +253,6 @@ def whatif(
         RunsFailedError: with `train`, runs failed; `result` holds the study with the others.
     """
     require_training(train=train, jobs=jobs, out=out)
-    require_jobs(jobs)
     texts = [*setting_texts(overrides), *([] if seed is None else [f"seed={seed}"])]
     planned = planned_study(
         source_of(scenario, values), memory=memory, scale_memory=scale_memory, cap_memory=cap_memory, methods=methods,
@@ -282,3 +277,4 @@ def require_training(*, train: bool, jobs: int | None, out: FilePath | None) -> 
     for option, value in (("--jobs", jobs), ("--out", out)):
         if value is not None and not train:
             raise refused(option, f"acts only with --train, found {value}", "remove it, or add --train")
+    require_jobs(jobs)
