@@ -227,8 +227,7 @@ def whatif(
 ) -> StudyResult:
     """Return for other memory budgets who can take part with each method, what stops the others, what a round costs.
 
-    What `neulite-sim whatif` prints. Give exactly one of `memory`, `scale_memory` and `cap_memory`. Nothing is trained
-    without `train`.
+    What `neulite-sim whatif` prints. Give exactly one of `memory`, `scale_memory` and `cap_memory`.
 
     Args:
         scenario: a path, a mapping of plain values, or a `Scenario`.
@@ -249,8 +248,7 @@ def whatif(
     Raises:
         ScenarioError: the scenario, a method or an option is wrong, or no method goes with the scenario.
         DataNotFoundError: a dataset or trace is missing.
-        OutputError: with `train`, the folder cannot be written, or another sweep is at work in it.
-        RunsFailedError: with `train`, runs failed; `result` holds the study with the others.
+        OutputError, RunsFailedError: with `train`, as of `sweep`.
     """
     require_training(train=train, jobs=jobs, out=out)
     texts = [*setting_texts(overrides), *([] if seed is None else [f"seed={seed}"])]
