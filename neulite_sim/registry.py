@@ -28,7 +28,11 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from neulite_sim.docstrings import attribute_docstrings
 from neulite_sim.errors import UnknownComponentError, close_matches
+from neulite_sim.later import homes
 from neulite_sim.synonyms import EXAMPLES, kinds_meant_by, meant_by
+
+# Where plug-ins of older versions look for it.
+__getattr__ = homes(__name__, BareKind="neulite_sim.scenario.bare_kind")
 
 GROUPS: Mapping[str, str] = {
     "data": "neulite_sim.datasets",
@@ -42,6 +46,9 @@ GROUPS: Mapping[str, str] = {
     "memory_motion": "neulite_sim.memory_motion",
     "availability": "neulite_sim.availability",
 }
+
+PYTHON, _NOT_WRITTEN = "python", "given"
+"""Kinds that stand for a user's own: what a Python file holds, and what was given from Python, which nobody writes."""
 
 TRACE_FORMAT = "trace format"
 TOOLS: Mapping[str, str] = {TRACE_FORMAT: "neulite_sim.trace_importers"}
@@ -133,6 +140,11 @@ class Choice:
     kind: str
     options: Any = field(default_factory=Options)
 
+    @property
+    def label(self) -> str:
+        """What people call it: the kind, or the name of what a user's own file or program gives."""
+        return str(self.options.name) if self.kind in (PYTHON, _NOT_WRITTEN) else self.kind
+
     def dump(self) -> dict[str, Any]:
         """Return the mapping that stands in the scenario: `kind` and every option."""
         return {"kind": self.kind, **self.options.model_dump(mode="json")}
@@ -179,6 +191,26 @@ def options_schema(options: type[Options]) -> dict[str, Any]:
     return options.model_json_schema()
 
 
+_REGISTERED: dict[tuple[str, str], tuple[Component, str]] = {}
+"""What this process registered by itself, by field and name: known here alone."""
+
+
+def register_component(group_field: str, name: str, found: Component, *, sha256: str) -> None:
+    """Let `name` stand for a component in this process; the last one counts. `sha256` is over its code and data.
+
+    Raises:
+        UnknownComponentError: there is no such field, or an installed component has this name.
+    """
+    if name in _entry_points(_group(group_field)):
+        raise UnknownComponentError(f"{group_field} {name!r} is there already", hint="register it by another name")
+    _REGISTERED[group_field, name] = found, sha256
+
+
+def registered_sha256(group_field: str, name: str) -> str | None:
+    """Return the SHA-256 of what this process registered; None where it did not register this name."""
+    return _REGISTERED.get((group_field, name), (None, None))[1]
+
+
 def _group(group_field: str) -> str:
     found = GROUPS.get(group_field) or TOOLS.get(group_field)
     if found is None:
@@ -192,7 +224,8 @@ def _group(group_field: str) -> str:
 
 def names(group_field: str) -> tuple[str, ...]:
     """Return what can be named for a field of `GROUPS` or `TOOLS`, sorted."""
-    return tuple(_entry_points(_group(group_field)))
+    own = (name for field, name in _REGISTERED if field == group_field)
+    return tuple(sorted({*_entry_points(_group(group_field)), *own} - {_NOT_WRITTEN}))
 
 
 def plug_ins() -> frozenset[str]:
@@ -210,10 +243,12 @@ def load(group_field: str, name: str) -> Component:
             package cannot be loaded.
     """
     points = _entry_points(_group(group_field))
+    if (group_field, name) in _REGISTERED:
+        return _REGISTERED[group_field, name][0]
     point = points.get(name)
     if point is None:
-        known = [kind for kind in kinds_meant_by(group_field, name) if kind in points]
-        near = f"; did you mean {' or '.join(map(repr, known))}?" if known else close_matches(name, points)
+        meant = [kind for kind in kinds_meant_by(group_field, name) if kind in points]
+        near = f"; did you mean {' or '.join(map(repr, meant))}?" if meant else close_matches(name, names(group_field))
         near = near or example(group_field)
         raise UnknownComponentError(f"{name!r} is not a known {group_field}{near} ({choices(group_field)})")
     try:
@@ -344,29 +379,6 @@ class ComponentField:
         variants = [_variant(name, item, handler) for name, item in found.items()]
         bare = [name for name, item in found.items() if not (item.takes_argument or _required(item))]
         return {"oneOf": [*variants, *([{"type": "string", "enum": bare}] if bare else [])]}
-
-
-@dataclass(frozen=True, slots=True)
-class BareKind:
-    """Lets a discriminated union be written as a bare kind: `optimizer: adam` for `optimizer: {kind: adam}`.
-
-    Stands last: `Annotated[Sgd | Adam, Field(discriminator="kind"), BareKind()]`.
-    """
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_before_validator_function(
-            lambda value: {"kind": value} if isinstance(value, str) else value, handler(source)
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        union = handler(schema)
-        options = {
-            kind: handler.resolve_ref_schema({"$ref": ref}) for kind, ref in union["discriminator"]["mapping"].items()
-        }
-        bare = [kind for kind, option in options.items() if not option.get("required")]
-        return {"anyOf": [union, {"type": "string", "enum": bare}]}
 
 
 def _required(found: Component) -> list[str]:
