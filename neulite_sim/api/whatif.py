@@ -205,26 +205,12 @@ def planned_study(
 
 
 def whatif(
-    scenario: Source,
-    *,
-    memory: Listed = None,
-    scale_memory: Listed = None,
-    cap_memory: Listed = None,
-    methods: str | Iterable[str | Mapping[str, Any]] | None = None,
-    batch_sizes: Listed = None,
-    micro_batch: Listed = None,
-    checkpointing: bool = False,
-    fit: Listed = None,
-    train: bool = False,
-    jobs: int | None = None,
-    out: FilePath | None = None,
-    details: bool = False,
-    overrides: Settings = (),
-    seed: int | None = None,
-    progress: bool | None = None,
-    check: bool = True,
-    **values: Unpack[Values],
-) -> StudyResult:
+    scenario: Source, *, memory: Listed = None, scale_memory: Listed = None, cap_memory: Listed = None,
+    methods: str | Iterable[str | Mapping[str, Any]] | None = None, batch_sizes: Listed = None,
+    micro_batch: Listed = None, checkpointing: bool = False, fit: Listed = None, train: bool = False,
+    jobs: int | None = None, out: FilePath | None = None, details: bool = False, overrides: Settings = (),
+    seed: int | None = None, progress: bool | None = None, check: bool = True, **values: Unpack[Values],
+) -> StudyResult:  # fmt: skip
     """Return for other memory budgets who can take part with each method, what stops the others, what a round costs.
 
     What `neulite-sim whatif` prints. Give exactly one of `memory`, `scale_memory` and `cap_memory`.
@@ -235,20 +221,25 @@ def whatif(
         scale_memory: factors of the fleet's own budgets, `[0.5, 1, 2]`.
         cap_memory: limits of the fleet's own budgets, as `memory`.
         methods: names, or mappings with options, `["neulite", {"kind": "depthfl"}]`; all by default.
-        batch_sizes, micro_batch: also with these batch sizes, and with micro-batches beside whole batches.
+        batch_sizes: also vary the batch size.
+        micro_batch: also with micro-batches of these sizes, beside whole batches.
         checkpointing: also with activation checkpointing, beside training without it.
         fit: ways to fit steps into memory, "none", "auto" or both.
         train: also train each method at each budget: accuracy and time to accuracy.
-        jobs, out: with `train`, runs at a time, and their folder (`runs/NAME-whatif` by default).
+        jobs: with `train`, runs at a time.
+        out: with `train`, folder of the runs; `runs/NAME-whatif` by default.
         details: also say in the tables who holds each submodel.
-        overrides, seed: as of `profile`.
-        progress, check: as of `sweep`.
+        overrides: dotted keys with values, `{"stop.rounds": 20}`, or texts as `--set` takes them.
+        seed: in the place of the scenario's own.
+        progress: whether to show how training goes: by default in a notebook only.
+        check: raise where runs failed, after the others are done; else they are in `failed`.
         values: model, data, partition, method, selector, protocol and availability as `simulate` takes them.
 
     Raises:
         ScenarioError: the scenario, a method or an option is wrong, or no method goes with the scenario.
         DataNotFoundError: a dataset or trace is missing.
-        OutputError, RunsFailedError: with `train`, as of `sweep`.
+        OutputError: with `train`, the folder cannot be written, or another sweep is at work in it.
+        RunsFailedError: with `train`, runs failed; `result` holds the study with the others.
     """
     require_training(train=train, jobs=jobs, out=out)
     texts = [*setting_texts(overrides), *([] if seed is None else [f"seed={seed}"])]

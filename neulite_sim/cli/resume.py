@@ -24,7 +24,9 @@ def resume(
     from neulite_sim.api.loading import resume as go_on
     from neulite_sim.reports.console import run_console
     from neulite_sim.reports.screen import screen
+    from neulite_sim.studies.handing import take_over
 
+    take_over()
     console = screen(stderr=as_json)
     with resumable(str(run_dir)), run_console(console, quiet=quiet) as view:
         result = go_on(run_dir, backend=backend, workers=workers, observers=[view], progress=False)

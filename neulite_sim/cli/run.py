@@ -48,7 +48,9 @@ def run(
     from neulite_sim.reports.console import run_console
     from neulite_sim.reports.screen import screen
     from neulite_sim.scenario.loading import load_scenario
+    from neulite_sim.studies.handing import take_over
 
+    take_over()
     tools = tools_named(exports or ())
     check = FleetCheck()
     loaded: Scenario = load_scenario(scenario, overrides or (), seed=seed, checks=[check])

@@ -36,6 +36,7 @@ from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sources import Source, is_path
 from neulite_sim.scenario.sweeps import Variant
 from neulite_sim.studies.children import ChildFailure, child_failure
+from neulite_sim.studies.handing import VARIABLE, hand_over
 
 WORK = ".sweep"
 """Inside the folder of a sweep: its lock, what runs answer while they work, and what they said where they failed."""
@@ -184,15 +185,18 @@ def run_all(runs: Sequence[PlannedRun], *, out: Path, jobs: int) -> Generator[Pl
 
     Raises:
         OutputError: `out` cannot be written, or another sweep is at work in it.
+        NeuliteError: what was given from Python cannot be sent to other processes.
     """
     waiting = deque(run for run in runs if run.state != "finished")
     working: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]] = {}
-    with _claimed(out / WORK) as lock:
+    with _claimed(out / WORK) as lock, contextlib.ExitStack() as stack:
+        given = hand_over([run.scenario for run in waiting])
+        held = (lock,) if given is None else (lock, stack.enter_context(given).fileno())
         try:
             while waiting or working:
                 while waiting and len(working) < jobs:
                     run = waiting.popleft()
-                    working[_start(run, out / WORK, lock)] = (run, time.monotonic())
+                    working[_start(run, out / WORK, held)] = (run, time.monotonic())
                     yield run
                 time.sleep(_POLL_S)
                 for process in [process for process in working if process.poll() is not None]:
@@ -242,13 +246,15 @@ def _answer(run: PlannedRun, work: Path) -> Path:
     return work / f"{run.name}.json"
 
 
-def _start(run: PlannedRun, work: Path, lock: int) -> subprocess.Popen[bytes]:
+def _start(run: PlannedRun, work: Path, held: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start a run, which inherits the lock of the sweep, and what was given from Python if anything was."""
     if run.state == "cut off" and not run.resume_command:
         clear_cut_off(run.folder)
     # A checkout that is not installed is found as well.
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    held = () if sys.platform == "win32" else (lock,)
+    if len(held) > 1:
+        environment[VARIABLE] = str(held[1])
     paths_of_run = _answer(run, work), _log(run, work)
     for path in paths_of_run:
         path.unlink(missing_ok=True)
@@ -256,7 +262,7 @@ def _start(run: PlannedRun, work: Path, lock: int) -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C reaches a run once, through `_stop`.
         return subprocess.Popen(
             (*(run.resume_command or run.command), _ANSWERS), stdin=subprocess.DEVNULL, stdout=answer, stderr=log,
-            start_new_session=True, pass_fds=held, env=environment,
+            start_new_session=True, pass_fds=() if sys.platform == "win32" else held, env=environment,
         )  # fmt: skip
 
 
