@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -20,7 +19,6 @@ from typing import Any
 from pydantic import (
     BaseModel,
     ConfigDict,
-    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationError,
 )
@@ -29,10 +27,14 @@ from pydantic_core import PydanticCustomError, core_schema
 from neulite_sim.docstrings import attribute_docstrings
 from neulite_sim.errors import UnknownComponentError, close_matches
 from neulite_sim.later import homes
-from neulite_sim.synonyms import EXAMPLES, kinds_meant_by, meant_by
+from neulite_sim.synonyms import EXAMPLES, kinds_meant_by
 
-# Where plug-ins of older versions look for it.
-__getattr__ = homes(__name__, BareKind="neulite_sim.scenario.bare_kind")
+# Where plug-ins of older versions look for them.
+__getattr__ = homes(
+    __name__,
+    BareKind="neulite_sim.scenario.component_fields",
+    ComponentField="neulite_sim.scenario.component_fields",
+)
 
 GROUPS: Mapping[str, str] = {
     "data": "neulite_sim.datasets",
@@ -66,7 +68,7 @@ class Options(BaseModel):
     ) -> dict[str, Any]:
         """Return the JSON Schema, in which the text below a field describes it."""
         found = handler(schema)
-        _describe(cls, handler.resolve_ref_schema(found), handler)
+        describe(cls, handler.resolve_ref_schema(found), handler)
         return found
 
     def check_beside(self, scenario: Any) -> None:
@@ -77,7 +79,7 @@ class Options(BaseModel):
         """
 
 
-def _describe(options: type[Options], schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
+def describe(options: type[Options], schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
     """Put the text below each field into a JSON Schema of these options.
 
     Pydantic would read all sources as the classes are made, which takes longer than checking a scenario.
@@ -223,9 +225,14 @@ def _group(group_field: str) -> str:
 
 
 def names(group_field: str) -> tuple[str, ...]:
-    """Return what can be named for a field of `GROUPS` or `TOOLS`, sorted."""
+    """Return the components of a field of `GROUPS` or `TOOLS` that stand by themselves, sorted."""
     own = (name for field, name in _REGISTERED if field == group_field)
-    return tuple(sorted({*_entry_points(_group(group_field)), *own} - {_NOT_WRITTEN}))
+    return tuple(sorted({*_entry_points(_group(group_field)), *own} - {PYTHON, _NOT_WRITTEN}))
+
+
+def kinds(group_field: str) -> tuple[str, ...]:
+    """Return what can be named for a field of `GROUPS` or `TOOLS`, sorted: `names`, and a Python file where one can."""
+    return tuple(sorted((*names(group_field), *({PYTHON} & _entry_points(_group(group_field)).keys()))))
 
 
 def plug_ins() -> frozenset[str]:
@@ -283,7 +290,7 @@ def load_all(group_field: str, *only: str) -> tuple[dict[str, Component], dict[s
     """
     sound: dict[str, Component] = {}
     broken: dict[str, str] = {}
-    for name in only or names(group_field):
+    for name in only or kinds(group_field):
         try:
             found = load(group_field, name)
             options_schema(found.options)
@@ -319,81 +326,3 @@ def example(group_field: str) -> str:
 def choices(group_field: str) -> str:
     """Return "choices: a, b, c" for a field of `GROUPS`, as error messages end."""
     return f"choices: {', '.join(names(group_field)) or 'none is installed'}"
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentField:
-    """Marks a scenario field that holds a `Choice`: `Annotated[Choice, ComponentField("method")]`.
-
-    Accepts `{kind: NAME, option: value, ...}`, or the bare name where every option has a default. Problems in
-    the options are reported under their own keys.
-    """
-
-    group_field: str
-
-    def _validate(self, value: object) -> Choice:
-        if isinstance(value, Choice):
-            return value
-        given = {"kind": value} if isinstance(value, str) else value
-        if not isinstance(given, Mapping):
-            template = "must be a mapping with a kind, or a bare kind{hint} ({choices})"
-            several = f"; to try several, neulite-sim sweep --grid {self.group_field}=A,B"
-            is_varied = isinstance(given, list) and self.group_field not in EXAMPLES
-            hint = several if is_varied else example(self.group_field)
-            context = {"choices": choices(self.group_field), "hint": hint}
-            raise PydanticCustomError("component_type", template, context)
-        if not isinstance(given.get("kind"), str):
-            wrong = f"must be a name, found {given['kind']!r}" if "kind" in given else "is missing"
-            raise refusal(f"{wrong}{self._kinds_of(given)} ({choices(self.group_field)})", "kind")
-        try:
-            found = component(self.group_field, given["kind"])
-        except UnknownComponentError as unknown:
-            raise refusal(str(unknown), "kind", given=given["kind"]) from None
-        rest = {key: item for key, item in given.items() if key != "kind"}
-        return Choice(given["kind"], found.options.model_validate(rest))
-
-    def _kinds_of(self, given: Mapping[Any, Any]) -> str:
-        """Return "; a and b are options of KIND" where the keys without a kind tell which one is meant."""
-        meant = {name: {str(name), *(path.rpartition(".")[2] for path in meant_by(str(name)))}
-                 for name in given if name != "kind"}  # fmt: skip
-        found, _ = load_all(self.group_field)
-        kinds = [
-            kind
-            for kind, each in found.items()
-            if all(meant[name] & each.options.model_fields.keys() for name in meant)
-        ]
-        if not meant or not kinds or len(kinds) == len(found):
-            return ""
-        verb = "is an option" if len(meant) == 1 else "are options"
-        return f"; {' and '.join(map(str, meant))} {verb} of {' and '.join(kinds)}"
-
-    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self._validate, serialization=core_schema.plain_serializer_function_ser_schema(Choice.dump)
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        found, _ = load_all(self.group_field)
-        variants = [_variant(name, item, handler) for name, item in found.items()]
-        bare = [name for name, item in found.items() if not (item.takes_argument or _required(item))]
-        return {"oneOf": [*variants, *([{"type": "string", "enum": bare}] if bare else [])]}
-
-
-def _required(found: Component) -> list[str]:
-    return [name for name, info in found.options.model_fields.items() if info.is_required()]
-
-
-def _variant(name: str, found: Component, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-    # Through the handler, models nested in the options land in the $defs of the whole schema, so each $ref resolves.
-    options = handler.resolve_ref_schema(handler(found.options.__pydantic_core_schema__))
-    _describe(found.options, options, handler)
-    kind = {"type": "string", "pattern": f"^{re.escape(name)}:.+"} if found.takes_argument else {"const": name}
-    return {
-        **options,
-        "title": name,
-        "description": found.summary,
-        "properties": {"kind": kind, **options.get("properties", {})},
-        "required": ["kind", *options.get("required", [])],
-    }

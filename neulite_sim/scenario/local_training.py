@@ -21,7 +21,7 @@ from neulite_sim.bounds import (
     Share,
 )
 from neulite_sim.registry import Options, refusal
-from neulite_sim.scenario.bare_kind import BareKind
+from neulite_sim.scenario.component_fields import BareKind
 
 Precision = Literal["fp32", "bf16", "fp16"]
 MOST_PLANS = 32

@@ -140,7 +140,7 @@ def _methods(source: Source, base: Scenario, methods: str | None) -> list[tuple[
     """Return names of methods with the setting that chooses each; None for the scenario's own as it stands."""
     own = base.method.kind
     if methods is None:
-        names = [own, *(name for name in registry.names("method") if name not in (own, registry.PYTHON))]
+        names = [own, *(name for name in registry.names("method") if name != own)]
         return [(name, None if name == own else f"method={name}") for name in names]
     try:
         axis = load_sweep(source, grid=[f"method={methods}"]).axes[0]
