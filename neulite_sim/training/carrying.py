@@ -30,7 +30,7 @@ def packed(values: Any, modules: Iterable[ModuleType]) -> bytes:
 
 
 def unpacked(content: bytes) -> Any:
-    """Return values that another process of this program packed; foreign bytes could run code, and have no place here."""
+    """Return values that another process of this program packed; foreign bytes could run code, and are none."""
     from ray import cloudpickle
 
     return cloudpickle.loads(content)
