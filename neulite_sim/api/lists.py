@@ -10,6 +10,7 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.scenario.sources import value_text
 
 if TYPE_CHECKING:
+    from neulite_sim.api.sources import Chosen
     from neulite_sim.studies.whatif import Budgets
     from neulite_sim.studies.whatif_entrants import FitKind
 
@@ -17,6 +18,10 @@ BUDGET_OPTIONS = {"memory": "--memory", "scale": "--scale-memory", "cap": "--cap
 
 Listed = str | float | Sequence[str | float] | None
 """Values with commas between them, one value, or a list; None for none."""
+
+
+Methods = str | Mapping[str, Any] | Sequence[Any] | None
+"""Names of methods, mappings with options, or what was given from Python."""
 
 
 def refused(option: str, found: str, hint: str = "") -> ScenarioError:
@@ -68,13 +73,12 @@ def fits_of(listed: Listed) -> list[FitKind]:
     return found
 
 
-def methods_text(methods: str | Iterable[str | Mapping[str, Any]] | None) -> str | None:
+def methods_text(methods: Methods, chosen: Chosen) -> str | None:
     """Return methods as `--methods` takes them: names, or mappings with options, with commas between them."""
     if methods is None or isinstance(methods, str):
         return methods
-    if isinstance(methods, Mapping):
-        methods = [methods]
-    return ",".join(value_text("method", method) for method in methods)
+    listed = methods if isinstance(methods, Sequence) else [methods]
+    return ",".join(value_text("method", chosen.plain("method", method)) for method in listed)
 
 
 def _items(listed: Listed) -> list[str]:

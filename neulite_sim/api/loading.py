@@ -67,11 +67,15 @@ def resume(
         SimulationError: the run failed, or the replay did not come to what the run had come to.
     """
     from neulite_sim.api.backend import with_backend
+    from neulite_sim.engine.given import held_values
     from neulite_sim.engine.resuming import find_cut_off
     from neulite_sim.engine.resuming import resume as go_on
     from neulite_sim.notebook.progress import following
 
+    # Held while the scenario is read, which names them by their fingerprints.
+    held = held_values(**values)
     run = find_cut_off(Path(run_dir))
     chosen: Any = with_backend(run.scenario, kind=backend, workers=workers).backend
+    del held
     with following(progress) as followers:
         return go_on(run, backend=chosen, observers=[*observers, *followers])

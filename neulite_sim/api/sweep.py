@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from neulite_sim.api.compare import ComparisonResult, compare, compared
 from neulite_sim.api.finding import read_runs
 from neulite_sim.api.result import FilePath, Result
-from neulite_sim.api.sources import Values, source_of
+from neulite_sim.api.sources import Chosen, Values, source_of
 from neulite_sim.api.views import AskedView
 from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
 from neulite_sim.results.places import COMPLETE
@@ -189,8 +189,8 @@ def sweep(
 
     Args:
         scenario: a path (also of a sweep file), a mapping of plain values, or a `Scenario`.
-        grid: keys with the values that each takes, `{"method.kind": ["neulite", "fedavg"]}`, every combination of which
-            is run; or texts as `--grid` takes them. The key "seed" names the seeds.
+        grid: keys with the values that each takes, `{"method": ["neulite", "fedavg", MyMethod]}`, every combination of
+            which is run; or texts as `--grid` takes them. The key "seed" names the seeds.
         seeds: how many per combination, from the scenario's own on, or a list of them; 1 by default.
         overrides: dotted keys with values, `{"stop.rounds": 20}`, or texts as `--set` takes them.
         out: folder of the run folders; `runs/NAME` by default.
@@ -204,9 +204,10 @@ def sweep(
         OutputError: a folder cannot be written, holds something else, or another sweep is at work in it.
         RunsFailedError: runs failed; `runs` says which and why, `result` holds the others.
     """
-    texts, seeds = grid_texts(grid, seeds)
     require_jobs(jobs)
     given = source_of(scenario, values)
+    chosen = Chosen(given, overrides)
+    texts, seeds = grid_texts(grid, seeds, chosen)
     planned = planned_sweep(given, grid=texts, seeds=seeds, overrides=setting_texts(overrides), out=out)
 
     from neulite_sim.api.running import telling_of
@@ -228,7 +229,7 @@ def require_jobs(jobs: int | None) -> None:
 
 
 def grid_texts(
-    grid: Mapping[str, Sequence[Any]] | Sequence[str], seeds: int | Sequence[int] | None
+    grid: Mapping[str, Sequence[Any]] | Sequence[str], seeds: int | Sequence[int] | None, chosen: Chosen
 ) -> tuple[list[str], int | Sequence[int] | None]:
     """Return a grid as `--grid` takes it, and the seeds that it names.
 
@@ -247,11 +248,10 @@ def grid_texts(
             raise ScenarioError(
                 [Problem(key=key, message=f"must be a list of values, found {items!r}", file=GRID_OPTION)]
             )
-        chosen = list(listed)
         if key != SEED:
-            texts.append(f"{key}={','.join(value_text(key, value) for value in chosen)}")
+            texts.append(f"{key}={','.join(value_text(key, chosen.plain(key, value)) for value in listed)}")
         elif seeds is None:
-            seeds = chosen
+            seeds = list(listed)
         else:
             hint = "name them in one of the two"
             raise ScenarioError(

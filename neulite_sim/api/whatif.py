@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from neulite_sim.api.lists import Listed, budgets_of, counts_of, fits_of, methods_text, refused
+from neulite_sim.api.lists import Listed, Methods, budgets_of, counts_of, fits_of, methods_text, refused
 from neulite_sim.api.result import FilePath, Result, as_html, as_json, asked_figure, rows_of
-from neulite_sim.api.sources import Values, source_of
+from neulite_sim.api.sources import Chosen, Values, source_of
 from neulite_sim.api.sweep import require_jobs
 from neulite_sim.results.row_table import Rows
 from neulite_sim.scenario.sources import Settings, Source, setting_texts
@@ -176,7 +176,7 @@ def planned_study(
     memory: Listed = None,
     scale_memory: Listed = None,
     cap_memory: Listed = None,
-    methods: str | Iterable[str | Mapping[str, Any]] | None = None,
+    methods: Methods = None,
     batch_sizes: Listed = None,
     micro_batch: Listed = None,
     checkpointing: bool = False,
@@ -199,14 +199,16 @@ def planned_study(
         checkpointing=checkpointing,
         fits=fits_of(fit),
     )
-    check = FleetCheck()
-    found, left_out = entrants(scenario, methods=methods_text(methods), overrides=overrides, ways=ways, checks=[check])
+    check, chosen = FleetCheck(), Chosen(scenario, overrides)
+    found, left_out = entrants(
+        scenario, methods=methods_text(methods, chosen), overrides=overrides, ways=ways, checks=[check]
+    )
     return PlannedStudy(entrants=tuple(found), left_out=left_out, budgets=budgets, fleet=check.fleet)
 
 
 def whatif(
     scenario: Source, *, memory: Listed = None, scale_memory: Listed = None, cap_memory: Listed = None,
-    methods: str | Iterable[str | Mapping[str, Any]] | None = None, batch_sizes: Listed = None,
+    methods: Methods = None, batch_sizes: Listed = None,
     micro_batch: Listed = None, checkpointing: bool = False, fit: Listed = None, train: bool = False,
     jobs: int | None = None, out: FilePath | None = None, details: bool = False, overrides: Settings = (),
     seed: int | None = None, progress: bool | None = None, check: bool = True, **values: Unpack[Values],
@@ -220,7 +222,8 @@ def whatif(
         memory: budgets that every device is given, `["100MB", "1.6GB"]`, `"100MB,1.6GB"`, or numbers of bytes.
         scale_memory: factors of the fleet's own budgets, `[0.5, 1, 2]`.
         cap_memory: limits of the fleet's own budgets, as `memory`.
-        methods: names, or mappings with options, `["neulite", {"kind": "depthfl"}]`; all by default.
+        methods: names, mappings with options, or classes and functions of your own,
+            `["neulite", {"kind": "depthfl"}, MyMethod]`; all by default.
         batch_sizes: also vary the batch size.
         micro_batch: also with micro-batches of these sizes, beside whole batches.
         checkpointing: also with activation checkpointing, beside training without it.

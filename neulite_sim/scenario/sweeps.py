@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.registry import GIVEN
 from neulite_sim.scenario.loading import SET_OPTION, Check
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sources import Source, scenario_from
@@ -160,8 +161,10 @@ def _slugs(key: str, values: Sequence[Any]) -> list[str]:
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the scalars of a value with the keys that lead to them; a kind takes the place of its mapping."""
-    if isinstance(value, Mapping):
+    """Yield the scalars of a value with the keys that lead to them; a kind, or what was given, takes their place."""
+    if isinstance(value, Mapping) and value.get("kind") == GIVEN:
+        yield path, str(value["name"])
+    elif isinstance(value, Mapping):
         if "kind" in value:
             yield path, str(value["kind"])
         for key, item in value.items():

@@ -140,8 +140,8 @@ def _methods(source: Source, base: Scenario, methods: str | None) -> list[tuple[
     """Return names of methods with the setting that chooses each; None for the scenario's own as it stands."""
     own = base.method.kind
     if methods is None:
-        names = [own, *(name for name in registry.names("method") if name != own)]
-        return [(name, None if name == own else f"method={name}") for name in names]
+        others = [name for name in registry.names("method") if name != own]
+        return [(base.method.label, None), *((name, f"method={name}") for name in others)]
     try:
         axis = load_sweep(source, grid=[f"method={methods}"]).axes[0]
     except ScenarioError as error:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from neulite_sim.registry import PYTHON, Choice, Component, load, registered_sha256
+from neulite_sim.registry import GIVEN, PYTHON, Choice, Component, load, registered_sha256
 from neulite_sim.scenario.inputs import Record, input_records
 from neulite_sim.scenario.schema import Scenario
-from neulite_sim.user_code.components import GIVEN
 from neulite_sim.user_code.files import files_beside
 from neulite_sim.user_code.holding import Given, Holder
 
