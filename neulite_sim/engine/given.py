@@ -16,13 +16,13 @@ from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError, cl
 from neulite_sim.methods import of_users as methods
 from neulite_sim.models import of_users as models
 from neulite_sim.population.availability import of_users as availability
-from neulite_sim.registry import Options, register_component
+from neulite_sim.registry import GIVEN, Options, register_component
 from neulite_sim.scenario.loading import Replacing, load_scenario, parse_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.selection import of_users as selection
 from neulite_sim.selection.contract import SelectorOptions
 from neulite_sim.timeline import of_users as timeline
-from neulite_sim.user_code.components import GIVEN, Adapt, registered
+from neulite_sim.user_code.components import Adapt, registered
 from neulite_sim.user_code.fingerprint import Fingerprint, NotTrackedError, fingerprint
 from neulite_sim.user_code.holding import MOST_NAME, Holder, held
 
@@ -110,6 +110,20 @@ def held_values(**values: Any) -> dict[str, Holder]:
         if name not in _PLACES and values[name] is not None:
             raise TypeError(f"nothing is given as {name!r}{close_matches(name, _PLACES)}")
     return {name: _holder(name, values[name]) for name in _PLACES if values.get(name) is not None}
+
+
+def held_at(key: str, value: Any) -> tuple[Holder, tuple[str, ...]] | None:
+    """Return the holder of a value for the component at a dotted key, and which options of the present one stay.
+
+    None where nothing is given at that key.
+
+    Raises:
+        ScenarioError: the value holds what can neither be told from another nor sent to another process.
+    """
+    for argument, place in _PLACES.items():
+        if key in (argument, ".".join(place.keys)):
+            return _holder(argument, value), place.kept
+    return None
 
 
 def _holder(argument: str, value: Any) -> Holder:
