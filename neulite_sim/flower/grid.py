@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from neulite_sim.flower.journeys import Sent
 from neulite_sim.flower.recording import Logbook
 from neulite_sim.flower.waits import Patience, TimeIsOver
 from neulite_sim.timeline.clock import Clock
-from neulite_sim.timeline.deadline import MISSED, DeadlineOptions
+from neulite_sim.timeline.deadline import ABORTED, MISSED, DeadlineOptions
 from neulite_sim.timeline.endings import LoneLanding
 from neulite_sim.timeline.flights import DROPPED
 from neulite_sim.timeline.reasons import cause_of
@@ -276,10 +277,16 @@ class FleetGrid(Grid):  # type: ignore[misc]
         yield self._clock.at(self.now_s + options.maximum_wait)
         yield self._clock.after_all()
         while options.too_few == "extend":
-            arrived = sum(one.outcome is not None and one.outcome.kind != DROPPED for one in sent)
+            num_arrived = sum(one.outcome is not None and one.outcome.has_arrived for one in sent)
             flying = [one.journey for one in sent if one.journey.is_alive]
-            if arrived >= options.minimum_updates or not flying:
+            if num_arrived >= options.minimum_updates or not flying:
                 break
             yield self._clock.any_of(flying)
             yield self._clock.after_all()
         closing.succeed()
+        arrived = [one for one in sent if one.outcome is not None and one.outcome.has_arrived]
+        if options.too_few == "abort" and len(arrived) < options.minimum_updates:
+            reason = ABORTED.format(arrived=len(arrived), minimum=options.minimum_updates)
+            for one in (one for one in arrived if one.outcome is not None and not one.is_taken):
+                one.outcome = replace(one.outcome, kind=DROPPED, reason=reason)
+                self._refuse(one, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ population:
   available_memory: {kind: choice, values: [100B, 100MB], weights: [1, 3]}
   availability: {kind: markov, mean_on: 2min, mean_off: 30s}
   link: {downlink: 40kbps, uplink: 20kbps, latency: 50ms}
-protocol: {kind: deadline, maximum_wait: 12s}
-churn: {failures_per_hour: 30}
+protocol: {kind: deadline, maximum_wait: 12s, too_few: abort}
+churn: {failures_per_hour: 900}
 """
 
 
@@ -72,7 +73,10 @@ def changed(folder: Path, name: str, file: str, old: str, new: str) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_app_on_a_rough_fleet_gives_one_digest_and_a_report(tmp_path: Path, name: str) -> None:
+def test_an_app_on_a_rough_fleet_gives_one_digest_and_a_report(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     file = fleet(tmp_path, ROUGH)
     first, second = (answered(APPS / name, file, tmp_path / which) for which in ("one", "two"))
     assert first["digest"] == second["digest"]
@@ -85,7 +89,8 @@ def test_an_app_on_a_rough_fleet_gives_one_digest_and_a_report(tmp_path: Path, n
     assert all(int(row["shortfall_bytes_min"]) > 0 for row in short)
     small = [row for row in rows(out, "devices") if int(row["available_memory_bytes"]) == 100]
     assert small
-    assert {row["flights"] for row in small} == {"0"}
+    names = {row["device"] for row in small}
+    assert not [row for row in rows(out, "flights") if row["submodel"] == "train" and row["device"] in names]
     assert {row["reason"].partition(" during")[0] for row in rows(out, "flights")} - {""}
     report = ran("report", out)
     assert report.exit_code == 0, report.output
@@ -156,9 +161,7 @@ SAYS_TIMES = 'print("times", [reply.content["metrics"]["times"] for reply in rep
 
 
 def test_a_timeout_of_the_app_is_virtual(tmp_path: Path) -> None:
-    app = changed(
-        tmp_path, "custom-strategy", "server_app.py", "grid=grid,", "grid=grid, timeout=3.0,"
-    )
+    app = changed(tmp_path, "custom-strategy", "server_app.py", "grid=grid,", "grid=grid, timeout=3.0,")
     slow = IDEAL.format(devices=4).replace("speed_jitter: 0", "link: {downlink: 1kbps, uplink: 1kbps}")
     out = tmp_path / "run"
     found = answered(app, fleet(tmp_path, slow), out, "--run-config", "num-server-rounds=1")
@@ -192,9 +195,7 @@ def test_a_strategy_that_waits_for_ever_ends(tmp_path: Path, name: str) -> None:
 
 def test_a_strategy_waits_in_virtual_time_until_enough_are_online(tmp_path: Path) -> None:
     app = changed(tmp_path, "custom-strategy", "server_app.py", "min_available_nodes=2", "min_available_nodes=3")
-    text = IDEAL.format(devices=4).replace(
-        "speed_jitter: 0", "availability: {kind: markov, mean_on: 1h, mean_off: 5h}"
-    )
+    text = IDEAL.format(devices=4).replace("speed_jitter: 0", "availability: {kind: markov, mean_on: 1h, mean_off: 5h}")
     out = tmp_path / "run"
     answered(app, fleet(tmp_path, text), out, "--run-config", "num-server-rounds=1")
     assert float(rows(out, "flights")[0]["dispatched_s"]) > 60
@@ -212,7 +213,7 @@ def test_a_client_that_raises_is_a_failed_flight_and_is_told_with_its_line(tmp_p
     out = tmp_path / "run"
     done = ran("flower", app, "--fleet", fleet(tmp_path, IDEAL.format(devices=3)), "--out", out)
     assert done.exit_code == 0, done.output
-    assert "client_app.py:16: ValueError: no data here" in done.output
+    assert re.search(r"client_app.py:\d+: ValueError: no data here", done.output)
     failed = [row for row in rows(out, "flights") if row["device"] == "1" and row["submodel"] == "train"]
     assert {(row["outcome"], row["reason"]) for row in failed} == {
         ("dropped", "failed during compute: the ClientApp raised ValueError")
@@ -222,9 +223,19 @@ def test_a_client_that_raises_is_a_failed_flight_and_is_told_with_its_line(tmp_p
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        ("client_app.py", "import torch\n", "import torch\nimport nothing_of_this_name\n", "client_app.py:4: ModuleNot"),
+        (
+            "client_app.py",
+            "import torch\n",
+            "import torch\nimport nothing_of_this_name\n",
+            "client_app.py:4: ModuleNot",
+        ),
         ("client_app.py", "app = ClientApp()", "app = ClientApp(", "client_app.py:"),
-        ("client_app.py", "app = ClientApp()", "app = 7; app.train = app.evaluate = lambda: (lambda f: f)", "client_app"),
+        (
+            "client_app.py",
+            "app = ClientApp()",
+            "app = 7; app.train = app.evaluate = lambda: (lambda f: f)",
+            "client_app",
+        ),
         ("server_app.py", "app = ServerApp()", "other = ServerApp()", "server_app.py:"),
     ],
 )
@@ -251,7 +262,7 @@ def test_a_server_that_raises_is_told_with_its_line(tmp_path: Path) -> None:
     done = ran("flower", app, "--fleet", fleet(tmp_path, IDEAL.format(devices=3)), "--out", tmp_path / "run")
     assert done.exit_code == 1
     assert "the ServerApp failed: " in done.stderr
-    assert "server_app.py:38: ZeroDivisionError: division by zero" in done.stderr
+    assert re.search(r"server_app.py:\d+: ZeroDivisionError: division by zero", done.stderr)
 
 
 def test_devices_that_share_the_servers_link_wait_for_each_other(tmp_path: Path) -> None:

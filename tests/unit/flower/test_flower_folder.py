@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from typer.testing import CliRunner
 
+from neulite_sim import cli
 from neulite_sim.errors import AppError, BackendUnavailableError, DataNotFoundError, NeuliteError, ScenarioError
 from neulite_sim.flower import installed
 from neulite_sim.flower.app import read_app
 from neulite_sim.flower.fleet_file import load_fleet, not_used
 from neulite_sim.flower.flying import Unseen
 
+ROOT = Path(__file__).parents[3]
 PYPROJECT = """\
 [project]
 name = "quick"
@@ -153,3 +158,24 @@ def test_another_version_of_flower_is_named_beside_the_tested_one(monkeypatch: p
     )
     monkeypatch.setattr(installed, "installed_version", lambda name: "1.42.7")
     assert installed.require_flower() == "1.42.7"
+
+
+def test_the_projects_bounds_hold_what_flower_takes_and_what_is_newest() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = {one.name: one.specifier for one in map(Requirement, project["dependencies"])}
+    for name, versions in (("rich", ("14.0.0", "15.0.0")), ("typer", ("0.20.1", "0.29.2")), ("pyyaml", ("6.0.2",))):
+        for version in versions:
+            assert found[name].contains(version), f"{name} {version}"
+    assert project["optional-dependencies"]["flower"] == [f"flwr=={installed.TESTED}.*"]
+    assert "flower" not in str(project["optional-dependencies"]["test"])
+
+
+def test_the_command_without_flower_says_how_to_get_it_and_loads_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "installed_version", lambda name: None)
+    done = CliRunner().invoke(cli.app, ["flower", str(folder), "--fleet", "none.yaml"], prog_name="neulite-sim")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "error: flower needs Flower, which is not installed; install it: python -m pip install 'neulite-sim[flower]'\n"
+    )
