@@ -45,12 +45,12 @@ def of_flower() -> dict[str, Requirement]:
 
 def disagreements() -> list[str]:
     """Return in words which versions are here that the project or Flower does not take."""
-    said = []
-    for whose, asked in (("neulite-sim", bounds()), ("flwr", of_flower())):
-        for name in SHARED:
-            if name in asked and not asked[name].specifier.contains(Version(version(name)), prereleases=True):
-                said.append(f"{whose} asks for {asked[name]}, and {version(name)} is here")
-    return said
+    return [
+        f"{whose} asks for {asked[name]}, and {version(name)} is here"
+        for whose, asked in (("neulite-sim", bounds()), ("flwr", of_flower()))
+        for name in SHARED
+        if name in asked and not asked[name].specifier.contains(Version(version(name)), prereleases=True)
+    ]
 
 
 def main() -> int:
