@@ -26,6 +26,7 @@ from neulite_sim.training.diagnostics import nhsic_plane
 from neulite_sim.training.evaluation import EvaluationResult, evaluate, recalibrate_batch_norm
 from neulite_sim.training.local import train_locally
 from neulite_sim.units import format_bytes
+from neulite_sim.user_code.origins import telling_lines
 
 
 class Worker:
@@ -38,6 +39,7 @@ class Worker:
         torch.set_num_threads(workplace.threads)
         keep_freed_memory()
 
+    @telling_lines()
     def train(self, task: LocalTask, payload: Payload, personal: Payload | None = None) -> Update:
         """Return the update of one device.
 
@@ -74,6 +76,7 @@ class Worker:
         """Return augmented inputs as a network reads them."""
         return self._seen(self._place.dataset.augmented(inputs, generator))
 
+    @telling_lines()
     def evaluate(self, name: str, tensors: Payload, devices: Integers | None = None) -> EvaluationResult:
         """Return loss and accuracy of a global model on the test samples, or on the training samples of `devices`.
 

@@ -536,6 +536,10 @@ ELSEWHERE = {
     "data[image-folder]": "likewise in test_data_image_folder.py",
     "data[mini-imagenet]": "likewise in test_data_image_folder.py",
     "data[femnist]": "likewise in test_data_femnist.py",
+    **{
+        f"{field}[python]": "runs a file: test_integration_own_code.py, test_user_code_files.py"
+        for field in ("data", "partition", "model", "method", "selection", "protocol", "availability")
+    },
     "backend[inprocess].threads_per_worker": "changes last bits only: test_training_inprocess.py",
     "backend[inprocess].device": "needs a GPU; test_training_local.py",
     "backend[ray]": "changes where and how fast, never what: test_training_ray.py",
@@ -715,7 +719,7 @@ def _types(annotation: typing.Any) -> list[typing.Any]:
 def every_field() -> set[str]:
     found = set(fields_of(Scenario, ""))
     for group in registry.GROUPS:
-        for name in registry.names(group):
+        for name in registry.kinds(group):
             found |= set(fields_of(registry.load(group, name).options, f"{group}[{name}]."))
     return found
 
