@@ -12,42 +12,47 @@ from neulite_sim.cli.answers import answer
 from neulite_sim.cli.options import AsJson, Overrides, Seed
 
 
+AppDir = Annotated[
+    Path,
+    typer.Argument(metavar="APP_DIR", help="Folder of the Flower app, with its pyproject.toml.", show_default=False),
+]
+FleetFile = Annotated[
+    str, typer.Option("--fleet", metavar="SCENARIO", help="Scenario file (YAML) whose fleet the app runs on.")
+]
+RunConfig = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--run-config",
+        metavar="KEY=VALUE",
+        help="Set values of the app's own configuration, as `flwr run` takes them. Repeatable.",
+    ),
+]
+StepTime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="What a call without PyTorch takes on the fleet's fastest hardware, 1s by default; `measured` takes this "
+        "machine's processor time instead, and no two runs are alike.",
+    ),
+]
+MemorySize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="What a call without PyTorch needs, such as 200MB; the arrays sent and returned by default.",
+    ),
+]
+
+
 def flower(
-    app_dir: Annotated[
-        Path,
-        typer.Argument(
-            metavar="APP_DIR", help="Folder of the Flower app, with its pyproject.toml.", show_default=False
-        ),
-    ],
-    fleet: Annotated[
-        str, typer.Option("--fleet", metavar="SCENARIO", help="Scenario file (YAML) whose fleet the app runs on.")
-    ],
+    app_dir: AppDir,
+    fleet: FleetFile,
     overrides: Overrides = None,
-    run_config: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--run-config",
-            metavar="KEY=VALUE",
-            help="Set values of the app's own configuration, as `flwr run` takes them. Repeatable.",
-        ),
-    ] = None,
+    run_config: RunConfig = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder; runs/NAME-SEED by default.")] = None,
     seed: Seed = None,
-    step: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="What a call without PyTorch takes on the fleet's fastest hardware, 1s by default; `measured` takes "
-            "this machine's processor time instead, and no two runs are alike.",
-        ),
-    ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="What a call without PyTorch needs, such as 200MB; the arrays sent and returned by default.",
-        ),
-    ] = None,
+    step: StepTime = None,
+    memory: MemorySize = None,
     track_all: Annotated[
         bool, typer.Option("--track-all", help="Track every call, not the first of each kind on each device only.")
     ] = False,

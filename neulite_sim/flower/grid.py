@@ -284,9 +284,11 @@ class FleetGrid(Grid):  # type: ignore[misc]
             yield self._clock.any_of(flying)
             yield self._clock.after_all()
         closing.succeed()
-        arrived = [one for one in sent if one.outcome is not None and one.outcome.has_arrived]
+        arrived = [(one, one.outcome) for one in sent if one.outcome is not None and one.outcome.has_arrived]
         if options.too_few == "abort" and len(arrived) < options.minimum_updates:
             reason = ABORTED.format(arrived=len(arrived), minimum=options.minimum_updates)
-            for one in (one for one in arrived if one.outcome is not None and not one.is_taken):
-                one.outcome = replace(one.outcome, kind=DROPPED, reason=reason)
-                self._refuse(one, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, reason)
+            for one, outcome in arrived:
+                # What was pulled before cannot be called back.
+                if not one.is_taken:
+                    one.outcome = replace(outcome, kind=DROPPED, reason=reason)
+                    self._refuse(one, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, reason)
