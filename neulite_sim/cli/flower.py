@@ -11,7 +11,6 @@ import typer
 from neulite_sim.cli.answers import answer
 from neulite_sim.cli.options import AsJson, Overrides, Seed
 
-
 AppDir = Annotated[
     Path,
     typer.Argument(metavar="APP_DIR", help="Folder of the Flower app, with its pyproject.toml.", show_default=False),
