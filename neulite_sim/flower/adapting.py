@@ -20,7 +20,9 @@ from unittest import mock
 
 import flwr.server.client_manager as client_managers
 import flwr.server.compat.app as compat_app
+import flwr.server.compat.legacy_context as legacy_context
 import flwr.server.server as old_server
+import flwr.server.workflow.default_workflows as workflows
 import flwr.serverapp.strategy.strategy as strategies
 import flwr.serverapp.strategy.strategy_utils as strategy_utils
 from flwr.app import Message, RecordDict
@@ -217,10 +219,12 @@ def adapted(grid: FleetGrid, sleep: Callable[[float], None]) -> Iterator[Kept]:
         (strategies, "Result", _keeping(strategies.Result, kept.results)),
         (strategies.Strategy, "start", started),
         (old_server, "History", _keeping(old_server.History, kept.histories)),
+        (legacy_context, "History", _keeping(legacy_context.History, kept.histories)),
         (old_server.Server, "fit", fitted),
         (old_server, "fit_clients", _together(grid, old_server.fit_client)),
         (old_server, "evaluate_clients", _together(grid, old_server.evaluate_client)),
         (compat_app, "start_update_client_manager_thread", _start_client_manager(grid)),
+        (workflows, "start_update_client_manager_thread", _start_client_manager(grid)),
         (client_managers.SimpleClientManager, "wait_for", _waiting(grid)),
     )
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ from typing import Any
 
 from neulite_sim.engine.conflicts import require_no_conflict
 from neulite_sim.population.sampling import DrawnFleet, draw_fleet
-from neulite_sim.scenario.loading import load_scenario
+from neulite_sim.scenario.loading import load_scenario, parse_scenario
 from neulite_sim.scenario.schema import Scenario
 
 NAME = "flower"
@@ -44,6 +44,17 @@ def load_fleet(path: str, overrides: Sequence[str], *, seed: int | None) -> tupl
     scenario = load_scenario(path, overrides, seed=seed, checks=[check], defaults=UNUSED)
     assert check.fleet is not None
     return scenario, check.fleet
+
+
+def fleet_alone(scenario: Scenario, name: str) -> Scenario:
+    """Return a scenario of this name with nothing but what concerns the fleet, and fillers for what an app decides."""
+    kept = {key: value for key, value in scenario.dump().items() if key not in _OF_THE_APP}
+    kept["evaluation"] = {"targets": list(scenario.evaluation.targets)}
+    if "devices_per_round" in type(scenario.selection.options).model_fields:
+        # A protocol may ask for it.
+        kept["selection"] = {"kind": "uniform", "devices_per_round": scenario.selection.options.devices_per_round}
+    fillers = {key: value for key, value in UNUSED.items() if key not in kept}
+    return parse_scenario({**fillers, **kept, "name": name})
 
 
 def not_used(scenario: Scenario) -> str:

@@ -23,7 +23,7 @@ from neulite_sim.flower.adapting import Kept, adapted
 from neulite_sim.flower.app import FlowerApp
 from neulite_sim.flower.boarding import Boarding
 from neulite_sim.flower.calling import Caller, seed_everything
-from neulite_sim.flower.fleet_file import UNUSED, not_used
+from neulite_sim.flower.fleet_file import UNUSED, fleet_alone, not_used
 from neulite_sim.flower.flying import Fleet, Unseen, fleet_of
 from neulite_sim.flower.grid import FleetGrid
 from neulite_sim.flower.installed import require_flower
@@ -93,10 +93,12 @@ def run_app(
         OutputError: the run folder cannot be written.
     """
     version = require_flower()
-    scenario = pinned(scenario)
+    named = scenario.name if scenario.name != UNUSED["name"] else _fit(app.name)
+    unused = not_used(scenario)
+    scenario = pinned(fleet_alone(scenario, named))
     population = with_churn(fleet.population, scenario.churn, scenario.seed)
     flying = fleet_of(scenario, population, settings.unseen)
-    notes = tuple(filter(None, (*population.notes, not_used(scenario))))
+    notes = tuple(filter(None, (*population.notes, unused)))
     with own_modules(app.folder), _log(shows=shows_log):
         _identify()
         server, client = load_parts(app)
@@ -105,7 +107,6 @@ def run_app(
             "flower": {"flwr": version, "app": app.name, "sha256": app.sha256, "files": app.num_files,
                        "run_config": app.overrides},
         }  # fmt: skip
-        named = scenario.name if scenario.name != UNUSED["name"] else _fit(app.name)
         folder = RunFolder.create(
             out, name=named, seed=scenario.seed, scenario_yaml=dump_scenario(scenario), provenance=made
         )
@@ -208,6 +209,7 @@ class _Course:
             logbook.notice(message)
         given: Any = fleet
         self._sink.write_devices(device_rows(given, logbook.roll_call.roll()))
+        self._guess_samples()
         weights = weights_of(self._kept, logbook.latest_arrays)
         result = outcome_json(self._kept)
         summary = self._summary(weights, is_ended=failure is None)
@@ -223,6 +225,12 @@ class _Course:
         if failure is None or is_cut:
             self._sink.finish(summary, weights)
         return FlowerRun(summary=summary, run_dir=run_dir, result=result, failure=failure)
+
+    def _guess_samples(self) -> None:
+        """Take those who never told how many samples they have for devices like the others."""
+        samples = self._fleet.samples
+        if (known := samples > 0).any():
+            samples[~known] = int(samples[known].mean())
 
     def _summary(self, weights: Mapping[str, Tensor], *, is_ended: bool) -> dict[str, Any]:
         scenario, fleet = self._fleet.scenario, self._fleet
@@ -271,6 +279,7 @@ class _Course:
             proxy=None,
             run_dir=str(run_dir),
             replays_until=0,
+            is_resumable=False,
         )
 
     def _tell(self, event: Any) -> None:

@@ -114,6 +114,10 @@ def test_what_ran_is_written_down(tmp_path: Path) -> None:
         kept["sha256"],
         {"num-server-rounds": 2},
     )
+    again = answered(
+        APPS / "custom-strategy", out / "scenario.yaml", tmp_path / "again", "--run-config", "num-server-rounds=2"
+    )
+    assert again["digest"] == found["digest"]
     assert len(rows(out, "rounds")) == 2
     assert rows(out, "rounds")[0]["test_accuracy"]
 
