@@ -50,9 +50,11 @@ Settings = tuple[tuple[str, Any], ...]
 
 
 def given_architecture(
-    value: Any, *, options: Mapping[str, Any] | None = None, blocks: int | None = None
+    value: Any, *, options: Mapping[str, Any] | None = None, blocks: int | None = None, name: str | None = None
 ) -> GivenArchitecture:
     """Return the architecture that a value is; `options` go to a function or class, `blocks` is how many are wished.
+
+    `name` is what it is called in messages; that of the class or function if it is not given.
 
     Raises:
         ScenarioError: the value is none that is taken (see the module), is a module that cannot be trained as it is, or
@@ -60,7 +62,7 @@ def given_architecture(
     """
     value = getattr(value, "_orig_mod", value) if isinstance(value, nn.Module) else value
     given = dict(options or {})
-    name = _name_of(value)
+    name = name or _name_of(value)
     if (together := joined(value)) is not None:
         value = together
     if isinstance(value, nn.Module):
