@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -20,7 +19,6 @@ from typing import Any
 from pydantic import (
     BaseModel,
     ConfigDict,
-    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationError,
 )
@@ -28,7 +26,15 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from neulite_sim.docstrings import attribute_docstrings
 from neulite_sim.errors import UnknownComponentError, close_matches
-from neulite_sim.synonyms import EXAMPLES, kinds_meant_by, meant_by
+from neulite_sim.later import homes
+from neulite_sim.synonyms import EXAMPLES, kinds_meant_by
+
+# Where plug-ins of older versions look for them.
+__getattr__ = homes(
+    __name__,
+    BareKind="neulite_sim.scenario.component_fields",
+    ComponentField="neulite_sim.scenario.component_fields",
+)
 
 GROUPS: Mapping[str, str] = {
     "data": "neulite_sim.datasets",
@@ -42,6 +48,9 @@ GROUPS: Mapping[str, str] = {
     "memory_motion": "neulite_sim.memory_motion",
     "availability": "neulite_sim.availability",
 }
+
+PYTHON, _NOT_WRITTEN = "python", "given"
+"""Kinds that stand for a user's own: what a Python file holds, and what was given from Python, which nobody writes."""
 
 TRACE_FORMAT = "trace format"
 TOOLS: Mapping[str, str] = {TRACE_FORMAT: "neulite_sim.trace_importers"}
@@ -59,7 +68,7 @@ class Options(BaseModel):
     ) -> dict[str, Any]:
         """Return the JSON Schema, in which the text below a field describes it."""
         found = handler(schema)
-        _describe(cls, handler.resolve_ref_schema(found), handler)
+        describe(cls, handler.resolve_ref_schema(found), handler)
         return found
 
     def check_beside(self, scenario: Any) -> None:
@@ -70,7 +79,7 @@ class Options(BaseModel):
         """
 
 
-def _describe(options: type[Options], schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
+def describe(options: type[Options], schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
     """Put the text below each field into a JSON Schema of these options.
 
     Pydantic would read all sources as the classes are made, which takes longer than checking a scenario.
@@ -133,6 +142,11 @@ class Choice:
     kind: str
     options: Any = field(default_factory=Options)
 
+    @property
+    def label(self) -> str:
+        """What people call it: the kind, or the name of what a user's own file or program gives."""
+        return str(self.options.name) if self.kind in (PYTHON, _NOT_WRITTEN) else self.kind
+
     def dump(self) -> dict[str, Any]:
         """Return the mapping that stands in the scenario: `kind` and every option."""
         return {"kind": self.kind, **self.options.model_dump(mode="json")}
@@ -179,6 +193,26 @@ def options_schema(options: type[Options]) -> dict[str, Any]:
     return options.model_json_schema()
 
 
+_REGISTERED: dict[tuple[str, str], tuple[Component, str]] = {}
+"""What this process registered by itself, by field and name: known here alone."""
+
+
+def register_component(group_field: str, name: str, found: Component, *, sha256: str) -> None:
+    """Let `name` stand for a component in this process; the last one counts. `sha256` is over its code and data.
+
+    Raises:
+        UnknownComponentError: there is no such field, or an installed component has this name.
+    """
+    if name in _entry_points(_group(group_field)):
+        raise UnknownComponentError(f"{group_field} {name!r} is there already", hint="register it by another name")
+    _REGISTERED[group_field, name] = found, sha256
+
+
+def registered_sha256(group_field: str, name: str) -> str | None:
+    """Return the SHA-256 of what this process registered; None where it did not register this name."""
+    return _REGISTERED.get((group_field, name), (None, None))[1]
+
+
 def _group(group_field: str) -> str:
     found = GROUPS.get(group_field) or TOOLS.get(group_field)
     if found is None:
@@ -191,8 +225,14 @@ def _group(group_field: str) -> str:
 
 
 def names(group_field: str) -> tuple[str, ...]:
-    """Return what can be named for a field of `GROUPS` or `TOOLS`, sorted."""
-    return tuple(_entry_points(_group(group_field)))
+    """Return the components of a field of `GROUPS` or `TOOLS` that stand by themselves, sorted."""
+    own = (name for field, name in _REGISTERED if field == group_field)
+    return tuple(sorted({*_entry_points(_group(group_field)), *own} - {PYTHON, _NOT_WRITTEN}))
+
+
+def kinds(group_field: str) -> tuple[str, ...]:
+    """Return what can be named for a field of `GROUPS` or `TOOLS`, sorted: `names`, and a Python file where one can."""
+    return tuple(sorted((*names(group_field), *({PYTHON} & _entry_points(_group(group_field)).keys()))))
 
 
 def plug_ins() -> frozenset[str]:
@@ -210,10 +250,12 @@ def load(group_field: str, name: str) -> Component:
             package cannot be loaded.
     """
     points = _entry_points(_group(group_field))
+    if (group_field, name) in _REGISTERED:
+        return _REGISTERED[group_field, name][0]
     point = points.get(name)
     if point is None:
-        known = [kind for kind in kinds_meant_by(group_field, name) if kind in points]
-        near = f"; did you mean {' or '.join(map(repr, known))}?" if known else close_matches(name, points)
+        meant = [kind for kind in kinds_meant_by(group_field, name) if kind in points]
+        near = f"; did you mean {' or '.join(map(repr, meant))}?" if meant else close_matches(name, names(group_field))
         near = near or example(group_field)
         raise UnknownComponentError(f"{name!r} is not a known {group_field}{near} ({choices(group_field)})")
     try:
@@ -248,7 +290,7 @@ def load_all(group_field: str, *only: str) -> tuple[dict[str, Component], dict[s
     """
     sound: dict[str, Component] = {}
     broken: dict[str, str] = {}
-    for name in only or names(group_field):
+    for name in only or kinds(group_field):
         try:
             found = load(group_field, name)
             options_schema(found.options)
@@ -284,104 +326,3 @@ def example(group_field: str) -> str:
 def choices(group_field: str) -> str:
     """Return "choices: a, b, c" for a field of `GROUPS`, as error messages end."""
     return f"choices: {', '.join(names(group_field)) or 'none is installed'}"
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentField:
-    """Marks a scenario field that holds a `Choice`: `Annotated[Choice, ComponentField("method")]`.
-
-    Accepts `{kind: NAME, option: value, ...}`, or the bare name where every option has a default. Problems in
-    the options are reported under their own keys.
-    """
-
-    group_field: str
-
-    def _validate(self, value: object) -> Choice:
-        if isinstance(value, Choice):
-            return value
-        given = {"kind": value} if isinstance(value, str) else value
-        if not isinstance(given, Mapping):
-            template = "must be a mapping with a kind, or a bare kind{hint} ({choices})"
-            several = f"; to try several, neulite-sim sweep --grid {self.group_field}=A,B"
-            is_varied = isinstance(given, list) and self.group_field not in EXAMPLES
-            hint = several if is_varied else example(self.group_field)
-            context = {"choices": choices(self.group_field), "hint": hint}
-            raise PydanticCustomError("component_type", template, context)
-        if not isinstance(given.get("kind"), str):
-            wrong = f"must be a name, found {given['kind']!r}" if "kind" in given else "is missing"
-            raise refusal(f"{wrong}{self._kinds_of(given)} ({choices(self.group_field)})", "kind")
-        try:
-            found = component(self.group_field, given["kind"])
-        except UnknownComponentError as unknown:
-            raise refusal(str(unknown), "kind", given=given["kind"]) from None
-        rest = {key: item for key, item in given.items() if key != "kind"}
-        return Choice(given["kind"], found.options.model_validate(rest))
-
-    def _kinds_of(self, given: Mapping[Any, Any]) -> str:
-        """Return "; a and b are options of KIND" where the keys without a kind tell which one is meant."""
-        meant = {name: {str(name), *(path.rpartition(".")[2] for path in meant_by(str(name)))}
-                 for name in given if name != "kind"}  # fmt: skip
-        found, _ = load_all(self.group_field)
-        kinds = [
-            kind
-            for kind, each in found.items()
-            if all(meant[name] & each.options.model_fields.keys() for name in meant)
-        ]
-        if not meant or not kinds or len(kinds) == len(found):
-            return ""
-        verb = "is an option" if len(meant) == 1 else "are options"
-        return f"; {' and '.join(map(str, meant))} {verb} of {' and '.join(kinds)}"
-
-    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self._validate, serialization=core_schema.plain_serializer_function_ser_schema(Choice.dump)
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        found, _ = load_all(self.group_field)
-        variants = [_variant(name, item, handler) for name, item in found.items()]
-        bare = [name for name, item in found.items() if not (item.takes_argument or _required(item))]
-        return {"oneOf": [*variants, *([{"type": "string", "enum": bare}] if bare else [])]}
-
-
-@dataclass(frozen=True, slots=True)
-class BareKind:
-    """Lets a discriminated union be written as a bare kind: `optimizer: adam` for `optimizer: {kind: adam}`.
-
-    Stands last: `Annotated[Sgd | Adam, Field(discriminator="kind"), BareKind()]`.
-    """
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_before_validator_function(
-            lambda value: {"kind": value} if isinstance(value, str) else value, handler(source)
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        union = handler(schema)
-        options = {
-            kind: handler.resolve_ref_schema({"$ref": ref}) for kind, ref in union["discriminator"]["mapping"].items()
-        }
-        bare = [kind for kind, option in options.items() if not option.get("required")]
-        return {"anyOf": [union, {"type": "string", "enum": bare}]}
-
-
-def _required(found: Component) -> list[str]:
-    return [name for name, info in found.options.model_fields.items() if info.is_required()]
-
-
-def _variant(name: str, found: Component, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-    # Through the handler, models nested in the options land in the $defs of the whole schema, so each $ref resolves.
-    options = handler.resolve_ref_schema(handler(found.options.__pydantic_core_schema__))
-    _describe(found.options, options, handler)
-    kind = {"type": "string", "pattern": f"^{re.escape(name)}:.+"} if found.takes_argument else {"const": name}
-    return {
-        **options,
-        "title": name,
-        "description": found.summary,
-        "properties": {"kind": kind, **options.get("properties", {})},
-        "required": ["kind", *options.get("required", [])],
-    }

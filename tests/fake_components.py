@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from neulite_sim.registry import BareKind, Choice, Component, ComponentField, Options
+from neulite_sim.registry import Choice, Component, Options
+from neulite_sim.scenario.component_fields import BareKind, ComponentField
 from neulite_sim.units import Bytes, Seconds
 
 

@@ -73,7 +73,7 @@ def components(
 def _entries(wanted: str | None) -> Iterator[Entry]:
     from neulite_sim import registry
 
-    fields = {field: registry.names(field) for field in (*registry.GROUPS, *registry.TOOLS)}
+    fields = {field: registry.kinds(field) for field in (*registry.GROUPS, *registry.TOOLS)}
     known = {name for names in fields.values() for name in names}
     if wanted is not None and wanted not in fields and wanted not in known:
         near = close_matches(wanted, [*fields, *sorted(known)])

@@ -22,6 +22,7 @@ from neulite_sim.stopping import EXIT_CODE, INTERRUPTED
 
 UNFORESEEN = 1
 USAGE, INTERNAL, NO_MEMORY, KILLED, RUNS_FAILED = "usage", "internal", "out-of-memory", "killed", "runs-failed"
+USERS_CODE = "user-code"
 
 # The kinds of failures that no class of `errors` stands for: exit code, meaning.
 OWN_KINDS: Mapping[str, tuple[int, str]] = {
@@ -30,10 +31,12 @@ OWN_KINDS: Mapping[str, tuple[int, str]] = {
     INTERRUPTED: (EXIT_CODE, "It was interrupted with Ctrl-C, or asked to stop by another signal"),
     KILLED: (UNFORESEEN, "The process of a run was ended without a word, by the system or by Ray"),
     NO_MEMORY: (UNFORESEEN, "The memory of this machine does not hold what was asked for"),
+    USERS_CODE: (UNFORESEEN, "A Python file that the scenario names (`kind: python`) failed; says in which line"),
     INTERNAL: (UNFORESEEN, "Nobody foresaw this: a mistake of neulite-sim or of a plug-in"),
 }
 
 _ASK_FOR_LESS = "ask for less (population.devices, samples, image sizes, batch sizes), or free memory"
+_MEND = "mend the file that the scenario names"
 _REPORT = (
     "please report it to its authors, with the scenario and the traceback that --debug shows (neulite-sim --debug "
     "COMMAND ...)"
@@ -101,6 +104,11 @@ def _unforeseen(error: BaseException) -> Failure:
     what = " ".join(str(error).split())
     what = f"{type(error).__name__}{f': {what[:300]}' if what else ''}"
     from neulite_sim import registry
+    from neulite_sim.user_code.files import line_in_files
+
+    if line := line_in_files(error):
+        message = f"{line}: {what}; {_MEND}"
+        return Failure(kind=USERS_CODE, message=message, hint=_MEND, exit_code=UNFORESEEN)
 
     packages = {"neulite_sim", *registry.plug_ins()}
     frames = [

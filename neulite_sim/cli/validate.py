@@ -71,7 +71,7 @@ class _Sound:
 
 
 def _facts(scenario: Scenario) -> dict[str, Any]:
-    return {"name": scenario.name, "method": scenario.method.kind, "devices": scenario.population.devices}
+    return {"name": scenario.name, "method": scenario.method.label, "devices": scenario.population.devices}
 
 
 def _as_json(path: str, result: _Sound | ScenarioError) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from neulite_sim.bounds import ResampledSide, SampleCount
 from neulite_sim.data.batches import augment_crop_flip, normalise
 from neulite_sim.data.feature_skew import FeatureSkew, View
 from neulite_sim.later import Tensor, torch
-from neulite_sim.registry import Choice, ComponentField, Options
+from neulite_sim.registry import Choice, Options
 from neulite_sim.room import require_room
 from neulite_sim.samples import ImageShape, InputSpec
+from neulite_sim.scenario.component_fields import ComponentField
 
 
 class DatasetOptions(Options):

@@ -13,7 +13,7 @@ from neulite_sim.units import format_bytes
 
 def announcements(costing: Costing) -> tuple[str, ...]:
     """Return a sentence for each: a method that is another one here, and submodels that save no memory."""
-    method, kind = costing.method, costing.scenario.method.kind
+    method, kind = costing.method, costing.scenario.method.label
     found = []
     if method.same_as:
         found.append(f"{kind} is another name of {method.same_as}: the same rows, the same digest")
@@ -34,7 +34,7 @@ def _without_memory(costing: Costing) -> str:
     if fits.all():
         return ""
     short = f"{int((~fits).sum()):,} of {len(fits):,} devices"
-    return f"{costing.scenario.method.kind} goes on without a memory limit here: {short} train what they cannot hold"
+    return f"{costing.scenario.method.label} goes on without a memory limit here: {short} train what they cannot hold"
 
 
 def other_batches(costing: Costing) -> list[str]:

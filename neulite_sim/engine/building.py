@@ -32,7 +32,7 @@ def build_datasets(scenario: Scenario) -> tuple[InputSpec, AnyDataset]:
     if "image_size" not in type(options).model_fields:
         wish = "set data.shape to what is trained and workload.input_shape to what is charged"
         raise ScenarioError(
-            [Problem.advising(key="proxy.image_size", found=f"{scenario.data.kind} has no image_size", hint=wish)]
+            [Problem.advising(key="proxy.image_size", found=f"{scenario.data.label} has no image_size", hint=wish)]
         )
     return studied.spec, build(options.model_copy(update={"image_size": scenario.proxy.image_size}), scenario.seed)
 
@@ -51,7 +51,7 @@ def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset
         architecture=_settled(_built("model", scenario.model), spec, scenario),
         spec=dataset.spec,
         width=proxy.width or 1.0,
-        name=scenario.model.kind,
+        name=scenario.model.label,
         norm=scenario.training.norm,
     )
     return charged, trained

@@ -59,12 +59,12 @@ def require_matching_models(parts: Parts, charged_model: BlockModel) -> None:
         finding = f"group stands in for BatchNorm layers, and {trained.name} has none"
         problems.append(Problem.advising(key="training.norm", found=finding, hint="remove it"))
     if method.scales_width:
-        problems += _unscalable(scenario.method.kind, {"workload.model": charged, "model": trained})
+        problems += _unscalable(scenario.method.label, {"workload.model": charged, "model": trained})
     num_charged, num_trained = charged_model.num_blocks, trained_model.num_blocks
     if num_charged != num_trained and build_method(scenario, trained_model).submodels != method.submodels:
         finding = f"{charged.name} has {num_charged} blocks, {trained.name} has {num_trained}"
         hint = (
-            f"method {scenario.method.kind} "
+            f"method {scenario.method.label} "
             f"trains block by block ({', '.join(method.submodels)}), so use a workload.model of {num_trained} blocks, "
             "or a method that trains the full model"
         )
@@ -110,8 +110,8 @@ def _require_matching_protocol(parts: Parts) -> None:
     scenario, option = parts.scenario, parts.method.needs_current_version
     if option and parts.timing.protocol.mixes_versions:
         finding = (
-            f"{scenario.protocol.kind} merges updates of older versions, and with {option} "
-            f"method {scenario.method.kind} needs those of the latest"
+            f"{scenario.protocol.label} merges updates of older versions, and with {option} "
+            f"method {scenario.method.label} needs those of the latest"
         )
         hint = "use synchronous or deadline, or another value of that option"
         raise ScenarioError([Problem.advising(key="protocol", found=finding, hint=hint)])
@@ -135,7 +135,7 @@ def require_somebody(costing: Costing) -> None:
     plan = ledger.plans[ledger.chosen(smallest)[owners[best]]]
     way = f" ({plan.label}, the smallest peak of {len(ledger.plans)} plans)" if costing.chooses_plans else ""
     raise InfeasibleError(
-        f"NA: no device can train anything with method {costing.scenario.method.kind}: its smallest submodel "
+        f"NA: no device can train anything with method {costing.scenario.method.label}: its smallest submodel "
         f"{smallest} needs {format_bytes(needed)} at batch {plan.batch_size}{way}; the largest "
         f"available memory is {format_bytes(int(memory[best]))} (device {int(owners[best])}), which is "
         f"{format_bytes(needed - int(memory[best]))} too little",
@@ -160,7 +160,7 @@ def require_training(parts: Parts, *, trains: bool) -> None:
         return
     finding = (
         f"{parts.scenario.backend.kind} trains nothing, and with {parts.method.decides_by_weights} method "
-        f"{parts.scenario.method.kind} decides by trained weights what comes next"
+        f"{parts.scenario.method.label} decides by trained weights what comes next"
     )
     hint = "use backend inprocess or ray, or another value of that option"
     raise ScenarioError([Problem.advising(key="backend", found=finding, hint=hint)])

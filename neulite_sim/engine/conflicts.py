@@ -49,7 +49,7 @@ def _proxies(scenario: Scenario) -> list[Problem]:
     if scenario.proxy.image_size is None or "image_size" in type(scenario.data.options).model_fields:
         return []
     wish = "set data.shape to what is trained and workload.input_shape to what is charged"
-    return [Problem.advising(key="proxy.image_size", found=f"{scenario.data.kind} has no image_size", hint=wish)]
+    return [Problem.advising(key="proxy.image_size", found=f"{scenario.data.label} has no image_size", hint=wish)]
 
 
 def _shared_links(scenario: Scenario) -> list[Problem]:
@@ -81,7 +81,7 @@ def survey_data(scenario: Scenario) -> tuple[str, ...]:
         DataNotFoundError: files are missing, or are not those of this kind of dataset.
         ScenarioError: more samples are asked for than there are.
     """
-    survey = component("data", scenario.data.kind).survey
+    survey = component("data", scenario.data.label).survey
     if survey is None:
         return ()
     notes: tuple[str, ...] = survey(scenario.data.options)

@@ -28,7 +28,7 @@ from neulite_sim.engine.waiting import next_chance, nobody_left
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import State
 from neulite_sim.seeding import brief_stream
-from neulite_sim.selection.contract import Selector
+from neulite_sim.selection.contract import Selector, checked_choice
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight
@@ -68,7 +68,7 @@ class Federation:
         # 2. Choice: whom of them the selector asks, from a stream of this dispatch.
         rng = brief_stream(self._costing.scenario.seed, "selection", self._rounds, self._flights)
         count = self._selector.num_to_choose(wanted or self.devices_per_round, len(offers))
-        positions = np.asarray(self._selector.choose(offers, count, rng), np.int64)
+        positions = checked_choice(self._selector, self._selector.choose(offers, count, rng), len(offers), count)
         if not len(positions):
             return ()
 

@@ -21,7 +21,7 @@ class Folding:
         self._weighting = weighting_of(costing.method) if backend.trains and comes_together else None
         self._sizes = costing.partition.sizes
         self._collect = getattr(backend, "collect_fold", None)
-        self._names = {"protocol": costing.scenario.protocol.kind, "backend": costing.scenario.backend.kind}
+        self._names = {"protocol": costing.scenario.protocol.label, "backend": costing.scenario.backend.kind}
 
     def order(self, flights: Flights) -> FoldOrder | None:
         """Return how updates that are begun together may be added up; None where each is wanted by itself."""

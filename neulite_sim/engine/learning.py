@@ -224,6 +224,6 @@ class Learning:
 
 def _not_trained(costing: Costing, number: int) -> SimulationError:
     return SimulationError(
-        f"protocol {costing.scenario.protocol.kind} merges flight {number}, of which it did not say that it is "
+        f"protocol {costing.scenario.protocol.label} merges flight {number}, of which it did not say that it is "
         "trained; it has to call server.train with every flight that it may merge"
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neulite_sim.engine import assembly, building
-from neulite_sim.engine.simulation import RunResult, drive, keeper_of
+from neulite_sim.engine.simulation import RunResult, data_sha256, drive, keeper_of
 from neulite_sim.errors import OutputError
 from neulite_sim.registry import Choice
 from neulite_sim.results.checkpoint import Found, find_checkpoint
@@ -62,7 +62,8 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
     live = building.build_backend(scenario)
     try:
         costing = assembly.ready(scenario, live)
-        check_inputs(run.run_dir, run.scenario, read_provenance(run.run_dir))
+        made = read_provenance(run.run_dir)
+        check_inputs(run.run_dir, run.scenario, made, data_sha256=data_sha256(costing))
         # The journal first: its lock keeps others out of the folder.
         keeper = keeper_of(costing, run.run_dir, run.found)
         with contextlib.closing(keeper), RunFolder.reopen(run.run_dir) as folder:

@@ -15,6 +15,7 @@ from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.device_file import DeviceFile
 from neulite_sim.engine.federation import Federation
 from neulite_sim.engine.fitting import plan_notices
+from neulite_sim.engine.given import AnyScenario, with_given
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.replay import FolderKeeper, Keeper
 from neulite_sim.engine.tracking import Recorder
@@ -40,6 +41,8 @@ from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.training.contract import Backend
 from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.units import format_bytes
+from neulite_sim.user_code.fingerprint import fingerprint
+from neulite_sim.user_code.records import is_of_a_user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +115,15 @@ class RunResult:
 
 
 def simulate(
-    scenario: Scenario,
+    scenario: AnyScenario,
     *,
+    model: Any = None,
+    data: Any = None,
+    partition: Any = None,
+    method: Any = None,
+    selector: Any = None,
+    protocol: Any = None,
+    availability: Any = None,
     out: Path | str | None = None,
     keeps_folder: bool = False,
     observers: Sequence[Observer] = (),
@@ -122,6 +132,12 @@ def simulate(
     progress: bool | None = None,
 ) -> RunResult:
     """Run a scenario and return its result.
+
+    `scenario` is a `Scenario`, the path of its file, or a mapping of plain values. What is given beside it takes the
+    place of the component of that name: as `model` a PyTorch module, a function that builds one, or blocks and a head;
+    as `data` arrays, a pair of PyTorch datasets, or a dataset of the library `datasets`; as `partition` an array of
+    sample numbers per device, or the device of each sample; as `method` a function of the present model and the updates
+    or a class; as `selector` a function of offers or a class; `protocol` and `availability` are objects or classes.
 
     Rows are kept in memory, unless `out` names a run folder or `keeps_folder` asks for one under `runs/`.
     `command` is what the user typed, for the provenance. `fleet` is that of the scenario, where it has been
@@ -135,6 +151,9 @@ def simulate(
         BackendUnavailableError: the backend cannot start.
         SimulationError: the run failed; rows written so far stay.
     """
+    given = {"model": model, "data": data, "partition": partition, "method": method, "selector": selector,
+             "protocol": protocol, "availability": availability}  # fmt: skip
+    scenario = with_given(scenario, **given)
     with following(progress) as followers:
         return _simulate(
             scenario, out=out, keeps_folder=keeps_folder, observers=(*observers, *followers), command=command,
@@ -165,7 +184,9 @@ def _simulate(
             name=scenario.name,
             seed=scenario.seed,
             scenario_yaml=dump_scenario(scenario),
-            provenance=provenance(scenario, command or sys.argv, left_out=costing.left_out),
+            provenance=provenance(
+                scenario, command or sys.argv, left_out=costing.left_out, data_sha256=data_sha256(costing)
+            ),
         )
         with folder:
             try:
@@ -178,6 +199,15 @@ def _simulate(
         return RunResult(summary=summary, run_dir=folder.path)
     finally:
         backend.close()
+
+
+def data_sha256(costing: Costing) -> str | None:
+    """Return the SHA-256 of samples that a user's own code gave; None of other data, whose files are hashed."""
+    if not is_of_a_user("data", costing.scenario.data):
+        return None
+    dataset = costing.dataset
+    arrays = (dataset.train_inputs, dataset.train_labels, dataset.test_inputs, dataset.test_labels)
+    return fingerprint(arrays).sha256
 
 
 def keeper_of(costing: Costing, run_dir: Path, found: Found | None = None) -> FolderKeeper:
@@ -273,10 +303,10 @@ def identity_of(scenario: Scenario) -> Identity:
     return Identity(
         name=scenario.name,
         seed=scenario.seed,
-        method=scenario.method.kind,
-        selection=scenario.selection.kind,
-        model=scenario.model.kind,
-        dataset=scenario.data.kind,
+        method=scenario.method.label,
+        selection=scenario.selection.label,
+        model=scenario.model.label,
+        dataset=scenario.data.label,
         backend=scenario.backend.kind,
         compared_with_memory=scenario.allocator.compared_with_memory,
     )
@@ -289,14 +319,14 @@ def describe_proxy(scenario: Scenario) -> str | None:
     if not changes and not charged:
         return None
     trained = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changes.items())
-    what = f"{scenario.model.kind} on {scenario.data.kind}" + (f" with {trained}" if trained else "")
+    what = f"{scenario.model.label} on {scenario.data.label}" + (f" with {trained}" if trained else "")
     return f"trained: {what}; charged: {_workload(scenario)}"
 
 
 def _workload(scenario: Scenario) -> str:
     workload = scenario.workload
     model = (workload.model or scenario.model).kind
-    shape = "x".join(map(str, workload.input_shape)) if workload.input_shape else f"{scenario.data.kind} images"
+    shape = "x".join(map(str, workload.input_shape)) if workload.input_shape else f"{scenario.data.label} images"
     batch = workload.batch_size or scenario.training.batch_size
     extras = {name: getattr(workload, name) for name in ("precision", "micro_batch_size", "checkpointing")}
     told = (f", {name.replace('_', ' ')} {value}" for name, value in extras.items() if value is not None)
@@ -342,9 +372,9 @@ def _started(costing: Costing, rate: float, run_dir: Path | None, replays_until:
     return RunStarted(
         name=scenario.name,
         seed=scenario.seed,
-        method=scenario.method.kind,
-        selection=scenario.selection.kind,
-        protocol=scenario.protocol.kind,
+        method=scenario.method.label,
+        selection=scenario.selection.label,
+        protocol=scenario.protocol.label,
         backend=scenario.backend.kind,
         num_devices=costing.population.num_devices,
         max_rounds=scenario.stop.rounds,

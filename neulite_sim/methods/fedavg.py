@@ -54,7 +54,12 @@ class FedAvg(Method):
     submodels = (FULL,)
 
     def __init__(
-        self, *, memory_limit: bool, weighting: Weighting, proximal_mu: float = 0.0, same_as: str = ""
+        self,
+        *,
+        memory_limit: bool = True,
+        weighting: Weighting = "samples",
+        proximal_mu: float = 0.0,
+        same_as: str = "",
     ) -> None:
         self.same_as = same_as
         self.enforces_memory = memory_limit

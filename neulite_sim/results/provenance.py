@@ -22,6 +22,7 @@ from neulite_sim.results.seals import SEAL, is_sealed
 from neulite_sim.scenario.inputs import Record, differences, input_records, without_places
 from neulite_sim.scenario.loading import scenario_hash
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.user_code.records import differing, read_records, registered_records
 from neulite_sim.version import __version__
 
 SCHEMA_VERSION = 2
@@ -51,11 +52,13 @@ def git_commit(checkout: Path) -> str | None:
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
-def provenance(scenario: Scenario, command: Sequence[str], *, left_out: Sequence[str] = ()) -> dict[str, Any]:
+def provenance(
+    scenario: Scenario, command: Sequence[str], *, left_out: Sequence[str] = (), data_sha256: str | None = None
+) -> dict[str, Any]:
     """Return what `provenance.json` holds. `command` is the command line, program first; it may be empty.
 
     The files that the scenario reads are hashed as they are now. `left_out` says what of its scenario and files the
-    run leaves out, or takes otherwise than it stands there.
+    run leaves out, or takes otherwise than it stands there. `data_sha256` is over data of which no file is known.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -73,7 +76,9 @@ def provenance(scenario: Scenario, command: Sequence[str], *, left_out: Sequence
         "cpu_count": os.cpu_count(),
         "left_out": list(left_out),
         "libraries": {name: installed_version(name) for name in LIBRARIES},
-        "inputs": input_records(scenario),
+        "inputs": read_records(scenario),
+        **({"data_sha256": data_sha256} if data_sha256 else {}),
+        **({"registered": registered} if (registered := registered_records(scenario)) else {}),
     }
 
 
@@ -116,7 +121,9 @@ def is_of(scenario: Scenario, made: Mapping[str, Any]) -> bool:
 def changed_inputs(scenario: Scenario, made: Mapping[str, Any]) -> str:
     """Return in words which files are not what a run with this provenance read; empty where all are."""
     recorded: Mapping[str, Record] = made.get("inputs") or {}
-    return "; ".join(differences(recorded, input_records(scenario)))
+    registered = made.get("registered")
+    others = differing(scenario, registered if isinstance(registered, Mapping) else {})
+    return "; ".join([*differences(recorded, input_records(scenario)), *others])
 
 
 def other_versions(made: Mapping[str, Any]) -> list[str]:
@@ -154,13 +161,16 @@ def check_resumable(run_dir: Path, scenario: Scenario) -> None:
     check_inputs(run_dir, scenario, made)
 
 
-def check_inputs(run_dir: Path, scenario: Scenario, made: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run where a file that it read has changed since.
+def check_inputs(run_dir: Path, scenario: Scenario, made: Mapping[str, Any], *, data_sha256: str | None = None) -> None:
+    """Refuse to go on with a run where a file that it read has changed since, or data that a user's own code made.
 
     Raises:
         OutputError: names the file.
     """
-    if changed := changed_inputs(scenario, made):
+    changed = changed_inputs(scenario, made)
+    if data_sha256 is not None and made.get("data_sha256") != data_sha256:
+        changed = "; ".join(filter(None, (changed, f"data: {scenario.data.label} gives other samples now")))
+    if changed:
         raise OutputError(
             f"{run_dir}: what the run read has changed since it began: {changed}",
             hint="put it back, or run its scenario.yaml as a new one",

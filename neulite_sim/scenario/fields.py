@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from neulite_sim import registry
 from neulite_sim.errors import UnknownComponentError
+from neulite_sim.scenario.component_fields import ComponentField
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.tree import Keys
 
@@ -59,7 +60,7 @@ def _models_of(fields: list[tuple[Any, list[Any]]], value: Any) -> list[type[Bas
 
 def _models_in(annotation: Any, marks: list[Any], value: Any) -> Iterator[type[BaseModel]]:
     for mark in marks:
-        if isinstance(mark, registry.ComponentField):
+        if isinstance(mark, ComponentField):
             kind = value.get("kind") if isinstance(value, Mapping) else value
             try:
                 yield registry.component(mark.group_field, str(kind)).options

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from neulite_sim.bounds import MOST_ITEMS, DeviceCount, Name, Weight
-from neulite_sim.registry import Choice, ComponentField, Options
+from neulite_sim.registry import Choice, Options
+from neulite_sim.scenario.component_fields import ComponentField
 from neulite_sim.scenario.inputs import InputFile
 from neulite_sim.scenario.links import Link
 

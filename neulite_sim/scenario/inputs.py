@@ -215,7 +215,7 @@ def _difference(then: Record | None, now: Record) -> str | None:
         return f"{path} cannot be read any more ({now['missing']})"
     if "parts" not in now or "parts" not in then:
         is_same = all(then.get(name) == now.get(name) for name in ("bytes", "sha256", "by"))
-        return None if is_same else f"{path} holds something else now"
+        return _beside(then, path) if is_same else f"{path} holds something else now"
     old, new = then["parts"], now["parts"]
     changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
     if not changed:
@@ -224,3 +224,16 @@ def _difference(then: Record | None, now: Record) -> str | None:
     what = "is gone" if name not in new else "is new" if name not in old else "was changed"
     more = f", and {len(changed) - 1} more of that folder differ" if len(changed) > 1 else ""
     return f"{os.path.join(path, name)} {what}{more}"
+
+
+def _beside(then: Record, path: str) -> str | None:
+    """Return in words which of the files that code imported from its own folder is not what it was."""
+    beside = then.get("beside")
+    for name, sha256 in beside.items() if isinstance(beside, Mapping) else ():
+        file = os.path.join(os.path.dirname(path), str(name))
+        try:
+            if file_sha256(file, most_bytes=TABLE_BYTES) != sha256:
+                return f"{file}, which it imports, holds something else now"
+        except (OSError, ValueError) as error:
+            return f"{file}, which it imports, cannot be read any more ({getattr(error, 'strerror', None) or error})"
+    return None

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from neulite_sim.bounds import BatchSize, ChannelCount, ClassCount, EpochCount, ResampledSide, SampleCount, Share, Side
-from neulite_sim.registry import Choice, ComponentField, Options
+from neulite_sim.registry import Choice, Options
+from neulite_sim.scenario.component_fields import ComponentField
 from neulite_sim.scenario.local_training import Precision
 from neulite_sim.units import Bytes
 

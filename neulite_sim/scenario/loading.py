@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,6 +23,16 @@ from neulite_sim.scenario.yaml_writing import as_yaml
 
 Check = Callable[[Scenario], object]
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replacing:
+    """A component that stands in the place of the one at `keys`, of whose options those named in `keeps` stay."""
+
+    keys: tuple[str, ...]
+    component: Mapping[str, Any]
+    keeps: tuple[str, ...] = ()
+
+
 SET_OPTION = "--set"
 SEED_OPTION = "--seed"
 _MOST_BASES = 50
@@ -34,6 +44,7 @@ def load_scenario(
     *,
     seed: int | None = None,
     checks: Sequence[Check] = (),
+    replacing: Sequence[Replacing] = (),
 ) -> Scenario:
     """Return the scenario in a YAML file, with what it `extends` and each `key=value` of `overrides` applied.
 
@@ -41,14 +52,16 @@ def load_scenario(
     the file that says it, then in the current folder; one of `overrides` in the current folder first. The
     scenario holds the path to what is found; what is not stays as written. `seed` replaces the scenario's own.
     `checks` are called, once all fields are right, with the scenario, for what the schema cannot know; they raise
-    ScenarioError with keys, to which file and line are added here.
+    ScenarioError with keys, to which file and line are added here. `replacing` stands in the place of what the file
+    says at these keys, if it says anything, before `overrides` are applied.
 
     Raises:
         ScenarioError: with every problem found, each with its file, line and dotted key.
     """
     problems: list[Problem] = []
     file = os.fspath(path)
-    return _resolve(_with_bases(file, (), problems), overrides, seed, checks, problems, file=file)
+    tree = _replaced(_with_bases(file, (), problems), replacing, problems)
+    return _resolve(tree, overrides, seed, checks, problems, file=file)
 
 
 def parse_scenario(
@@ -57,6 +70,7 @@ def parse_scenario(
     *,
     seed: int | None = None,
     checks: Sequence[Check] = (),
+    replacing: Sequence[Replacing] = (),
 ) -> Scenario:
     """Return the scenario in a mapping of plain values, as `load_scenario` does for a file.
 
@@ -67,7 +81,8 @@ def parse_scenario(
         ScenarioError: with every problem found, each with its dotted key.
     """
     problems: list[Problem] = []
-    return _resolve(_extended(as_node(mapping, Place()), (), problems), overrides, seed, checks, problems)
+    tree = _replaced(_extended(as_node(mapping, Place()), (), problems), replacing, problems)
+    return _resolve(tree, overrides, seed, checks, problems)
 
 
 def dump_scenario(scenario: Scenario) -> str:
@@ -79,6 +94,18 @@ def scenario_hash(scenario: Scenario) -> str:
     """Return the SHA-256, in hexadecimal, of the scenario as canonical JSON; equal scenarios have equal hashes."""
     canonical = json.dumps(scenario.dump(), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _replaced(tree: Node | None, replacing: Sequence[Replacing], problems: list[Problem]) -> Node | None:
+    for item in replacing if tree is not None else ():
+        assert tree is not None
+        before = tree.nearest(item.keys).plain()
+        kept = {name: before[name] for name in item.keeps if name in before} if isinstance(before, Mapping) else {}
+        try:
+            tree = assign(tree, item.keys, as_node({**kept, **item.component}, Place()))
+        except ValueError as error:
+            problems.append(Problem(key=".".join(item.keys), message=str(error)))
+    return tree
 
 
 def _resolve(

@@ -20,7 +20,8 @@ from neulite_sim.bounds import (
     RoundCount,
     Share,
 )
-from neulite_sim.registry import BareKind, Options, refusal
+from neulite_sim.registry import Options, refusal
+from neulite_sim.scenario.component_fields import BareKind
 
 Precision = Literal["fp32", "bf16", "fp16"]
 MOST_PLANS = 32

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from neulite_sim.bounds import MOST_PATH, Seed
-from neulite_sim.registry import BareKind, Choice, ComponentField, Options, refusal
+from neulite_sim.registry import Choice, Options, refusal
 from neulite_sim.scenario.brief import brief_values
 from neulite_sim.scenario.churn import Churn
+from neulite_sim.scenario.component_fields import BareKind, ComponentField
 from neulite_sim.scenario.course import Checkpoint, Evaluation, Stop
 from neulite_sim.scenario.fleet import Group, Individuals, PopulationSection
 from neulite_sim.scenario.ledgers import CachingAllocator, NoAllocator, Proxy, Workload

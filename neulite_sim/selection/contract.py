@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from neulite_sim.arrays import Integers
 from neulite_sim.bounds import DeviceCount
+from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Offers
 from neulite_sim.registry import Options
 
@@ -89,3 +90,25 @@ class Selector:
 
     def observe_accuracies(self, accuracies: Sequence[float]) -> None:
         """Learn the accuracy, in [0, 1], on each of the groups asked for; never called where nothing is trained."""
+
+
+def checked_choice(selector: Selector, chosen: Integers, num_offers: int, count: int) -> NDArray[np.int64]:
+    """Return the positions that a selector chose among `num_offers` offers, where at most `count` may be.
+
+    Raises:
+        SimulationError: they are not ascending positions of offers, or too many: a device would fly twice, say.
+    """
+    positions = np.asarray(chosen, np.int64)
+    if not len(positions):
+        return positions
+    if positions[0] < 0 or positions[-1] >= num_offers or (positions[1:] <= positions[:-1]).any():
+        shown = f"{', '.join(map(str, positions[:8]))}{', ...' if len(positions) > 8 else ''}"
+        raise SimulationError(
+            f"selection {type(selector).__name__} chose the offers {shown}; of {num_offers} offers it must return "
+            f"positions from 0 to {num_offers - 1}, ascending, none twice"
+        )
+    if len(positions) > count:
+        raise SimulationError(
+            f"selection {type(selector).__name__} chose {len(positions)} offers where at most {count} are wanted"
+        )
+    return positions

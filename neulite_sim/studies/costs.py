@@ -59,7 +59,7 @@ def _entry(costing: Costing, profile: Profile, plan: Plan, *, audits: bool) -> d
     ledger = costing.ledger
     fits = ledger.available_memory_bytes >= ledger.peak_by(profile.submodel, plan)
     entry: dict[str, Any] = {
-        "method": costing.scenario.method.kind,
+        "method": costing.scenario.method.label,
         "submodel": profile.submodel,
         "is_reference": profile.submodel not in costing.method.submodels,
         "model": costing.charged.name,

@@ -22,7 +22,8 @@ from pydantic import Field
 
 from neulite_sim.bounds import MOST_ROUNDS, DeviceCount, Factor, LearningRate, RoundsOrNone
 from neulite_sim.errors import SimulationError
-from neulite_sim.registry import BareKind, Component, Options
+from neulite_sim.registry import Component, Options
+from neulite_sim.scenario.component_fields import BareKind
 from neulite_sim.timeline.clock import AFTER_ALL, Clock, Moment
 from neulite_sim.timeline.contract import Server
 from neulite_sim.timeline.endings import Ending, Landings, Launch, Mixing, MixingAnchor

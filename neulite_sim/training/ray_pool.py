@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,13 @@ from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.training.ray_cluster import Cluster, start_cluster
 from neulite_sim.training.ray_options import RayOptions
 from neulite_sim.training.worker import Worker
+from neulite_sim.user_code.holding import modules_that_travel
+from neulite_sim.user_code.origins import in_a_line
 
 Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+
+
+_TRAVEL_HINT = "make such a value inside of the function that needs it, or use backend inprocess"
 
 
 class DeviceActor:
@@ -123,9 +130,13 @@ def equip_pool(actors: ActorPool, workplace: Workplace, notify: Callable[[str], 
     One that is killed as it starts is replaced once; one whose start fails would fail again.
 
     Raises:
-        BackendUnavailableError: an actor cannot start.
+        BackendUnavailableError: an actor cannot start, or a part of the workplace cannot be sent there.
     """
-    reference = actors.cluster.put(workplace)
+    _let_travel(modules_that_travel())
+    try:
+        reference = actors.cluster.put(workplace)
+    except (TypeError, AttributeError, RecursionError, pickle.PicklingError) as cause:
+        raise BackendUnavailableError(_cannot_travel(workplace, cause)) from cause
 
     def new_actor() -> Any:
         actor = actors.new_actor()
@@ -148,6 +159,23 @@ def equip_pool(actors: ActorPool, workplace: Workplace, notify: Callable[[str], 
     except RayTaskError as failure:
         raise BackendUnavailableError(cannot_start(f"{type(failure.cause).__name__}: {failure.cause}")) from failure
     return replace(actors, new_actor=new_actor)
+
+
+def _let_travel(modules: Iterable[ModuleType]) -> None:
+    """Send the code of these modules with what it made: actors need not find them, nor find them unchanged."""
+    for module in modules:
+        ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
+
+
+def _cannot_travel(workplace: Workplace, cause: Exception) -> str:
+    """Return what is said where a part of the workplace holds what no other process can have."""
+    names = {"blueprint": "the model", "method": "the method", "dataset": "the data", "partition": "the partition"}
+    for name, what in names.items():
+        try:
+            ray.cloudpickle.dumps(getattr(workplace, name))  # type: ignore[no-untyped-call]
+        except Exception as error:
+            return f"{what} cannot be sent to Ray's actors: {in_a_line(error)}; {_TRAVEL_HINT}"
+    return f"what is to be trained cannot be sent to Ray's actors: {in_a_line(cause)}; {_TRAVEL_HINT}"
 
 
 def cannot_start(reason: str) -> str:

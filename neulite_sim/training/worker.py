@@ -27,6 +27,7 @@ from neulite_sim.training.diagnostics import nhsic_plane
 from neulite_sim.training.evaluation import EvaluationResult, evaluate, recalibrate_batch_norm
 from neulite_sim.training.local import train_locally
 from neulite_sim.units import format_bytes
+from neulite_sim.user_code.origins import telling_lines
 
 
 class Worker:
@@ -39,6 +40,7 @@ class Worker:
         torch.set_num_threads(workplace.threads)
         keep_freed_memory()
 
+    @telling_lines()
     def train(self, task: LocalTask, payload: Payload, personal: Payload | None = None) -> Update:
         """Return the update of one device.
 
@@ -81,6 +83,7 @@ class Worker:
         seen, view = self._seen(self._place.dataset.augmented(inputs, generator)), self._place.partition.view
         return seen if view is None else in_layout(view.augmented(seen, device, generator))
 
+    @telling_lines()
     def evaluate(self, name: str, tensors: Payload, devices: Integers | None = None) -> EvaluationResult:
         """Return loss and accuracy of a global model on the test samples, or on the training samples of `devices`.
 

@@ -401,11 +401,11 @@ def test_components_lists_every_component_of_every_field_with_its_source() -> No
     assert found.exit_code == 0
     fields = [*registry.GROUPS, *registry.TOOLS]
     for field in fields:
-        for name in registry.names(field):
+        for name in registry.kinds(field):
             component = registry.load(field, name)
             shown = f"{name}:NAME" if component.takes_argument else name
             assert f"  {shown}: {component.summary}" in found.stdout
-    assert found.stdout.count("    source: ") == sum(len(registry.names(field)) for field in fields)
+    assert found.stdout.count("    source: ") == sum(len(registry.kinds(field)) for field in fields)
 
 
 def test_components_shows_the_options_of_one_field() -> None:

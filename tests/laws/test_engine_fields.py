@@ -557,6 +557,10 @@ ELSEWHERE = {
     "data[csv]": "likewise in test_data_csv.py and test_data_given.py",
     "data[huggingface]": "likewise in test_data_huggingface.py and test_data_given.py",
     "partition[flwr-datasets]": "needs another package: test_data_flwr_partitions.py",
+    **{
+        f"{field}[python]": "runs a file: test_integration_own_code.py, test_user_code_files.py"
+        for field in ("data", "partition", "model", "method", "selection", "protocol", "availability")
+    },
     "backend[inprocess].threads_per_worker": "changes last bits only: test_training_inprocess.py",
     "backend[inprocess].device": "needs a GPU; test_training_local.py",
     "backend[ray]": "changes where and how fast, never what: test_training_ray.py",
@@ -752,7 +756,7 @@ def _types(annotation: typing.Any) -> list[typing.Any]:
 def every_field() -> set[str]:
     found = set(fields_of(Scenario, ""))
     for group in registry.GROUPS:
-        for name in registry.names(group):
+        for name in registry.kinds(group):
             found |= set(fields_of(registry.load(group, name).options, f"{group}[{name}]."))
     return found
 

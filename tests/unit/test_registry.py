@@ -172,7 +172,7 @@ def test_options_are_frozen_and_refuse_unknown_keys() -> None:
 
 
 def test_a_checkout_that_is_not_installed_finds_the_components_of_pyproject(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "entry_points", lambda **_: ())
+    monkeypatch.setattr(registry, "_installed", lambda: EntryPoints(()))
     uninstalled = REAL_ENTRY_POINTS.__wrapped__
     assert "neulite" in uninstalled("neulite_sim.methods")
     assert (

@@ -1,0 +1,49 @@
+"""Availability of a user's own: an object with its lookups, or what makes one for a number of devices and a seed."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from neulite_sim.population.availability.contract import Availability, AvailabilityFactory
+from neulite_sim.registry import Options
+from neulite_sim.user_code.calls import Found
+from neulite_sim.user_code.components import given, python
+
+_LOOKUPS = ("online", "online_until_s", "next_online_s")
+
+
+def availability_of(found: Found, options: Options) -> AvailabilityFactory:
+    """Return what makes the availability of a fleet of a user's value.
+
+    Raises:
+        ScenarioError: when it is called, and no availability comes of it.
+    """
+    del options
+
+    def factory(num_devices: int, seed: int) -> Availability:
+        made: Any = copy.deepcopy(found.value) if _answers(found.value) else None
+        if made is None and callable(found.value):
+            made = found.called({"num_devices": num_devices, "seed": seed})
+        if not _answers(made):
+            what = type(found.value if made is None else made).__name__
+            raise found.refused(
+                f"{found.name} is or makes {what}, which is no availability",
+                f"give an object with {', '.join(_LOOKUPS)}, or a class or function of (num_devices, seed) that makes "
+                "one",
+            )
+        count = len(made.online(0.0))
+        if count != num_devices:
+            raise found.refused(f"{found.name} answers for {count} devices; population.devices is {num_devices}")
+        availability: Availability = made
+        return availability
+
+    return factory
+
+
+def _answers(value: object) -> bool:
+    return not isinstance(value, type) and all(hasattr(value, name) for name in _LOOKUPS)
+
+
+PYTHON = python("population.availability", "availability of your own", Options, availability_of)
+GIVEN = given("population.availability", "availability of your own", Options, availability_of)

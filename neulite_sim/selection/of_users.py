@@ -1,0 +1,66 @@
+"""A selector of a user's own: a class, an object, or the function that chooses."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neulite_sim.errors import SimulationError
+from neulite_sim.methods.contract import Offers
+from neulite_sim.selection.contract import Selector, SelectorOptions, SelectorSetting
+from neulite_sim.user_code.calls import Found
+from neulite_sim.user_code.components import given, python
+from neulite_sim.user_code.origins import in_a_line
+
+
+class Choosing(Selector):
+    """A selector that remembers nothing: each choice is that of a function."""
+
+    def __init__(self, choose: Callable[..., Any], name: str) -> None:
+        self._choose = choose
+        self._name = name
+
+    def choose(self, offers: Offers, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the positions that the function returns, ascending."""
+        try:
+            chosen = np.asarray(self._choose(offers, count, rng))
+        except Exception as error:
+            raise SimulationError(f"selection {self._name} fails: {in_a_line(error)}") from error
+        if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
+            what = f"an array of {chosen.dtype} with {chosen.ndim} dimensions"
+            raise SimulationError(f"selection {self._name} returns {what}; it must return positions of offers")
+        return np.sort(chosen).astype(np.int64)
+
+
+def selector_of(found: Found, options: SelectorOptions, setting: SelectorSetting) -> Selector:
+    """Return the selector that a user's value is or makes.
+
+    Raises:
+        ScenarioError: it is neither a selector, nor a class of one, nor a function.
+    """
+    if isinstance(found.value, Selector):
+        # It may remember, and another run begins anew.
+        return copy.deepcopy(found.value)
+    if isinstance(found.value, type) and issubclass(found.value, Selector):
+        supplied = {"setting": setting, "options": options, "num_devices": setting.num_devices,
+                    "max_rounds": setting.max_rounds, "devices_per_round": options.devices_per_round}  # fmt: skip
+        made: Selector = found.called(supplied)
+        return made
+    if found.is_function:
+        return Choosing(functools.partial(found.value, **found.options), found.name)
+    raise found.refused(
+        f"{found.name} is {type(found.value).__name__}, which is no selector",
+        "give a function choose(offers, count, rng) that returns positions of offers, or a class that derives from "
+        "neulite_sim.selection.contract.Selector",
+    )
+
+
+PYTHON = python(
+    "selection", "a selector of your own: a function that chooses, or a class", SelectorOptions, selector_of
+)
+GIVEN = given("selection", "a selector of your own: a function that chooses, or a class", SelectorOptions, selector_of)

@@ -1,0 +1,71 @@
+"""Calls of a user's own functions and classes: by the names of their parameters, and with one sentence if they fail."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from neulite_sim.errors import NeuliteError, Problem, ScenarioError, close_matches
+from neulite_sim.user_code.origins import in_a_line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A value of a user's own: what it is called, where in the scenario it stands, and its options."""
+
+    value: Any
+    name: str
+    key: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def refused(self, message: str, hint: str = "", *, at: str = "") -> ScenarioError:
+        """Return the error that says what is wrong with it, at its key or at one below."""
+        key = ".".join(filter(None, (self.key, at)))
+        if not hint:
+            return ScenarioError([Problem(key=key, message=message)])
+        return ScenarioError([Problem.advising(key=key, found=message, hint=hint)])
+
+    def called(self, supplied: Mapping[str, Any], *, function: Callable[..., Any] | None = None) -> Any:
+        """Return what the value, or a `function` in its place, returns for its options and what it names of `supplied`.
+
+        Raises:
+            ScenarioError: an option is no parameter, a parameter has no value, or the call fails (with the line).
+        """
+        arguments = self._arguments(function or self.value, supplied)
+        try:
+            return (function or self.value)(**arguments)
+        except NeuliteError:
+            raise
+        except Exception as error:
+            raise self.refused(f"calling {self.name} fails: {in_a_line(error)}") from error
+
+    def _arguments(self, function: Callable[..., Any], supplied: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            return dict(self.options)
+        takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        named = {name: each for name, each in parameters.items() if each.kind not in (each.VAR_KEYWORD,
+                                                                                      each.VAR_POSITIONAL)}  # fmt: skip
+        own = [name for name in named if name not in supplied]
+        for name in self.options:
+            if name not in named and not takes_all:
+                takes = f"it takes {', '.join(own)}" if own else "it takes no options"
+                raise self.refused(f"is no parameter of {self.name}{close_matches(name, own)} ({takes})",
+                                   at=f"options.{name}")  # fmt: skip
+        arguments = {name: supplied[name] for name in named if name in supplied}
+        arguments |= self.options
+        missing = [name for name, each in named.items() if each.default is each.empty and name not in arguments]
+        if missing:
+            it = "it as an option" if len(missing) == 1 else "them as options"
+            others = f", or name what is there: {', '.join(supplied)}" if supplied else ""
+            what = " and ".join(map(repr, missing))
+            raise self.refused(f"{self.name} needs {what}, which nothing fills", f"give {it}{others}", at="options")
+        return arguments
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is to be called for what it returns, and is no class."""
+        return callable(self.value) and not isinstance(self.value, type)

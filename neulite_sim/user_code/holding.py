@@ -1,0 +1,90 @@
+"""Values given from Python, as a scenario names them: by what they are called and by their fingerprint.
+
+A scenario holds what it was given; one that is made anew from its plain values finds it as long as another one, or
+whoever offered it, still does. No other process has it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+from weakref import WeakValueDictionary
+
+from pydantic import Field, PrivateAttr
+
+from neulite_sim.registry import Options
+from neulite_sim.user_code.calls import Found
+from neulite_sim.user_code.files import loaded_modules
+
+MOST_NAME = 200
+_ARGUMENTS = {"selection": "selector"}
+"""What the argument is called where the key has another name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Holder:
+    """A value given from Python for a field of the scenario."""
+
+    field: str
+    name: str
+    sha256: str
+    value: Any
+    modules: frozenset[str] = frozenset()
+    """Whose code of a user's own it leads to."""
+
+
+_HELD: WeakValueDictionary[tuple[str, str], Holder] = WeakValueDictionary()
+
+
+def held(holder: Holder) -> Holder:
+    """Return the holder by which scenarios find a value from now on; that of an equal value where there is one."""
+    return _HELD.setdefault((holder.field, holder.sha256), holder)
+
+
+def modules_that_travel() -> tuple[ModuleType, ...]:
+    """Return the modules of users' own that other processes may not find: their code is sent with what it made."""
+    names = sorted({name for holder in list(_HELD.values()) for name in holder.modules} - {"__main__"})
+    given = (sys.modules[name] for name in names if name in sys.modules)
+    return tuple(dict.fromkeys((*loaded_modules(), *given)))
+
+
+class Given(Options):
+    """Options of `given`: what stands for a value that was given from Python."""
+
+    name: str = Field(max_length=MOST_NAME)
+    """What the value is called in its own code."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Fingerprint of its code and data."""
+    options: Mapping[str, Any] = {}
+    """What a function or class is called with, by the names of its parameters."""
+
+    _holders: dict[str, Holder] = PrivateAttr(default_factory=dict)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Hold what is known by this fingerprint, so that it stays known."""
+        super().model_post_init(context)
+        for (field, sha256), holder in list(_HELD.items()):
+            if sha256 == self.sha256:
+                self._holders[field] = holder
+
+    def found(self, field: str) -> Found:
+        """Return the value.
+
+        Raises:
+            ScenarioError: this process was not given it.
+        """
+        holder = self._holders.get(field) or _HELD.get((field, self.sha256))
+        found = Found(value=getattr(holder, "value", None), name=self.name, key=field, options=self.options)
+        if holder is None:
+            others = [other.name for (of, _), other in _HELD.items() if of == field and other.name == self.name]
+            what = f"what is called {self.name} now is something else" if others else f"{self.name} is not here"
+            argument = _ARGUMENTS.get(field, field.rpartition(".")[2])
+            raise found.refused(
+                f"was given from Python, and {what} (fingerprint {self.sha256[:12]})",
+                f"give the same again, with neulite_sim.simulate(..., {argument}=...), or neulite_sim.resume(RUN_DIR, "
+                f"{argument}=...)",
+            )
+        return found
