@@ -25,7 +25,7 @@ from pydantic import Field
 
 from neulite_sim.bounds import MOST_ITEMS, Name
 from neulite_sim.data.contract import AnyDataset
-from neulite_sim.data.handing import Array, Handed
+from neulite_sim.data.handing import Array, Handed, require_files
 from neulite_sim.data.image_files import Sentences, listed
 from neulite_sim.data.interpreting import HandedOptions, dataset_of
 from neulite_sim.data.tabulating import tabulated
@@ -270,10 +270,21 @@ def _classes(part: _Part, label: str) -> Array:
     return numbers.astype(np.int64) if is_whole else numbers
 
 
+def survey(options: CsvOptions) -> tuple[str, ...]:
+    """Return nothing.
+
+    Raises:
+        DataNotFoundError: a file is not there.
+    """
+    require_files(KIND, options.path, hint="data.path names a CSV file with a header")
+    return require_files(KIND, options.test_path, hint="data.path names a CSV file with a header")
+
+
 COMPONENT = Component(
     kind=KIND,
     summary="your own table: a CSV file with a column of classes; numbers standardised, categories one-hot",
     source="this project",
     options=CsvOptions,
     build=build,
+    survey=survey,
 )

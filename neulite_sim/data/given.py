@@ -23,7 +23,7 @@ from neulite_sim.data.handing import Handed, refusal
 from neulite_sim.data.image_files import Sentences
 from neulite_sim.data.interpreting import dataset_of
 from neulite_sim.data.naming import handed_of_names
-from neulite_sim.data.reading_datasets import is_dataset, read_items
+from neulite_sim.data.reading_datasets import Items, Keys, is_dataset, read_items
 from neulite_sim.errors import Problem, ScenarioError
 
 __all__ = ["given_dataset", "given_deal", "given_partition"]
@@ -110,12 +110,12 @@ def _handed(value: Any, options: HandedTableOptions, sentences: Sentences) -> Ha
         return handed_of_tables(_splits(name, value), options, sentences)
     if isinstance(value, tuple | list | Mapping) and any(map(_is_of_datasets, _members(value))):
         return handed_of_tables(_named_splits(name, value), options, sentences)
-    _refuse_columns(name, options)
     if isinstance(value, Mapping):
         parts = {str(key).lower(): item for key, item in value.items()}
         if "train" in parts and parts.keys() <= {"train", "test"}:
             return _of_parts(parts["train"], parts.get("test"), options, sentences)
-        return handed_of_names({str(key): item for key, item in value.items()}, {}, sentences)
+        named = {"train_inputs": options.input, "train_labels": options.label, "groups": options.group}
+        return handed_of_names({str(key): item for key, item in value.items()}, named, sentences)
     if is_dataset(value):
         return _of_parts(value, None, options, sentences)
     if isinstance(value, tuple | list):
@@ -136,6 +136,7 @@ def _of_sequence(value: Sequence[Any], options: HandedTableOptions, sentences: S
     name = sentences.kind
     if len(value) == 2 and all(_is_part(item) for item in value):
         return _of_parts(value[0], value[1], options, sentences)
+    _refuse_columns(name, options)
     if len(value) == 2:
         return Handed(train_inputs=value[0], train_labels=value[1])
     if len(value) != 4:
@@ -155,18 +156,24 @@ def _is_part(item: Any) -> bool:
 
 
 def _of_parts(train: Any, test: Any, options: HandedTableOptions, sentences: Sentences) -> Handed:
-    read = [None if part is None else _part(part, name, options, sentences)
-            for part, name in ((train, "train"), (test, "test"))]  # fmt: skip
-    assert read[0] is not None
-    second = read[1] or (None, None)
-    return Handed(train_inputs=read[0][0], train_labels=read[0][1], test_inputs=second[0], test_labels=second[1])
+    first = _part(train, "train", options, sentences)
+    second = Items(inputs=None, targets=None) if test is None else _part(test, "test", options, sentences)
+    return Handed(
+        train_inputs=first.inputs,
+        train_labels=first.targets,
+        test_inputs=second.inputs,
+        test_labels=second.targets,
+        groups=first.groups,
+    )
 
 
-def _part(part: Any, which: str, options: HandedTableOptions, sentences: Sentences) -> tuple[Any, Any]:
+def _part(part: Any, which: str, options: HandedTableOptions, sentences: Sentences) -> Items:
     if isinstance(part, tuple | list) and len(part) == 2:
-        return part[0], part[1]
+        _refuse_columns(sentences.kind, options)
+        return Items(inputs=part[0], targets=part[1])
     if is_dataset(part):
-        return read_items(part, which, sentences, side=options.image_size)
+        keys = Keys(input=options.input, label=options.label, group=options.group)
+        return read_items(part, which, sentences, side=options.image_size, keys=keys)
     if isinstance(part, tuple | list | Mapping):
         hint = "give inputs and labels of each part, as in {'train': (x, y), 'test': (x, y)}"
         raise refusal(sentences.kind, f"the {which} part is a {type(part).__name__} of {len(part)}", hint)
@@ -201,7 +208,7 @@ def _refuse_columns(name: str, options: HandedTableOptions) -> None:
     """
     given = [option for option in ("input", "label", "group") if getattr(options, option) is not None]
     if given:
-        found = f"{name}: acts only on datasets of the library datasets, whose columns have names"
+        found = f"{name}: acts only where arrays, columns or parts of an item have names"
         raise ScenarioError([Problem.advising(key=f"data.{option}", found=found, hint="remove it") for option in given])
 
 

@@ -355,7 +355,7 @@ MISUSED = {
     "data.vocabulary: mine: acts only on tokens, and these are images": ({"vocabulary": 8, "inputs": "images"}, IMAGES),
     "data.normalise: mine: acts only on images and numbers, and these are tokens": ({"normalise": False, "vocabulary": 30}, TOKENS),
     "data.test_share: mine: acts only where no test part is given": ({"test_share": 0.3}, ROWS),
-    "data.label: mine: acts only on datasets of the library datasets": ({"label": "y"}, ROWS),
+    "data.label: mine: acts only where arrays, columns or parts of an item have names; remove it": ({"label": "y"}, ROWS),
     "data.inptus: Extra inputs are not permitted; known: partition": ({"inptus": "images"}, ROWS),
     "data.test_share: Input should be less than 1": ({"test_share": 1.0}, ROWS),
     "mine: samples of shape (5,) are no images; give [N, H, W]": ({"inputs": "images"}, ROWS),
@@ -427,3 +427,33 @@ def test_bytes_as_labels_and_bfloat16_inputs_are_read():
     made = given_dataset((torch.from_numpy(ROWS).bfloat16(), CLASSES.astype("S1")), name="mine")
     assert made.spec.num_classes == 4
     assert io.BytesIO(made.train_inputs.tobytes()).getbuffer().nbytes == made.train_inputs.nbytes
+
+
+def test_parts_of_items_and_arrays_may_have_any_names():
+    arrays = given_dataset((ROWS, CLASSES), name="mine")
+    items = Items(
+        [{"scan": row, "illness": int(each), "doctor": f"d{each % 2}"} for row, each in zip(ROWS, CLASSES, strict=True)]
+    )
+    names = {"input": "scan", "label": "illness"}
+    assert content(given_dataset(items, name="mine", options=names))[:3] == content(arrays)[:3]
+    grouped = given_dataset(items, name="mine", options={**names, "group": "doctor"})
+    assert grouped.groups.tolist() == (grouped.train_labels % 2).tolist()
+    named = {"scan": ROWS, "illness": CLASSES, "doctor": CLASSES % 2}
+    assert content(given_dataset(named, name="mine", options={**names, "group": "doctor"})) == content(grouped)
+    for options, words in (
+        (
+            {"label": "illness"},
+            "train item 0 has the keys scan, illness, doctor, and none is plainly the input; say which",
+        ),
+        (
+            {**names, "group": "user"},
+            "train item 0 has the keys scan, illness, doctor, and none is 'user'; say which one",
+        ),
+    ):
+        with pytest.raises(ScenarioError, match=re.escape(words)):
+            given_dataset(items, name="mine", options=options)
+    pairs = Items([(row, 0) for row in ROWS])
+    with pytest.raises(
+        ScenarioError, match=re.escape("data.group: mine: train item 0 has no parts with names; remove group")
+    ):
+        given_dataset(pairs, name="mine", options={"group": "doctor"})
