@@ -150,8 +150,9 @@ def test_images_are_seen_standardised_or_as_they_are():
     torch.testing.assert_close(seen.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     plain = given_dataset((IMAGES, CLASSES, IMAGES, CLASSES), name="mine", options={"normalise": False})
     torch.testing.assert_close(plain.seen(torch.from_numpy(IMAGES)), torch.from_numpy(IMAGES) / 255)
-    floats = given_dataset(((IMAGES / 255).astype(np.float32), CLASSES), name="mine", options={"normalise": False})
+    floats = given_dataset((IMAGES / np.float32(254), CLASSES), name="mine", options={"normalise": False})
     assert floats.pixel_scale == 1
+    assert floats.train_images.dtype == np.float32
     assert floats.mean == (0.0,) * 3
 
 
@@ -168,6 +169,13 @@ def test_options_of_images_act(options, sizes, shape):
     assert (len(made.train_labels), len(made.test_labels)) == sizes
     assert made.spec.shape == shape
     check_dataset(made)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bytes_divided_by_255_are_kept_as_the_bytes_that_they_were(dtype):
+    quotients = torch.from_numpy(IMAGES).to(torch.float32).div(255).numpy() if dtype == np.float32 else IMAGES / 255
+    made = given_dataset((quotients, CLASSES, quotients[:4], CLASSES[:4]), name="mine")
+    assert content(made) == content(given_dataset((IMAGES, CLASSES, IMAGES[:4], CLASSES[:4]), name="mine"))
 
 
 def test_grey_images_need_no_channels():
@@ -457,3 +465,35 @@ def test_parts_of_items_and_arrays_may_have_any_names():
         ScenarioError, match=re.escape("data.group: mine: train item 0 has no parts with names; remove group")
     ):
         given_dataset(pairs, name="mine", options={"group": "doctor"})
+
+
+def test_limits_of_classes_and_ids_are_named(monkeypatch):
+    monkeypatch.setattr("neulite_sim.data.labelling.MOST_CLASSES", 3)
+    with pytest.raises(ScenarioError, match="mine: the labels have 4 classes; use at most 3"):
+        given_dataset((ROWS, CLASSES), name="mine")
+    far = TOKENS.astype(np.int64) + 2**31
+    with pytest.raises(ScenarioError, match=r"mine: the largest id is 21474836[0-9]{2}; use ids below 2147483647"):
+        given_dataset((far, CLASSES % 3), name="mine", options={"inputs": "tokens"})
+
+
+def test_a_table_that_this_machine_does_not_hold_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr("neulite_sim.room.free_memory_bytes", lambda: 10)
+    monkeypatch.setattr("neulite_sim.room.ALWAYS_THERE_BYTES", 100)
+    with pytest.raises(
+        ScenarioError, match=r"data: needs about 800 B for the numbers of mine, 10 B are free; set data\.train"
+    ):
+        given_dataset((ROWS, CLASSES), name="mine")
+
+
+class OfTheLibrary:
+    """Stands for what the library `datasets` makes."""
+
+
+OfTheLibrary.__module__ = "datasets.arrow_dataset"
+
+
+def test_datasets_of_the_library_and_arrays_do_not_mix():
+    with pytest.raises(
+        ScenarioError, match=re.escape("mine: a tuple of 2 with datasets in it is no data; give (train_x")
+    ):
+        given_dataset((OfTheLibrary(), (ROWS, CLASSES)), name="mine")
