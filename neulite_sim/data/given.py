@@ -3,6 +3,7 @@
     given_dataset((train_x, train_y, test_x, test_y), name="mine")
     given_dataset({"train": (x, y), "test": (x, y)}, name="mine", options={"channels": "last"})
     given_dataset((torchvision_train, torchvision_test), name="mine")
+    given_dataset(frame, name="mine", options={"label": "vote"})        # a data frame of pandas
     given_dataset(load, name="mine", options={"folder": "~/scans"})     # load(folder) returns any of them
 
 `HandedOptions` are the options of reading; those that a function's parameters name go to the function.
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 
 from neulite_sim.data.arrow import HandedTableOptions, handed_of_tables
 from neulite_sim.data.contract import AnyDataset
+from neulite_sim.data.frames import handed_of_frames, is_frame
 from neulite_sim.data.given_partition import given_deal, given_partition
 from neulite_sim.data.handing import Handed, refusal
 from neulite_sim.data.image_files import Sentences
@@ -30,8 +32,12 @@ __all__ = ["given_dataset", "given_deal", "given_partition"]
 
 FORMS = (
     "give (train_x, train_y, test_x, test_y), a mapping of arrays, a pair of datasets with a length and items, a "
-    "dataset of the library datasets, or a function that returns one of these"
+    "dataset of the library datasets, a data frame, or a function that returns one of these"
 )
+
+
+_OPTIONS = {"train_inputs": "input", "train_labels": "label", "groups": "group"}
+"""By which options arrays of any name are said to be these."""
 
 
 def given_dataset(value: Any, *, name: str, options: Mapping[str, Any] = {}, seed: int = 0) -> AnyDataset:
@@ -110,12 +116,14 @@ def _handed(value: Any, options: HandedTableOptions, sentences: Sentences) -> Ha
         return handed_of_tables(_splits(name, value), options, sentences)
     if isinstance(value, tuple | list | Mapping) and any(map(_is_of_datasets, _members(value))):
         return handed_of_tables(_named_splits(name, value), options, sentences)
+    if is_frame(value):
+        return handed_of_frames(value, None, options.label, options.group, sentences)
     if isinstance(value, Mapping):
         parts = {str(key).lower(): item for key, item in value.items()}
         if "train" in parts and parts.keys() <= {"train", "test"}:
             return _of_parts(parts["train"], parts.get("test"), options, sentences)
-        named = {"train_inputs": options.input, "train_labels": options.label, "groups": options.group}
-        return handed_of_names({str(key): item for key, item in value.items()}, named, sentences)
+        chosen = {role: getattr(options, option) for role, option in _OPTIONS.items()}
+        return handed_of_names({str(key): item for key, item in value.items()}, chosen, sentences, _OPTIONS)
     if is_dataset(value):
         return _of_parts(value, None, options, sentences)
     if isinstance(value, tuple | list):
@@ -134,7 +142,7 @@ def _not_data(name: str, value: Any) -> ScenarioError:
 
 def _of_sequence(value: Sequence[Any], options: HandedTableOptions, sentences: Sentences) -> Handed:
     name = sentences.kind
-    if len(value) == 2 and all(_is_part(item) for item in value):
+    if len(value) == 2 and all(map(_is_part, value)):
         return _of_parts(value[0], value[1], options, sentences)
     _refuse_columns(name, options)
     if len(value) == 2:
@@ -152,10 +160,12 @@ def _of_sequence(value: Sequence[Any], options: HandedTableOptions, sentences: S
 def _is_part(item: Any) -> bool:
     """Return whether an item is a part of its own, inputs and labels, and not inputs or labels alone."""
     is_pair = isinstance(item, tuple | list) and len(item) == 2 and all(hasattr(each, "__array__") for each in item)
-    return is_pair or is_dataset(item)
+    return is_pair or is_dataset(item) or (is_frame(item) and item.ndim == 2)
 
 
 def _of_parts(train: Any, test: Any, options: HandedTableOptions, sentences: Sentences) -> Handed:
+    if is_frame(train) and (test is None or is_frame(test)):
+        return handed_of_frames(train, test, options.label, options.group, sentences)
     first = _part(train, "train", options, sentences)
     second = Items(inputs=None, targets=None) if test is None else _part(test, "test", options, sentences)
     return Handed(

@@ -308,8 +308,8 @@ WRONG = {
     "mine: train item 0 is a int; each item must be a pair": Items([1]),
     "mine: train item 0 has the keys picture, label, and none is plainly the input": Items([{"picture": 1, "label": 2}]),
     "mine: the train part is a list of 40; give inputs and labels of each part": {"train": ROWS.tolist()},
-    "mine: no name among the arrays says train_labels; say which array it is with train_labels: NAME, of x": {"x": ROWS},
-    "mine: 'x' and 'images' may both be train_inputs": {"x": ROWS, "images": ROWS, "y": CLASSES},
+    "mine: no name among the arrays says train_labels; say which array it is with label: NAME, of x": {"x": ROWS},
+    "mine: 'x' and 'images' may both be train_inputs; say which one with input: NAME": {"x": ROWS, "images": ROWS, "y": CLASSES},
     "mine: there are test inputs and no test labels": {"x": ROWS, "y": CLASSES, "x_test": ROWS},
     # inputs
     "mine: train sample 7 holds nan at 2; remove it or fill in a number": (bad(ROWS, (7, 2), np.nan), CLASSES),

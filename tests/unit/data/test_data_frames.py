@@ -1,0 +1,81 @@
+"""Data frames of pandas, and what comes with scikit-learn, given from Python."""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits, load_iris
+from test_data_given import CLASSES, ROWS, content
+
+from neulite_sim.data.conformance import check_dataset
+from neulite_sim.data.given import given_dataset
+from neulite_sim.errors import ScenarioError
+
+pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+
+
+def frame(**more):
+    return pandas.DataFrame({f"c{place}": ROWS[:, place] for place in range(5)} | {"label": CLASSES} | more)
+
+
+def test_a_frame_of_numbers_is_what_the_arrays_are():
+    arrays = given_dataset((ROWS, CLASSES, ROWS[:9], CLASSES[:9]), name="mine")
+    for value in ((frame(), frame()[:9]), {"train": frame(), "test": frame()[:9]}):
+        assert content(given_dataset(value, name="mine")) == content(arrays)
+    inputs = frame().drop(columns="label")
+    assert content(given_dataset((inputs, frame()["label"], inputs[:9], frame()["label"][:9]), name="mine")) == content(
+        arrays
+    )
+    assert content(given_dataset(frame(), name="mine")) == content(given_dataset((ROWS, CLASSES), name="mine"))
+    assert content(pickle.loads(pickle.dumps(arrays))) == content(arrays)
+
+
+@pytest.mark.parametrize("kind", ["object", "category", "string"])
+def test_texts_are_categories_and_a_column_may_name_the_owners(kind):
+    towns = pandas.Series(["Oslo", "Bonn"] * 20, dtype=kind)
+    made = given_dataset(frame(town=towns, who=towns), name="mine", options={"group": "who"})
+    check_dataset(made)
+    assert made.spec.shape == (7,)
+    np.testing.assert_array_equal(made.train_inputs[:, 5], made.groups == 0)
+
+
+def test_what_is_wrong_with_a_frame_is_named():
+    gap = ROWS[:, 0].copy()
+    gap[3] = np.nan
+    texts = pandas.Series(["a", None] * 20, dtype="string")
+    for words, value, options in (
+        ("train sample 3 has no gap; fill it in or drop it, as fillna and dropna do", frame(gap=gap), {}),
+        ("train sample 1 has no town; fill it in", frame(town=texts), {}),
+        ("train sample 1 has no town; fill it in", frame(town=["a", None] * 20), {}),
+        (
+            "data.label: mine: several columns may hold the class; say which one with label: NAME, of label, y",
+            frame(y=CLASSES),
+            {},
+        ),
+        (
+            "data.label: mine: no column may hold the class; say which one with label: NAME, of c0, c1",
+            frame().rename(columns={"label": "vote"}),
+            {},
+        ),
+        (
+            "data.label: mine: there is no column 'lable'; did you mean 'label'?; its columns are c0, c1",
+            frame(),
+            {"label": "lable"},
+        ),
+        ("data.group: mine: there is no column 'who'", frame(), {"group": "who"}),
+        ("mine: the test part has no column 'c4'; it has c0", (frame(), frame().drop(columns="c4")), {}),
+    ):
+        with pytest.raises(ScenarioError, match=re.escape(words)):
+            given_dataset(value, name="mine", options=options)
+
+
+def test_what_scikit_learn_loads_is_data():
+    iris = load_iris()
+    assert content(given_dataset(iris, name="iris")) == content(given_dataset((iris.data, iris.target), name="iris"))
+    assert content(given_dataset(load_iris(return_X_y=True), name="iris")) == content(given_dataset(iris, name="iris"))
+    with pytest.raises(
+        ScenarioError, match="'data' and 'images' may both be train_inputs; say which one with input: NAME"
+    ):
+        given_dataset(load_digits(), name="digits")
+    assert given_dataset(load_digits(), name="digits", options={"input": "images"}).spec.shape == (1, 8, 8)
