@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
 from neulite_sim.data.contract import AnyDataset, Partition
 from neulite_sim.data.feature_skew import view_of
+from neulite_sim.data.of_users import OwnDeal
 from neulite_sim.engine.parts import Parts, Timing
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
@@ -44,7 +46,7 @@ def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset
     charged = Blueprint(
         architecture=_settled(_built("model", workload.model or scenario.model), spec, scenario),
         spec=spec,
-        name=(workload.model or scenario.model).kind,
+        name=(workload.model or scenario.model).label,
         norm=scenario.training.norm,
     )
     trained = Blueprint(
@@ -55,6 +57,12 @@ def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset
         norm=scenario.training.norm,
     )
     return charged, trained
+
+
+def model_remarks(charged: Blueprint, trained: Blueprint) -> tuple[str, ...]:
+    """Return what the architectures say of themselves (`remarks`), a sentence each, none of them twice."""
+    said = (getattr(blueprint.architecture, "remarks", ()) for blueprint in (charged, trained))
+    return tuple(dict.fromkeys(itertools.chain(*said)))
 
 
 def _built(group_field: str, choice: Choice) -> Any:
@@ -92,13 +100,20 @@ def build_fleet(scenario: Scenario, fleet: DrawnFleet | None = None) -> Populati
 def build_partition(scenario: Scenario, dataset: AnyDataset) -> Partition:
     """Return which training samples each device owns, and how it sees them."""
     deal = _built("partition", scenario.data.options.partition)
-    rng = stream(scenario.seed, "partition")
-    owners = {} if dataset.groups is None else {"groups": dataset.groups}
-    partition: Partition = deal(dataset.train_labels, scenario.population.devices, rng, **owners)
+    partition = _dealt(deal, dataset, scenario)
     # Options of a plug-in need not be those of every dataset.
     skew = getattr(scenario.data.options, "feature_skew", None)
     view = view_of(skew, dataset.spec, scenario.population.devices, scenario.seed)
     return partition if view is None else replace(partition, view=view)
+
+
+def _dealt(deal: Any, dataset: AnyDataset, scenario: Scenario) -> Partition:
+    if isinstance(deal, OwnDeal):
+        return deal.of(dataset, scenario.population.devices, scenario.seed)
+    rng = stream(scenario.seed, "partition")
+    owners = {} if dataset.groups is None else {"groups": dataset.groups}
+    partition: Partition = deal(dataset.train_labels, scenario.population.devices, rng, **owners)
+    return partition
 
 
 def build_method(

@@ -553,14 +553,14 @@ ELSEWHERE = {
     "data[image-folder]": "likewise in test_data_image_folder.py",
     "data[mini-imagenet]": "likewise in test_data_image_folder.py",
     "data[femnist]": "likewise in test_data_femnist.py",
-    "data[array]": "likewise in test_data_array.py and test_data_given.py",
-    "data[csv]": "likewise in test_data_csv.py and test_data_given.py",
-    "data[huggingface]": "likewise in test_data_huggingface.py and test_data_given.py",
-    "partition[flwr-datasets]": "needs another package: test_data_flwr_partitions.py",
     **{
         f"{field}[python]": "runs a file: test_integration_own_code.py, test_user_code_files.py"
         for field in ("data", "partition", "model", "method", "selection", "protocol", "availability")
     },
+    "data[array]": "likewise in test_data_array.py and test_data_given.py",
+    "data[csv]": "likewise in test_data_csv.py and test_data_given.py",
+    "data[huggingface]": "likewise in test_data_huggingface.py and test_data_given.py",
+    "partition[flwr-datasets]": "needs another package: test_data_flwr_partitions.py",
     "backend[inprocess].threads_per_worker": "changes last bits only: test_training_inprocess.py",
     "backend[inprocess].device": "needs a GPU; test_training_local.py",
     "backend[ray]": "changes where and how fast, never what: test_training_ray.py",
