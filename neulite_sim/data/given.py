@@ -40,8 +40,13 @@ _OPTIONS = {"train_inputs": "input", "train_labels": "label", "groups": "group"}
 """By which options arrays of any name are said to be these."""
 
 
-def given_dataset(value: Any, *, name: str, options: Mapping[str, Any] = {}, seed: int = 0) -> AnyDataset:
+def given_dataset(
+    value: Any, *, name: str, options: Mapping[str, Any] = {}, seed: int = 0, group: str | None = None
+) -> AnyDataset:
     """Return the dataset that a value given from Python stands for; `seed` acts on subsets and on functions.
+
+    `group` is the column by which a partition wants it grouped; it acts where columns have names and the options say
+    nothing of it.
 
     Raises:
         ScenarioError: it stands for none, or an option is unknown; the message names the sample where one is wrong.
@@ -58,9 +63,11 @@ def given_dataset(value: Any, *, name: str, options: Mapping[str, Any] = {}, see
         made = value(**arguments)
         if _is_function(made):
             raise refusal(name, f"the function returned {type(made).__name__}, not data", FORMS)
-        return given_dataset(made, name=name, options=rest, seed=seed)
+        return given_dataset(made, name=name, options=rest, seed=seed, group=group)
     sentences = Sentences(name)
     reading = reading_options(options)
+    if group is not None and reading.group is None and _has_names(value):
+        reading = reading.model_copy(update={"group": group})
     return dataset_of(_handed(value, reading, sentences), reading, sentences, seed)
 
 
@@ -188,6 +195,19 @@ def _part(part: Any, which: str, options: HandedTableOptions, sentences: Sentenc
         hint = "give inputs and labels of each part, as in {'train': (x, y), 'test': (x, y)}"
         raise refusal(sentences.kind, f"the {which} part is a {type(part).__name__} of {len(part)}", hint)
     raise _not_data(sentences.kind, part)
+
+
+def _has_names(value: Any) -> bool:
+    """Return whether parts of the samples, or columns, have names."""
+    if _is_of_datasets(value) or is_frame(value):
+        return True
+    if isinstance(value, Mapping):
+        parts = {str(key).lower(): item for key, item in value.items()}
+        return "train" not in parts or _has_names(parts["train"])
+    if is_dataset(value):
+        return len(value) > 0 and isinstance(value[0], Mapping)
+    is_pair = isinstance(value, tuple | list) and len(value) == 2
+    return is_pair and (_is_part(value[0]) or _is_of_datasets(value[0])) and _has_names(value[0])
 
 
 def _is_of_datasets(value: Any) -> bool:

@@ -6,10 +6,13 @@ import re
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_iris
-from test_data_given import CLASSES, ROWS, content
+from test_data_given import CLASSES, ROWS, Items, content
+from tiny_scenarios import tiny
 
 from neulite_sim.data.conformance import check_dataset
 from neulite_sim.data.given import given_dataset
+from neulite_sim.engine.assembly import prepare
+from neulite_sim.engine.given import with_given
 from neulite_sim.errors import ScenarioError
 
 pandas = pytest.importorskip("pandas", reason="pandas is not installed")
@@ -79,3 +82,25 @@ def test_what_scikit_learn_loads_is_data():
     ):
         given_dataset(load_digits(), name="digits")
     assert given_dataset(load_digits(), name="digits", options={"input": "images"}).spec.shape == (1, 8, 8)
+
+
+def test_the_column_of_a_partition_groups_the_data_and_is_not_learned_from():
+    plain = tiny()
+    scenario = plain.model_copy(update={"population": plain.population.model_copy(update={"devices": 4})})
+    owners = [f"who {each % 4}" for each in range(40)]
+    own = {"x": ROWS, "y": CLASSES, "who": np.array(owners)}
+    items = [{"x": row, "y": int(each), "who": owner} for row, each, owner in zip(ROWS, CLASSES, owners, strict=True)]
+    train = pandas.DataFrame({"who": owners}).assign(
+        **{f"c{place}": ROWS[:, place] for place in range(5)}, label=CLASSES
+    )
+    for data in (train, (train, train), own, Items(items), lambda: train):
+        parts = prepare(with_given(scenario.dump(), data=data, partition="who"))
+        assert parts.dataset.spec.shape == (5,)
+        groups = parts.dataset.groups
+        assert all(len(np.unique(groups[parts.partition.of(device)])) == 1 for device in range(4))
+    with pytest.raises(ScenarioError, match="there is no column 'town'; its columns are who, c0"):
+        prepare(with_given(scenario.dump(), data=train, partition="town"))
+    with pytest.raises(
+        ScenarioError, match="the data was not grouped by a column 'who'; give the data with the option"
+    ):
+        prepare(with_given(scenario.dump(), data=(ROWS, CLASSES), partition="who"))
