@@ -142,7 +142,7 @@ def _not_data(name: str, value: Any) -> ScenarioError:
     what = f"a {type(value).__name__} is no data"
     if hasattr(value, "dataset") and hasattr(value, "__iter__"):
         return refusal(name, what, "give its .dataset: batches are cut by the devices")
-    if hasattr(value, "__iter__") and not hasattr(value, "__len__"):
+    if (hasattr(value, "__iter__") or hasattr(value, "__getitem__")) and not hasattr(value, "__len__"):
         return refusal(name, f"{what}: it has no length", "read it into arrays or a list of pairs first")
     return refusal(name, what, FORMS)
 
@@ -151,6 +151,9 @@ def _of_sequence(value: Sequence[Any], options: HandedTableOptions, sentences: S
     name = sentences.kind
     if len(value) == 2 and all(map(_is_part, value)):
         return _of_parts(value[0], value[1], options, sentences)
+    other = next((item for item in value if not (is_dataset(item) or _is_frame_of_rows(item))), None)
+    if other is not None and any(is_dataset(item) for item in value):
+        raise _not_data(name, other)
     _refuse_columns(name, options)
     if len(value) == 2:
         return Handed(train_inputs=value[0], train_labels=value[1])
@@ -167,7 +170,11 @@ def _of_sequence(value: Sequence[Any], options: HandedTableOptions, sentences: S
 def _is_part(item: Any) -> bool:
     """Return whether an item is a part of its own, inputs and labels, and not inputs or labels alone."""
     is_pair = isinstance(item, tuple | list) and len(item) == 2 and all(hasattr(each, "__array__") for each in item)
-    return is_pair or is_dataset(item) or (is_frame(item) and item.ndim == 2)
+    return is_pair or is_dataset(item) or _is_frame_of_rows(item)
+
+
+def _is_frame_of_rows(item: Any) -> bool:
+    return is_frame(item) and item.ndim == 2
 
 
 def _of_parts(train: Any, test: Any, options: HandedTableOptions, sentences: Sentences) -> Handed:

@@ -288,6 +288,13 @@ def test_a_long_reading_says_how_far_it_is(monkeypatch, capsys):
     assert "reading train samples of mine: 12 of 12\n" in capsys.readouterr().err
 
 
+class Endless:
+    """Numbered items without a number of them."""
+
+    def __getitem__(self, number):
+        return ROWS[number % 40], 0
+
+
 def bad(array, at, value):
     changed = array.astype(object if isinstance(value, str) else np.float64)
     changed[at] = value
@@ -300,6 +307,8 @@ WRONG = {
     "mine: a int is no data; give (train_x, train_y, test_x, test_y), a mapping": 3,
     "mine: a tuple of 3 is no data; give (train_x": (ROWS, CLASSES, ROWS),
     "mine: a generator is no data: it has no length; read it into arrays": (each for each in ()),
+    "mine: a Endless is no data: it has no length; read it into": (Items([1]), Endless()),
+    "mine: a Endless is no data: it has no length; read it into arrays or": Endless(),
     "mine: a DataLoader is no data; give its .dataset": DataLoader(TensorDataset(torch.zeros(4, 2), torch.zeros(4))),
     "mine: the function returned function, not data": lambda: lambda: 1,
     "mine: the training part is empty (shape (0, 5))": (ROWS[:0], CLASSES[:0]),
