@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,7 @@ def test_a_run_is_gone_on_with_by_what_it_was_given_and_nothing_else() -> None:
             {**SHORT, "stop": {"rounds": 3}, "checkpoint": {"every_rounds": 1}}, method=median, out="runs/cut",
             observers=[BreakAfter(2)],
         )  # fmt: skip
+    gc.collect()
     with pytest.raises(ScenarioError, match=r"^method: was given from Python, and median is not here \(fingerprint "):
         neulite_sim.resume("runs/cut")
     found = neulite_sim.resume("runs/cut", method=median)
