@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from neulite_sim.api.profile import profile
     from neulite_sim.api.sweep import sweep
     from neulite_sim.api.whatif import whatif
+    from neulite_sim.engine.given import register
     from neulite_sim.engine.simulation import simulate
     from neulite_sim.scenario.loading import load_scenario
     from neulite_sim.scenario.schema import Scenario
@@ -27,6 +28,7 @@ __all__ = [
     "load_run",
     "load_scenario",
     "profile",
+    "register",
     "resume",
     "simulate",
     "sweep",
@@ -39,6 +41,7 @@ _HOMES = {
     "load_run": "neulite_sim.api.loading",
     "load_scenario": "neulite_sim.scenario.loading",
     "profile": "neulite_sim.api.profile",
+    "register": "neulite_sim.engine.given",
     "resume": "neulite_sim.api.loading",
     "simulate": "neulite_sim.engine.simulation",
     "sweep": "neulite_sim.api.sweep",

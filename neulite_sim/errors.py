@@ -5,6 +5,7 @@
     ├── UnknownComponentError      a name that no registered component carries
     ├── DataNotFoundError          a dataset or trace is not where the scenario says
     │   └── NotResumableError      what a run left behind is damaged, or belongs to another run
+    ├── AppError                   a Flower app is not what it should be, or cannot be loaded
     ├── InfeasibleError            the set-up is valid but nothing can ever happen in it
     ├── OutputError                results cannot be written where they should go
     ├── BackendUnavailableError    the chosen backend cannot start on this machine
@@ -145,6 +146,12 @@ class NotResumableError(DataNotFoundError):
     def details(self) -> Mapping[str, Any]:
         """Return what was found, without its consequence."""
         return {"what": self.what}
+
+
+class AppError(NeuliteError):
+    """A Flower app is not what it should be, or cannot be loaded."""
+
+    kind = "app"
 
 
 class InfeasibleError(NeuliteError):

@@ -8,8 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from neulite_sim.data import of_users as data
+from neulite_sim.data.contract import DatasetOptions
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError, close_matches
 from neulite_sim.methods import of_users as methods
+from neulite_sim.models import of_users as models
 from neulite_sim.population.availability import of_users as availability
 from neulite_sim.registry import GIVEN, Options, register_component
 from neulite_sim.scenario.loading import Replacing, load_scenario, parse_scenario
@@ -41,6 +46,9 @@ class _Place:
 
 
 _PLACES: Mapping[str, _Place] = {
+    "model": _Place(group_field="model", keys=("model",), base=models.ModelOptions, adapt=models.architecture_of),
+    "data": _Place(group_field="data", keys=("data",), base=DatasetOptions, adapt=data.dataset_of),
+    "partition": _Place(group_field="partition", keys=("data", "partition"), base=Options, adapt=data.deal_of),
     "method": _Place(group_field="method", keys=("method",), base=Options, adapt=methods.method_of),
     "selector": _Place(
         group_field="selection", keys=("selection",), base=SelectorOptions, adapt=selection.selector_of
@@ -119,7 +127,7 @@ def held_at(key: str, value: Any) -> tuple[Holder, tuple[str, ...]] | None:
 
 
 def _holder(argument: str, value: Any) -> Holder:
-    key, name = ".".join(_PLACES[argument].keys), name_of(value)
+    key, name = ".".join(_PLACES[argument].keys), name_of(value, argument)
     traced = _traced(key, name, value)
     return held(Holder(field=key, name=name, sha256=traced.sha256, value=value, modules=traced.modules))
 
@@ -135,8 +143,13 @@ def _traced(key: str, name: str, value: Any) -> Fingerprint:
         raise ScenarioError([Problem.advising(key=key, found=found, hint="give a function that builds it")]) from None
 
 
-def name_of(value: Any) -> str:
-    """Return what a value is called in its own code: a function or class by its name, anything else by its type."""
+def name_of(value: Any, argument: str) -> str:
+    """Return what a value is called in its own code: a function or class by its name, an object of a class by that's.
+
+    What has no code of its own, such as an array, is called as the argument that it is given as.
+    """
+    if isinstance(value, list | tuple | dict | str | np.ndarray):
+        return argument
     while isinstance(value, functools.partial):
         value = value.func
     name = getattr(value, "__qualname__", None) or type(value).__qualname__

@@ -309,7 +309,7 @@ def rounds_panel(board: Board, width: int, height: int) -> Panel:
 def footer_lines(board: Board, width: int, height: int) -> Group:
     """Return how to stop, where results go, and the last notices in the lines that are left."""
     place = board.started.run_dir if board.started is not None else None
-    stop = how_to_stop(place)
+    stop = how_to_stop(place if board.started is not None and board.started.is_resumable else None)
     shown = list(board.notices)
     head: list[Text] = []
     if height > 1 or not shown:

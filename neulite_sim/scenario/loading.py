@@ -45,6 +45,7 @@ def load_scenario(
     seed: int | None = None,
     checks: Sequence[Check] = (),
     replacing: Sequence[Replacing] = (),
+    defaults: Mapping[str, Any] | None = None,
 ) -> Scenario:
     """Return the scenario in a YAML file, with what it `extends` and each `key=value` of `overrides` applied.
 
@@ -53,15 +54,27 @@ def load_scenario(
     scenario holds the path to what is found; what is not stays as written. `seed` replaces the scenario's own.
     `checks` are called, once all fields are right, with the scenario, for what the schema cannot know; they raise
     ScenarioError with keys, to which file and line are added here. `replacing` stands in the place of what the file
-    says at these keys, if it says anything, before `overrides` are applied.
+    says at these keys, if it says anything, before `overrides` are applied. `defaults` hold where the file says
+    nothing: keys of the top level, and those of its sections that are no choice of a component.
 
     Raises:
         ScenarioError: with every problem found, each with its file, line and dotted key.
     """
     problems: list[Problem] = []
     file = os.fspath(path)
-    tree = _replaced(_with_bases(file, (), problems), replacing, problems)
-    return _resolve(tree, overrides, seed, checks, problems, file=file)
+    tree = _with_bases(file, (), problems)
+    if tree is not None and defaults is not None:
+        tree = overlay(as_node(_left_out(defaults, tree), Place()), tree)
+    return _resolve(_replaced(tree, replacing, problems), overrides, seed, checks, problems, file=file)
+
+
+def _left_out(defaults: Mapping[str, Any], tree: Node) -> dict[str, Any]:
+    """Return the defaults that nothing of a tree stands for; sections without a kind are laid over key by key."""
+    return {
+        name: value
+        for name, value in defaults.items()
+        if name not in tree.content or (isinstance(value, Mapping) and "kind" not in value)
+    }
 
 
 def parse_scenario(
