@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from broken_runs import BreakAfter, Broken
 from tiny_scenarios import TINY, tiny
 
 import neulite_sim
-from neulite_sim.api.sources import Chosen
+from neulite_sim.api.sources import Chosen, source_of
+from neulite_sim.api.sweep import planned_sweep
 from neulite_sim.errors import NeuliteError, RunsFailedError, ScenarioError
 from neulite_sim.methods.fedavg import FedAvg
 from neulite_sim.studies import handing
@@ -82,6 +84,20 @@ def test_options_that_all_components_of_a_field_have_stay_where_a_grid_chooses()
     chosen = Chosen(scenario, {"selection.devices_per_round": 4})
     found = chosen.plain("selection", first_ones)
     assert (found["kind"], found["name"], found["devices_per_round"]) == ("given", "first_ones", 4)
+    for bare in ({**SHORT, "selection": "uniform"}, {key: SHORT[key] for key in SHORT if key != "selection"}):
+        assert Chosen(bare).plain("selection", first_ones).keys() == {"kind", "name", "sha256"}
+
+
+def test_what_only_the_grid_says_need_not_stand_in_a_scenario_that_is_given_values(folder: Path) -> None:
+    """Nor in a sweep file, whose scenario is given them."""
+    bare = {key: SHORT[key] for key in SHORT if key not in ("method", "seed")}
+    (folder / "bare.yaml").write_text(yaml.safe_dump(bare))
+    (folder / "grid.yaml").write_text(yaml.safe_dump({"scenario": "bare.yaml", "grid": {"method": ["fedavg"]}}))
+    for source, grid in ((bare, ["method=fedavg"]), ("bare.yaml", ["method=fedavg"]), ("grid.yaml", [])):
+        planned = planned_sweep(source_of(source, {"selector": first_ones}), grid=grid, seeds=[3], out="runs")
+        (run,) = planned.runs
+        assert (run.scenario.method.kind, run.scenario.selection.label) == ("fedavg", "first_ones")
+        assert run.scenario.selection.options.devices_per_round == 3
 
 
 def test_a_run_that_fails_in_given_code_says_in_which_line() -> None:

@@ -74,7 +74,9 @@ def test_a_study_is_refused_in_the_words_of_the_command(how: Any, message: str) 
 
 
 def test_what_is_no_scenario_and_what_are_no_settings_are_errors_of_the_program() -> None:
-    with pytest.raises(TypeError, match=r"^a scenario is a path, a mapping or a Scenario, not int$"):
+    with pytest.raises(
+        ScenarioError, match=r"^a scenario is wanted, found int; give a Scenario, the path of its file, or"
+    ):
         scenario_from(3)  # type: ignore[arg-type]
     with pytest.raises(
         TypeError, match=r"^overrides are a list of key=value texts or a mapping, not one text: \['a=1'\]$"
