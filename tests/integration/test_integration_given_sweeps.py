@@ -14,6 +14,7 @@ from broken_runs import BreakAfter, Broken
 from tiny_scenarios import TINY, tiny
 
 import neulite_sim
+from neulite_sim import registry
 from neulite_sim.api.sources import Chosen, source_of
 from neulite_sim.api.sweep import planned_sweep
 from neulite_sim.errors import NeuliteError, RunsFailedError, ScenarioError
@@ -54,18 +55,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_runs_of_a_sweep_have_what_was_given_also_two_at_a_time_and_where_one_was_cut_off(folder: Path) -> None:
+def test_runs_of_a_sweep_have_what_was_given_also_two_at_a_time_and_where_one_was_cut_off(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same digests as in this process; the run that was cut off goes on with the same code."""
-    alone = [neulite_sim.simulate(SHORT, method=method, selector=first_ones).summary for method in (median, Halved)]
-    how = {"grid": {"method": [median, Halved]}, "out": "runs", "jobs": 2, "selector": first_ones}
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    neulite_sim.register("method", "my-median", median)
+    named = {**SHORT, "method": {"kind": "my-median"}}
+    alone = [neulite_sim.simulate(named, method=method, selector=first_ones).summary for method in (None, Halved)]
+    how = {"grid": {"method": ["my-median", Halved]}, "out": "runs", "jobs": 2, "selector": first_ones}
     found = neulite_sim.sweep(SHORT, **how)
-    assert [run.name for run in found.planned] == ["tiny-median-3", "tiny-Halved-3"]
-    assert [row["method"] for row in found.rows] == ["median", "Halved"]
+    assert [run.name for run in found.planned] == ["tiny-my-median-3", "tiny-Halved-3"]
+    assert [row["method"] for row in found.rows] == ["my-median", "Halved"]
     assert [run.summary["digest"] for run in found.runs] == [summary["digest"] for summary in alone]
-    (folder / "runs" / "tiny-median-3" / "COMPLETE").unlink()
+    (folder / "runs" / "tiny-my-median-3" / "COMPLETE").unlink()
     again = neulite_sim.sweep(SHORT, **how)
     assert [run.summary["digest"] for run in again.runs] == [summary["digest"] for summary in alone]
-    names = [".sweep", "scenarios", "tiny-Halved-3", "tiny-median-3"]
+    names = [".sweep", "scenarios", "tiny-Halved-3", "tiny-my-median-3"]
     assert sorted(path.name for path in (folder / "runs").iterdir()) == names
     assert [path.name for path in (folder / "runs" / ".sweep").iterdir()] == ["lock"]
 
