@@ -23,10 +23,26 @@ from neulite_sim.models.cutting import Course, Leaf, Level, course_of
 from neulite_sim.models.failures import failure_of
 from neulite_sim.models.heads import begin_of_head, keeps_tensors_apart, may_be_cut
 from neulite_sim.models.map_axes import inverse
-from neulite_sim.models.soundness import SoftmaxWatch, require_logits, require_shape
+from neulite_sim.models.soundness import SoftmaxWatch, refused, require_logits, require_shape
 from neulite_sim.models.stretch import Program, Stretch, program_of
-from neulite_sim.models.tracing import BATCHES, holds_tensors, samples_without_numbers, value_of, without_numbers
+from neulite_sim.models.tracing import (
+    BATCHES,
+    OpaqueError,
+    holds_tensors,
+    samples_without_numbers,
+    value_of,
+    without_numbers,
+)
 from neulite_sim.samples import InputSpec, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a network was cut, for others of its kind to be cut alike: what was looked into, and the ends of parts."""
+
+    looked_into: tuple[str, ...]
+    num_leaves: int
+    ends: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -48,6 +64,13 @@ class CutPlan:
     def num_parts(self) -> int:
         """Number of parts, without the head."""
         return len(self.ends)
+
+    @property
+    def places(self) -> Places:
+        """Where it is cut, for the same network with other samples or at another width."""
+        if self.course is None:
+            return Places((), 0, self.ends)
+        return Places(tuple(span.path for span in self.course.spans), len(self.course.leaves), self.ends)
 
     def model(self, module: nn.Module, cuts: Sequence[int]) -> BlockModel:
         """Return `module`, which is built as the one of this plan, cut behind so many parts each; it keeps its tensors.
@@ -133,18 +156,20 @@ class CutPlan:
         return _without_doubt(block, layers)
 
 
-def plan_of(module: nn.Module, spec: InputSpec, name: str) -> CutPlan:
-    """Return where a module on the meta device can be cut.
+def plan_of(module: nn.Module, spec: InputSpec, name: str, like: Places | None = None) -> CutPlan:
+    """Return where a module on the meta device can be cut; in the places of another one where `like` is given.
 
     It is followed in training and evaluation mode, on samples of `spec`.
 
     Raises:
-        ScenarioError: it makes no logits of such samples.
+        ScenarioError: it makes no logits of such samples, or has no such places.
     """
     with without_numbers(), SoftmaxWatch() as watch:
         inputs = tuple(samples_without_numbers(spec, size) for size in BATCHES)
         try:
-            course = course_of(module, (inputs[0], inputs[1]))
+            if like is not None and not like.num_leaves:
+                raise OpaqueError("neither is that of what is charged")
+            course = course_of(module, (inputs[0], inputs[1]), None if like is None else like.looked_into)
         except Exception as failure:  # Whatever it is, the module stays whole.
             told = failure_of(failure, module)
             course = None
@@ -154,6 +179,12 @@ def plan_of(module: nn.Module, spec: InputSpec, name: str) -> CutPlan:
         return CutPlan(spec=spec, course=None, ends=(1,), remarks=(*said, remark))
     require_shape(course.outputs[0], spec, name)
     leaves = course.leaves
+    if like is not None:
+        if len(leaves) != like.num_leaves:
+            finding = f"the forward of {name} does other things with {spec} than with what is charged"
+            raise refused(finding, "use the same samples for both, or a network that treats them alike")
+        light = replace(course, outputs=(None, None))
+        return CutPlan(spec=spec, course=light, ends=like.ends, orders=course.orders())
     begin = begin_of_head(leaves, spec)
     if not keeps_tensors_apart(leaves, begin):
         # What the head shares with a block cannot be trained apart from it.

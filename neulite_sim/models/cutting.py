@@ -7,7 +7,7 @@ meets again, what is changed in place and what shares a parameter stays together
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,14 +110,16 @@ class Course:
         return tuple(orders)
 
 
-def course_of(root: nn.Module, inputs: Values) -> Course:
+def course_of(root: nn.Module, inputs: Values, looked_into: Collection[str] | None = None) -> Course:
     """Return the course of a module on the meta device, to be called within `without_numbers`.
+
+    Where `looked_into` is given, it says which submodules are: as another network of the same kind was.
 
     Raises:
         Exception: its own `forward` cannot be followed.
     """
     require_plain(root)
-    found = _Follower(root).follow(root, "", inputs)
+    found = _Follower(root, looked_into).follow(root, "", inputs)
     for level in {leaf.level for leaf in found.leaves}:
         for recording in level.recordings.values():
             recording.let_go()
@@ -141,8 +143,9 @@ def require_plain(module: nn.Module) -> None:
 class _Follower:
     """Follows a module from the outside in."""
 
-    def __init__(self, root: nn.Module) -> None:
+    def __init__(self, root: nn.Module, looked_into: Collection[str] | None) -> None:
         self._root = root
+        self._decided = looked_into
         self._whole = sum(parameter.numel() for parameter in root.parameters())
 
     def follow(self, module: nn.Module, path: str, inputs: Values) -> Course:
@@ -154,10 +157,11 @@ class _Follower:
             calls.append(node)
             child = module.get_submodule(str(node.target))
             read = node.args[0] if len(node.args) == 1 and not node.kwargs else None
-            if not isinstance(read, fx.Node) or not self._looked_into(child):
+            place = _below(path, str(node.target))
+            if not isinstance(read, fx.Node) or not self._looked_into(child, place):
                 return None
             try:
-                found = self.follow(child, _below(path, str(node.target)), value_of(read))
+                found = self.follow(child, place, value_of(read))
             except Exception as failure:  # Whatever goes wrong inside, the whole can be called.
                 inner[node] = failure_of(failure)
                 return None
@@ -201,7 +205,9 @@ class _Follower:
             raise OpaqueError("it does nothing")
         return Course(leaves=tuple(leaves), spans=tuple(spans), closed=tuple(closed), outputs=value_of(training.result))
 
-    def _looked_into(self, module: nn.Module) -> bool:
+    def _looked_into(self, module: nn.Module, path: str) -> bool:
+        if self._decided is not None:
+            return path in self._decided
         try:
             require_plain(module)
         except OpaqueError:

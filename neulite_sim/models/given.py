@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from neulite_sim.errors import ScenarioError, close_matches
 from neulite_sim.models.contract import BlockModel
 from neulite_sim.models.copying import copied, maker_here
-from neulite_sim.models.cut_plan import CutPlan, plan_of
+from neulite_sim.models.cut_plan import CutPlan, Places, plan_of
 from neulite_sim.models.failures import failure_of
 from neulite_sim.models.joined import Joined, JoinedPlan, joined, plan_of_joined
 from neulite_sim.models.soundness import refused, require_logits, require_sound
@@ -50,9 +50,11 @@ Settings = tuple[tuple[str, Any], ...]
 
 
 def given_architecture(
-    value: Any, *, options: Mapping[str, Any] | None = None, blocks: int | None = None
+    value: Any, *, options: Mapping[str, Any] | None = None, blocks: int | None = None, name: str | None = None
 ) -> GivenArchitecture:
     """Return the architecture that a value is; `options` go to a function or class, `blocks` is how many are wished.
+
+    `name` is what it is called in messages; that of the class or function if it is not given.
 
     Raises:
         ScenarioError: the value is none that is taken (see the module), is a module that cannot be trained as it is, or
@@ -60,7 +62,7 @@ def given_architecture(
     """
     value = getattr(value, "_orig_mod", value) if isinstance(value, nn.Module) else value
     given = dict(options or {})
-    name = _name_of(value)
+    name = name or _name_of(value)
     if (together := joined(value)) is not None:
         value = together
     if isinstance(value, nn.Module):
@@ -75,12 +77,16 @@ def given_architecture(
     return GivenArchitecture(value=value, options=tuple(given.items()), blocks=blocks, name=name)
 
 
+class _Plans(dict[Any, Any]):
+    """What was found out so far. No kept profile is one of a model that holds it: its code is not known by a name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GivenArchitecture:
     """The architecture of a model that was handed over.
 
-    `cuts` are the numbers of parts before each cut, once they are settled; `remarks` then says, a sentence each, what a
-    user should know of it: why it was not cut, or that it ends in a softmax.
+    `cuts` are the numbers of parts before each cut, and `places` where the parts end, once they are settled; `remarks`
+    then says, a sentence each, what a user should know of it: why it was not cut, or that it ends in a softmax.
     """
 
     value: Any
@@ -89,12 +95,11 @@ class GivenArchitecture:
     name: str = "model"
     cuts: tuple[int, ...] | None = None
     remarks: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_plans", {})
+    places: Places | None = None
+    plans: _Plans = field(default_factory=lambda: _Plans(), compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_plans": {}}
+        return {**vars(self), "plans": _Plans()}
 
     def __call__(self, spec: InputSpec, width: float) -> BlockModel:
         """Return the model on PyTorch's current default device and generator; `width` as the module says.
@@ -109,7 +114,8 @@ class GivenArchitecture:
         plan = self._plan(spec, width, made)
         cuts = self.cuts
         if cuts is None:
-            cuts = self._balanced(plan, spec, width, BALANCED_AT, STATE_COPIES)
+            # As at width 1: the blocks of all widths must be the same.
+            cuts = self._balanced(plan, spec, 1.0, BALANCED_AT, STATE_COPIES)
         if cuts and cuts[-1] >= plan.num_parts:
             finding = f"{self.name} is a chain of {plan.num_parts} part(s) for {spec}, and of more for what is charged"
             raise refused(finding, "use the same samples for both")
@@ -130,9 +136,9 @@ class GivenArchitecture:
                 return self
             plan = self._plan(spec, 1.0, made)
         cuts = self._balanced(plan, spec, 1.0, batch_size, state_copies)
-        found = replace(self, cuts=cuts, remarks=plan.remarks)
-        object.__setattr__(found, "_plans", vars(self)["_plans"])
-        return found
+        places = plan.places if isinstance(plan, CutPlan) else None
+        self.plans[spec, 1.0, places] = plan
+        return replace(self, cuts=cuts, remarks=plan.remarks, places=places)
 
     @property
     def width_hint(self) -> str:
@@ -183,16 +189,22 @@ class GivenArchitecture:
 
     def _plan(self, spec: InputSpec, width: float, module: nn.Module) -> CutPlan | JoinedPlan:
         """Return where a module can be cut; found once for samples of one kind."""
-        plans: dict[Any, Any] = vars(self)["_plans"]
-        key = spec, 1.0 if self.width_hint else width
+        plans = self.plans
+        width = 1.0 if self.width_hint else width
+        key = spec, width, self.places
         if key not in plans:
+            like = self.places
             with without_numbers():
                 followed = copied(module, maker_here())
+                if like is None and width != 1.0 and not isinstance(followed, Joined):
+                    # Names must not depend on the width, so neither may the places.
+                    usual = self._plan(spec, 1.0, self._made(spec, 1.0))
+                    like = usual.places if isinstance(usual, CutPlan) else None
             if isinstance(followed, Joined):
                 plan = plan_of_joined(followed, spec, self.name)
                 plans[key] = replace(plan, remarks=require_logits(followed, spec, self.name))
             else:
-                plans[key] = plan_of(followed, spec, self.name)
+                plans[key] = plan_of(followed, spec, self.name, like)
         found: CutPlan | JoinedPlan = plans[key]
         return found
 
@@ -205,11 +217,12 @@ class GivenArchitecture:
             why = "".join(f" ({remark})" for remark in plan.remarks)
             finding = f"is {wished}, but {self.name} is a chain of {plan.num_parts} part(s){why}"
             raise refused(finding, f"use 1 to {plan.num_parts}, or leave it out", "model.blocks")
-        plans: dict[Any, Any] = vars(self)["_plans"]
+        plans = self.plans
         key = (spec, width, wished, batch_size, state_copies)
         if key not in plans:
             with without_numbers():
                 module = self._made(spec, width)
+                plan = self._plan(spec, width, module)
                 plans[key] = plan.balanced(module, wished, batch_size=batch_size, state_copies=state_copies)
         cuts: tuple[int, ...] = plans[key]
         return cuts

@@ -265,7 +265,14 @@ class _Tracer(fx.Tracer):
         if node.op == "get_attr":
             owner, _, name = str(node.target).rpartition(".")
             return getattr(self.root.get_submodule(owner), name)
-        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda found: value_of(found)[number])
+        args, kwargs = _thawed(fx.map_arg((node.args, node.kwargs), lambda found: value_of(found)[number]))
+        before = _thawed((args, kwargs))
+        result = self._applied(node, args, kwargs)
+        if not _are_same(before, (args, kwargs)):
+            raise OpaqueError("it passes on a list that is changed there")
+        return result
+
+    def _applied(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         if node.op == "call_function":
             return node.target(*args, **kwargs)  # type: ignore[operator]
         if node.op == "call_method":
@@ -323,6 +330,24 @@ def _bound(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(module, *args, **kwargs)
 
     return method
+
+
+def _thawed(value: Any) -> Any:
+    """Return a value with lists and mappings of its own, as a caller would have made them."""
+    if isinstance(value, Mapping):
+        return {key: _thawed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_thawed(item) for item in value]
+    return tuple(map(_thawed, value)) if type(value) is tuple else value
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    """Return whether lists and mappings hold the same things in the same places."""
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(_are_same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and type(one) in (list, tuple):
+        return len(one) == len(other) and all(map(_are_same, one, other))
+    return one is other
 
 
 def _only_asks(node: fx.Node) -> bool:

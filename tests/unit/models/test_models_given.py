@@ -28,6 +28,7 @@ from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.given import given_architecture
 from neulite_sim.models.noise import noise
 from neulite_sim.models.trainee import FullModel
+from neulite_sim.profiling.identity import identity_of
 from neulite_sim.profiling.profile import profile
 from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.schema import Training
@@ -551,3 +552,56 @@ def test_the_class_token_of_the_root_is_in_the_first_block():
     names = list(dict(blueprint(WithClassToken(), IMAGES).build().named_parameters()))
     assert {"blocks.0.token", "blocks.0.positions"} <= set(names)
     assert blueprint(SmallTransformer(), TOKENS).build().num_blocks == 4
+
+
+class Widening(nn.Module):
+    """Parts and head that would be told apart otherwise at each width: by their shares of the weights, and by widening."""
+
+    def __init__(self, num_classes, width):
+        super().__init__()
+        channels = max(1, round(16 * width))
+        self.first = nn.Conv2d(1, channels, 3, padding=1)
+        self.body = Pair(channels)
+        self.widen = nn.Conv2d(channels, 8, 1)
+        self.fc = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        x = F.relu(self.widen(self.body(F.relu(self.first(x)))))
+        return self.fc(x.mean((2, 3)))
+
+
+class Pair(nn.Module):
+    """Two layers, between which it can be cut if it is looked into."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.one = nn.Conv2d(channels, channels, 3, padding=1)
+        self.two = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return self.two(torch.relu(self.one(x)))
+
+
+def test_blocks_and_their_names_are_the_same_at_every_width_settled_or_not():
+    for architecture in (given_architecture(Widening), settled(Widening, IMAGES)):
+        own = Blueprint(architecture=architecture, spec=IMAGES)
+        names = [list(own.at_width(width).build_meta().state_dict()) for width in (1.0, 0.5, 0.0625)]
+        assert names[0] == names[1] == names[2]
+
+
+def test_what_holds_a_variable_longer_than_needed_is_all_that_a_cut_frees():
+    training = Training(batch_size=8, learning_rate=0.1)
+    network = SmallTransformer()
+    cut, whole = (
+        profile("full", lambda chosen=chosen: FullModel(chosen), batch_size=8, training=training, spec=TOKENS)
+        for chosen in (
+            blueprint(network, TOKENS),
+            Blueprint(architecture=functools.partial(_uncut, network), spec=TOKENS),
+        )
+    )
+    assert 0.999 * whole.peak_memory_bytes < cut.peak_memory_bytes <= whole.peak_memory_bytes
+    assert cut.flops_per_step == whole.flops_per_step
+
+
+def test_no_kept_profile_is_one_of_a_model_that_was_handed_over():
+    assert identity_of(blueprint=blueprint(SmallResNet, IMAGES)) is None
