@@ -8,16 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from neulite_sim.data import of_users as data
+from neulite_sim.data.contract import DatasetOptions
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError, close_matches
 from neulite_sim.methods import of_users as methods
+from neulite_sim.models import of_users as models
 from neulite_sim.population.availability import of_users as availability
-from neulite_sim.registry import Options, register_component
+from neulite_sim.registry import GIVEN, Options, register_component
 from neulite_sim.scenario.loading import Replacing, load_scenario, parse_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.selection import of_users as selection
 from neulite_sim.selection.contract import SelectorOptions
 from neulite_sim.timeline import of_users as timeline
-from neulite_sim.user_code.components import GIVEN, Adapt, registered
+from neulite_sim.user_code.components import Adapt, registered
 from neulite_sim.user_code.fingerprint import Fingerprint, NotTrackedError, fingerprint
 from neulite_sim.user_code.holding import MOST_NAME, Holder, held
 
@@ -41,6 +46,9 @@ class _Place:
 
 
 _PLACES: Mapping[str, _Place] = {
+    "model": _Place(group_field="model", keys=("model",), base=models.ModelOptions, adapt=models.architecture_of),
+    "data": _Place(group_field="data", keys=("data",), base=DatasetOptions, adapt=data.dataset_of),
+    "partition": _Place(group_field="partition", keys=("data", "partition"), base=Options, adapt=data.deal_of),
     "method": _Place(group_field="method", keys=("method",), base=Options, adapt=methods.method_of),
     "selector": _Place(
         group_field="selection", keys=("selection",), base=SelectorOptions, adapt=selection.selector_of
@@ -104,8 +112,22 @@ def held_values(**values: Any) -> dict[str, Holder]:
     return {name: _holder(name, values[name]) for name in _PLACES if values.get(name) is not None}
 
 
+def held_at(key: str, value: Any) -> tuple[Holder, tuple[str, ...]] | None:
+    """Return the holder of a value for the component at a dotted key, and which options of the present one stay.
+
+    None where nothing is given at that key.
+
+    Raises:
+        ScenarioError: the value holds what can neither be told from another nor sent to another process.
+    """
+    for argument, place in _PLACES.items():
+        if key in (argument, ".".join(place.keys)):
+            return _holder(argument, value), place.kept
+    return None
+
+
 def _holder(argument: str, value: Any) -> Holder:
-    key, name = ".".join(_PLACES[argument].keys), name_of(value)
+    key, name = ".".join(_PLACES[argument].keys), name_of(value, argument)
     traced = _traced(key, name, value)
     return held(Holder(field=key, name=name, sha256=traced.sha256, value=value, modules=traced.modules))
 
@@ -121,8 +143,13 @@ def _traced(key: str, name: str, value: Any) -> Fingerprint:
         raise ScenarioError([Problem.advising(key=key, found=found, hint="give a function that builds it")]) from None
 
 
-def name_of(value: Any) -> str:
-    """Return what a value is called in its own code: a function or class by its name, anything else by its type."""
+def name_of(value: Any, argument: str) -> str:
+    """Return what a value is called in its own code: a function or class by its name, an object of a class by that's.
+
+    What has no code of its own, such as an array, is called as the argument that it is given as.
+    """
+    if isinstance(value, list | tuple | dict | str | np.ndarray):
+        return argument
     while isinstance(value, functools.partial):
         value = value.func
     name = getattr(value, "__qualname__", None) or type(value).__qualname__

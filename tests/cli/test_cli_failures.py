@@ -157,6 +157,7 @@ SOME: list[tuple[BaseException, str]] = [
     (errors.BackendUnavailableError("x"), "backend-unavailable"),
     (errors.SimulationError("x"), "simulation"),
     (errors.BackendLostError("x"), "backend-lost"),
+    (errors.RunsFailedError("1 of 2 runs failed: x", runs=[{"run": "x"}]), "runs-failed"),
     (errors.NeuliteError("x"), "error"),
     (KeyboardInterrupt(), "interrupted"),
     (MemoryError(), "out-of-memory"),
@@ -166,7 +167,7 @@ SOME: list[tuple[BaseException, str]] = [
 
 
 def test_every_kind_is_here() -> None:
-    seen = {kind for _, kind in SOME} | {"usage", "runs-failed", "killed"}
+    seen = {kind for _, kind in SOME} | {"usage", "killed"}
     assert seen == set(EXIT_CODES)
 
 

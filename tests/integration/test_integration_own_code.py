@@ -275,7 +275,9 @@ def test_what_is_no_such_thing_is_refused(given: dict[str, Any], said: str) -> N
 
 
 def test_names_that_cannot_be_registered_are_refused() -> None:
-    with pytest.raises(UnknownComponentError, match=r"nothing is registered for 'metod'; did you mean 'method'\?"):
+    with pytest.raises(
+        UnknownComponentError, match=r"nothing is registered for 'metod'; did you mean 'method' or 'model'\?"
+    ):
         register("metod", "x", median)
     with pytest.raises(UnknownComponentError, match="method 'fedavg' is there already; register it by another name"):
         register("method", "fedavg", median)
