@@ -17,6 +17,7 @@ from neulite_sim.errors import NeuliteError, NotResumableError, OutputError, Pro
         ("UnknownComponentError", 2),
         ("DataNotFoundError", 2),
         ("NotResumableError", 2),
+        ("AppError", 2),
         ("InfeasibleError", 2),
         ("OutputError", 2),
         ("BackendUnavailableError", 1),
