@@ -17,6 +17,8 @@ from neulite_sim.data.image_files import Sentences, listed
 from neulite_sim.outside import printable
 
 _SUSPICIOUS_SHARE = 0.5
+_MOST_WHOLE = 2.0**53
+"""Beyond it, floats have no neighbours that are whole numbers."""
 _MANY = 20
 """From so many classes on, more of them than half the samples look like quantities."""
 
@@ -116,7 +118,7 @@ class _Reader:
         for is_right, hint in (
             (np.isfinite(labels), "remove the sample or give its class"),
             (
-                np.isclose(labels, np.rint(labels), rtol=0, atol=0),
+                (labels == np.rint(labels)) & (np.abs(labels.astype(np.float64)) < _MOST_WHOLE),
                 "only classification is simulated: give classes, not quantities (regression); np.digitize makes "
                 "classes of quantities",
             ),

@@ -112,7 +112,9 @@ def require_numbers(name: str, part: str, inputs: Array, place: Place) -> None:
         return
     for chunk in _chunks(inputs):
         values = inputs[chunk]
-        is_right = np.isfinite(values) & (np.abs(values) <= _FLOAT32_MOST)
+        is_right = np.isfinite(values)
+        if values.dtype.itemsize > np.dtype(np.float32).itemsize:
+            is_right &= np.abs(values) <= _FLOAT32_MOST
         if not is_right.all():
             at = np.unravel_index(int(np.argmin(is_right)), values.shape)
             where = f" at {', '.join(map(str, at[1:]))}" if len(at) > 1 else ""

@@ -6,8 +6,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as of_numpy
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -506,3 +507,38 @@ def test_datasets_of_the_library_and_arrays_do_not_mix():
         ScenarioError, match=re.escape("mine: a tuple of 2 with datasets in it is no data; give (train_x")
     ):
         given_dataset((OfTheLibrary(), (ROWS, CLASSES)), name="mine")
+
+
+KINDS = ["?", "i1", "u1", "i8", "u8", "f2", "f4", "f8", "c8", "U3", "S2", "M8[D]", "m8[s]"]
+
+
+def any_array(count, most_dimensions):
+    shapes = st.lists(st.integers(0, 5), max_size=most_dimensions).map(lambda sides: (count, *sides))
+    return shapes.flatmap(
+        lambda shape: st.sampled_from(KINDS).flatmap(lambda kind: of_numpy.arrays(np.dtype(kind), shape))
+    )
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(
+    st.integers(0, 8).flatmap(lambda count: st.tuples(any_array(count, 4), any_array(count, 2))),
+    st.sampled_from(
+        [
+            {},
+            {"inputs": "images"},
+            {"inputs": "numbers"},
+            {"inputs": "tokens"},
+            {"channels": "first"},
+            {"classes": 3},
+            {"vocabulary": 9},
+        ]
+    ),
+    st.booleans(),
+)
+def test_any_two_arrays_make_a_sound_dataset_or_are_refused(pair, options, is_tested):
+    try:
+        made = given_dataset((*pair, *pair) if is_tested else pair, name="mine", options=options)
+    except ScenarioError as refused:
+        assert "mine: " in str(refused)  # noqa: PT017
+    else:
+        check_dataset(made)
