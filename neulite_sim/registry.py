@@ -132,7 +132,7 @@ class Component:
     build: Callable[..., Any]
     takes_argument: bool = False
     survey: Callable[..., tuple[str, ...]] | None = None
-    """For datasets of files below `options.root`: what their names show before any is read, a sentence each."""
+    """For datasets of files: what their names show before any is read, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from neulite_sim.api.result import FilePath, Result, as_html, as_json, asked_figure, rows_of
 from neulite_sim.api.sources import Values, source_of
 from neulite_sim.results.row_table import Rows
-from neulite_sim.scenario.sources import Settings, Source, scenario_from
+from neulite_sim.scenario.sources import AnyScenario, Settings, scenario_from
 
 if TYPE_CHECKING:
     from neulite_sim.notebook.figure import Figure
@@ -82,7 +82,7 @@ class ProfileResult(Result):
 
 
 def profile(
-    scenario: Source,
+    scenario: AnyScenario,
     *,
     overrides: Settings = (),
     seed: int | None = None,

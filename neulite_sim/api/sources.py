@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from neulite_sim.registry import GIVEN
-from neulite_sim.scenario.sources import Settings, Source, is_path, scenario_from
+from neulite_sim.scenario.loading import unchecked_values
+from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.sources import AnyScenario, Replaced, Settings, Source, setting_texts
 from neulite_sim.scenario.sweep_files import load_sweep
 
 
@@ -23,17 +25,17 @@ class Values(TypedDict, total=False):
     availability: Any
 
 
-def source_of(scenario: Source, values: Values) -> Source:
+def source_of(scenario: AnyScenario, values: Values) -> Source:
     """Return a scenario with values in the place of its components; itself where there are none.
 
     Raises:
-        ScenarioError: the scenario is wrong, or a value can neither be told from another nor sent to another process.
+        ScenarioError: a value can neither be told from another nor sent to another process.
     """
     if not values:
         return scenario
-    from neulite_sim.engine.given import with_given
+    from neulite_sim.engine.given import in_place
 
-    return with_given(scenario, **values)
+    return in_place(scenario, **values)
 
 
 class Chosen:
@@ -69,8 +71,13 @@ class Chosen:
     def _kept(self, key: str, names: tuple[str, ...]) -> Mapping[str, Any]:
         if not names:
             return {}
-        source = load_sweep(self._source).scenario if is_path(self._source) else self._source
-        section: Any = scenario_from(source, self._overrides).dump()
+        section: Any = self._said()
         for part in key.split("."):
-            section = section[part]
-        return {name: section[name] for name in names if name in section}
+            section = section.get(part) if isinstance(section, Mapping) else None
+        return {name: section[name] for name in names if name in section} if isinstance(section, Mapping) else {}
+
+    def _said(self) -> Any:
+        """Return what the scenario says, of which the grid may still have to say a part."""
+        source = load_sweep(self._source).scenario
+        plain = source.scenario if isinstance(source, Replaced) else source
+        return unchecked_values(plain.dump() if isinstance(plain, Scenario) else plain, setting_texts(self._overrides))

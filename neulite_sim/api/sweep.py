@@ -16,7 +16,7 @@ from neulite_sim.api.views import AskedView
 from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
 from neulite_sim.results.places import COMPLETE
 from neulite_sim.results.row_table import Rows
-from neulite_sim.scenario.sources import Settings, Source, setting_texts, value_text
+from neulite_sim.scenario.sources import AnyScenario, Settings, Source, setting_texts, value_text
 from neulite_sim.scenario.sweep_files import GRID_OPTION, SEEDS_OPTION, load_sweep
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def planned_sweep(
 
 
 def sweep(
-    scenario: Source,
+    scenario: AnyScenario,
     grid: Mapping[str, Sequence[Any]] | Sequence[str] = (),
     *,
     seeds: int | Sequence[int] | None = None,

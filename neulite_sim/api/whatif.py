@@ -12,7 +12,7 @@ from neulite_sim.api.result import FilePath, Result, as_html, as_json, asked_fig
 from neulite_sim.api.sources import Chosen, Values, source_of
 from neulite_sim.api.sweep import require_jobs
 from neulite_sim.results.row_table import Rows
-from neulite_sim.scenario.sources import Settings, Source, setting_texts
+from neulite_sim.scenario.sources import AnyScenario, Settings, Source, setting_texts
 
 if TYPE_CHECKING:
     from neulite_sim.api.running import Telling
@@ -207,7 +207,7 @@ def planned_study(
 
 
 def whatif(
-    scenario: Source, *, memory: Listed = None, scale_memory: Listed = None, cap_memory: Listed = None,
+    scenario: AnyScenario, *, memory: Listed = None, scale_memory: Listed = None, cap_memory: Listed = None,
     methods: Methods = None, batch_sizes: Listed = None,
     micro_batch: Listed = None, checkpointing: bool = False, fit: Listed = None, train: bool = False,
     jobs: int | None = None, out: FilePath | None = None, details: bool = False, overrides: Settings = (),

@@ -16,7 +16,7 @@ import numpy as np
 
 from neulite_sim.bounds import Name
 from neulite_sim.data.contract import AnyDataset
-from neulite_sim.data.handing import Handed
+from neulite_sim.data.handing import Handed, require_files
 from neulite_sim.data.image_files import Sentences, entries, is_hidden
 from neulite_sim.data.interpreting import HandedOptions, dataset_of
 from neulite_sim.data.naming import ROLES, named
@@ -172,10 +172,21 @@ def _unpacked(packed: zipfile.ZipFile, name: str, size: int) -> Any:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
+def survey(options: ArrayOptions) -> tuple[str, ...]:
+    """Return nothing.
+
+    Raises:
+        DataNotFoundError: a file is not there.
+    """
+    require_files(KIND, options.path, hint=ADVICE, folders=True)
+    return require_files(KIND, options.labels_path, options.test_path, options.test_labels_path, hint=ADVICE)
+
+
 COMPONENT = Component(
     kind=KIND,
     summary="your own arrays: an .npz file, or .npy files; images, rows of numbers or tokens",
     source="this project; the files are those of numpy.savez and numpy.save",
     options=ArrayOptions,
     build=build,
+    survey=survey,
 )

@@ -16,7 +16,7 @@ from neulite_sim.data.columns import arrow, column_array, kind_of
 from neulite_sim.data.handing import Array, Handed, refusal
 from neulite_sim.data.image_files import Sentences, listed
 from neulite_sim.data.interpreting import HandedOptions
-from neulite_sim.data.reading_datasets import INPUT_KEYS, TARGET_KEYS, read_items
+from neulite_sim.data.reading_datasets import INPUT_KEYS, TARGET_KEYS, Items, Keys, read_items
 from neulite_sim.data.tabulating import tabulated
 from neulite_sim.errors import close_matches
 
@@ -43,9 +43,18 @@ def handed_of_tables(splits: Mapping[str, Any], options: HandedTableOptions, sen
     """
     train, test = _parts(splits, sentences)
     if any(_is_transformed(part) for part in (train, test)):
-        first = read_items(train, "train", sentences, side=options.image_size)
-        second = (None, None) if test is None else read_items(test, "test", sentences, side=options.image_size)
-        return Handed(train_inputs=first[0], train_labels=first[1], test_inputs=second[0], test_labels=second[1])
+        keys, side = Keys(input=options.input, label=options.label, group=options.group), options.image_size
+        first = read_items(train, "train", sentences, side=side, keys=keys)
+        second = Items(inputs=None, targets=None)
+        if test is not None:
+            second = read_items(test, "test", sentences, side=side, keys=keys)
+        return Handed(
+            train_inputs=first.inputs,
+            train_labels=first.targets,
+            test_inputs=second.inputs,
+            test_labels=second.targets,
+            groups=first.groups,
+        )
     table, features = _table(train)
     others, _ = (None, {}) if test is None else _table(test)
     kinds = {column: kind_of(table, column, features.get(column)) for column in table.column_names}

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from neulite_sim.bounds import MOST_ITEMS, Name
 from neulite_sim.data.contract import AnyDataset
-from neulite_sim.data.handing import Array, Handed
+from neulite_sim.data.handing import Array, Handed, require_files
 from neulite_sim.data.image_files import Sentences, listed
 from neulite_sim.data.interpreting import HandedOptions, dataset_of
 from neulite_sim.data.tabulating import tabulated
@@ -64,17 +64,46 @@ class CsvOptions(HandedOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    """The cells of a column: as they stand, as numbers (NaN where they are none), and which are missing."""
+
+    cells: list[str]
+    numbers: NDArray[np.float64]
+    lacks: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, cells: list[str]) -> _Column:
+        numbers = np.array(plain_numbers(cells))
+        lacks = np.zeros(len(cells), np.bool_)
+        for place in np.flatnonzero(np.isnan(numbers)).tolist():
+            lacks[place] = cells[place].lower() in MISSING
+        return cls(cells=cells, numbers=numbers, lacks=lacks)
+
+    @property
+    def is_mostly_numbers(self) -> bool:
+        """Whether more than half of the cells that are not missing are numbers."""
+        return bool((~np.isnan(self.numbers)).sum() > _MOSTLY * (~self.lacks).sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """The lines of one file: of each its number, and its cells by column."""
+    """The lines of one file: of each its number, and its columns by name."""
 
     path: Path
     lines: NDArray[np.int64]
-    columns: dict[str, list[str]]
+    columns: dict[str, _Column]
 
     def kept(self, is_kept: NDArray[np.bool_]) -> _Part:
-        places = np.flatnonzero(is_kept).tolist()
-        columns = {name: [cells[place] for place in places] for name, cells in self.columns.items()}
-        return replace(self, lines=self.lines[is_kept], columns=columns)
+        places = np.flatnonzero(is_kept)
+        columns = {
+            name: _Column(
+                cells=[column.cells[place] for place in places.tolist()],
+                numbers=column.numbers[places],
+                lacks=column.lacks[places],
+            )
+            for name, column in self.columns.items()
+        }
+        return replace(self, lines=self.lines[places], columns=columns)
 
 
 def build(options: CsvOptions, seed: int) -> AnyDataset:
@@ -106,7 +135,7 @@ def build(options: CsvOptions, seed: int) -> AnyDataset:
         train_labels=_classes(train, label),
         test_inputs=table.test,
         test_labels=None if test is None else _classes(test, label),
-        groups=None if options.group is None else np.array(train.columns[options.group]),
+        groups=None if options.group is None else np.array(train.columns[options.group].cells),
         unscaled=table.unscaled,
         place=place,
     )
@@ -138,7 +167,7 @@ def _read(options: CsvOptions, written: str, option: str) -> _Part:
             found = f"has {len(cells)} columns where the header has {len(header)}"
             raise _problem(path, number, found, "give each line every column", key)
     numbers = np.array([number for number, _ in lines[1:]], np.int64)
-    columns = {name: [cells[place] for _, cells in lines[1:]] for place, name in enumerate(header)}
+    columns = {name: _Column.of([cells[place] for _, cells in lines[1:]]) for place, name in enumerate(header)}
     return _Part(path=path, lines=numbers, columns=columns)
 
 
@@ -170,10 +199,6 @@ def _require_columns(options: CsvOptions, train: _Part, test: _Part | None, labe
             raise _problem(test, 1, found, "give both files the same columns, or ignore it", "data.test_path")
 
 
-def _is_missing(cells: Sequence[str]) -> NDArray[np.bool_]:
-    return np.array([cell.lower() in MISSING for cell in cells], np.bool_)
-
-
 def _complete(options: CsvOptions, part: _Part, label: str, inputs: Sequence[str], sentences: Sentences) -> _Part:
     """Return a part without the lines that are left out for a missing cell.
 
@@ -183,14 +208,15 @@ def _complete(options: CsvOptions, part: _Part, label: str, inputs: Sequence[str
     always = [label, *([options.group] if options.group in part.columns else [])]
     is_kept = np.ones(len(part.lines), np.bool_)
     for column in (*always, *inputs):
-        lacks = _is_missing(part.columns[str(column)])
+        found_column = part.columns[str(column)]
+        lacks = found_column.lacks
         if not lacks.any() or (options.missing == "fill" and column not in always):
             continue
         if options.missing == "drop":
             is_kept &= ~lacks
             continue
         first = int(np.argmax(lacks))
-        found = f"column {column!r} holds {part.columns[str(column)][first]!r}, which is no value"
+        found = f"column {column!r} holds {found_column.cells[first]!r}, which is no value"
         if options.missing == "fill":
             hint = "a class or an owner cannot be filled in: remove the line, or set missing: drop"
         else:
@@ -206,14 +232,8 @@ def _complete(options: CsvOptions, part: _Part, label: str, inputs: Sequence[str
 
 def _categories(options: CsvOptions, train: _Part, inputs: Sequence[str]) -> set[str]:
     """Return which columns are categories: those that are said to be, and those that mostly hold no numbers."""
-    found = set(options.categorical)
-    for column in inputs:
-        cells = train.columns[column]
-        present = [cell for cell in cells if cell.lower() not in MISSING]
-        numbers = sum(not math.isnan(number) for number in plain_numbers(present))
-        if numbers <= _MOSTLY * len(present):
-            found.add(column)
-    return found
+    mostly_texts = {column for column in inputs if not train.columns[column].is_mostly_numbers}
+    return mostly_texts | set(options.categorical)
 
 
 def _values(
@@ -236,38 +256,51 @@ def _values(
         for part, values in ((train, first), (test, second)):
             if part is None:
                 continue
-            cells, lacks = part.columns[column], _is_missing(part.columns[column])
-            num_filled += int(lacks.sum())
+            found = part.columns[column]
+            num_filled += int(found.lacks.sum())
             if column in categorical:
-                values[column] = np.array(["" if lack else cell for cell, lack in zip(cells, lacks, strict=True)], str)
+                values[column] = np.array(
+                    ["" if lack else cell for cell, lack in zip(found.cells, found.lacks.tolist(), strict=True)], str
+                )
                 continue
-            values[column] = numbers = _numbers(part, column, cells, lacks)
+            values[column] = numbers = _numbers(part, column)
             if part is train:
-                mean = float(numbers[~lacks].mean()) if not lacks.all() else 0.0
-            numbers[lacks] = mean
+                mean = float(numbers[~found.lacks].mean()) if not found.lacks.all() else 0.0
+            numbers[found.lacks] = mean
     if num_filled:
         sentences.say(f"{num_filled:,} missing cells filled in: training means, or a category of their own")
     return first, None if test is None else second
 
 
-def _numbers(part: _Part, column: str, cells: Sequence[str], lacks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    numbers = np.array(plain_numbers(cells))
-    is_wrong = np.isnan(numbers) & ~lacks
+def _numbers(part: _Part, column: str) -> NDArray[np.float64]:
+    found = part.columns[column]
+    is_wrong = np.isnan(found.numbers) & ~found.lacks
     if is_wrong.any():
         first = int(np.argmax(is_wrong))
-        found = f"column {column!r} holds {cells[first][:40]!r}, no finite number, and most of its cells are numbers"
+        cell = found.cells[first][:40]
+        what = f"column {column!r} holds {cell!r}, no finite number, and most of its cells are numbers"
         hint = f"mend the cell, or set categorical: [{column}] or ignore: [{column}]"
-        raise _problem(part, int(part.lines[first]), found, hint)
-    return numbers
+        raise _problem(part, int(part.lines[first]), what, hint)
+    return found.numbers.copy()
 
 
 def _classes(part: _Part, label: str) -> Array:
     """Return the labels as numbers where all of them are, else as texts."""
-    numbers = np.array(plain_numbers(part.columns[label]))
-    if np.isnan(numbers).any():
-        return np.array(part.columns[label], str)
-    is_whole = (numbers == np.rint(numbers)).all() and (np.abs(numbers) < 2**53).all()
-    return numbers.astype(np.int64) if is_whole else numbers
+    found = part.columns[label]
+    if np.isnan(found.numbers).any():
+        return np.array(found.cells, str)
+    is_whole = (found.numbers == np.rint(found.numbers)).all() and (np.abs(found.numbers) < 2**53).all()
+    return found.numbers.astype(np.int64) if is_whole else found.numbers
+
+
+def survey(options: CsvOptions) -> tuple[str, ...]:
+    """Return nothing.
+
+    Raises:
+        DataNotFoundError: a file is not there.
+    """
+    require_files(KIND, options.path, hint="data.path names a CSV file with a header")
+    return require_files(KIND, options.test_path, hint="data.path names a CSV file with a header")
 
 
 COMPONENT = Component(
@@ -276,4 +309,5 @@ COMPONENT = Component(
     source="this project",
     options=CsvOptions,
     build=build,
+    survey=survey,
 )

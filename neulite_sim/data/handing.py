@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.outside import printable
+from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
+from neulite_sim.outside import printable, user_path
 
 Array = NDArray[Any]
 Place = Callable[[str, int], str]
@@ -42,6 +42,20 @@ class Handed:
     classes: int | None = None
     unscaled: NDArray[np.bool_] | None = None
     place: Place = sample_place
+
+
+def require_files(name: str, *files: str | None, hint: str, folders: bool = False) -> tuple[str, ...]:
+    """Return nothing, as a survey of files that hold nothing to be told of.
+
+    Raises:
+        DataNotFoundError: a file is not there, or is a folder where none may be.
+    """
+    for file in files:
+        path = None if file is None else user_path(file).absolute()
+        if path is not None and not (path.is_file() or (folders and path.is_dir())):
+            what = "is a folder" if path.is_dir() else "is not there"
+            raise DataNotFoundError(f"{name}: {printable(str(path))} {what}", hint=hint)
+    return ()
 
 
 def refusal(name: str, found: str, hint: str, *, key: str = "data") -> ScenarioError:

@@ -15,6 +15,7 @@ from typing import Any
 from neulite_sim.data.arrow import HandedTableOptions, handed_of_tables
 from neulite_sim.data.columns import arrow
 from neulite_sim.data.contract import AnyDataset
+from neulite_sim.data.handing import require_files
 from neulite_sim.data.image_files import Sentences, entries, is_hidden, listed
 from neulite_sim.data.interpreting import dataset_of
 from neulite_sim.errors import DataNotFoundError
@@ -165,10 +166,21 @@ def _features(table: Any) -> Mapping[str, Any]:
     return features if isinstance(features, dict) else {}
 
 
+def survey(options: HuggingFaceOptions) -> tuple[str, ...]:
+    """Return nothing.
+
+    Raises:
+        DataNotFoundError: a file is not there.
+    """
+    require_files(KIND, options.path, hint=ADVICE, folders=True)
+    return require_files(KIND, options.test_path, hint=ADVICE)
+
+
 COMPONENT = Component(
     kind=KIND,
     summary="a dataset of the library datasets: a folder of save_to_disk, or Parquet files; nothing is downloaded",
     source="https://huggingface.co/docs/datasets (the formats of save_to_disk and of its Parquet files)",
     options=HuggingFaceOptions,
     build=build,
+    survey=survey,
 )

@@ -122,14 +122,36 @@ def require_numbers(name: str, part: str, inputs: Array, place: Place) -> None:
 
 
 def as_pixels(train: Array, test: Array) -> tuple[Images, Images]:
-    """Return images of both parts as they are kept: bytes where all are whole numbers from 0 to 255, else float32."""
-    is_byte = all(
-        part.dtype.kind in "iu" and (part.dtype == np.uint8 or (part.min() >= 0 and part.max() <= 255))
-        for part in (train, test)
-    )
-    if is_byte:
+    """Return images of both parts as they are kept, bytes or float32.
+
+    They are bytes where all are whole numbers from 0 to 255, or all are such numbers divided by 255, as torchvision's
+    ToTensor makes them: a network sees the same of both.
+    """
+    parts = (train, test)
+    if all(part.dtype == np.uint8 or (part.dtype.kind in "iu" and _lies_within(part, 255)) for part in parts):
         return train.astype(np.uint8, copy=False), test.astype(np.uint8, copy=False)
+    if all(part.dtype.kind == "f" and _lies_within(part, 1) and _are_levels(part) for part in parts):
+        return _levels(train), _levels(test)
     return train.astype(np.float32, copy=False), test.astype(np.float32, copy=False)
+
+
+def _lies_within(images: Array, most: int) -> bool:
+    return bool(images.min() >= 0 and images.max() <= most)
+
+
+def _are_levels(images: Array) -> bool:
+    # A byte and its quotient by 255 are a pair in any precision.
+    return all(
+        (np.rint(images[chunk] * 255).astype(images.dtype) / images.dtype.type(255) == images[chunk]).all()
+        for chunk in _chunks(images)
+    )
+
+
+def _levels(images: Array) -> NDArray[np.uint8]:
+    levels = np.empty(images.shape, np.uint8)
+    for chunk in _chunks(images):
+        levels[chunk] = np.rint(images[chunk] * 255)
+    return levels
 
 
 def image_scale(images_NCHW: Images, *, normalises: bool) -> tuple[tuple[float, ...], tuple[float, ...], float]:

@@ -36,8 +36,12 @@ def role_of(name: str) -> str | None:
     return f"{part}_inputs" if word in _INPUTS else f"{part}_labels" if word in _LABELS else None
 
 
-def named(names: list[str], chosen: Mapping[str, str | None], sentences: Sentences) -> dict[str, str]:
+def named(
+    names: list[str], chosen: Mapping[str, str | None], sentences: Sentences, options: Mapping[str, str] = {}
+) -> dict[str, str]:
     """Return the name of each role's array; what is in none is told to `sentences`.
+
+    `chosen` are the names that options give, `options` what these are called where they are not called by the role.
 
     Raises:
         ScenarioError: a chosen name is not there, two names say one role, or inputs or labels are not to be found.
@@ -46,18 +50,23 @@ def named(names: list[str], chosen: Mapping[str, str | None], sentences: Sentenc
     for role, given in found.items():
         if given not in names:
             near = close_matches(given, names)
-            raise refusal(name, f"there is no array {given!r}{near}", f"there are {listed(names)}", key=f"data.{role}")
+            raise refusal(
+                name,
+                f"there is no array {given!r}{near}",
+                f"there are {listed(names)}",
+                key=f"data.{options.get(role, role)}",
+            )
     for other in names:
         said = role_of(other)
         if said is None or other in found.values() or chosen.get(said) is not None:
             continue
         if said in found:
-            hint = f"say which one with {said}: NAME"
+            hint = f"say which one with {options.get(said, said)}: NAME"
             raise refusal(name, f"{found[said]!r} and {other!r} may both be {said}", hint)
         found[said] = other
     missing = [role for role in ROLES[:2] if role not in found]
     if missing:
-        hint = f"say which array it is with {missing[0]}: NAME, of {listed(names)}"
+        hint = f"say which array it is with {options.get(missing[0], missing[0])}: NAME, of {listed(names)}"
         raise refusal(name, f"no name among the arrays says {missing[0]}", hint)
     if ("test_inputs" in found) != ("test_labels" in found):
         lone, lack = ("inputs", "labels") if "test_inputs" in found else ("labels", "inputs")
@@ -69,7 +78,12 @@ def named(names: list[str], chosen: Mapping[str, str | None], sentences: Sentenc
     return found
 
 
-def handed_of_names(arrays: Mapping[str, Any], chosen: Mapping[str, str | None], sentences: Sentences) -> Handed:
+def handed_of_names(
+    arrays: Mapping[str, Any],
+    chosen: Mapping[str, str | None],
+    sentences: Sentences,
+    options: Mapping[str, str],
+) -> Handed:
     """Return what arrays by name hand over. Raises what `named` raises."""
-    found = named(list(arrays), chosen, sentences)
+    found = named(list(arrays), chosen, sentences, options)
     return Handed(**{role: arrays[name] for role, name in found.items()})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,27 +31,55 @@ def is_dataset(value: Any) -> bool:
     return has_items and not is_plain
 
 
-def read_items(dataset: Any, part: str, sentences: Sentences, *, side: int | None = None) -> tuple[Array, Array]:
-    """Return inputs and targets of a dataset's items, in their order; pictures resampled to `side` where it is given.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """What the parts of an item that is a mapping are called, None where it is found by `INPUT_KEYS` and the like."""
+
+    input: str | None = None
+    label: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Items:
+    """Inputs and targets of a dataset's items in their order, and their owners where the items name them."""
+
+    inputs: Any
+    targets: Any
+    groups: Any = None
+
+
+def read_items(
+    dataset: Any, part: str, sentences: Sentences, *, side: int | None = None, keys: Keys | None = None
+) -> Items:
+    """Return what a dataset's items hold; pictures are resampled to `side` where it is given.
 
     Raises:
         ScenarioError: an item is neither a pair nor a mapping with both, cannot be read, or differs in shape.
     """
-    name, count = sentences.kind, len(dataset)
+    name, count, keys = sentences.kind, len(dataset), keys or Keys()
     if not count:
         raise refusal(name, f"the {part} dataset is empty", "give at least one sample")
     inputs: list[Any] = []
     targets: list[Any] = []
+    owners: list[Any] = []
     told_s = time.monotonic()
     for number in range(count):
-        first, target = _pair(name, part, number, _item(name, part, number, dataset))
+        item = _item(name, part, number, dataset)
+        first, target = _pair(name, part, number, item, keys)
         inputs.append(_plain(first, side))
         targets.append(_plain(target, None))
+        if keys.group is not None and part == "train":
+            owners.append(_named(name, part, number, item, keys.group, "group"))
         if time.monotonic() - told_s > _SILENT_S:
             told_s = time.monotonic()
             sys.stderr.write(f"reading {part} samples of {printable(name)}: {number + 1:,} of {count:,}\n")
-    _tell_random(name, part, dataset, inputs[0], side, sentences)
-    return _stacked(name, f"{part} inputs", inputs), _stacked(name, f"{part} labels", targets)
+    _tell_random(name, part, dataset, inputs[0], side, keys, sentences)
+    return Items(
+        inputs=_stacked(name, f"{part} inputs", inputs),
+        targets=_stacked(name, f"{part} labels", targets),
+        groups=_stacked(name, "groups", owners) if owners else None,
+    )
 
 
 def _item(name: str, part: str, number: int, dataset: Any) -> Any:
@@ -61,18 +90,29 @@ def _item(name: str, part: str, number: int, dataset: Any) -> Any:
         raise refusal(name, found, "see that dataset[number] works for all of len(dataset)") from failure
 
 
-def _pair(name: str, part: str, number: int, item: Any) -> tuple[Any, Any]:
+def _pair(name: str, part: str, number: int, item: Any, keys: Keys) -> tuple[Any, Any]:
     if isinstance(item, Mapping):
-        keys = [next((key for key in names if key in item), None) for names in (INPUT_KEYS, TARGET_KEYS)]
-        if keys[0] is None or keys[1] is None:
-            what = "input" if keys[0] is None else "target"
-            found = f"{part} item {number:,} has the keys {', '.join(map(str, item))}, and none is plainly the {what}"
-            raise refusal(name, found, "call them image and label, or give pairs of input and target")
-        return item[keys[0]], item[keys[1]]
+        first, second = (
+            _named(name, part, number, item, wished or next((key for key in usual if key in item), None), what)
+            for wished, usual, what in ((keys.input, INPUT_KEYS, "input"), (keys.label, TARGET_KEYS, "label"))
+        )
+        return first, second
+    if keys != Keys():
+        given = next(option for option in ("input", "label", "group") if getattr(keys, option) is not None)
+        hint = f"remove {given}, or give mappings"
+        raise refusal(name, f"{part} item {number:,} has no parts with names", hint, key=f"data.{given}")
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
     what = f"a {type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else f"a {type(item).__name__}"
     raise refusal(name, f"{part} item {number:,} is {what}", "each item must be a pair of input and target")
+
+
+def _named(name: str, part: str, number: int, item: Any, key: str | None, what: str) -> Any:
+    if isinstance(item, Mapping) and key in item:
+        return item[key]
+    keys = ", ".join(map(str, item))
+    found = f"{part} item {number:,} has the keys {keys}, and none is {f'{key!r}' if key else f'plainly the {what}'}"
+    raise refusal(name, found, f"say which one with the option {what}, or give pairs of input and target")
 
 
 def _plain(value: Any, side: int | None) -> Any:
@@ -116,9 +156,11 @@ def _objects(values: list[Any]) -> Array:
     return objects
 
 
-def _tell_random(name: str, part: str, dataset: Any, first: Any, side: int | None, sentences: Sentences) -> None:
+def _tell_random(
+    name: str, part: str, dataset: Any, first: Any, side: int | None, keys: Keys, sentences: Sentences
+) -> None:
     """Say so where a sample is another one each time it is read: what is trained is what was read once."""
-    again = _plain(_pair(name, part, 0, _item(name, part, 0, dataset))[0], side)
+    again = _plain(_pair(name, part, 0, _item(name, part, 0, dataset), keys)[0], side)
     if np.shape(again) != np.shape(first) or not np.array_equal(np.asarray(again), np.asarray(first)):
         sentences.say(
             f"the {part} dataset gives another sample each time (a random transform?); each was read once and stays"

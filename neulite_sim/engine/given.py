@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,17 +16,15 @@ from neulite_sim.methods import of_users as methods
 from neulite_sim.models import of_users as models
 from neulite_sim.population.availability import of_users as availability
 from neulite_sim.registry import GIVEN, Options, register_component
-from neulite_sim.scenario.loading import Replacing, load_scenario, parse_scenario
+from neulite_sim.scenario.loading import Replacing
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.sources import AnyScenario, Replaced, Source, scenario_from
 from neulite_sim.selection import of_users as selection
 from neulite_sim.selection.contract import SelectorOptions
 from neulite_sim.timeline import of_users as timeline
 from neulite_sim.user_code.components import Adapt, registered
 from neulite_sim.user_code.fingerprint import Fingerprint, NotTrackedError, fingerprint
 from neulite_sim.user_code.holding import MOST_NAME, Holder, held
-
-AnyScenario = Scenario | str | os.PathLike[str] | Mapping[str, Any]
-"""A scenario, the path of its file, or a mapping of plain values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,27 +71,28 @@ def with_given(
     Raises:
         ScenarioError: with every problem found, each with its file, line and dotted key.
     """
-    given: object = scenario
+    return scenario_from(in_place(scenario, **values), overrides, seed=seed)
+
+
+def in_place(scenario: AnyScenario, **values: Any) -> Source:
+    """Return a scenario that is still to be read, with values in the place of its components, for `scenario_from`.
+
+    Raises:
+        TypeError: a value of another name.
+        ScenarioError: a value holds what can neither be told from another nor sent to another process.
+    """
     holders = held_values(**values)
-    replacing = [
+    if not holders:
+        return scenario
+    replacing = (
         Replacing(
             keys=_PLACES[name].keys,
             component={"kind": GIVEN, "name": holder.name, "sha256": holder.sha256},
             keeps=_PLACES[name].kept,
         )
         for name, holder in holders.items()
-    ]
-    if isinstance(given, str | os.PathLike):
-        return load_scenario(given, overrides, seed=seed, replacing=replacing)
-    if isinstance(given, Scenario):
-        if not (replacing or overrides) and seed is None:
-            return given
-        return parse_scenario(given.dump(), overrides, seed=seed, replacing=replacing)
-    if isinstance(given, Mapping):
-        return parse_scenario(given, overrides, seed=seed, replacing=replacing)
-    found = f"a scenario is wanted, found {type(given).__name__}"
-    hint = "give a Scenario, the path of its file, or a mapping of plain values"
-    raise ScenarioError([Problem.advising(key="", found=found, hint=hint)])
+    )
+    return Replaced(scenario=scenario, replacing=tuple(replacing), held=tuple(holders.values()))
 
 
 def held_values(**values: Any) -> dict[str, Holder]:

@@ -15,7 +15,7 @@ from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.device_file import DeviceFile
 from neulite_sim.engine.federation import Federation
 from neulite_sim.engine.fitting import plan_notices
-from neulite_sim.engine.given import AnyScenario, with_given
+from neulite_sim.engine.given import with_given
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.replay import FolderKeeper, Keeper
 from neulite_sim.engine.tracking import Recorder
@@ -38,6 +38,7 @@ from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.sources import AnyScenario
 from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.training.contract import Backend
 from neulite_sim.training.pinning import pinned_torch

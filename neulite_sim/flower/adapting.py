@@ -11,6 +11,7 @@ Each is a name in a module of Flower 1.42 that is put back afterwards; no file o
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,22 @@ class _Client(GridClientProxy):  # type: ignore[misc]
         self.collected: Message | None = None
         self.answer: list[Message] | None = None
         self.is_collecting = False
+
+    def get_parameters(self, ins: Any, timeout: float | None, group_id: int | None) -> Any:
+        """Return the first parameters of a run; of the next node that is online where this one cannot be asked.
+
+        Raises:
+            ValueError: nobody who is online can give them.
+        """
+        try:
+            return super().get_parameters(ins, timeout, group_id)
+        except ValueError as refused:
+            for node_id in self.grid.get_node_ids():
+                if node_id != self.node_id:
+                    other = GridClientProxy(node_id=node_id, grid=self.grid, run_id=self.run_id)
+                    with contextlib.suppress(ValueError):
+                        return other.get_parameters(ins, timeout, group_id)
+            raise refused from None
 
     def _send_receive_recorddict(
         self, recorddict: RecordDict, message_type: str, timeout: float | None, group_id: int | None

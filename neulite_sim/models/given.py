@@ -211,7 +211,8 @@ class GivenArchitecture:
         usual = plan.num_parts if isinstance(plan, JoinedPlan) else min(MOST_BLOCKS, plan.num_parts)
         wished = self.blocks or usual
         if wished > plan.num_parts:
-            finding = f"is {wished}, but {self.name} is a chain of {plan.num_parts} part(s)"
+            why = "".join(f" ({remark})" for remark in plan.remarks)
+            finding = f"is {wished}, but {self.name} is a chain of {plan.num_parts} part(s){why}"
             raise refused(finding, f"use 1 to {plan.num_parts}, or leave it out", "model.blocks")
         plans = self.plans
         key = (spec, width, wished, batch_size, state_copies)

@@ -73,7 +73,9 @@ def header_lines(started: RunStarted, width: int) -> RenderableType:
             (method, selection, protocol), (method, protocol), (method,)]  # fmt: skip
     facts = [Text.assemble(" ", (started.name, "bold cyan"), f"  {' · '.join(parts)}") for parts in runs]
     devices = f" {counted(started.num_devices)} devices"
-    fleets = (f"{devices}, {format_percent(started.participation_rate)} can train ", f"{devices} ")
+    able = f"{devices}, {format_percent(started.participation_rate)} can train "
+    # What is trained may show only in the course of the run.
+    fleets = (able, f"{devices} ") if started.thresholds else (f"{devices} ",)
     pairs = ((fact, fleet) for fleet in fleets for fact in facts if fact.cell_len + len(fleet) <= width)
     fact, fleet = next(pairs, (facts[0], ""))
     grid.add_row(fact, Text(fleet, "dim"))

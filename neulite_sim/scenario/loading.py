@@ -98,6 +98,24 @@ def parse_scenario(
     return _resolve(tree, overrides, seed, checks, problems)
 
 
+def unchecked_values(given: str | os.PathLike[str] | Mapping[str, Any], overrides: Sequence[str] = ()) -> Any:
+    """Return what a file or a mapping says, with what it `extends` and each `key=value` applied, before any check.
+
+    Raises:
+        ScenarioError: it cannot be read, or a setting leads nowhere.
+    """
+    problems: list[Problem] = []
+    if isinstance(given, Mapping):
+        tree = _extended(as_node(given, Place()), (), problems)
+    else:
+        tree = _with_bases(os.fspath(given), (), problems)
+    settings = [setting for text in overrides if (setting := _setting(text, problems)) is not None]
+    tree = _with_settings(tree, settings, problems)
+    if tree is None or problems:
+        raise ScenarioError(problems)
+    return tree.plain()
+
+
 def dump_scenario(scenario: Scenario) -> str:
     """Return the YAML of a scenario, keys in the order of the schema; loading it gives an equal scenario."""
     return as_yaml(scenario.dump())
@@ -121,6 +139,18 @@ def _replaced(tree: Node | None, replacing: Sequence[Replacing], problems: list[
     return tree
 
 
+def _with_settings(
+    tree: Node | None, settings: Sequence[tuple[tuple[str, ...], Node]], problems: list[Problem]
+) -> Node | None:
+    for keys, value in settings if tree is not None else ():
+        assert tree is not None
+        try:
+            tree = assign(tree, keys, value)
+        except ValueError as error:
+            problems.append(Problem(key=".".join(keys), message=str(error), file=SET_OPTION))
+    return tree
+
+
 def _resolve(
     tree: Node | None,
     overrides: Sequence[str],
@@ -135,11 +165,8 @@ def _resolve(
         raise ScenarioError(problems)
     if seed is not None:
         settings.append((("seed",), Node(seed, Place(SEED_OPTION))))
-    for keys, value in settings:
-        try:
-            tree = assign(tree, keys, value)
-        except ValueError as error:
-            problems.append(Problem(key=".".join(keys), message=str(error), file=SET_OPTION))
+    tree = _with_settings(tree, settings, problems)
+    assert tree is not None
     scenario = _validated(tree, problems)
     if scenario is None or problems:
         raise ScenarioError(_in_order(problems, tree))

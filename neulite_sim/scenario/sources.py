@@ -5,16 +5,29 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.scenario.loading import SET_OPTION, Check, load_scenario, parse_scenario
+from neulite_sim.scenario.loading import SET_OPTION, Check, Replacing, load_scenario, parse_scenario
 from neulite_sim.scenario.schema import Scenario
 
-Source = str | os.PathLike[str] | Mapping[str, Any] | Scenario
+AnyScenario = str | os.PathLike[str] | Mapping[str, Any] | Scenario
 """A path, a mapping of plain values as a scenario file has them, or a scenario."""
 Settings = Mapping[str, Any] | Sequence[str]
 """Dotted keys with plain values, or `key=value` texts as `--set` takes them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """A scenario with components in the place of its own; `held` lives as long as somebody asks for the scenario."""
+
+    scenario: AnyScenario
+    replacing: tuple[Replacing, ...]
+    held: tuple[object, ...] = ()
+
+
+Source = AnyScenario | Replaced
 
 
 def scenario_from(
@@ -23,19 +36,22 @@ def scenario_from(
     """Return the scenario of a source, with settings laid on it, as `load_scenario` does for a file.
 
     Raises:
-        ScenarioError: with every problem found.
-        TypeError: the source is none.
+        ScenarioError: with every problem found; or the source is none.
     """
     texts = setting_texts(overrides)
-    if isinstance(source, Scenario):
-        if texts or seed is not None or checks:
-            return parse_scenario(source.dump(), texts, seed=seed, checks=checks)
-        return source
-    if isinstance(source, Mapping):
-        return parse_scenario(source, texts, seed=seed, checks=checks)
-    if is_path(source):
-        return load_scenario(source, texts, seed=seed, checks=checks)
-    raise TypeError(f"a scenario is a path, a mapping or a Scenario, not {type(source).__name__}")
+    given: object = source.scenario if isinstance(source, Replaced) else source
+    replacing = source.replacing if isinstance(source, Replaced) else ()
+    if isinstance(given, Scenario):
+        if not (texts or replacing or checks) and seed is None:
+            return given
+        given = given.dump()
+    if isinstance(given, Mapping):
+        return parse_scenario(given, texts, seed=seed, checks=checks, replacing=replacing)
+    if is_path(given):
+        return load_scenario(given, texts, seed=seed, checks=checks, replacing=replacing)
+    found = f"a scenario is wanted, found {type(given).__name__}"
+    hint = "give a Scenario, the path of its file, or a mapping of plain values"
+    raise ScenarioError([Problem.advising(key="", found=found, hint=hint)])
 
 
 def is_path(source: object) -> TypeGuard[str | os.PathLike[str]]:

@@ -13,7 +13,7 @@ from neulite_sim.errors import Problem, ScenarioError, close_matches
 from neulite_sim.scenario.files import text_of
 from neulite_sim.scenario.loading import SET_OPTION
 from neulite_sim.scenario.problems import located, shown
-from neulite_sim.scenario.sources import Source, is_path
+from neulite_sim.scenario.sources import Replaced, Source, is_path
 from neulite_sim.scenario.sweeps import Assignment, Axis, Sweep, axis_of, setting_of
 from neulite_sim.scenario.tree import Node, Place, as_node
 from neulite_sim.scenario.yaml_text import read_yaml
@@ -45,8 +45,9 @@ def load_sweep(
         ScenarioError: with every problem found; what the scenario makes of the values is checked by `variants`.
     """
     problems: list[Problem] = []
-    path = os.fspath(source) if is_path(source) else GRID_OPTION
-    tree = _sweep_file(path, problems) if is_path(source) else None
+    plain = source.scenario if isinstance(source, Replaced) else source
+    path = os.fspath(plain) if is_path(plain) else GRID_OPTION
+    tree = _sweep_file(path, problems) if is_path(plain) else None
     content: Mapping[str, Node] = {} if tree is None else tree.content
     axes = {axis.key: axis for axis in _file_axes(content.get("grid"), path, problems)}
     axes |= {axis.key: axis for axis in _option_axes(grid, problems)}
@@ -67,7 +68,10 @@ def load_sweep(
             )
     given = content.get("seeds") if seeds is None else as_node(seeds, Place(SEEDS_OPTION))
     number = _seeds(given, path, problems)
-    scenario = source if tree is None else _scenario_path(content.get("scenario"), path, problems)
+    scenario = source
+    if tree is not None:
+        named = _scenario_path(content.get("scenario"), path, problems)
+        scenario = replace(source, scenario=named) if isinstance(source, Replaced) else named
     runs = math.prod(len(axis.settings) for axis in axes.values()) * (
         number if isinstance(number, int) else len(number)
     )

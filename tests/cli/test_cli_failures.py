@@ -167,7 +167,7 @@ SOME: list[tuple[BaseException, str]] = [
 
 
 def test_every_kind_is_here() -> None:
-    seen = {kind for _, kind in SOME} | {"usage", "killed"}
+    seen = {kind for _, kind in SOME} | {"usage", "killed", "user-code"}
     assert seen == set(EXIT_CODES)
 
 

@@ -9,15 +9,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from neulite_sim import cli
+from neulite_sim.engine.assembly import assemble
+from neulite_sim.models.names import FULL
+from neulite_sim.scenario.loading import parse_scenario
 
 pytest.importorskip("flwr", reason="Flower is not installed: python -m pip install 'neulite-sim[flower]'")
 
 APPS = Path(__file__).parent.parent / "flower_apps"
-NAMES = ("pytorch-image", "sklearn-tabular", "custom-strategy", "fedprox", "message-api")
+NAMES = ("pytorch-image", "sklearn-tabular", "custom-strategy", "fedprox", "message-api", "numpy-client")
 IDEAL = """\
 seed: 3
 population:
@@ -129,6 +133,16 @@ def test_an_older_server_asks_all_its_clients_at_one_moment(tmp_path: Path) -> N
     assert len(first) == 12
     assert {row["dispatched_s"] for row in first} == {"0.0"}
     assert len(found["flower"]["history"]["losses_distributed"]) == 3
+
+
+def test_a_workflow_of_an_older_server_does_what_the_server_does(tmp_path: Path) -> None:
+    file = fleet(tmp_path, IDEAL.format(devices=4))
+    flights = []
+    for mode in ("server_fn", "workflow"):
+        found = answered(APPS / "numpy-client", file, tmp_path / mode, "--run-config", f'mode="{mode}"')
+        assert len(found["flower"]["history"]["losses_distributed"]) == 2
+        flights.append(rows(tmp_path / mode, "flights"))
+    assert flights[0] == flights[1]
 
 
 def test_steps_without_pytorch_take_what_is_said(tmp_path: Path) -> None:
@@ -267,6 +281,51 @@ def test_a_server_that_raises_is_told_with_its_line(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "the ServerApp failed: " in done.stderr
     assert re.search(r"server_app.py:\d+: ZeroDivisionError: division by zero", done.stderr)
+
+
+OUR_CNN = """
+import torch
+from neulite_sim.engine.assembly import assemble
+from neulite_sim.scenario.loading import parse_scenario
+
+COSTING = assemble(parse_scenario({scenario}))
+
+
+def make_model():
+    model = COSTING.charged.build_meta().to_empty(device="cpu")
+    for tensor in (*model.parameters(), *model.buffers()):
+        torch.nn.init.uniform_(tensor, 0.01, 0.02) if tensor.is_floating_point() else tensor.zero_()
+    return model
+
+
+def load_data(partition_id):
+    return torch.rand(64, 1, 8, 8), torch.arange(64) % 10
+"""
+
+
+def test_a_client_that_trains_one_of_our_models_is_charged_what_our_ledger_charges(tmp_path: Path) -> None:
+    given = {
+        "name": "ours",
+        "data": {"kind": "digits", "partition": "iid"},
+        "model": "cnn",
+        "training": {"batch_size": 8, "momentum": 0.0, "weight_decay": 0.0},
+        "population": {
+            "devices": 2,
+            "groups": [{"device": "jetson-nano-4gb", "share": 1}],
+            "available_memory": {"kind": "uniform", "low": "1GB", "high": "2GB"},
+        },
+        "method": "fedavg",
+        "stop": {"rounds": 1},
+    }
+    app = tmp_path / "app"
+    shutil.copytree(APPS / "custom-strategy", app, ignore=shutil.ignore_patterns("__pycache__"))
+    (app / "customstrategy" / "task.py").write_text(OUR_CNN.replace("{scenario}", repr(given)))
+    file = fleet(tmp_path, IDEAL.format(devices=2))
+    answered(app, file, tmp_path / "run", "--run-config", "num-server-rounds=1")
+    tracked = {int(row["peak_memory_bytes"]) for row in rows(tmp_path / "run", "flights") if row["submodel"] == "train"}
+    costing = assemble(parse_scenario(given))
+    predicted = int(costing.ledger.profiles[FULL].memory_bytes(np.array([64]))[0])
+    assert [peak / predicted for peak in sorted(tracked)] == pytest.approx([1.0] * len(tracked), abs=0.03)
 
 
 def test_devices_that_share_the_servers_link_wait_for_each_other(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Runs on tables, arrays and vectors: what reads them learns, what does not says so, and feature skew repeats."""
 
+import re
+
 import numpy as np
 import pytest
 from tiny_scenarios import tiny
 
 from neulite_sim.engine import assembly
+from neulite_sim.engine.conflicts import survey_data
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.errors import ScenarioError
+from neulite_sim.errors import DataNotFoundError, ScenarioError
 from neulite_sim.models.contract import _reads_any_samples
 from neulite_sim.registry import component, load, names
 from neulite_sim.scenario.inputs import input_records
@@ -59,7 +62,7 @@ def test_what_reads_images_only_refuses_a_table(people, kind):
     if not reads_images_only(kind):
         pytest.skip(f"{kind} reads more than images, or needs options")
     with pytest.raises(
-        ScenarioError, match=f"model: {kind} reads images only, and the samples of data are sequences of 3"
+        ScenarioError, match=f"model: {kind} reads images only, and the samples of data are rows of 3 numbers"
     ):
         assembly.prepare(of_people(people, f"model={kind}"))
 
@@ -95,3 +98,18 @@ def test_feature_skew_changes_what_is_learned_and_not_when(skew):
     plain, skewed = (simulate(tiny("stop.rounds=2", *more)) for more in ((), (f"data.feature_skew={skew}",)))
     assert plain.summary["digest"] != skewed.summary["digest"]
     assert [row["ended_s"] for row in plain.flights] == [row["ended_s"] for row in skewed.flights]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("{kind: csv, path: none.csv}", "none.csv is not there; data.path names a CSV file with a header"),
+        ("{kind: csv, path: .}", "is a folder; data.path names a CSV file with a header"),
+        ("{kind: array, path: none.npz}", "none.npz is not there; data.path names an .npz file"),
+        ("{kind: huggingface, path: none}", "none is not there; data.path names a folder made by save_to_disk"),
+    ],
+)
+def test_a_check_without_reading_finds_files_that_are_not_there(data, words):
+    with pytest.raises(DataNotFoundError, match=re.escape(words)):
+        survey_data(tiny(f"data={data}"))
+    assert survey_data(tiny()) == ()

@@ -13,7 +13,7 @@ from neulite_sim.data.conformance import check_dataset
 from neulite_sim.data.given import given_dataset
 from neulite_sim.errors import DataNotFoundError, ScenarioError
 from neulite_sim.registry import Choice
-from neulite_sim.scenario.inputs import input_records
+from neulite_sim.scenario.inputs import found_from, input_records
 
 
 def built(**options):
@@ -90,6 +90,15 @@ def test_all_that_is_read_is_recorded(tmp_path):
         (record,) = input_records(Choice("array", array.ArrayOptions(path=str(path)))).values()
         assert "missing" not in record
         assert ("parts" in record) == path.is_dir()
+
+
+def test_a_path_may_be_a_file_or_a_folder_beside_the_scenario(tmp_path):
+    saved(tmp_path, parts(ROWS))
+    for name in ("x_train.npy", "."):
+        chosen = found_from(Choice("array", array.ArrayOptions(path=name)), lambda _keys: [str(tmp_path)])
+        assert chosen.options.path == f"{tmp_path}/{name}"
+    nowhere = Choice("array", array.ArrayOptions(path="none.npz"))
+    assert found_from(nowhere, lambda _keys: [str(tmp_path)]).options.path == "none.npz"
 
 
 def misfits(folder):

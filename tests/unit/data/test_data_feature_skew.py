@@ -96,7 +96,7 @@ def test_tests_are_left_alone_unless_asked_and_then_do_not_depend_on_the_batches
 @pytest.mark.parametrize(
     ("options", "spec", "words"),
     [
-        ({"kind": "rotation"}, InputSpec(shape=(3,), num_classes=2), "data.feature_skew.kind: rotation turns images; the samples of data are sequences of 3 numbers"),
+        ({"kind": "rotation"}, InputSpec(shape=(3,), num_classes=2), "data.feature_skew.kind: rotation turns images; the samples of data are rows of 3 numbers"),
         ({"kind": "rotation"}, InputSpec(shape=(1, 4, 6), num_classes=2), "data.feature_skew.turns: quarter turns need square images; use turns: 2; the samples of data are 1x4x6 images"),
         ({}, InputSpec(shape=(3,), vocabulary=9, num_classes=2), "data.feature_skew: alters numbers; the samples of data are sequences of 3 out of 9 tokens"),
     ],

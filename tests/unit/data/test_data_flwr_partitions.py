@@ -2,6 +2,7 @@
 
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,3 +91,62 @@ def test_what_it_refuses_is_named(partitioners):
     ):  # fmt: skip
         with pytest.raises(ScenarioError, match=re.escape(words)):
             dealt(name, **options)
+
+
+class Fake:
+    """A partitioner as the package has them: of `lists` it gives each device its own."""
+
+    lists = ([0, 1], [2, 3])
+
+    def __init__(self, num_partitions: int, partition_by: str = "", seed: int = 0, wish: object = None) -> None:
+        self.num_partitions, self.given, self.dataset = num_partitions, (partition_by, seed, wish), None
+        made.append(self)
+
+    def load_partition(self, device):
+        return {"sample": [self.dataset["sample"][each] for each in self.lists[device]]}
+
+
+class Table:
+    from_dict = staticmethod(dict)
+
+
+made: list[Fake] = []
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """Stand-ins for the two packages, so that what is asked of them is tested without them."""
+    made.clear()
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(Dataset=Table))
+    known = SimpleNamespace(__all__=["Partitioner", "Fake", "FakeNatural"], Fake=Fake, FakeNatural=Fake)
+    monkeypatch.setitem(sys.modules, "flwr_datasets.partitioner", known)
+    return known
+
+
+def test_a_partitioner_is_given_what_it_takes_and_what_nobody_gets_is_said(fakes):
+    first, again = (dealt("Fake", num_devices=2, wish=[1, 2]) for _ in range(2))
+    assert [first.of(device).tolist() for device in range(2)] == [[0, 1], [2, 3]]
+    assert first.left_out == ("partition flwr-datasets:Fake: 196 of 200 training samples belong to nobody",)
+    assert made[0].given == made[1].given == ("label", made[0].given[1], [1, 2])
+    assert sorted(made[0].dataset) == ["label", "sample"]
+    assert again.samples.tolist() == first.samples.tolist()
+    dealt("FakeNatural", num_devices=2, groups=np.arange(200))
+    assert made[2].given[0] == "group"
+    assert "group" in made[2].dataset
+
+
+def test_what_a_partitioner_does_wrong_is_named(fakes, monkeypatch):
+    monkeypatch.setattr(Fake, "lists", ([0, 1], [1]))
+    with pytest.raises(ScenarioError, match="Fake gives sample 1 to devices 0 and 1; a sample belongs to one device"):
+        dealt("Fake", num_devices=2)
+    with pytest.raises(ScenarioError, match=r"Fake makes 3 partitions for 2 devices; set population\.devices to 3"):
+        dealt("Fake", num_devices=2, num_partitions=3)
+    monkeypatch.setattr(Fake, "lists", ([0, 1], [2]))
+    with pytest.raises(
+        ScenarioError, match=r"Fake failed \(IndexError: tuple index out of range\); change its options"
+    ):
+        dealt("Fake", num_devices=3)
+    with pytest.raises(ScenarioError, match="flwr-datasets has no partitioner 'Fakes'; did you mean 'Fake'"):
+        dealt("Fakes")
+    with pytest.raises(ScenarioError, match="Fake takes no 'wihs'; did you mean 'wish'"):
+        dealt("Fake", wihs=1)

@@ -150,8 +150,9 @@ def test_images_are_seen_standardised_or_as_they_are():
     torch.testing.assert_close(seen.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     plain = given_dataset((IMAGES, CLASSES, IMAGES, CLASSES), name="mine", options={"normalise": False})
     torch.testing.assert_close(plain.seen(torch.from_numpy(IMAGES)), torch.from_numpy(IMAGES) / 255)
-    floats = given_dataset(((IMAGES / 255).astype(np.float32), CLASSES), name="mine", options={"normalise": False})
+    floats = given_dataset((IMAGES / np.float32(254), CLASSES), name="mine", options={"normalise": False})
     assert floats.pixel_scale == 1
+    assert floats.train_images.dtype == np.float32
     assert floats.mean == (0.0,) * 3
 
 
@@ -168,6 +169,13 @@ def test_options_of_images_act(options, sizes, shape):
     assert (len(made.train_labels), len(made.test_labels)) == sizes
     assert made.spec.shape == shape
     check_dataset(made)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bytes_divided_by_255_are_kept_as_the_bytes_that_they_were(dtype):
+    quotients = torch.from_numpy(IMAGES).to(torch.float32).div(255).numpy() if dtype == np.float32 else IMAGES / 255
+    made = given_dataset((quotients, CLASSES, quotients[:4], CLASSES[:4]), name="mine")
+    assert content(made) == content(given_dataset((IMAGES, CLASSES, IMAGES[:4], CLASSES[:4]), name="mine"))
 
 
 def test_grey_images_need_no_channels():
@@ -280,6 +288,13 @@ def test_a_long_reading_says_how_far_it_is(monkeypatch, capsys):
     assert "reading train samples of mine: 12 of 12\n" in capsys.readouterr().err
 
 
+class Endless:
+    """Numbered items without a number of them."""
+
+    def __getitem__(self, number):
+        return ROWS[number % 40], 0
+
+
 def bad(array, at, value):
     changed = array.astype(object if isinstance(value, str) else np.float64)
     changed[at] = value
@@ -292,6 +307,8 @@ WRONG = {
     "mine: a int is no data; give (train_x, train_y, test_x, test_y), a mapping": 3,
     "mine: a tuple of 3 is no data; give (train_x": (ROWS, CLASSES, ROWS),
     "mine: a generator is no data: it has no length; read it into arrays": (each for each in ()),
+    "mine: a Endless is no data: it has no length; read it into": (Items([1]), Endless()),
+    "mine: a Endless is no data: it has no length; read it into arrays or": Endless(),
     "mine: a DataLoader is no data; give its .dataset": DataLoader(TensorDataset(torch.zeros(4, 2), torch.zeros(4))),
     "mine: the function returned function, not data": lambda: lambda: 1,
     "mine: the training part is empty (shape (0, 5))": (ROWS[:0], CLASSES[:0]),
@@ -300,8 +317,8 @@ WRONG = {
     "mine: train item 0 is a int; each item must be a pair": Items([1]),
     "mine: train item 0 has the keys picture, label, and none is plainly the input": Items([{"picture": 1, "label": 2}]),
     "mine: the train part is a list of 40; give inputs and labels of each part": {"train": ROWS.tolist()},
-    "mine: no name among the arrays says train_labels; say which array it is with train_labels: NAME, of x": {"x": ROWS},
-    "mine: 'x' and 'images' may both be train_inputs": {"x": ROWS, "images": ROWS, "y": CLASSES},
+    "mine: no name among the arrays says train_labels; say which array it is with label: NAME, of x": {"x": ROWS},
+    "mine: 'x' and 'images' may both be train_inputs; say which one with input: NAME": {"x": ROWS, "images": ROWS, "y": CLASSES},
     "mine: there are test inputs and no test labels": {"x": ROWS, "y": CLASSES, "x_test": ROWS},
     # inputs
     "mine: train sample 7 holds nan at 2; remove it or fill in a number": (bad(ROWS, (7, 2), np.nan), CLASSES),
@@ -355,7 +372,7 @@ MISUSED = {
     "data.vocabulary: mine: acts only on tokens, and these are images": ({"vocabulary": 8, "inputs": "images"}, IMAGES),
     "data.normalise: mine: acts only on images and numbers, and these are tokens": ({"normalise": False, "vocabulary": 30}, TOKENS),
     "data.test_share: mine: acts only where no test part is given": ({"test_share": 0.3}, ROWS),
-    "data.label: mine: acts only on datasets of the library datasets": ({"label": "y"}, ROWS),
+    "data.label: mine: acts only where arrays, columns or parts of an item have names; remove it": ({"label": "y"}, ROWS),
     "data.inptus: Extra inputs are not permitted; known: partition": ({"inptus": "images"}, ROWS),
     "data.test_share: Input should be less than 1": ({"test_share": 1.0}, ROWS),
     "mine: samples of shape (5,) are no images; give [N, H, W]": ({"inputs": "images"}, ROWS),
@@ -427,3 +444,65 @@ def test_bytes_as_labels_and_bfloat16_inputs_are_read():
     made = given_dataset((torch.from_numpy(ROWS).bfloat16(), CLASSES.astype("S1")), name="mine")
     assert made.spec.num_classes == 4
     assert io.BytesIO(made.train_inputs.tobytes()).getbuffer().nbytes == made.train_inputs.nbytes
+
+
+def test_parts_of_items_and_arrays_may_have_any_names():
+    arrays = given_dataset((ROWS, CLASSES), name="mine")
+    items = Items(
+        [{"scan": row, "illness": int(each), "doctor": f"d{each % 2}"} for row, each in zip(ROWS, CLASSES, strict=True)]
+    )
+    names = {"input": "scan", "label": "illness"}
+    assert content(given_dataset(items, name="mine", options=names))[:3] == content(arrays)[:3]
+    grouped = given_dataset(items, name="mine", options={**names, "group": "doctor"})
+    assert grouped.groups.tolist() == (grouped.train_labels % 2).tolist()
+    named = {"scan": ROWS, "illness": CLASSES, "doctor": CLASSES % 2}
+    assert content(given_dataset(named, name="mine", options={**names, "group": "doctor"})) == content(grouped)
+    for options, words in (
+        (
+            {"label": "illness"},
+            "train item 0 has the keys scan, illness, doctor, and none is plainly the input; say which",
+        ),
+        (
+            {**names, "group": "user"},
+            "train item 0 has the keys scan, illness, doctor, and none is 'user'; say which one",
+        ),
+    ):
+        with pytest.raises(ScenarioError, match=re.escape(words)):
+            given_dataset(items, name="mine", options=options)
+    pairs = Items([(row, 0) for row in ROWS])
+    with pytest.raises(
+        ScenarioError, match=re.escape("data.group: mine: train item 0 has no parts with names; remove group")
+    ):
+        given_dataset(pairs, name="mine", options={"group": "doctor"})
+
+
+def test_limits_of_classes_and_ids_are_named(monkeypatch):
+    monkeypatch.setattr("neulite_sim.data.labelling.MOST_CLASSES", 3)
+    with pytest.raises(ScenarioError, match="mine: the labels have 4 classes; use at most 3"):
+        given_dataset((ROWS, CLASSES), name="mine")
+    far = TOKENS.astype(np.int64) + 2**31
+    with pytest.raises(ScenarioError, match=r"mine: the largest id is 21474836[0-9]{2}; use ids below 2147483647"):
+        given_dataset((far, CLASSES % 3), name="mine", options={"inputs": "tokens"})
+
+
+def test_a_table_that_this_machine_does_not_hold_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr("neulite_sim.room.free_memory_bytes", lambda: 10)
+    monkeypatch.setattr("neulite_sim.room.ALWAYS_THERE_BYTES", 100)
+    with pytest.raises(
+        ScenarioError, match=r"data: needs about 800 B for the numbers of mine, 10 B are free; set data\.train"
+    ):
+        given_dataset((ROWS, CLASSES), name="mine")
+
+
+class OfTheLibrary:
+    """Stands for what the library `datasets` makes."""
+
+
+OfTheLibrary.__module__ = "datasets.arrow_dataset"
+
+
+def test_datasets_of_the_library_and_arrays_do_not_mix():
+    with pytest.raises(
+        ScenarioError, match=re.escape("mine: a tuple of 2 with datasets in it is no data; give (train_x")
+    ):
+        given_dataset((OfTheLibrary(), (ROWS, CLASSES)), name="mine")

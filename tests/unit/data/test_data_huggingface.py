@@ -275,3 +275,15 @@ def test_a_stream_of_the_library_is_refused(datasets):
     stream = datasets.Dataset.from_dict({"x": [1], "label": [0]}).to_iterable_dataset()
     with pytest.raises(ScenarioError, match="a IterableDataset is a stream; load it without streaming=True"):
         given_dataset(stream, name="mine")
+
+
+def test_pictures_without_end_and_parts_without_a_sample_are_refused(tmp_path, monkeypatch):
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    train = pa.table({"image": pa.array([png(IMAGES[0, 0])] * 4, kind), "label": [0, 1, 0, 1]})
+    pq.write_table(train, tmp_path / "train.parquet")
+    pq.write_table(train.slice(0, 0), tmp_path / "test.parquet")
+    with pytest.raises(ScenarioError, match="column 'image' of the test part is empty; give at least one sample"):
+        built(tmp_path)
+    monkeypatch.setattr("neulite_sim.data.columns.MOST_PIXELS", 40)
+    with pytest.raises(ScenarioError, match=r"cannot be read as a picture \(it has 6x8 pixels; at most 40 are read\)"):
+        built(tmp_path / "train.parquet")

@@ -1,13 +1,16 @@
 """`table`: a file says which device owns which sample; every problem is named by its line."""
 
+import json
 import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neulite_sim.data import partition_table
 from neulite_sim.data.conformance import check_partition
-from neulite_sim.data.given_partition import given_partition
+from neulite_sim.data.given_partition import given_deal, given_partition
 from neulite_sim.errors import DataNotFoundError, ScenarioError
 from neulite_sim.seeding import stream
 
@@ -156,3 +159,25 @@ GIVEN = {
 def test_what_is_wrong_with_a_given_partition_is_named(words):
     with pytest.raises(ScenarioError, match=re.escape(f"data.partition: {words}")):
         given_partition(GIVEN[words], Six(), 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    owners=st.lists(st.integers(-1, 4), min_size=1, max_size=40).filter(lambda each: max(each) >= 0),
+    seed=st.integers(0, 9),
+)
+def test_every_way_to_write_who_owns_what_says_the_same(owners, seed, tmp_path_factory):
+    folder, labels = tmp_path_factory.mktemp("owners"), np.zeros(len(owners), np.int64)
+    order = stream(seed, "tests").permutation(len(owners)).tolist()
+    lists = {device: [each for each in order if owners[each] == device] for device in range(5)}
+    lines = [f"{each},{owners[each]}" for each in order if owners[each] >= 0]
+    (folder / "a.csv").write_text("\n".join(["sample,device", *lines]))
+    (folder / "a.json").write_text(json.dumps(lists))
+    deals = [
+        partition_table.COMPONENT.build(partition_table.TableOptions(path=str(folder / name)))
+        for name in ("a.csv", "a.json")
+    ]
+    deals += [given_deal(value) for value in (np.array(owners), owners, lists, list(lists.values()))]
+    found = [deal(labels, 5, stream(seed, "tests")) for deal in deals]
+    assert len({(each.samples.tobytes(), each.offsets.tobytes()) for each in found}) == 1
+    assert [found[0].of(device).tolist() for device in range(5)] == [sorted(lists[device]) for device in range(5)]
