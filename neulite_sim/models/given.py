@@ -116,9 +116,6 @@ class GivenArchitecture:
         if cuts is None:
             # As at width 1: the blocks of all widths must be the same.
             cuts = self._balanced(plan, spec, 1.0, BALANCED_AT, STATE_COPIES)
-        if cuts and cuts[-1] >= plan.num_parts:
-            finding = f"{self.name} is a chain of {plan.num_parts} part(s) for {spec}, and of more for what is charged"
-            raise refused(finding, "use the same samples for both")
         return plan.model(made, cuts)
 
     def settled(self, spec: InputSpec, *, batch_size: int, state_copies: int) -> GivenArchitecture:

@@ -3,6 +3,7 @@
 import copy
 import functools
 import pickle
+import threading
 
 import pytest
 import torch
@@ -605,3 +606,54 @@ def test_what_holds_a_variable_longer_than_needed_is_all_that_a_cut_frees():
 
 def test_no_kept_profile_is_one_of_a_model_that_was_handed_over():
     assert identity_of(blueprint=blueprint(SmallResNet, IMAGES)) is None
+
+
+class BySize(nn.Module):
+    """Has a layer more for images of twice the side."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(1, 1, 3, padding=1) for _ in range(4))
+        self.fc = nn.Linear(1, 10)
+
+    def forward(self, x):
+        for layer in self.layers[: x.shape[-1] // 4]:
+            x = F.relu(layer(x))
+        return self.fc(x.mean((2, 3)))
+
+
+def test_a_network_that_is_another_one_for_other_samples_is_refused_as_a_proxy():
+    own = settled(BySize(), IMAGES)
+    with pytest.raises(ScenarioError, match="the forward of BySize does other things with 1x16x16 images than with what "
+                                            "is charged; use the same samples for both"):  # fmt: skip
+        Blueprint(architecture=own, spec=InputSpec(shape=(1, 16, 16), num_classes=10)).build_meta()
+
+
+class Uncopyable(Mlp):
+    """Holds what nothing can copy."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+def test_what_cannot_be_copied_is_to_be_given_as_a_function():
+    with pytest.raises(ScenarioError, match=r"Uncopyable cannot be copied: TypeError: cannot pickle '_thread\.lock' "
+                                            r"object; give the class or a function that builds it"):  # fmt: skip
+        blueprint(Uncopyable(), ROWS)
+
+
+class ByConstant(Branching):
+    """Reads a number that it has just written down, which fake steps know and the meta device does not."""
+
+    def forward(self, x):
+        return self.second(self.first(x) * torch.tensor(2.0).item())
+
+
+def test_a_constant_that_is_read_keeps_a_network_whole():
+    own = blueprint(ByConstant(), ROWS)
+    assert own.build().num_blocks == 1
+    found = profile("full", lambda: FullModel(own), batch_size=4, training=Training(batch_size=4, learning_rate=0.1),
+                    spec=ROWS)  # fmt: skip
+    assert found.peak_memory_bytes > 0
+    require_same_values(ByConstant(), ROWS)
