@@ -1,4 +1,4 @@
-"""Write the pages of `docs/reference/` that follow from the code: scenario.md, hardware.md and commands.md.
+"""Write the pages of `docs/reference/` that follow from the code: scenario.md, hardware.md, commands.md, python.md.
 
     python docs/generate.py            write them
     python docs/generate.py --check    write nothing; exit code 1 where one is out of date
@@ -10,6 +10,7 @@ below the fields, help texts in the command files, numbers of devices in `catalo
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import re
 import sys
@@ -42,6 +43,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "scenario.md": scenario_page(),
         REFERENCE / "hardware.md": hardware_page(),
         REFERENCE / "commands.md": commands_page(),
+        REFERENCE / "python.md": python_page(),
     }
 
 
@@ -298,6 +300,19 @@ def _answers() -> Iterator[str]:
     )
     rows = [(f"`{kind}`", str(code), meaning) for kind, (code, meaning) in kinds.items()]
     yield from _table(("kind", "exit code", "meaning"), rows)
+
+
+# ---- python.md ----------------------------------------------------------------------------------------------------
+
+
+def python_page() -> str:
+    """Return the reference of the names that `import neulite_sim` gives, which `python_page.py` writes."""
+    spec = importlib.util.spec_from_file_location("docs_python_page", Path(__file__).with_name("python_page.py"))
+    assert spec is not None, "a file beside this one"
+    assert spec.loader is not None, "a file beside this one"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return str(module.python_page(NOTE))
 
 
 def outdated() -> list[Path]:

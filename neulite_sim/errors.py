@@ -5,11 +5,13 @@
     ├── UnknownComponentError      a name that no registered component carries
     ├── DataNotFoundError          a dataset or trace is not where the scenario says
     │   └── NotResumableError      what a run left behind is damaged, or belongs to another run
+    ├── AppError                   a Flower app is not what it should be, or cannot be loaded
     ├── InfeasibleError            the set-up is valid but nothing can ever happen in it
     ├── OutputError                results cannot be written where they should go
     ├── BackendUnavailableError    the chosen backend cannot start on this machine
     └── SimulationError            the run itself failed
-        └── BackendLostError       what the backend runs on went away in the middle of the run
+        ├── BackendLostError       what the backend runs on went away in the middle of the run
+        └── RunsFailedError        some runs of a sweep or a study failed
 
 The command line answers the last three with exit code 1, the others with 2 (the input is wrong). With `--json` it
 prints each as an object, of which `kind` is the stable word for scripts.
@@ -18,7 +20,7 @@ prints each as an object, of which `kind` is the stable word for scripts.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -146,6 +148,12 @@ class NotResumableError(DataNotFoundError):
         return {"what": self.what}
 
 
+class AppError(NeuliteError):
+    """A Flower app is not what it should be, or cannot be loaded."""
+
+    kind = "app"
+
+
 class InfeasibleError(NeuliteError):
     """The set-up is valid, but no device can ever take part in it."""
 
@@ -176,6 +184,28 @@ class BackendLostError(SimulationError):
     """What the backend runs on went away in the middle of the run, which can be resumed."""
 
     kind = "backend-lost"
+
+
+class RunsFailedError(SimulationError):
+    """Some of the runs of a sweep or a study failed; `runs` says which and why.
+
+    Each item of `runs` has `run` and what that run answered: `kind`, `message` and `hint`. `result` is what came out of
+    the others.
+    """
+
+    kind = "runs-failed"
+
+    def __init__(
+        self, message: str, *, hint: str = "", runs: Sequence[Mapping[str, Any]] = (), result: object = None
+    ) -> None:
+        super().__init__(message)
+        self.hint, self.runs, self.result = hint, tuple(runs), result
+        for run in self.runs:
+            self.add_note(f"{run.get('run')}: {run.get('message', '')}")
+
+    def details(self) -> Mapping[str, Any]:
+        """Return the runs that failed, each with its error."""
+        return {"runs": list(self.runs)}
 
 
 def kinds() -> dict[str, tuple[int, str]]:

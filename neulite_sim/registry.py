@@ -49,7 +49,7 @@ GROUPS: Mapping[str, str] = {
     "availability": "neulite_sim.availability",
 }
 
-PYTHON, _NOT_WRITTEN = "python", "given"
+PYTHON, GIVEN = "python", "given"
 """Kinds that stand for a user's own: what a Python file holds, and what was given from Python, which nobody writes."""
 
 TRACE_FORMAT = "trace format"
@@ -132,7 +132,7 @@ class Component:
     build: Callable[..., Any]
     takes_argument: bool = False
     survey: Callable[..., tuple[str, ...]] | None = None
-    """For datasets of files below `options.root`: what their names show before any is read, a sentence each."""
+    """For datasets of files: what their names show before any is read, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Choice:
     @property
     def label(self) -> str:
         """What people call it: the kind, or the name of what a user's own file or program gives."""
-        return str(self.options.name) if self.kind in (PYTHON, _NOT_WRITTEN) else self.kind
+        return str(self.options.name) if self.kind in (PYTHON, GIVEN) else self.kind
 
     def dump(self) -> dict[str, Any]:
         """Return the mapping that stands in the scenario: `kind` and every option."""
@@ -227,7 +227,7 @@ def _group(group_field: str) -> str:
 def names(group_field: str) -> tuple[str, ...]:
     """Return the components of a field of `GROUPS` or `TOOLS` that stand by themselves, sorted."""
     own = (name for field, name in _REGISTERED if field == group_field)
-    return tuple(sorted({*_entry_points(_group(group_field)), *own} - {PYTHON, _NOT_WRITTEN}))
+    return tuple(sorted({*_entry_points(_group(group_field)), *own} - {PYTHON, GIVEN}))
 
 
 def kinds(group_field: str) -> tuple[str, ...]:

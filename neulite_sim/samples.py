@@ -58,6 +58,8 @@ class InputSpec:
         shape = "x".join(map(str, self.shape))
         if self.is_image:
             return f"{shape} images"
+        if len(self.shape) == 1 and self.vocabulary is None and not self.target_shape:
+            return f"rows of {shape} numbers"
         what = "numbers" if self.vocabulary is None else f"out of {self.vocabulary} tokens"
         return f"sequences of {shape} {what}{', each with a target' if self.target_shape else ''}"
 

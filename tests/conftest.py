@@ -15,7 +15,8 @@ OF_SESSION = "NEULITE_SIM_TEST_CACHE"
 """Where the session keeps profiles: a folder of its own, or the one that whoever starts it has named."""
 
 SLOWEST = (
-    "docs_pages", "engine_fields", "integration_participation", "integration_pairs", "integration_scenarios",
+    "docs_pages", "integration_given_sweeps", "engine_fields", "models_given", "integration_own_code",
+    "integration_given_models", "integration_participation", "integration_pairs", "integration_scenarios",
     "memory_laws", "integration_resume", "profiling_audit", "engine_laws", "cli_signals", "training_ray",
     "integration_broken_sweeps", "integration_unseen_width", "architecture_contracts", "integration_server_link",
     "training_conformance", "cli_sweep", "integration_plugin", "integration_memory", "integration_sweeps",

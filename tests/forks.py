@@ -227,8 +227,9 @@ def _import_all() -> None:
     from neulite_sim.studies import sweeps
 
     for module in pkgutil.walk_packages(neulite_sim.__path__, "neulite_sim."):
-        # The tools that runs are exported to start threads of their own, and need not be installed.
-        if "ray_" in module.name or module.name.endswith("__main__") or ".exports." in module.name:
+        # The tools that runs are exported to start threads of their own, and like Flower they need not be installed.
+        is_extra = ".exports." in module.name or ".flower." in module.name
+        if "ray_" in module.name or module.name.endswith("__main__") or is_extra:
             continue
         importlib.import_module(module.name)
     sweeps.subprocess = FOR_SWEEPS  # type: ignore[assignment]

@@ -20,6 +20,7 @@ from neulite_sim.cli.components import components
 from neulite_sim.cli.device import device
 from neulite_sim.cli.export import export
 from neulite_sim.cli.failures import answered
+from neulite_sim.cli.flower import flower
 from neulite_sim.cli.interruption import interruptible
 from neulite_sim.cli.profile import profile
 from neulite_sim.cli.report import report
@@ -48,6 +49,7 @@ COMMANDS = (
     timeline,
     device,
     export,
+    flower,
     components,
     calibrate,
     schema,

@@ -12,28 +12,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neulite_sim.cli.answers import answer
-from neulite_sim.cli.compare_views import (
-    BudgetOption,
-    IntervalOption,
-    TargetOption,
-    ViewOption,
-    answered,
-    asked_view,
-    check_names,
-    draw_comparison,
-    show_view,
-    view_rows,
-)
 from neulite_sim.cli.failures import Failed, failure_of
 from neulite_sim.cli.options import AsJson, PlotFile, PlotLabels, PlotSize, PlotStyle, PlotTitle, plot_asked
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from neulite_sim.api.finding import Named
+    from neulite_sim.api.result import Result
     from neulite_sim.errors import DataNotFoundError
-    from neulite_sim.reports.comparison import Line
-    from neulite_sim.reports.intervals import Kind
-    from neulite_sim.results.stored import StoredRun
+
+ViewOption = Annotated[
+    str | None,
+    typer.Option(metavar="VIEW", help="quality-under-budget, cost-to-target or robustness. Groups the runs."),
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(metavar="BOUNDS", help="Of quality-under-budget, such as memory=300MB,time=2h,traffic=1GB."),
+]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(metavar="ACCURACY", help="Of cost-to-target, such as 0.9; without it, the highest reached."),
+]
+IntervalOption = Annotated[
+    str, typer.Option(metavar="KIND", help="Of the 95 % intervals: t, or bca (a bootstrap) from eight seeds on.")
+]
 
 
 def compare(
@@ -65,40 +68,37 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Print accuracy, participation, memory, time to accuracy and traffic of runs side by side."""
+    from neulite_sim.api.compare import compared
+    from neulite_sim.api.views import asked_view
     from neulite_sim.errors import Problem, ScenarioError
-    from neulite_sim.reports.baseline import baseline_of
-    from neulite_sim.reports.comparison import lines_of
-    from neulite_sim.reports.screen import screen
 
     if as_json and csv_file == "-":
         found = "prints to standard output, and so does --json"
         raise ScenarioError([Problem.advising(key="--csv -", found=found, hint="choose one, or name a file")])
     asked = asked_view(view, budget=budget, target=target, interval=interval)
     options = plot_asked(plot, style=style, size=size, title=title, labels=label)
-    stored, problems = read_runs(runs)
-    for problem in problems:
+    named = read_named(runs)
+    for problem in named.problems:
         typer.echo(f"error: {problem}", err=True)
-    if not stored:
-        raise _unreadable(problems)
-    lines, notes = lines_of(stored, grouped=is_grouped or baseline is not None or view is not None)
-    against = None if baseline is None else baseline_of(lines, baseline)
-    seen = None if asked.name is None else asked.of(lines, against)
-    check_names(lines if seen is None else seen.lines, options)
-    rows = rows_of(lines, against, asked.kind) if seen is None else view_rows(seen)
+    if not named.runs:
+        raise unreadable(named.problems)
+    result = compared(named.runs, asked, group=is_grouped, baseline=baseline)
+    result.check_labels(options)
     if csv_file is not None:
-        write_csv(rows, csv_file)
+        write_csv(result.rows, csv_file)
     if as_json:
-        answer(answered(rows, seen, lines, notes, against))
+        answer(result.to_json())
     elif csv_file != "-":
-        console = screen()
-        show_lines(console, lines, notes, against, asked.kind) if seen is None else show_view(console, seen, notes)
+        from neulite_sim.reports.screen import screen
+
+        show_tables(screen(), result)
     if plot is not None:
-        draw_comparison(lines if seen is None else seen, plot, options)
-    if problems:
-        raise _unreadable(problems)
+        result.drawn(plot, options)
+    if named.problems:
+        raise unreadable(named.problems)
 
 
-def _unreadable(problems: Sequence[DataNotFoundError]) -> Failed:
+def unreadable(problems: Sequence[DataNotFoundError]) -> Failed:
     """Return the end of a command that has told these; a script reads them as one, a line each."""
     from neulite_sim.errors import DataNotFoundError
 
@@ -106,66 +106,27 @@ def _unreadable(problems: Sequence[DataNotFoundError]) -> Failed:
     return Failed(failure_of(DataNotFoundError("\n".join(map(str, problems))), hint=hints))
 
 
-def note_deeper(path: Path) -> None:
-    """Say which runs are left out of a folder, because they lie in folders inside it."""
-    from neulite_sim.results.stored import deeper_runs
+def read_named(paths: Sequence[Path]) -> Named:
+    """Return the runs in folders, and say which runs are left out of them, because they lie in folders inside."""
+    from neulite_sim.api.finding import read_runs
 
-    if deeper := deeper_runs(path):
-        left = f"{len(deeper)} run{' lies' if len(deeper) == 1 else 's lie'} deeper, such as {deeper[0]}"
-        typer.echo(f"note: {path}: {left}; name the folder around to take them", err=True)
-
-
-def read_runs(paths: Sequence[Path]) -> tuple[list[StoredRun], list[DataNotFoundError]]:
-    """Return the runs in folders, each once, and an error for each that cannot be read."""
-    from neulite_sim.errors import DataNotFoundError
-    from neulite_sim.results.stored import find_runs, read_run
-
-    found: dict[Path, StoredRun] = {}
-    problems: dict[str, DataNotFoundError] = {}
-    for path in paths:
-        try:
-            folders = find_runs(path)
-            note_deeper(path)
-        except DataNotFoundError as error:
-            problems.setdefault(str(error), error)
-            continue
-        for folder in folders:
-            try:
-                found.setdefault(folder.resolve(), read_run(folder))
-            except DataNotFoundError as error:
-                problems.setdefault(str(error), error)
-    return list(found.values()), list(problems.values())
+    named = read_runs(paths)
+    say_left_out(named.notes)
+    return named
 
 
-def show_lines(
-    console: Console,
-    lines: Sequence[Line],
-    notes: Sequence[str] = (),
-    baseline: Line | None = None,
-    kind: Kind = "t",
-) -> None:
-    """Print the table of a comparison: in blocks as wide as a terminal, a line per run anywhere else."""
-    from neulite_sim.reports.comparison_table import comparison_tables
+def say_left_out(notes: Sequence[str]) -> None:
+    """Say which runs are left out of folders."""
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+def show_tables(console: Console, result: Result) -> None:
+    """Print the tables of a result: in blocks as wide as a terminal, a line per row anywhere else."""
     from neulite_sim.reports.console import print_table
 
-    width = console.width if console.is_terminal else None
-    for table in comparison_tables(lines, notes=notes, width=width, baseline=baseline, kind=kind):
+    for table in result.tables(width=console.width if console.is_terminal else None):
         print_table(console, table)
-
-
-def rows_of(lines: Sequence[Line], baseline: Line | None = None, kind: Kind = "t") -> list[dict[str, Any]]:
-    """Return the rows of a comparison; with a baseline, a group's have its differences."""
-    from neulite_sim.reports.baseline import difference_row
-
-    return [
-        line.row() | (difference_row(line, baseline, kind=kind) if baseline is not None and line.is_group else {})
-        for line in lines
-    ]
-
-
-def print_rows(lines: Sequence[Line], baseline: Line | None = None) -> None:
-    """Answer with the rows of a comparison."""
-    answer({"rows": rows_of(lines, baseline)})
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], name: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neulite_sim.cli.answers import answer
-from neulite_sim.cli.compare import note_deeper
+from neulite_sim.cli.compare import say_left_out
 from neulite_sim.cli.failures import Failed, failure_of
 from neulite_sim.cli.options import AsJson
 from neulite_sim.errors import DataNotFoundError, NeuliteError, OutputError
@@ -39,8 +39,9 @@ def export(
     from neulite_sim.exports.tools import EXPORTS, export_run, planned, tool_named
 
     tool = tool_named(to, option="--to")
-    for path in runs:
-        note_deeper(path)
+    from neulite_sim.api.finding import left_out
+
+    say_left_out([note for path in runs for note in left_out(path)])
     done: list[Exported] = []
     problems: list[NeuliteError] = []
     for run_dir, place in planned(runs, tool, out):

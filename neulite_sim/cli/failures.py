@@ -21,13 +21,12 @@ from neulite_sim.errors import NeuliteError, ScenarioError
 from neulite_sim.stopping import EXIT_CODE, INTERRUPTED
 
 UNFORESEEN = 1
-USAGE, INTERNAL, NO_MEMORY, KILLED, RUNS_FAILED = "usage", "internal", "out-of-memory", "killed", "runs-failed"
+USAGE, INTERNAL, NO_MEMORY, KILLED = "usage", "internal", "out-of-memory", "killed"
 USERS_CODE = "user-code"
 
 # The kinds of failures that no class of `errors` stands for: exit code, meaning.
 OWN_KINDS: Mapping[str, tuple[int, str]] = {
     USAGE: (2, "The command line is wrong: an unknown command or option, a missing argument, a value of no use"),
-    RUNS_FAILED: (1, "Some of the runs of a sweep or a study failed; `runs` says which and why"),
     INTERRUPTED: (EXIT_CODE, "It was interrupted with Ctrl-C, or asked to stop by another signal"),
     KILLED: (UNFORESEEN, "The process of a run was ended without a word, by the system or by Ray"),
     NO_MEMORY: (UNFORESEEN, "The memory of this machine does not hold what was asked for"),

@@ -18,22 +18,13 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """Print memory, compute and traffic of each submodel, and the share of the fleet that can train it."""
-    from neulite_sim.cli.checks import FleetCheck
-    from neulite_sim.scenario.loading import load_scenario
+    from neulite_sim.api.profile import profile as profiled
 
-    check = FleetCheck()
-    loaded = load_scenario(scenario, overrides or (), checks=[check])
-
-    from neulite_sim.engine.assembly import assemble
-    from neulite_sim.reports.console import print_table
-    from neulite_sim.reports.profile_table import profile_tables
-    from neulite_sim.reports.screen import screen
-    from neulite_sim.studies.costs import cost_report
-
-    report = cost_report(assemble(loaded, check.fleet), audits=audit)
+    result = profiled(scenario, overrides=overrides or (), audit=audit)
     if as_json:
-        answer(report, is_ascii=True)
+        answer(result.to_json(), is_ascii=True)
         return
-    console = screen()
-    for table in profile_tables(report):
-        print_table(console, table)
+    from neulite_sim.cli.compare import show_tables
+    from neulite_sim.reports.screen import screen
+
+    show_tables(screen(), result)

@@ -42,7 +42,7 @@ def report(
 
     One run folder gives the page of that run; several give their comparison; a file of `whatif` gives its study.
     """
-    from neulite_sim.cli.compare import _unreadable
+    from neulite_sim.cli.compare import unreadable
     from neulite_sim.reports.html.page import write_page
     from neulite_sim.units import format_bytes
 
@@ -56,17 +56,20 @@ def report(
     else:
         typer.echo(f"{out} ({format_bytes(num_bytes)})")
     if problems:
-        raise _unreadable(problems)
+        raise unreadable(problems)
 
 
-def _builder(paths: Sequence[Path], out: Path, baseline: str | None) -> tuple[str, Builder, list[DataNotFoundError]]:
+def _builder(
+    paths: Sequence[Path], out: Path, baseline: str | None
+) -> tuple[str, Builder, Sequence[DataNotFoundError]]:
     """Return what the page is about, how to build it, and what of the arguments could not be read.
 
     Raises:
         ScenarioError: files and folders together, several files, or a baseline where nothing is compared.
         DataNotFoundError: nothing can be read.
     """
-    from neulite_sim.cli.compare import read_runs
+    from neulite_sim.api.finding import all_of
+    from neulite_sim.cli.compare import read_named
 
     files = [path for path in paths if path.is_file()]
     if files:
@@ -81,9 +84,10 @@ def _builder(paths: Sequence[Path], out: Path, baseline: str | None) -> tuple[st
             )
         _refuse_baseline(baseline, "a study is given")
         return "study", lambda most_rows: study_page(files[0], shown_as=_relative(files[0], out)), []
-    runs, problems = read_runs(paths)
+    named = read_named(paths)
+    runs, problems = named.runs, named.problems
     if not runs:
-        raise problems[0] if len(problems) == 1 else _all_of(problems)
+        raise all_of(problems)
     if len(runs) == 1 and not problems:
         from neulite_sim.reports.html.run_page import run_page
 
@@ -94,15 +98,6 @@ def _builder(paths: Sequence[Path], out: Path, baseline: str | None) -> tuple[st
 
     shown_as = [_relative(path, out) for path in paths]
     return "comparison", lambda most_rows: comparison_page(runs, baseline=baseline, shown_as=shown_as), problems
-
-
-def _all_of(problems: Sequence[DataNotFoundError]) -> DataNotFoundError:
-    from neulite_sim.errors import DataNotFoundError
-
-    hints = "\n".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
-    error = DataNotFoundError("\n".join(map(str, problems)))
-    error.hint = hints
-    return error
 
 
 def _refuse_baseline(baseline: str | None, why: str) -> None:

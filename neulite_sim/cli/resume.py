@@ -21,17 +21,15 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on where a stopped or killed run ended: its result is that of a run that was never broken off."""
-    from neulite_sim.cli.backend import with_backend
-    from neulite_sim.engine.resuming import find_cut_off
-    from neulite_sim.engine.resuming import resume as go_on
+    from neulite_sim.api.loading import resume as go_on
     from neulite_sim.reports.console import run_console
     from neulite_sim.reports.screen import screen
+    from neulite_sim.studies.handing import take_over
 
-    run = find_cut_off(run_dir)
-    chosen = with_backend(run.scenario, kind=backend, workers=workers).backend
+    take_over()
     console = screen(stderr=as_json)
     with resumable(str(run_dir)), run_console(console, quiet=quiet) as view:
-        result = go_on(run, backend=chosen, observers=[view])
+        result = go_on(run_dir, backend=backend, workers=workers, observers=[view], progress=False)
     if as_json:
         answer({**result.summary, "run_dir": str(result.run_dir)}, indent=None, is_ascii=True)
     if not (as_json and quiet):

@@ -43,12 +43,14 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a scenario and show it while it runs."""
-    from neulite_sim.cli.backend import with_backend
-    from neulite_sim.cli.checks import FleetCheck
+    from neulite_sim.api.backend import with_backend
+    from neulite_sim.api.checks import FleetCheck
     from neulite_sim.reports.console import run_console
     from neulite_sim.reports.screen import screen
     from neulite_sim.scenario.loading import load_scenario
+    from neulite_sim.studies.handing import take_over
 
+    take_over()
     tools = tools_named(exports or ())
     check = FleetCheck()
     loaded: Scenario = load_scenario(scenario, overrides or (), seed=seed, checks=[check])

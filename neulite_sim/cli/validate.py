@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neulite_sim.api.checks import DeepCheck, FleetCheck, notes_of
 from neulite_sim.cli.answers import answer
-from neulite_sim.cli.checks import DeepCheck, FleetCheck, notes_of
 from neulite_sim.cli.failures import Failed, failure_of, message_of
 from neulite_sim.cli.options import AsJson, Overrides
 from neulite_sim.errors import NeuliteError, Problem, ScenarioError

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from neulite_sim.bounds import ResampledSide, SampleCount
 from neulite_sim.data.batches import augment_crop_flip, normalise
+from neulite_sim.data.feature_skew import FeatureSkew, View
 from neulite_sim.later import Tensor, torch
 from neulite_sim.registry import Choice, Options
 from neulite_sim.room import require_room
@@ -28,6 +29,8 @@ class DatasetOptions(Options):
 
     partition: Annotated[Choice, ComponentField("partition")] = Field("iid", validate_default=True)
     """How the training samples are dealt to devices."""
+    feature_skew: FeatureSkew | None = None
+    """How each device sees its samples in a way of its own; all see them as they are where it is not given."""
 
 
 class ImageDatasetOptions(DatasetOptions):
@@ -174,6 +177,8 @@ class Partition:
     offsets: NDArray[np.int64]
     left_out: tuple[str, ...] = ()
     """Which samples belong to nobody, a sentence each."""
+    view: View | None = None
+    """How each device sees what it owns; as it is where this is None."""
 
     @property
     def num_devices(self) -> int:

@@ -64,6 +64,19 @@ def partition_by_owner(owners: NDArray[np.int64], num_devices: int) -> Partition
     return Partition(samples=np.argsort(owners, kind="stable").astype(np.int64, copy=False), offsets=offsets)
 
 
+def evenly_ordered(labels: Labels, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return sample numbers in an order of which every run holds about the same mix of classes."""
+    shuffled = rng.permutation(len(labels))
+    if labels.ndim > 1:
+        return shuffled
+    by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    _, starts, sizes = np.unique(labels[by_label], return_index=True, return_counts=True)
+    place = np.arange(len(labels)) - np.repeat(starts, sizes)
+    # Where a class begins is drawn: otherwise all classes would have their samples at the same places.
+    spread = (place + np.repeat(rng.random(len(sizes)), sizes)) / np.repeat(sizes, sizes)
+    return by_label[np.argsort(spread, kind="stable")]
+
+
 def deal_iid(labels: Labels, num_devices: int, rng: np.random.Generator, *, groups: Groups | None = None) -> Partition:
     """Deal samples at random; device sizes differ by at most one, and chance says who has one more."""
     devices, samples = rng.permutation(num_devices), rng.permutation(len(labels))
@@ -115,12 +128,12 @@ def _dirichlet_owners(labels: Labels, num_devices: int, rng: np.random.Generator
     concentration = np.full(num_devices, alpha)
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        counts = _largest_remainder(rng.dirichlet(concentration), len(members))
+        counts = largest_remainder(rng.dirichlet(concentration), len(members))
         owners[members] = np.repeat(np.arange(num_devices), counts)
     return owners
 
 
-def _largest_remainder(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
+def largest_remainder(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
     """Return whole numbers that add up to `total`, each at most one away from its share of it."""
     exact = shares * total
     counts = np.floor(exact).astype(np.int64)

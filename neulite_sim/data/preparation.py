@@ -25,8 +25,8 @@ def prepared(native: Dataset, options: ImageDatasetOptions, seed: int) -> Datase
     wanted = {"train": options.train_samples, "test": options.test_samples}
     available = {"train": len(native.train_labels), "test": len(native.test_labels)}
     require_samples(native.name, options, **available)
-    train = _chosen(available["train"], options.train_samples, seed, "train-samples")
-    test = _chosen(available["test"], options.test_samples, seed, "test-samples")
+    train = chosen_samples(available["train"], options.train_samples, seed, "train-samples")
+    test = chosen_samples(available["test"], options.test_samples, seed, "test-samples")
     size = options.image_size
     if size:
         _require_room(native, size, (wanted["train"] or available["train"]) + (wanted["test"] or available["test"]))
@@ -73,7 +73,7 @@ def _too_many(name: str, part: str, wanted: int, available: int) -> Problem:
     return Problem(key=f"data.{part}_samples", message=message.replace("testing", "test"))
 
 
-def _chosen(available: int, wanted: int | None, seed: int, purpose: str) -> NDArray[np.int64] | slice:
+def chosen_samples(available: int, wanted: int | None, seed: int, purpose: str) -> NDArray[np.int64] | slice:
     """Return the ascending numbers of the chosen samples; a slice (no copy) where all are wanted."""
     if wanted is None or wanted == available:
         return slice(None)

@@ -15,6 +15,7 @@ from neulite_sim.engine.building import (
     build_partition,
     build_timing,
     keeps_in_vain,
+    model_remarks,
     overridden,
     workplace,
 )
@@ -78,7 +79,7 @@ def prepare(scenario: Scenario, fleet: DrawnFleet | None = None) -> Parts:
     charged_model = charged.build_meta()
     charged_training = overridden(scenario.training, scenario.workload, dataset)
     method = build_method(scenario, charged_model, charged, charged_training)
-    said = [*remarks(scenario), *fleet_remarks(scenario, population)]
+    said = [*remarks(scenario), *fleet_remarks(scenario, population), *model_remarks(charged, trained)]
     if keeps_in_vain(scenario.training, dataset):
         said.append(_IN_VAIN)
     parts = Parts(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 from neulite_sim.data.contract import AnyDataset, Partition
+from neulite_sim.data.feature_skew import view_of
+from neulite_sim.data.of_users import OwnDeal
 from neulite_sim.engine.parts import Parts, Timing
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
@@ -40,13 +44,13 @@ def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset
     workload, proxy = scenario.workload, scenario.proxy
     spec = studied.charged_as(workload.input_shape, workload.classes)
     charged = Blueprint(
-        architecture=_settled(_architecture(workload.model or scenario.model), spec, scenario),
+        architecture=_settled(_built("model", workload.model or scenario.model), spec, scenario),
         spec=spec,
-        name=(workload.model or scenario.model).kind,
+        name=(workload.model or scenario.model).label,
         norm=scenario.training.norm,
     )
     trained = Blueprint(
-        architecture=_settled(_architecture(scenario.model), spec, scenario),
+        architecture=_settled(_built("model", scenario.model), spec, scenario),
         spec=dataset.spec,
         width=proxy.width or 1.0,
         name=scenario.model.label,
@@ -55,8 +59,15 @@ def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset
     return charged, trained
 
 
-def _architecture(choice: Choice) -> Any:
-    found = component("model", choice.kind)
+def model_remarks(charged: Blueprint, trained: Blueprint) -> tuple[str, ...]:
+    """Return what the architectures say of themselves (`remarks`), a sentence each, none of them twice."""
+    said = (getattr(blueprint.architecture, "remarks", ()) for blueprint in (charged, trained))
+    return tuple(dict.fromkeys(itertools.chain(*said)))
+
+
+def _built(group_field: str, choice: Choice) -> Any:
+    """Return what a component that may take an argument after a colon builds."""
+    found = component(group_field, choice.kind)
     argument = choice.kind.partition(":")[2]
     return found.build(choice.options, argument) if found.takes_argument else found.build(choice.options)
 
@@ -87,9 +98,18 @@ def build_fleet(scenario: Scenario, fleet: DrawnFleet | None = None) -> Populati
 
 
 def build_partition(scenario: Scenario, dataset: AnyDataset) -> Partition:
-    """Return which training samples each device owns."""
-    choice: Choice = scenario.data.options.partition
-    deal = component("partition", choice.kind).build(choice.options)
+    """Return which training samples each device owns, and how it sees them."""
+    deal = _built("partition", scenario.data.options.partition)
+    partition = _dealt(deal, dataset, scenario)
+    # Options of a plug-in need not be those of every dataset.
+    skew = getattr(scenario.data.options, "feature_skew", None)
+    view = view_of(skew, dataset.spec, scenario.population.devices, scenario.seed)
+    return partition if view is None else replace(partition, view=view)
+
+
+def _dealt(deal: Any, dataset: AnyDataset, scenario: Scenario) -> Partition:
+    if isinstance(deal, OwnDeal):
+        return deal.of(dataset, scenario.population.devices, scenario.seed)
     rng = stream(scenario.seed, "partition")
     owners = {} if dataset.groups is None else {"groups": dataset.groups}
     partition: Partition = deal(dataset.train_labels, scenario.population.devices, rng, **owners)

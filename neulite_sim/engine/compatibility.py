@@ -49,7 +49,7 @@ def require_matching_models(parts: Parts, charged_model: BlockModel) -> None:
         hint = "remove it"
         problems.append(Problem.advising(key="evaluation.batch_norm", found=finding, hint=hint))
     if trained.width < 1 and shapes == _shapes_of(trained.at_width(1.0)):
-        wish = "remove it, or choose a model with layers that it makes thinner"
+        wish = _width_hint(trained) or "remove it, or choose a model with layers that it makes thinner"
         problems.append(
             Problem.advising(key="proxy.width", found=f"{trained.width:g} leaves {trained.name} as it is", hint=wish)
         )
@@ -79,12 +79,18 @@ def _unscalable(method_kind: str, blueprints: Mapping[str, Blueprint]) -> list[P
         blueprint.name: Problem.advising(
             key=key,
             found=f"method {method_kind} trains {blueprint.name} at several widths, but no width makes it thinner",
-            hint="choose a model with hidden layers (cnn, resnet18), or a method that trains the full model",
+            hint=_width_hint(blueprint)
+            or "choose a model with hidden layers (cnn, resnet18), or a method that trains the full model",
         )
         for key, blueprint in blueprints.items()
         if _shapes_of(blueprint.at_width(1.0)) == _shapes_of(blueprint.at_width(NARROW))
     }
     return list(stiff.values())
+
+
+def _width_hint(blueprint: Blueprint) -> str:
+    """Return what an architecture itself says to do where several widths are wanted, if it does."""
+    return str(getattr(blueprint.architecture, "width_hint", ""))
 
 
 def _shapes_of(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:

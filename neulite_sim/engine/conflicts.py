@@ -81,7 +81,7 @@ def survey_data(scenario: Scenario) -> tuple[str, ...]:
         DataNotFoundError: files are missing, or are not those of this kind of dataset.
         ScenarioError: more samples are asked for than there are.
     """
-    survey = component("data", scenario.data.label).survey
+    survey = component("data", scenario.data.kind).survey
     if survey is None:
         return ()
     notes: tuple[str, ...] = survey(scenario.data.options)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from neulite_sim.data import of_users as data
+from neulite_sim.data.contract import DatasetOptions
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError, close_matches
 from neulite_sim.methods import of_users as methods
+from neulite_sim.models import of_users as models
 from neulite_sim.population.availability import of_users as availability
-from neulite_sim.registry import Options, register_component
-from neulite_sim.scenario.loading import Replacing, load_scenario, parse_scenario
+from neulite_sim.registry import GIVEN, Options, register_component
+from neulite_sim.scenario.loading import Replacing
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.sources import AnyScenario, Replaced, Source, scenario_from
 from neulite_sim.selection import of_users as selection
 from neulite_sim.selection.contract import SelectorOptions
 from neulite_sim.timeline import of_users as timeline
-from neulite_sim.user_code.components import GIVEN, Adapt, registered
+from neulite_sim.user_code.components import Adapt, registered
 from neulite_sim.user_code.fingerprint import Fingerprint, NotTrackedError, fingerprint
 from neulite_sim.user_code.holding import MOST_NAME, Holder, held
-
-AnyScenario = Scenario | str | os.PathLike[str] | Mapping[str, Any]
-"""A scenario, the path of its file, or a mapping of plain values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,9 @@ class _Place:
 
 
 _PLACES: Mapping[str, _Place] = {
+    "model": _Place(group_field="model", keys=("model",), base=models.ModelOptions, adapt=models.architecture_of),
+    "data": _Place(group_field="data", keys=("data",), base=DatasetOptions, adapt=data.dataset_of),
+    "partition": _Place(group_field="partition", keys=("data", "partition"), base=Options, adapt=data.deal_of),
     "method": _Place(group_field="method", keys=("method",), base=Options, adapt=methods.method_of),
     "selector": _Place(
         group_field="selection", keys=("selection",), base=SelectorOptions, adapt=selection.selector_of
@@ -66,27 +71,28 @@ def with_given(
     Raises:
         ScenarioError: with every problem found, each with its file, line and dotted key.
     """
-    given: object = scenario
+    return scenario_from(in_place(scenario, **values), overrides, seed=seed)
+
+
+def in_place(scenario: AnyScenario, **values: Any) -> Source:
+    """Return a scenario that is still to be read, with values in the place of its components, for `scenario_from`.
+
+    Raises:
+        TypeError: a value of another name.
+        ScenarioError: a value holds what can neither be told from another nor sent to another process.
+    """
     holders = held_values(**values)
-    replacing = [
+    if not holders:
+        return scenario
+    replacing = (
         Replacing(
             keys=_PLACES[name].keys,
             component={"kind": GIVEN, "name": holder.name, "sha256": holder.sha256},
             keeps=_PLACES[name].kept,
         )
         for name, holder in holders.items()
-    ]
-    if isinstance(given, str | os.PathLike):
-        return load_scenario(given, overrides, seed=seed, replacing=replacing)
-    if isinstance(given, Scenario):
-        if not (replacing or overrides) and seed is None:
-            return given
-        return parse_scenario(given.dump(), overrides, seed=seed, replacing=replacing)
-    if isinstance(given, Mapping):
-        return parse_scenario(given, overrides, seed=seed, replacing=replacing)
-    found = f"a scenario is wanted, found {type(given).__name__}"
-    hint = "give a Scenario, the path of its file, or a mapping of plain values"
-    raise ScenarioError([Problem.advising(key="", found=found, hint=hint)])
+    )
+    return Replaced(scenario=scenario, replacing=tuple(replacing), held=tuple(holders.values()))
 
 
 def held_values(**values: Any) -> dict[str, Holder]:
@@ -104,8 +110,22 @@ def held_values(**values: Any) -> dict[str, Holder]:
     return {name: _holder(name, values[name]) for name in _PLACES if values.get(name) is not None}
 
 
+def held_at(key: str, value: Any) -> tuple[Holder, tuple[str, ...]] | None:
+    """Return the holder of a value for the component at a dotted key, and which options of the present one stay.
+
+    None where nothing is given at that key.
+
+    Raises:
+        ScenarioError: the value holds what can neither be told from another nor sent to another process.
+    """
+    for argument, place in _PLACES.items():
+        if key in (argument, ".".join(place.keys)):
+            return _holder(argument, value), place.kept
+    return None
+
+
 def _holder(argument: str, value: Any) -> Holder:
-    key, name = ".".join(_PLACES[argument].keys), name_of(value)
+    key, name = ".".join(_PLACES[argument].keys), name_of(value, argument)
     traced = _traced(key, name, value)
     return held(Holder(field=key, name=name, sha256=traced.sha256, value=value, modules=traced.modules))
 
@@ -121,8 +141,13 @@ def _traced(key: str, name: str, value: Any) -> Fingerprint:
         raise ScenarioError([Problem.advising(key=key, found=found, hint="give a function that builds it")]) from None
 
 
-def name_of(value: Any) -> str:
-    """Return what a value is called in its own code: a function or class by its name, anything else by its type."""
+def name_of(value: Any, argument: str) -> str:
+    """Return what a value is called in its own code: a function or class by its name, an object of a class by that's.
+
+    What has no code of its own, such as an array, is called as the argument that it is given as.
+    """
+    if isinstance(value, list | tuple | dict | str | np.ndarray):
+        return argument
     while isinstance(value, functools.partial):
         value = value.func
     name = getattr(value, "__qualname__", None) or type(value).__qualname__

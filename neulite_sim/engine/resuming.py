@@ -71,6 +71,6 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
             if run.found is None:
                 keeper.begin()
             summary = drive(costing, live, folder, observers, run_dir=run.run_dir, keeper=keeper)
-        return RunResult(summary=summary, run_dir=run.run_dir)
+        return RunResult(summary=summary, run_dir=run.run_dir, scenario=scenario)
     finally:
         live.close()

@@ -15,7 +15,7 @@ from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.device_file import DeviceFile
 from neulite_sim.engine.federation import Federation
 from neulite_sim.engine.fitting import plan_notices
-from neulite_sim.engine.given import AnyScenario, with_given
+from neulite_sim.engine.given import with_given
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.replay import FolderKeeper, Keeper
 from neulite_sim.engine.tracking import Recorder
@@ -30,13 +30,15 @@ from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.results.checkpoint import Found
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
-from neulite_sim.results.memory import MemorySink, Rows, read_devices, read_rows
+from neulite_sim.results.memory import MemorySink, read_devices, read_rows
 from neulite_sim.results.provenance import provenance
+from neulite_sim.results.row_table import Rows
 from neulite_sim.results.rows import AS_FITTED, DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, RunStarted, columns
 from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.sources import AnyScenario
 from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.training.contract import Backend
 from neulite_sim.training.pinning import pinned_torch
@@ -52,6 +54,7 @@ class RunResult:
     summary: dict[str, Any]
     run_dir: Path | None
     memory: MemorySink | None = None
+    scenario: Scenario | None = None
 
     @property
     def rounds(self) -> Rows:
@@ -178,7 +181,8 @@ def _simulate(
         scenario = pinned(scenario)
         if out is None and not keeps_folder:
             memory = MemorySink()
-            return RunResult(summary=drive(costing, backend, memory, observers), run_dir=None, memory=memory)
+            summary = drive(costing, backend, memory, observers)
+            return RunResult(summary=summary, run_dir=None, memory=memory, scenario=scenario)
         folder = RunFolder.create(
             out,
             name=scenario.name,
@@ -196,7 +200,7 @@ def _simulate(
             except BackendUnavailableError:
                 folder.discard()
                 raise
-        return RunResult(summary=summary, run_dir=folder.path)
+        return RunResult(summary=summary, run_dir=folder.path, scenario=scenario)
     finally:
         backend.close()
 

@@ -17,17 +17,16 @@ from neulite_sim.user_code.components import given, python
 from neulite_sim.user_code.origins import in_a_line
 
 Aggregate = Callable[..., Mapping[str, Tensor]]
-"""`aggregate(current, updates, **options)`: the next global model from the present one and the round's updates."""
+"""`aggregate(current, updates)`: the next global model from the present one and the round's updates."""
 
 
 class Aggregated(FedAvg):
     """FedAvg whose mean is replaced by a function. It holds all updates of a round at once."""
 
-    def __init__(self, aggregate: Aggregate, name: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, aggregate: Aggregate, name: str) -> None:
         super().__init__()
         self._aggregate = aggregate
         self._name = name
-        self._options = dict(options)
 
     @property
     def folds_by(self) -> None:
@@ -37,7 +36,7 @@ class Aggregated(FedAvg):
     def digest(self, state: State, updates: Iterable[Update]) -> State:
         """Return what the function makes of the updates; names that it leaves out stay as they are."""
         try:
-            made = self._aggregate(dict(state.tensors), list(updates), **self._options)
+            made = self._aggregate(dict(state.tensors), list(updates))
         except Exception as error:
             raise SimulationError(f"method {self._name} fails: {in_a_line(error)}") from error
         return State(version=state.version + 1, tensors=merged(state.tensors, self._checked(made, state.tensors)))
@@ -71,7 +70,7 @@ def method_of(found: Found, options: Options, setting: Setting) -> Method:
         made: Method = found.called({"setting": setting})
         return made
     if found.is_function:
-        return Aggregated(found.value, found.name, found.options)
+        return Aggregated(found.with_options(2), found.name)
     raise found.refused(
         f"{found.name} is {_kind_of(found.value)}, which is no method",
         "give a function aggregate(current, updates) that returns the next global model, or a class that derives from "

@@ -6,15 +6,11 @@ of its weights. A stage trains the parts between two cuts, holds those before th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-
-from neulite_sim.models.chain import Chain
-from neulite_sim.samples import Shape
 
 FLOAT_BYTES = 4
 
@@ -46,15 +42,14 @@ class Burden:
         return frozen + (2 + self.state_copies) * trained + self.maps[begin] + kept + passing
 
 
-def burden(chain: Chain, input_shape: Shape, *, batch_size: int, state_copies: int) -> Burden:
-    """Return what a step of the chain takes, with `state_copies` tensors of the optimizer per weight.
+def burden(modules: Sequence[nn.Module], samples: Tensor, *, state_copies: int) -> Burden:
+    """Return what a step of a chain takes, with `state_copies` tensors of the optimizer per weight.
 
-    `chain` must be on the meta device; nothing is computed.
+    `modules` are its parts in order and its head, all on the meta device as `samples` are; nothing is computed.
     """
-    modules = [*(part.module for part in chain.parts), chain.head]
     known = {_key(tensor): tensor for module in modules for tensor in (*module.parameters(), *module.buffers())}
     kept, maps = [], []
-    features = torch.empty(batch_size, *input_shape, device="meta")
+    features = samples
     known[_key(features)] = features
     maps.append(_num_bytes(features))
     for module in modules:

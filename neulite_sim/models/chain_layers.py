@@ -60,6 +60,7 @@ def _walk(module: nn.Module, path: str) -> list[tuple[str, ...]]:
 
 
 def _is_in_turn(module: nn.Module) -> bool:
-    # ShuffleNet's inverted residual has two branches and shares its name with one that has none.
-    is_known = type(module).__name__ in _IN_TURN and not hasattr(module, "branch2")
+    # Classes of others may share a name; ShuffleNet's inverted residual has two branches, and one without has the same.
+    is_theirs = type(module).__module__.partition(".")[0] in ("torch", "torchvision")
+    is_known = is_theirs and type(module).__name__ in _IN_TURN and not hasattr(module, "branch2")
     return is_known and not any(True for _ in module.parameters(recurse=False))

@@ -36,11 +36,13 @@ def check_architecture(
     num_classes: int = 10,
     width: float = 0.125,
     spec: InputSpec | None = None,
+    is_seeded: bool = True,
 ) -> None:
     """Pass where `architecture` keeps the contract of `neulite_sim.models.contract`, at the given sizes.
 
     Samples are those of `spec` where it is given, else images of `input_shape` and `num_classes`. The model is trained
-    for one step at `width` and built without memory at width 1. PyTorch's global generator is left as it was.
+    for one step at `width` and built without memory at width 1. PyTorch's global generator is left as it was. One that
+    is not `is_seeded` starts from the same weights whatever the seed.
 
     Raises:
         AssertionError: the first law that is broken, with what was found.
@@ -55,7 +57,7 @@ def check_architecture(
         _check_shapes(model, spec)
         _check_stages(model, noise(spec, BATCH))
         _check_samples_apart(model, noise(spec, BATCH))
-    _check_seeds(blueprint)
+    _check_seeds(blueprint, is_seeded=is_seeded)
     _check_widths(blueprint)
     _check_without_memory(blueprint)
 
@@ -148,14 +150,15 @@ def _check_samples_apart(model: BlockModel, inputs: Tensor) -> None:
     )
 
 
-def _check_seeds(blueprint: Blueprint) -> None:
+def _check_seeds(blueprint: Blueprint, *, is_seeded: bool) -> None:
     there = pickle.loads(pickle.dumps(blueprint))
     first, again, other = blueprint.build_seeded(7), there.build_seeded(7), blueprint.build_seeded(8)
     ours, theirs, others = (model.state_dict() for model in (first, again, other))
     assert list(ours) == list(theirs), "names: a pickled blueprint builds a model with other names"
     differing = [name for name in ours if not torch.equal(ours[name], theirs[name])]
     assert not differing, f"initial weights must depend on the seed alone; {differing[:3]} differ from build to build"
-    assert any(not torch.equal(ours[name], others[name]) for name in ours), "initial weights do not depend on the seed"
+    depends = any(not torch.equal(ours[name], others[name]) for name in ours)
+    assert depends == is_seeded, f"initial weights {'' if depends else 'do not '}depend on the seed"
 
 
 def _check_widths(blueprint: Blueprint) -> None:

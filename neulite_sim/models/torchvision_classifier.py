@@ -182,7 +182,8 @@ def _balanced(
     _block_shapes(name, input_shape, settings, ())
     with _on_meta():
         chain = _chain_on_meta(name, input_shape, settings)
-        found = burden(chain, input_shape, batch_size=max(batch_size, 2), state_copies=state_copies)
+        modules = [*(part.module for part in chain.parts), chain.head]
+        found = burden(modules, torch.empty(max(batch_size, 2), *input_shape), state_copies=state_copies)
     return balanced_cuts(found.num_parts, num_blocks, found.peak_bytes)
 
 

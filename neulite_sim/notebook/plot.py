@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from neulite_sim.errors import NeuliteError
+from neulite_sim.notebook.figure import new_figure
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 """Of Okabe and Ito (2008), which people with any of the common colour blindnesses tell apart."""
@@ -32,7 +32,7 @@ def draw(rows: Sequence[Mapping[str, Any]], *, against: Against, axes: Any, labe
     if not drawn:
         raise NeuliteError("nothing was tested or trained in this run, so there is nothing to plot")
     if axes is None:
-        axes = _new_figure().add_subplot()
+        axes = new_figure(figsize=(6.4, 3.6), layout="constrained").add_subplot()
     scale, name = _scale(drawn[-1]["virtual_time_s"], against)
     factor = 100 if column == "test_accuracy" else 1
     places = [row["round"] if against == "round" else row["virtual_time_s"] / scale for row in drawn]
@@ -54,17 +54,3 @@ def _scale(last_s: float, against: Against) -> tuple[float, str]:
     if against == "round":
         return 1.0, "round"
     return next((scale, f"virtual time ({unit})") for least, unit, scale in _UNITS_S if last_s >= least)
-
-
-def _new_figure() -> Any:
-    from matplotlib.figure import Figure
-
-    class ShownFigure(Figure):
-        """A figure without a window that a notebook shows nevertheless."""
-
-        def _repr_png_(self) -> bytes:
-            held = io.BytesIO()
-            self.savefig(held, format="png", dpi=110)
-            return held.getvalue()
-
-    return ShownFigure(figsize=(6.4, 3.6), layout="constrained")

@@ -123,6 +123,14 @@ def is_notebook() -> bool:
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
+def view_of(progress: bool | None) -> View | None:
+    """Return what progress is shown on: with None in a notebook only, with True anywhere, with False nowhere."""
+    in_notebook = is_notebook()
+    if progress is False or (progress is None and not in_notebook):
+        return None
+    return _Display() if in_notebook else _Lines()
+
+
 @contextlib.contextmanager
 def following(progress: bool | None) -> Iterator[Sequence[Observer]]:
     """Yield the observers that show the run inside.
@@ -130,12 +138,11 @@ def following(progress: bool | None) -> Iterator[Sequence[Observer]]:
     With None one in a notebook and none elsewhere, with True one in any case (lines on standard error where there is
     no notebook), with False none.
     """
-    in_notebook = is_notebook()
-    if progress is False or (progress is None and not in_notebook):
+    view = view_of(progress)
+    if view is None:
         yield ()
         return
-    view: View = _Display() if in_notebook else _Lines()
-    follower = Follower(view, every_s=_SHOWN_EVERY_S if in_notebook else _SAID_EVERY_S)
+    follower = Follower(view, every_s=_SHOWN_EVERY_S if isinstance(view, _Display) else _SAID_EVERY_S)
     try:
         yield (follower,)
     finally:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neulite_sim.notebook.figure import new_figure
 from neulite_sim.reports.comparison import Line
 from neulite_sim.reports.curves import TOGETHER_SHARE, MeanCurve, Tested, coinciding, joined, tested_rounds
 from neulite_sim.reports.drawing import (
@@ -61,8 +62,10 @@ class Drawn:
         return joined([(test.rounds, test.accuracies) for test in self.tests])
 
 
-def draw(lines: Sequence[Line], path: Path, options: PlotOptions | None = None) -> None:
-    """Write the figure: a curve per line, of a group its mean and the range of its seeds; NA in the legend only.
+def draw(lines: Sequence[Line], path: Path | None, options: PlotOptions | None = None) -> Figure:
+    """Return the figure: a curve per line, of a group its mean and the range of its seeds; NA in the legend only.
+
+    It is written into a file if one is named.
 
     Raises:
         ScenarioError: an option names what is not there, or the figure does not fit its size.
@@ -70,7 +73,7 @@ def draw(lines: Sequence[Line], path: Path, options: PlotOptions | None = None) 
         DataNotFoundError: the rounds.csv of a run is missing or damaged.
     """
     options = options or PlotOptions()
-    write_figure(lambda: comparison_figure(lines, options), path, options)
+    return write_figure(lambda: comparison_figure(lines, options), path, options)
 
 
 def comparison_figure(lines: Sequence[Line], options: PlotOptions | None = None) -> Figure:
@@ -80,7 +83,6 @@ def comparison_figure(lines: Sequence[Line], options: PlotOptions | None = None)
         ScenarioError: a label names what no line is.
         DataNotFoundError: the rounds.csv of a run is missing or damaged.
     """
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     options = options or PlotOptions()
@@ -100,7 +102,7 @@ def comparison_figure(lines: Sequence[Line], options: PlotOptions | None = None)
         if is_narrow and _panel_in(options.size_in[1], legend, rows, sheet) < _LEAST_PANEL_IN:
             rows, curves = 1, curves[:1]
     height_in = options.size_in[1] if options.size_in else rows * sheet.panel_in + legend.height_in
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    figure = new_figure(figsize=(width_in, height_in), layout="constrained")
     panels = np.atleast_1d(figure.subplots(rows, len(curves) // rows, sharey=True))
     for axes, found in zip(panels, curves, strict=True):
         _add_curves(axes, found, drawn, sheet)

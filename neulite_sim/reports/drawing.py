@@ -100,24 +100,29 @@ def time_unit(longest_s: float) -> tuple[str, float]:
     return next((name, size) for least, name, size in _UNITS_S if (longest_s or 1.0) >= least)
 
 
-def write_figure(make: Callable[[], Figure], path: Path, options: PlotOptions) -> None:
-    """Draw a figure in its style and write it; equal content gives equal bytes.
+def write_figure(make: Callable[[], Figure], path: Path | None, options: PlotOptions) -> Figure:
+    """Return a figure drawn in its style, written where a file is named; equal content gives equal bytes.
 
     Raises:
         ScenarioError: it does not fit the size that is asked for.
         OutputError: it cannot be written.
     """
     # Without dates the same runs give the same file.
-    stamp = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
+    stamp = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get("" if path is None else path.suffix.lower())
     with _settings(options), warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*_layout not applied", category=UserWarning)
         try:
-            make().savefig(path, dpi=sheet_of(options).dots_per_inch, metadata=stamp)
+            figure = make()
+            if path is None:
+                figure.draw_without_rendering()
+            else:
+                figure.savefig(path, dpi=sheet_of(options).dots_per_inch, metadata=stamp)
         except OSError as error:
             finding = f"{path}: cannot write: {error.strerror}"
             raise OutputError(finding, hint="choose another place with --plot") from error
         except UserWarning:
             raise _too_small(options) from None
+    return figure
 
 
 def _too_small(options: PlotOptions) -> ScenarioError:

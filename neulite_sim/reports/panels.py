@@ -73,7 +73,9 @@ def header_lines(started: RunStarted, width: int) -> RenderableType:
             (method, selection, protocol), (method, protocol), (method,)]  # fmt: skip
     facts = [Text.assemble(" ", (started.name, "bold cyan"), f"  {' · '.join(parts)}") for parts in runs]
     devices = f" {counted(started.num_devices)} devices"
-    fleets = (f"{devices}, {format_percent(started.participation_rate)} can train ", f"{devices} ")
+    able = f"{devices}, {format_percent(started.participation_rate)} can train "
+    # What is trained may show only in the course of the run.
+    fleets = (able, f"{devices} ") if started.thresholds else (f"{devices} ",)
     pairs = ((fact, fleet) for fleet in fleets for fact in facts if fact.cell_len + len(fleet) <= width)
     fact, fleet = next(pairs, (facts[0], ""))
     grid.add_row(fact, Text(fleet, "dim"))
@@ -309,7 +311,7 @@ def rounds_panel(board: Board, width: int, height: int) -> Panel:
 def footer_lines(board: Board, width: int, height: int) -> Group:
     """Return how to stop, where results go, and the last notices in the lines that are left."""
     place = board.started.run_dir if board.started is not None else None
-    stop = how_to_stop(place)
+    stop = how_to_stop(place if board.started is not None and board.started.is_resumable else None)
     shown = list(board.notices)
     head: list[Text] = []
     if height > 1 or not shown:

@@ -52,12 +52,21 @@ def check_plot(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         finding = f"{str(path)!r} is none of {', '.join(SUFFIXES)}"
         raise _refused("--plot", finding, "call the figure one of them")
+    require_matplotlib("--plot")
+
+
+def require_matplotlib(what: str) -> None:
+    """Say how to install what draws figures where it is not there.
+
+    Raises:
+        NeuliteError: matplotlib is not installed.
+    """
     try:
         is_there = importlib.util.find_spec("matplotlib") is not None
     except ValueError:
         is_there = False
     if not is_there:
-        raise NeuliteError("--plot needs matplotlib; install it with: python -m pip install matplotlib")
+        raise NeuliteError(f"{what} needs matplotlib; install it with: python -m pip install matplotlib")
 
 
 def plot_options(

@@ -10,6 +10,9 @@ from neulite_sim.reports.memory_kinds import ON_THE_BOARD, memory_sentence, proc
 from neulite_sim.reports.table import TextTable
 from neulite_sim.units import format_bytes, format_percent, format_seconds
 
+CATEGORIES = ("parameters", "gradients", "optimizer", "activations", "inputs", "temporaries")
+"""What memory is split into."""
+
 
 def profile_tables(report: Mapping[str, Any]) -> list[TextTable]:
     """Return a profile (the mapping of `profile --json`) as two tables."""
@@ -17,11 +20,10 @@ def profile_tables(report: Mapping[str, Any]) -> list[TextTable]:
 
 
 def _memory_table(report: Mapping[str, Any]) -> TextTable:
-    categories = ("parameters", "gradients", "optimizer", "activations", "inputs", "temporaries")
     peaks = _peak_columns(report)
     rows, chooses = [], _chooses(report)
     for entry in report["submodels"]:
-        split = [format_bytes(entry["memory_bytes"][name]) for name in categories]
+        split = [format_bytes(entry["memory_bytes"][name]) for name in CATEGORIES]
         counts = [f"{entry['parameters']:,}", f"{entry['trainable_parameters']:,}"]
         fits = format_percent(entry["fits_share"])
         if chooses:
@@ -54,6 +56,12 @@ def _memory_table(report: Mapping[str, Any]) -> TextTable:
             *report["notices"],
         ),
     )
+
+
+def line_names(report: Mapping[str, Any]) -> list[str]:
+    """Return what each line of a profile is called: its submodel, and its plan where devices choose theirs."""
+    plans = [f", {_plan(entry)}" if _chooses(report) else "" for entry in report["submodels"]]
+    return [_name(entry) + plan for entry, plan in zip(report["submodels"], plans, strict=True)]
 
 
 def _peak_columns(report: Mapping[str, Any]) -> dict[str, str]:

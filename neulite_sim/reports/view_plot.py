@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neulite_sim.notebook.figure import new_figure
 from neulite_sim.reports.drawing import (
     Sheet,
     add_legend,
@@ -30,15 +31,15 @@ _LINE = 2.6
 """Height of a group in heights of its letters."""
 
 
-def draw_view(view: View, path: Path, options: PlotOptions | None = None) -> None:
-    """Write the figure of a view.
+def draw_view(view: View, path: Path | None, options: PlotOptions | None = None) -> Figure:
+    """Return the figure of a view, written into a file if one is named.
 
     Raises:
         ScenarioError: an option names what is not there, or the figure does not fit its size.
         OutputError: the file cannot be written.
     """
     options = options or PlotOptions()
-    write_figure(lambda: view_figure(view, options), path, options)
+    return write_figure(lambda: view_figure(view, options), path, options)
 
 
 def view_figure(view: View, options: PlotOptions | None = None) -> Figure:
@@ -47,8 +48,6 @@ def view_figure(view: View, options: PlotOptions | None = None) -> Figure:
     Raises:
         ScenarioError: a label names what no line is.
     """
-    from matplotlib.figure import Figure
-
     options = options or PlotOptions()
     sheet = sheet_of(options)
     names = names_of(view.lines, options.labels)
@@ -59,7 +58,7 @@ def view_figure(view: View, options: PlotOptions | None = None) -> Figure:
     legend = legend_of(labels, width_in=width_in, font_pt=sheet.font_pt)
     panel_in = (_LINE * len(names) + 5) * sheet.font_pt / 72
     height_in = panel_in * (count if is_stacked else 1) + legend.height_in + 2.5 * sheet.font_pt / 72
-    figure = Figure(figsize=options.size_in or (width_in, height_in), layout="constrained")
+    figure = new_figure(figsize=options.size_in or (width_in, height_in), layout="constrained")
     rows, columns = (count, 1) if is_stacked else (1, count)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for axes, measure in zip(panels, view.measures, strict=True):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neulite_sim.notebook.figure import new_figure
 from neulite_sim.reports.curves import coinciding
 from neulite_sim.reports.drawing import (
     COLOURS,
@@ -90,15 +91,15 @@ class Study:
         return kinds.get(self.report["budget_kind"], "factor of each device's own budget")
 
 
-def draw_whatif(report: Mapping[str, Any], path: Path, options: PlotOptions | None = None) -> None:
-    """Write the figure of a study (the mapping of `whatif --json`).
+def draw_whatif(report: Mapping[str, Any], path: Path | None, options: PlotOptions | None = None) -> Figure:
+    """Return the figure of a study (the mapping of `whatif --json`), written into a file if one is named.
 
     Raises:
         ScenarioError: an option names what is not there, or the figure does not fit its size.
         OutputError: the file cannot be written.
     """
     options = options or PlotOptions()
-    write_figure(lambda: whatif_figure(report, options), path, options)
+    return write_figure(lambda: whatif_figure(report, options), path, options)
 
 
 def check_labels(variants: Sequence[str], options: PlotOptions) -> None:
@@ -118,8 +119,6 @@ def whatif_figure(report: Mapping[str, Any], options: PlotOptions | None = None)
     Raises:
         ScenarioError: a label names no variant.
     """
-    from matplotlib.figure import Figure
-
     options = options or PlotOptions()
     sheet = sheet_of(options)
     study = _study(report, options)
@@ -135,7 +134,7 @@ def whatif_figure(report: Mapping[str, Any], options: PlotOptions | None = None)
     legend = legend_of(labels, width_in=width_in, font_pt=sheet.font_pt)
     heights = [height for _, height in panels]
     height_in = options.size_in[1] if options.size_in else sum(heights) + legend.height_in + 3 * sheet.font_pt / 72
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    figure = new_figure(figsize=(width_in, height_in), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=heights)
     for one, (add, _) in zip(axes, panels, strict=True):
         _axis(one, study)

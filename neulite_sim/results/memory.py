@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from neulite_sim.errors import DataNotFoundError, NeuliteError
+from neulite_sim.errors import DataNotFoundError
 from neulite_sim.results.cells import record, scan_rows
 from neulite_sim.results.contract import Sink
 from neulite_sim.results.device_rows import DeviceRows, find_devices, scan_devices
 from neulite_sim.results.flight_rows import FlightRows
-from neulite_sim.results.row_table import rows_html
+from neulite_sim.results.row_table import Rows
 from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, FlightRow, RoundRow, Row, columns
-
-
-class Rows(list[dict[str, Any]]):
-    """Rows of one kind as plain dictionaries, in the order in which they happened."""
-
-    def __init__(self, rows: Iterable[dict[str, Any]] = (), *, columns: tuple[str, ...]) -> None:
-        super().__init__(rows)
-        self.columns = columns
-
-    def to_pandas(self) -> Any:
-        """Return a `pandas.DataFrame` with one column per cell, also where there are no rows.
-
-        Raises:
-            NeuliteError: pandas is not installed.
-        """
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError:
-            raise NeuliteError("to_pandas needs pandas; install it with: python -m pip install pandas") from None
-        return pandas.DataFrame(list(self), columns=list(self.columns))
-
-    def _repr_html_(self) -> str:
-        """Show the rows as a table in a notebook."""
-        return rows_html(self, self.columns)
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Say at IPython's prompt what these rows are; each of them is shown where it is asked for."""
-        del cycle
-        printer.text(f"{len(self)} rows of {', '.join(self.columns)}")
 
 
 class MemorySink(Sink):
@@ -55,7 +25,7 @@ class MemorySink(Sink):
         self.flights = Rows(columns=columns(FlightRow))
         self.denials = Rows(columns=columns(DenialRow))
         self.diagnostics = Rows(columns=columns(DiagnosticRow))
-        self._devices: DeviceRows | None = None
+        self.device_rows: DeviceRows | None = None
         self.summary: dict[str, Any] | None = None
         self.weights: dict[str, Tensor] | None = None
         self._tables: Mapping[type[Row], Rows] = {
@@ -75,12 +45,12 @@ class MemorySink(Sink):
 
     def write_devices(self, rows: DeviceRows) -> None:
         """Keep the rows of the devices as columns."""
-        self._devices = rows
+        self.device_rows = rows
 
     @property
     def devices(self) -> Rows:
         """The rows of the devices."""
-        return Rows(() if self._devices is None else self._devices.records(), columns=columns(DeviceRow))
+        return Rows(() if self.device_rows is None else self.device_rows.records(), columns=columns(DeviceRow))
 
     def finish(self, summary: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         """Keep the summary and a copy of the final global model."""

@@ -148,6 +148,8 @@ def check_resumable(run_dir: Path, scenario: Scenario) -> None:
     if (run_dir / COMPLETE).exists():
         raise OutputError(f"{run_dir}: the run is complete; nothing is left to resume")
     made = read_provenance(run_dir)
+    if "flower" in made:
+        raise OutputError(f"{run_dir}: is the run of a Flower app, which cannot be resumed", hint="run the app again")
     differing = other_versions(made)
     if differing:
         raise OutputError(

@@ -208,6 +208,8 @@ class RunStarted:
     """The last round that a resumed run takes from its journal; 0 where it trains from the beginning."""
     fitting: tuple[int, ...] = ()
     """How many devices hold each of `thresholds`, by what each is charged; empty where that is not known."""
+    is_resumable: bool = True
+    """Whether the run can be taken up again once it was interrupted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

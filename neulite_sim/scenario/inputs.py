@@ -1,8 +1,8 @@
 """The files that a scenario reads: which options name them, where they are found, what they hold.
 
-An option that names a file is declared as `InputFile`, one that names a folder with `input_folder`. That is all a
-component has to do: its paths are then looked up beside the scenario's file, and what it reads is hashed into the
-provenance of a run, so that a resume or a sweep finds out when it changed.
+An option that names a file is declared as `InputFile`, one that names a folder with `input_folder`, one that may name
+either as `InputPath`. That is all a component has to do: its paths are then looked up beside the scenario's file, and
+what it reads is hashed into the provenance of a run, so that a resume or a sweep finds out when it changed.
 """
 
 from __future__ import annotations
@@ -35,14 +35,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """Marks an option as the path of a file, or of a folder of which the folders `below` (or all of it) are read."""
+    """Marks an option as the path of a file, or of a folder of which the folders `below` (or all of it) are read.
 
-    is_folder: bool = False
+    `is_folder` is None where it may be either.
+    """
+
+    is_folder: bool | None = False
     below: tuple[str, ...] = ()
 
 
 InputFile = Annotated[PathText, Reads()]
 """The path of a file that a component reads."""
+InputPath = Annotated[PathText, Reads(is_folder=None)]
+"""The path of a file, or of a folder of which all is read."""
 
 
 def input_folder(*below: str) -> Reads:
@@ -119,6 +124,8 @@ def pinned(scenario: T) -> T:
 
 
 def _is_there(path: str, mark: Reads) -> bool:
+    if mark.is_folder is None:
+        return os.path.exists(path)
     if not mark.is_folder:
         return os.path.exists(path) and not os.path.isdir(path)
     return any(os.path.isdir(os.path.join(path, part)) for part in mark.below or ("",))
@@ -140,7 +147,8 @@ def input_records(scenario: object) -> dict[str, Record]:
     def note(keys: Keys, path: str, mark: Reads) -> str:
         place = os.path.abspath(os.path.expanduser(path))
         try:
-            found = _folder(place, mark) if mark.is_folder else _file(place)
+            is_folder = os.path.isdir(place) if mark.is_folder is None else mark.is_folder
+            found = _folder(place, mark) if is_folder else _file(place)
         except (OSError, ValueError) as error:
             found = {"missing": getattr(error, "strerror", None) or str(error)}
         records[".".join(map(str, keys))] = {"path": place, **found}

@@ -45,6 +45,7 @@ def load_scenario(
     seed: int | None = None,
     checks: Sequence[Check] = (),
     replacing: Sequence[Replacing] = (),
+    defaults: Mapping[str, Any] | None = None,
 ) -> Scenario:
     """Return the scenario in a YAML file, with what it `extends` and each `key=value` of `overrides` applied.
 
@@ -53,15 +54,27 @@ def load_scenario(
     scenario holds the path to what is found; what is not stays as written. `seed` replaces the scenario's own.
     `checks` are called, once all fields are right, with the scenario, for what the schema cannot know; they raise
     ScenarioError with keys, to which file and line are added here. `replacing` stands in the place of what the file
-    says at these keys, if it says anything, before `overrides` are applied.
+    says at these keys, if it says anything, before `overrides` are applied. `defaults` hold where the file says
+    nothing: keys of the top level, and those of its sections that are no choice of a component.
 
     Raises:
         ScenarioError: with every problem found, each with its file, line and dotted key.
     """
     problems: list[Problem] = []
     file = os.fspath(path)
-    tree = _replaced(_with_bases(file, (), problems), replacing, problems)
-    return _resolve(tree, overrides, seed, checks, problems, file=file)
+    tree = _with_bases(file, (), problems)
+    if tree is not None and defaults is not None:
+        tree = overlay(as_node(_left_out(defaults, tree), Place()), tree)
+    return _resolve(_replaced(tree, replacing, problems), overrides, seed, checks, problems, file=file)
+
+
+def _left_out(defaults: Mapping[str, Any], tree: Node) -> dict[str, Any]:
+    """Return the defaults that nothing of a tree stands for; sections without a kind are laid over key by key."""
+    return {
+        name: value
+        for name, value in defaults.items()
+        if name not in tree.content or (isinstance(value, Mapping) and "kind" not in value)
+    }
 
 
 def parse_scenario(
@@ -83,6 +96,24 @@ def parse_scenario(
     problems: list[Problem] = []
     tree = _replaced(_extended(as_node(mapping, Place()), (), problems), replacing, problems)
     return _resolve(tree, overrides, seed, checks, problems)
+
+
+def unchecked_values(given: str | os.PathLike[str] | Mapping[str, Any], overrides: Sequence[str] = ()) -> Any:
+    """Return what a file or a mapping says, with what it `extends` and each `key=value` applied, before any check.
+
+    Raises:
+        ScenarioError: it cannot be read, or a setting leads nowhere.
+    """
+    problems: list[Problem] = []
+    if isinstance(given, Mapping):
+        tree = _extended(as_node(given, Place()), (), problems)
+    else:
+        tree = _with_bases(os.fspath(given), (), problems)
+    settings = [setting for text in overrides if (setting := _setting(text, problems)) is not None]
+    tree = _with_settings(tree, settings, problems)
+    if tree is None or problems:
+        raise ScenarioError(problems)
+    return tree.plain()
 
 
 def dump_scenario(scenario: Scenario) -> str:
@@ -108,6 +139,18 @@ def _replaced(tree: Node | None, replacing: Sequence[Replacing], problems: list[
     return tree
 
 
+def _with_settings(
+    tree: Node | None, settings: Sequence[tuple[tuple[str, ...], Node]], problems: list[Problem]
+) -> Node | None:
+    for keys, value in settings if tree is not None else ():
+        assert tree is not None
+        try:
+            tree = assign(tree, keys, value)
+        except ValueError as error:
+            problems.append(Problem(key=".".join(keys), message=str(error), file=SET_OPTION))
+    return tree
+
+
 def _resolve(
     tree: Node | None,
     overrides: Sequence[str],
@@ -122,11 +165,8 @@ def _resolve(
         raise ScenarioError(problems)
     if seed is not None:
         settings.append((("seed",), Node(seed, Place(SEED_OPTION))))
-    for keys, value in settings:
-        try:
-            tree = assign(tree, keys, value)
-        except ValueError as error:
-            problems.append(Problem(key=".".join(keys), message=str(error), file=SET_OPTION))
+    tree = _with_settings(tree, settings, problems)
+    assert tree is not None
     scenario = _validated(tree, problems)
     if scenario is None or problems:
         raise ScenarioError(_in_order(problems, tree))

@@ -13,12 +13,13 @@ from neulite_sim.errors import Problem, ScenarioError, close_matches
 from neulite_sim.scenario.files import text_of
 from neulite_sim.scenario.loading import SET_OPTION
 from neulite_sim.scenario.problems import located, shown
+from neulite_sim.scenario.sources import Replaced, Source, is_path
 from neulite_sim.scenario.sweeps import Assignment, Axis, Sweep, axis_of, setting_of
-from neulite_sim.scenario.tree import Node, Place
+from neulite_sim.scenario.tree import Node, Place, as_node
 from neulite_sim.scenario.yaml_text import read_yaml
 
 SWEEP_KEYS = ("scenario", "grid", "seeds", "set")
-GRID_OPTION = "--grid"
+GRID_OPTION, SEEDS_OPTION = "--grid", "--seeds"
 MOST_RUNS = 10_000
 """Combinations times seeds of a sweep."""
 
@@ -26,21 +27,27 @@ _TELLING = {"scenario", "grid", "seeds"}
 
 
 def load_sweep(
-    path: str, *, grid: Sequence[str] = (), overrides: Sequence[str] = (), seeds: int | None = None
+    source: Source,
+    *,
+    grid: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    seeds: int | Sequence[int] | None = None,
 ) -> Sweep:
-    """Return the sweep over a scenario file, or the one in a sweep file, with what the command line adds.
+    """Return the sweep over a scenario, or the one in a sweep file, with what the command line adds.
 
     Args:
-        path: a scenario, or a YAML file with the keys `scenario`, `grid`, `seeds` and `set`.
+        source: a scenario, or a YAML file with the keys `scenario`, `grid`, `seeds` and `set`.
         grid: `key=v1,v2` texts; a key that the file varies as well takes these values.
         overrides: `key=value` texts, in place of the file's `set` where the key is the same.
-        seeds: number of seeds, in place of the file's.
+        seeds: number of seeds, or the seeds, in place of the file's.
 
     Raises:
         ScenarioError: with every problem found; what the scenario makes of the values is checked by `variants`.
     """
     problems: list[Problem] = []
-    tree = _sweep_file(path, problems)
+    plain = source.scenario if isinstance(source, Replaced) else source
+    path = os.fspath(plain) if is_path(plain) else GRID_OPTION
+    tree = _sweep_file(path, problems) if is_path(plain) else None
     content: Mapping[str, Node] = {} if tree is None else tree.content
     axes = {axis.key: axis for axis in _file_axes(content.get("grid"), path, problems)}
     axes |= {axis.key: axis for axis in _option_axes(grid, problems)}
@@ -59,8 +66,12 @@ def load_sweep(
                     line=place.line,
                 )
             )
-    number = _seeds(content.get("seeds"), path, problems) if seeds is None else seeds
-    scenario = path if tree is None else _scenario_path(content.get("scenario"), path, problems)
+    given = content.get("seeds") if seeds is None else as_node(seeds, Place(SEEDS_OPTION))
+    number = _seeds(given, path, problems)
+    scenario = source
+    if tree is not None:
+        named = _scenario_path(content.get("scenario"), path, problems)
+        scenario = replace(source, scenario=named) if isinstance(source, Replaced) else named
     runs = math.prod(len(axis.settings) for axis in axes.values()) * (
         number if isinstance(number, int) else len(number)
     )

@@ -16,8 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.scenario.loading import SET_OPTION, Check, load_scenario
+from neulite_sim.registry import GIVEN
+from neulite_sim.scenario.loading import SET_OPTION, Check
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.sources import Source, scenario_from
 from neulite_sim.scenario.tree import Place
 
 _MOST_SLUG, _MOST_NAME = 60, 120
@@ -47,11 +49,11 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """A scenario file and how it is varied. `seeds` is a count, from the scenario's own seed on, or the seeds."""
+    """A scenario and how it is varied. `seeds` is a count, from the scenario's own seed on, or the seeds."""
 
     name: str | None
     """What the sweep file is called; None where the sweep stands on the command line alone."""
-    scenario: str
+    scenario: Source
     settings: tuple[Assignment, ...]
     axes: tuple[Axis, ...]
     seeds: int | tuple[int, ...]
@@ -105,7 +107,7 @@ def variants(sweep: Sweep, checks: Sequence[Check] = ()) -> tuple[Variant, ...]:
         overrides = tuple(setting.text for setting in settings)
         seed = sweep.seeds[0] if isinstance(sweep.seeds, tuple) else None
         try:
-            loaded.append((slugs, overrides, load_scenario(sweep.scenario, overrides, seed=seed, checks=checks)))
+            loaded.append((slugs, overrides, scenario_from(sweep.scenario, overrides, seed=seed, checks=checks)))
         except ScenarioError as error:
             for problem in error.problems:
                 found.setdefault(_at_its_place(problem, settings), []).append("-".join(slugs))
@@ -159,8 +161,10 @@ def _slugs(key: str, values: Sequence[Any]) -> list[str]:
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the scalars of a value with the keys that lead to them; a kind takes the place of its mapping."""
-    if isinstance(value, Mapping):
+    """Yield the scalars of a value with the keys that lead to them; a kind, or what was given, takes their place."""
+    if isinstance(value, Mapping) and value.get("kind") == GIVEN:
+        yield path, str(value["name"])
+    elif isinstance(value, Mapping):
         if "kind" in value:
             yield path, str(value["kind"])
         for key, item in value.items():

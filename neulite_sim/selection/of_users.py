@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +51,7 @@ def selector_of(found: Found, options: SelectorOptions, setting: SelectorSetting
         made: Selector = found.called(supplied)
         return made
     if found.is_function:
-        return Choosing(functools.partial(found.value, **found.options), found.name)
+        return Choosing(found.with_options(3), found.name)
     raise found.refused(
         f"{found.name} is {type(found.value).__name__}, which is no selector",
         "give a function choose(offers, count, rng) that returns positions of offers, or a class that derives from "

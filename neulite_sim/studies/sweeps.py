@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import neulite_sim
 from neulite_sim.engine.resuming import find_cut_off
 from neulite_sim.engine.simulation import describe_proxy, identity_of, targets_of
 from neulite_sim.errors import InfeasibleError, NeuliteError, NotResumableError, OutputError
@@ -30,11 +29,14 @@ from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, require_o
 from neulite_sim.results.provenance import changed_inputs, is_of, provenance, read_provenance
 from neulite_sim.results.seals import SEAL
 from neulite_sim.results.summary import Tally
+from neulite_sim.results.writing import write_whole
 from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.sources import Source, is_path
 from neulite_sim.scenario.sweeps import Variant
 from neulite_sim.studies.children import ChildFailure, child_failure
+from neulite_sim.studies.handing import VARIABLE, hand_over
 
 WORK = ".sweep"
 """Inside the folder of a sweep: its lock, what runs answer while they work, and what they said where they failed."""
@@ -43,6 +45,7 @@ _POLL_S, _PATIENCE_S = 0.1, 30.0
 # -P: as for the installed command, the current directory holds data and not modules.
 _PROGRAM = (sys.executable, "-P", "-m", "neulite_sim")
 _ANSWERS = "--json"
+_SCENARIOS = "scenarios"
 
 FolderState = Literal["new", "finished", "cut off"]
 
@@ -79,15 +82,35 @@ class EndedRun:
     error: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plan(variants: Sequence[Variant], *, scenario: str, out: Path) -> tuple[PlannedRun, ...]:
-    """Return the runs of a sweep over a scenario file, in folders of `out`.
+def plan(variants: Sequence[Variant], *, scenario: Source, out: Path) -> tuple[PlannedRun, ...]:
+    """Return the runs of a sweep over a scenario, in folders of `out`.
+
+    Where it is no file, each variant is written into one, from which its run starts.
 
     Raises:
         OutputError: a folder is there that holds a run of another scenario, one that read other files than there
             are now, or no run.
         DataNotFoundError: something else stands in the place of a file of a run.
     """
-    return tuple(_planned(variant, scenario, out / variant.name) for variant in variants)
+    if is_path(scenario):
+        return tuple(_planned(variant, os.fspath(scenario), out / variant.name) for variant in variants)
+    return tuple(plan_written(variant.scenario, variant.name, out=out) for variant in variants)
+
+
+def plan_written(scenario: Scenario, name: str, *, out: Path) -> PlannedRun:
+    """Write a scenario into a folder, and return the run that starts from its file.
+
+    Raises:
+        OutputError: the folder cannot be written, or holds another run, or none, under that name.
+        DataNotFoundError: something else stands in the place of a file of a run.
+    """
+    file = out / _SCENARIOS / f"{name}.yaml"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{file}: cannot write: {error.strerror}", hint="choose another place with --out") from error
+    write_whole(file, dump_scenario(pinned(scenario)))
+    return _planned(Variant(name=name, overrides=(), scenario=scenario), str(file), out / name)
 
 
 def _planned(variant: Variant, scenario: str, folder: Path) -> PlannedRun:
@@ -162,15 +185,18 @@ def run_all(runs: Sequence[PlannedRun], *, out: Path, jobs: int) -> Generator[Pl
 
     Raises:
         OutputError: `out` cannot be written, or another sweep is at work in it.
+        NeuliteError: what was given from Python cannot be sent to other processes.
     """
     waiting = deque(run for run in runs if run.state != "finished")
     working: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]] = {}
-    with _claimed(out / WORK) as lock:
+    with _claimed(out / WORK) as lock, contextlib.ExitStack() as stack:
+        given = hand_over([run.scenario for run in waiting])
+        held = (lock,) if given is None else (lock, stack.enter_context(given).fileno())
         try:
             while waiting or working:
                 while waiting and len(working) < jobs:
                     run = waiting.popleft()
-                    working[_start(run, out / WORK, lock)] = (run, time.monotonic())
+                    working[_start(run, out / WORK, held)] = (run, time.monotonic())
                     yield run
                 time.sleep(_POLL_S)
                 for process in [process for process in working if process.poll() is not None]:
@@ -220,13 +246,15 @@ def _answer(run: PlannedRun, work: Path) -> Path:
     return work / f"{run.name}.json"
 
 
-def _start(run: PlannedRun, work: Path, lock: int) -> subprocess.Popen[bytes]:
+def _start(run: PlannedRun, work: Path, held: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start a run, which inherits the lock of the sweep, and what was given from Python if anything was."""
     if run.state == "cut off" and not run.resume_command:
         clear_cut_off(run.folder)
     # A checkout that is not installed is found as well.
-    paths = [str(Path(neulite_sim.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    held = () if sys.platform == "win32" else (lock,)
+    if len(held) > 1:
+        environment[VARIABLE] = str(held[1])
     paths_of_run = _answer(run, work), _log(run, work)
     for path in paths_of_run:
         path.unlink(missing_ok=True)
@@ -234,7 +262,7 @@ def _start(run: PlannedRun, work: Path, lock: int) -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C reaches a run once, through `_stop`.
         return subprocess.Popen(
             (*(run.resume_command or run.command), _ANSWERS), stdin=subprocess.DEVNULL, stdout=answer, stderr=log,
-            start_new_session=True, pass_fds=held, env=environment,
+            start_new_session=True, pass_fds=() if sys.platform == "win32" else held, env=environment,
         )  # fmt: skip
 
 

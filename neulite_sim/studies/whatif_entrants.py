@@ -9,8 +9,9 @@ from typing import Literal
 
 from neulite_sim import registry
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.scenario.loading import Check, load_scenario
+from neulite_sim.scenario.loading import Check
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.sources import Source, scenario_from
 from neulite_sim.scenario.sweep_files import load_sweep
 from neulite_sim.studies.whatif import Entrant
 
@@ -84,17 +85,17 @@ def tunings(
 
 
 def entrants(
-    path: str,
+    source: Source,
     *,
     methods: str | None = None,
     overrides: Sequence[str] = (),
     ways: Sequence[Tuning] = (Tuning(),),
     checks: Sequence[Check] = (),
 ) -> tuple[list[Entrant], dict[str, str]]:
-    """Return the methods of a study over a scenario file, each in every way, and why some of them cannot be.
+    """Return the methods of a study over a scenario, each in every way, and why some of them cannot be.
 
     Args:
-        path: the scenario.
+        source: the scenario: a file, plain values or a scenario.
         methods: as in `--methods`: names, or mappings with options, separated by commas; all methods by default, the
             scenario's own first and with its options, and FedAvg with `training.fit: auto` beside them.
         overrides: `key=value` texts; what they say about the method holds for the scenario's own method only.
@@ -104,19 +105,19 @@ def entrants(
     Raises:
         ScenarioError: the scenario, a method or its options are wrong, or no way is left.
     """
-    base = load_scenario(path, overrides, checks=checks)
+    base = scenario_from(source, overrides, checks=checks)
     others = [text for text in overrides if text.partition("=")[0].strip().split(".")[0] != "method"]
     found: list[Entrant] = []
     left_out: dict[str, str] = {}
-    baseline = _baseline(path, base, others) if methods is None and all(way == Tuning() for way in ways) else None
-    for name, setting in _methods(path, base, methods):
+    baseline = _baseline(source, base, others) if methods is None and all(way == Tuning() for way in ways) else None
+    for name, setting in _methods(source, base, methods):
         for way in ways:
             variant = f"{name}, {way.label}" if way.label else name
             if problem := _too_large(base, way):
                 left_out[variant] = problem
                 continue
             own = list(overrides) if setting is None else [*others, setting]
-            scenario = _loaded(path, [*own, *way.settings(base)])
+            scenario = _loaded(source, [*own, *way.settings(base)])
             found.append(Entrant(method=name, variant=variant, scenario=scenario))
         if baseline is not None:
             found.append(baseline)
@@ -126,33 +127,33 @@ def entrants(
     return found, left_out
 
 
-def _baseline(path: str, base: Scenario, overrides: Sequence[str]) -> Entrant | None:
+def _baseline(source: Source, base: Scenario, overrides: Sequence[str]) -> Entrant | None:
     """Return FedAvg that fits its steps into memory: what every method has to beat; None where it is there anyway."""
     if base.training.fit.kind == "auto":
         return None
     way = Tuning(fit="auto")
-    scenario = _loaded(path, [*overrides, f"method={FEDAVG}", *way.settings(base)])
+    scenario = _loaded(source, [*overrides, f"method={FEDAVG}", *way.settings(base)])
     return Entrant(method=FEDAVG, variant=f"{FEDAVG}, {way.label}", scenario=scenario)
 
 
-def _methods(path: str, base: Scenario, methods: str | None) -> list[tuple[str, str | None]]:
+def _methods(source: Source, base: Scenario, methods: str | None) -> list[tuple[str, str | None]]:
     """Return names of methods with the setting that chooses each; None for the scenario's own as it stands."""
     own = base.method.kind
     if methods is None:
-        names = [own, *(name for name in registry.names("method") if name != own)]
-        return [(name, None if name == own else f"method={name}") for name in names]
+        others = [name for name in registry.names("method") if name != own]
+        return [(base.method.label, None), *((name, f"method={name}") for name in others)]
     try:
-        axis = load_sweep(path, grid=[f"method={methods}"]).axes[0]
+        axis = load_sweep(source, grid=[f"method={methods}"]).axes[0]
     except ScenarioError as error:
         raise ScenarioError(replace(problem, key="", file=METHODS_OPTION) for problem in error.problems) from None
     texts = [setting.text for setting in axis.settings]
     return [(slug, None if text == f'method="{own}"' else text) for slug, text in zip(axis.slugs, texts, strict=True)]
 
 
-def _loaded(path: str, overrides: Sequence[str]) -> Scenario:
+def _loaded(source: Source, overrides: Sequence[str]) -> Scenario:
     """Return the scenario; what is wrong with its method is said of `--methods`."""
     try:
-        return load_scenario(path, overrides)
+        return scenario_from(source, overrides)
     except ScenarioError as error:
         raise ScenarioError(
             replace(problem, file=METHODS_OPTION) if problem.key.split(".")[0] == "method" else problem

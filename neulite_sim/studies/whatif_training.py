@@ -7,23 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neulite_sim.errors import OutputError
 from neulite_sim.population.memory.distributions import ExplicitOptions
 from neulite_sim.population.sampling import build_population
 from neulite_sim.registry import Choice, component
 from neulite_sim.results.places import COMPLETE
 from neulite_sim.results.stored import read_run
-from neulite_sim.results.writing import write_whole
-from neulite_sim.scenario.inputs import pinned
-from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
-from neulite_sim.scenario.sweeps import Variant
-from neulite_sim.studies.sweeps import PlannedRun, plan
+from neulite_sim.studies.sweeps import PlannedRun, plan_written
 from neulite_sim.studies.whatif import Budgets, Entrant
 from neulite_sim.units import format_bytes
 
 LEARNED = ("final_accuracy", "tail_accuracy", "time_to_accuracy_s")
-_SCENARIOS = "scenarios"
 
 Key = tuple[str, float]
 """A variant and a value of the budgets."""
@@ -51,20 +45,11 @@ def planned_runs(entrants: Sequence[Entrant], budgets: Budgets, *, out: Path) ->
         OutputError: the folder cannot be written, or holds runs of other scenarios.
     """
     runs: dict[Key, PlannedRun] = {}
-    folder = out / _SCENARIOS
     for entrant in entrants:
         for value in budgets.values:
             scenario = budgeted(entrant.scenario, budgets, value)
             name = f"{_slug(entrant.variant)}-{_budget_slug(budgets, value)}-{scenario.seed}"
-            file = folder / f"{name}.yaml"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                wish = "choose another place with --out"
-                raise OutputError(f"{file}: cannot write: {error.strerror}", hint=wish) from error
-            write_whole(file, dump_scenario(pinned(scenario)))
-            variant = Variant(name=name, overrides=(), scenario=scenario)
-            (runs[entrant.variant, value],) = plan([variant], scenario=str(file), out=out)
+            runs[entrant.variant, value] = plan_written(scenario, name, out=out)
     return runs
 
 

@@ -5,6 +5,7 @@ Both backends that really train use it: `inprocess` owns one, each Ray actor own
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -53,8 +54,8 @@ class Worker:
         numbers = place.partition.of(task.device)
         inputs = _taken(place.dataset.train_inputs, numbers)
         labels = torch.from_numpy(place.dataset.train_labels[numbers]).to(place.device)
-        transform = self._augmented if place.dataset.augments else None
-        seen = inputs.to(place.device) if transform else self._seen(inputs)
+        transform = functools.partial(self._augmented, device=task.device) if place.dataset.augments else None
+        seen = inputs.to(place.device) if transform else self._seen_by(task.device, inputs)
         trainee.see_labels(labels)
         return train_locally(trainee, seen, labels, task=task, training=place.training, transform=transform)
 
@@ -72,9 +73,15 @@ class Worker:
         """Return what a network reads of kept inputs, on the worker's accelerator."""
         return in_layout(self._place.dataset.seen(inputs.to(self._place.device)))
 
-    def _augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Return augmented inputs as a network reads them."""
-        return self._seen(self._place.dataset.augmented(inputs, generator))
+    def _seen_by(self, device: int, inputs: Tensor) -> Tensor:
+        """Return what a network reads of all inputs that a device owns, as that device sees them."""
+        seen, view = self._seen(inputs), self._place.partition.view
+        return seen if view is None else in_layout(view.own(seen, device))
+
+    def _augmented(self, inputs: Tensor, generator: torch.Generator, *, device: int) -> Tensor:
+        """Return augmented inputs as a network reads them, as a device sees them."""
+        seen, view = self._seen(self._place.dataset.augmented(inputs, generator)), self._place.partition.view
+        return seen if view is None else in_layout(view.augmented(seen, device, generator))
 
     @telling_lines()
     def evaluate(self, name: str, tensors: Payload, devices: Integers | None = None) -> EvaluationResult:
@@ -90,10 +97,12 @@ class Worker:
         load_tensors(model, tensors)
         if self._place.evaluation.batch_norm == "recalibrated":
             recalibrate_batch_norm(model, self._calibration_batches())
-        dataset = self._place.dataset
         if devices is None:
-            return self._diagnosed(model, evaluate(model, self._batches(dataset.test_inputs, dataset.test_labels)))
-        owned = np.concatenate([self._place.partition.of(int(device)) for device in devices])
+            return self._diagnosed(model, evaluate(model, self._test_batches()))
+        dataset, partition = self._place.dataset, self._place.partition
+        if partition.view is not None:
+            return evaluate(model, self._viewed_batches(devices))
+        owned = np.concatenate([partition.of(int(device)) for device in devices])
         return evaluate(model, self._batches(dataset.train_inputs[owned], dataset.train_labels[owned]))
 
     def _diagnosed(self, model: nn.Module, result: EvaluationResult) -> EvaluationResult:
@@ -118,6 +127,27 @@ class Worker:
                 self._seen(_taken(inputs, rows)),
                 torch.from_numpy(labels_N[rows]).to(self._place.device),
             )
+
+    def _test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        dataset, view = self._place.dataset, self._place.partition.view
+        batches = self._batches(dataset.test_inputs, dataset.test_labels)
+        if view is None:
+            yield from batches
+            return
+        start = 0
+        for seen, labels in batches:
+            yield in_layout(view.tested(seen, np.arange(start, start + len(labels)))), labels
+            start += len(labels)
+
+    def _viewed_batches(self, devices: Integers) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the training samples of devices as each of them sees its own."""
+        dataset = self._place.dataset
+        for device in devices.tolist():
+            owned = self._place.partition.of(device)
+            seen = self._seen_by(device, _taken(dataset.train_inputs, owned))
+            labels = torch.from_numpy(dataset.train_labels[owned]).to(self._place.device)
+            count = self._num_batches(len(owned))
+            yield from zip(seen.tensor_split(count), labels.tensor_split(count), strict=True)
 
     def _calibration_batches(self) -> Iterator[Tensor]:
         """Yield the same training samples in every round: the statistics change with the model alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -43,27 +44,55 @@ class Found:
 
     def _arguments(self, function: Callable[..., Any], supplied: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            parameters = inspect.signature(function).parameters
+            parameters = dict(inspect.signature(function).parameters)
         except (TypeError, ValueError):
             return dict(self.options)
+        filled = {name: value for name, value in supplied.items() if name in parameters}
+        self._require(parameters, filled, supplied)
+        return {**filled, **self.options}
+
+    def _require(
+        self,
+        parameters: Mapping[str, inspect.Parameter],
+        filled: Mapping[str, Any] = {},
+        supplied: Mapping[str, Any] = {},
+    ) -> None:
+        """Refuse options that are no parameters, and parameters without a value."""
         takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-        named = {name: each for name, each in parameters.items() if each.kind not in (each.VAR_KEYWORD,
-                                                                                      each.VAR_POSITIONAL)}  # fmt: skip
+        stars = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        named = {name: each for name, each in parameters.items() if each.kind not in stars}
         own = [name for name in named if name not in supplied]
         for name in self.options:
             if name not in named and not takes_all:
                 takes = f"it takes {', '.join(own)}" if own else "it takes no options"
                 raise self.refused(f"is no parameter of {self.name}{close_matches(name, own)} ({takes})",
                                    at=f"options.{name}")  # fmt: skip
-        arguments = {name: supplied[name] for name in named if name in supplied}
-        arguments |= self.options
-        missing = [name for name, each in named.items() if each.default is each.empty and name not in arguments]
+        missing = [name for name, each in named.items()
+                   if each.default is each.empty and name not in {*filled, *self.options}]  # fmt: skip
         if missing:
             it = "it as an option" if len(missing) == 1 else "them as options"
             others = f", or name what is there: {', '.join(supplied)}" if supplied else ""
             what = " and ".join(map(repr, missing))
             raise self.refused(f"{self.name} needs {what}, which nothing fills", f"give {it}{others}", at="options")
-        return arguments
+
+    def with_options(self, num_given: int) -> Callable[..., Any]:
+        """Return a function that is called with `num_given` arguments by their places, with its options filled in.
+
+        Raises:
+            ScenarioError: an option is none of its other parameters, or one of these has no value.
+        """
+        try:
+            parameters = list(inspect.signature(self.value).parameters.values())
+        except (TypeError, ValueError):
+            return functools.partial(self.value, **self.options)
+        by_place = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+        takes_any = any(each.kind is each.VAR_POSITIONAL for each in parameters)
+        if len(by_place) < num_given and not takes_any:
+            raise self.refused(f"{self.name} takes {len(by_place)} arguments and is called with {num_given}")
+        given = {each.name for each in by_place[:num_given]}
+        others = {each.name: each for each in parameters if each.name not in given}
+        self._require(others)
+        return functools.partial(self.value, **self.options)
 
     @property
     def is_function(self) -> bool:

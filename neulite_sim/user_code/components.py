@@ -8,13 +8,11 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.registry import PYTHON, Component, Options
+from neulite_sim.registry import GIVEN, PYTHON, Component, Options
 from neulite_sim.scenario.inputs import InputFile
 from neulite_sim.user_code.calls import Found
 from neulite_sim.user_code.files import from_file
 from neulite_sim.user_code.holding import Given
-
-GIVEN = "given"
 
 Adapt = Callable[..., Any]
 """`adapt(found, options, *context)`: makes of a user's value what the field's components build."""

@@ -70,6 +70,11 @@ class Given(Options):
             if sha256 == self.sha256:
                 self._holders[field] = holder
 
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """The values that it holds."""
+        return tuple(self._holders.values())
+
     def found(self, field: str) -> Found:
         """Return the value.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from neulite_sim.registry import PYTHON, Choice, registered_sha256
+from neulite_sim.registry import GIVEN, PYTHON, Choice, Component, load, registered_sha256
 from neulite_sim.scenario.inputs import Record, input_records
 from neulite_sim.scenario.schema import Scenario
-from neulite_sim.user_code.components import GIVEN
 from neulite_sim.user_code.files import files_beside
+from neulite_sim.user_code.holding import Given, Holder
 
 
 def is_of_a_user(field: str, choice: Choice) -> bool:
@@ -30,6 +30,27 @@ def registered_records(scenario: Scenario) -> dict[str, str]:
     """Return the SHA-256 of the components that a program registered, by the keys at which the scenario names them."""
     found = {key: registered_sha256(field, choice.kind) for key, field, choice in _choices(scenario)}
     return {key: sha256 for key, sha256 in found.items() if sha256 is not None}
+
+
+def given_values(scenario: Scenario) -> list[Holder]:
+    """Return what a scenario was given from Python."""
+    return [
+        holder
+        for _, _, choice in _choices(scenario)
+        if isinstance(choice.options, Given)
+        for holder in choice.options.holders
+    ]
+
+
+def registered_components(scenario: Scenario) -> list[tuple[str, str, Component, str]]:
+    """Return what of a scenario a program registered: field, name, component, and the SHA-256 of its code and data."""
+    found = []
+    for _, field, choice in _choices(scenario):
+        name = choice.kind.partition(":")[0]
+        sha256 = registered_sha256(field, name)
+        if sha256 is not None:
+            found.append((field, name, load(field, name), sha256))
+    return found
 
 
 def _choices(scenario: Scenario) -> Iterator[tuple[str, str, Choice]]:

@@ -80,8 +80,8 @@ def attributes_of(node):
 def test_every_component_that_this_milestone_names_is_registered_and_says_what_it_is():
     promised = {
         "data": {"digits", "synthetic", "cifar10", "cifar100", "cinic10", "fashion-mnist", "femnist", "image-folder",
-                 "mini-imagenet"},
-        "partition": {"iid", "dirichlet", "shards", "natural"},
+                 "mini-imagenet", "array", "csv", "huggingface"},
+        "partition": {"iid", "dirichlet", "shards", "natural", "table", "quantity", "flwr-datasets"},
         "model": {"resnet18", "resnet34", "vgg11_bn", "squeezenet", "vit", "cnn", "lenet", "logistic", "torchvision"},
         "method": {"fedavg", "exclusivefl", "allsmall", "heterofl", "fedrolex", "federated-dropout", "partial-variables", "depthfl", "progfed", "neulite", "profl"},
         "selection": {"uniform", "tifl", "oort"},

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], str]] = {
     "device": (("gone", "1"), "data-not-found"),
     "report": (("gone",), "data-not-found"),
     "export": (("gone", "--to", "parquet"), "data-not-found"),
+    "flower": (("gone", "--fleet", "good.yaml"), "app" if find_spec("flwr") else "backend-unavailable"),
     "runs": (("gone",), "data-not-found"),
     "components": (("methd",), "unknown-component"),
     "calibrate": ((), "simulation"),
@@ -152,11 +154,13 @@ SOME: list[tuple[BaseException, str]] = [
     (errors.UnknownComponentError("x"), "unknown-component"),
     (errors.DataNotFoundError("x"), "data-not-found"),
     (errors.NotResumableError("x", because="it was cut"), "not-resumable"),
+    (errors.AppError("x"), "app"),
     (errors.InfeasibleError("x", hint="y"), "infeasible"),
     (errors.OutputError("x"), "output"),
     (errors.BackendUnavailableError("x"), "backend-unavailable"),
     (errors.SimulationError("x"), "simulation"),
     (errors.BackendLostError("x"), "backend-lost"),
+    (errors.RunsFailedError("1 of 2 runs failed: x", runs=[{"run": "x"}]), "runs-failed"),
     (errors.NeuliteError("x"), "error"),
     (KeyboardInterrupt(), "interrupted"),
     (MemoryError(), "out-of-memory"),
@@ -166,7 +170,7 @@ SOME: list[tuple[BaseException, str]] = [
 
 
 def test_every_kind_is_here() -> None:
-    seen = {kind for _, kind in SOME} | {"usage", "runs-failed", "killed"}
+    seen = {kind for _, kind in SOME} | {"usage", "killed", "user-code"}
     assert seen == set(EXIT_CODES)
 
 

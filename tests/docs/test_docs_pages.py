@@ -60,7 +60,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_commands_and_code_of_a_page_do_what_it_says(
     page: Path, checkout: Path, request: pytest.FixtureRequest
 ) -> None:
-    if re.search(r"^neulite-sim .*(sweep|--train)", page.read_text(encoding="utf-8"), re.M):
+    if re.search(r"^neulite-sim .*(sweep|--train)|neulite_sim\.sweep\(", page.read_text(encoding="utf-8"), re.M):
         request.getfixturevalue("forked_sweeps")
     wrong = run_page(page, command)
     assert not wrong, "\n\n".join(wrong)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from broken_runs import BreakAfter, Broken
 from tiny_scenarios import TINY, tiny
+from torch import nn
 
 import neulite_sim
 from neulite_sim.engine.given import held_values, register, with_given
@@ -18,7 +19,7 @@ from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import OutputError, ScenarioError, SimulationError, UnknownComponentError
 from neulite_sim.methods.fedavg import FedAvg
 from neulite_sim.registry import Component, Options
-from neulite_sim.scenario.loading import load_scenario
+from neulite_sim.scenario.loading import load_scenario, parse_scenario
 from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.endings import ending_of
 
@@ -53,6 +54,45 @@ class Rotation(Selector):
         chosen = np.sort(np.argsort(self._times[offers.devices], kind="stable")[:count])
         self._times[offers.devices[chosen]] += 1
         return chosen
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, images: Any) -> Any:
+        return images + self.second(self.first(images).relu())
+
+
+class Net(nn.Module):
+    """Blocks that branch and meet again, kept in a list: nothing that could be cut by its children."""
+
+    def __init__(self, num_classes: int, channels: int = 6) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, channels, 3, padding=1)
+        self.stages = nn.ModuleList([Residual(channels) for _ in range(3)])
+        self.norm = nn.BatchNorm2d(channels)
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, images: Any) -> Any:
+        maps = self.stem(images)
+        for stage in self.stages:
+            maps = stage(maps)
+        return self.head(self.norm(maps).relu().mean(dim=(2, 3)))
+
+
+def stripes(seed: int, samples: int = 90) -> Any:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, samples)
+    images = rng.normal(0, 1, (samples, 8, 8)).astype(np.float32)
+    images[np.arange(samples), 2 * labels] += 3
+    return images[30:], labels[30:], images[:30], labels[:30]
+
+
+def every_sixth(labels: Any, num_devices: int) -> Any:
+    return [np.arange(device, len(labels), num_devices) for device in range(num_devices)]
 
 
 class Evenings:
@@ -92,6 +132,7 @@ class Breaks:
 
 
 FILE = Path(__file__).read_text(encoding="utf-8").partition("\n\nFILE = ")[0]
+MODEL_AND_DATA = {"model": Net, "data": stripes, "partition": every_sixth}
 OWN = {"method": median, "selector": Rotation, "availability": Evenings}
 
 
@@ -132,6 +173,50 @@ def test_actors_are_sent_the_code_and_give_the_same_bits(file: Path, tmp_path: P
     other = f"method={{kind: python, path: {file}, name: Halved}}"
     chosen = f"selection={{kind: python, path: {file}, name: last_ones, devices_per_round: 3}}"
     assert simulate(tiny(*ray, other, chosen)).summary["digest"] == in_process
+
+
+STAGED = {**TINY, "method": "neulite", "stop": {"rounds": 3}}
+IN_FILE = {"model": {"name": "Net", "blocks": 3}, "data": {"name": "stripes", "partition": {"name": "every_sixth"}}}
+
+
+def staged_in_file(file: Path) -> dict[str, Any]:
+    def located(named: dict[str, Any]) -> dict[str, Any]:
+        inner = {key: located(value) if isinstance(value, dict) else value for key, value in named.items()}
+        return {"kind": "python", "path": str(file), **inner}
+
+    return {**STAGED, **{field: located(named) for field, named in IN_FILE.items()}}
+
+
+def test_models_and_data_of_ones_own_train_alike_everywhere(file: Path, tmp_path: Path) -> None:
+    """From Python and from a file, in process and on one or two actors, unbroken and resumed: one digest."""
+    named = staged_in_file(file)
+    scenarios = [with_given({**STAGED, "model": {"kind": "python", "path": "x", "name": "x", "blocks": 3}},
+                            **MODEL_AND_DATA), parse_scenario(named)]  # fmt: skip
+    digests = {simulate(scenario).summary["digest"] for scenario in scenarios}
+    for workers in (1, 2):
+        scenario = scenarios[workers - 1]
+        ray = parse_scenario(scenario.dump(), [f"backend={{kind: ray, workers: {workers}}}"])
+        digests.add(simulate(ray).summary["digest"])
+    for place, scenario in enumerate(scenarios):
+        run_dir = broken_off(tmp_path / str(place), scenario)
+        digests.add(resume(find_cut_off(run_dir)).summary["digest"])
+    assert len(digests) == 1
+    assert digests != {simulate(parse_scenario(named, ["model.options={channels: 5}"])).summary["digest"]}
+
+
+def test_a_run_is_not_resumed_where_a_function_gives_other_data(tmp_path: Path) -> None:
+    np.save(tmp_path / "shift.npy", np.float32(0))
+    (tmp_path / "code.py").write_text(
+        "import numpy as np\nfrom pathlib import Path\n\n\ndef load():\n"
+        "    shift = np.load(Path(__file__).parent / 'shift.npy')\n"
+        "    images = np.arange(60 * 64, dtype=np.float32).reshape(60, 8, 8) / 64 + shift\n"
+        "    return images[:40], np.arange(40) % 3, images[40:], np.arange(20) % 3\n"
+    )
+    own = {"kind": "python", "path": str(tmp_path / "code.py"), "name": "load"}
+    run_dir = broken_off(tmp_path / "run", parse_scenario({**TINY, "data": own}))
+    np.save(tmp_path / "shift.npy", np.float32(1))
+    with pytest.raises(OutputError, match="data: load gives other samples now"):
+        resume(find_cut_off(run_dir))
 
 
 def test_the_way_in_which_values_are_given_is_free() -> None:
@@ -275,7 +360,9 @@ def test_what_is_no_such_thing_is_refused(given: dict[str, Any], said: str) -> N
 
 
 def test_names_that_cannot_be_registered_are_refused() -> None:
-    with pytest.raises(UnknownComponentError, match=r"nothing is registered for 'metod'; did you mean 'method'\?"):
+    with pytest.raises(
+        UnknownComponentError, match=r"nothing is registered for 'metod'; did you mean 'method' or 'model'\?"
+    ):
         register("metod", "x", median)
     with pytest.raises(UnknownComponentError, match="method 'fedavg' is there already; register it by another name"):
         register("method", "fedavg", median)

@@ -256,6 +256,23 @@ OPTIONS = {
     f"{SYNTHETIC}.samples": case("data.samples=50", SYNTHESIS),
     f"{SYNTHETIC}.test_samples": case("data.test_samples=20", SYNTHESIS),
     f"{SYNTHETIC}.noise": case("data.noise=0.5", SYNTHESIS),
+    f"{DIGITS}.feature_skew": case("data.feature_skew={kind: brightness}"),
+    f"{DIGITS}.feature_skew.strength": case("data.feature_skew.strength=2", "data.feature_skew={strength: 0.1}"),
+    f"{DIGITS}.feature_skew.turns": case("data.feature_skew.turns=2", "data.feature_skew={kind: rotation}"),
+    f"{DIGITS}.feature_skew.test": case("data.feature_skew.test=true", "data.feature_skew={strength: 2}"),
+    f"{SYNTHETIC}.feature_skew": case("data.feature_skew={kind: contrast}", SYNTHESIS),
+    f"{SYNTHETIC}.feature_skew.strength": case(
+        "data.feature_skew.strength=2", SYNTHESIS, "data.feature_skew={strength: 0.1}"
+    ),
+    f"{SYNTHETIC}.feature_skew.turns": case(
+        "data.feature_skew.turns=2", SYNTHESIS, "data.feature_skew={kind: rotation}"
+    ),
+    f"{SYNTHETIC}.feature_skew.test": case("data.feature_skew.test=true", SYNTHESIS, "data.feature_skew={strength: 2}"),
+    "partition[quantity].law": case("data.partition.law=power", "data.partition=quantity"),
+    "partition[quantity].alpha": case("data.partition.alpha=5", "data.partition=quantity"),
+    "partition[quantity].exponent": case("data.partition.exponent=2", "data.partition={kind: quantity, law: power}"),
+    "partition[quantity].min_samples": case("data.partition.min_samples=5", "data.partition=quantity"),
+    "partition[table].path": case("data.partition.path=OTHER_OWNERS", "data.partition={kind: table, path: OWNERS}"),
     "partition[dirichlet].alpha": case("data.partition.alpha=0.1", base="unequal"),
     "partition[dirichlet].min_samples": case("data.partition.min_samples=6", base="unequal"),
     "partition[shards].shards_per_device": case("data.partition.shards_per_device=1", "data.partition=shards"),
@@ -542,6 +559,10 @@ ELSEWHERE = {
         f"{field}[python]": "runs a file: test_integration_own_code.py, test_user_code_files.py"
         for field in ("data", "partition", "model", "method", "selection", "protocol", "availability")
     },
+    "data[array]": "likewise in test_data_array.py and test_data_given.py",
+    "data[csv]": "likewise in test_data_csv.py and test_data_given.py",
+    "data[huggingface]": "likewise in test_data_huggingface.py and test_data_given.py",
+    "partition[flwr-datasets]": "needs another package: test_data_flwr_partitions.py",
     "backend[inprocess].threads_per_worker": "changes last bits only: test_training_inprocess.py",
     "backend[inprocess].device": "needs a GPU; test_training_local.py",
     "backend[ray]": "changes where and how fast, never what: test_training_ray.py",
@@ -690,6 +711,22 @@ REFUSED = {
         "population.memory_motion: redrawn draws from population.available_memory, and every draw from installed",
         "population.available_memory={kind: installed, share: 0.1}",
     ),
+    "data.feature_skew.strength=2": (
+        "data.feature_skew.strength: acts only with another kind, found 2.0; remove it",
+        "data.feature_skew={kind: rotation}",
+    ),
+    "data.feature_skew.turns=2": (
+        "data.feature_skew.turns: acts only with kind rotation, found 2; remove it",
+        "data.feature_skew={kind: noise}",
+    ),
+    "data.partition.alpha=2": (
+        "data.partition.alpha: acts only with law dirichlet, found 2.0; remove it",
+        "data.partition={kind: quantity, law: power}",
+    ),
+    "data.partition.exponent=2": (
+        "data.partition.exponent: acts only with law power, found 2.0; remove it",
+        "data.partition=quantity",
+    ),
     "model.preset=mini-imagenet": ("model.preset: acts only with patch, dim or heads left to it", VIT),
 }
 """Changes that could not act, and in which words they are refused; then what the base needs for that."""
@@ -763,6 +800,8 @@ def traces(tmp_path_factory):
         (folder / name).write_text(f"model,speed_factor\na,{speed}\n")
     for name, peak in (("BOARDS", 1e9), ("OTHER_BOARDS", 2e9)):
         (folder / name).write_text(hardware_of(peak))
+    for name, owner in (("OWNERS", 0), ("OTHER_OWNERS", 1)):
+        (folder / name).write_text("sample,device\n" + "".join(f"{each},{(each + owner) % 6}\n" for each in range(30)))
     for name, late_bytes in (("MEMORY", 15_000_000), ("OTHER_MEMORY", 16_000_000)):
         (folder / name).write_text(f"device,t_s,available_bytes\na,0,12000000\na,0.1,{late_bytes}\n")
     return folder

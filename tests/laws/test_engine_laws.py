@@ -19,7 +19,8 @@ BATCH_NORM = ("method=fedavg", "model=resnet18", "data.image_size=8", "proxy.wid
               "population.availability={kind: markov, mean_on: 3min, mean_off: 1min}",
               "evaluation={every_rounds: 2, batch_norm: recalibrated, recalibration_samples: 20}",
               "data.augmentation=crop-flip")  # fmt: skip
-SCENARIOS = {"neulite": (), "fedavg": BATCH_NORM}
+SKEWED = ("data.feature_skew={kind: noise, strength: 1, test: true}",)
+SCENARIOS = {"neulite": (), "fedavg": BATCH_NORM, "skewed": SKEWED}
 TIMELINE = {"train_loss", "test_loss", "test_accuracy", "loss", "skipped_terms", "wall_time_s"}
 """The columns that only training fills."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from neulite_sim import room
-from neulite_sim.cli.checks import check_fleet
+from neulite_sim.api.checks import check_fleet
 from neulite_sim.errors import NeuliteError
 from neulite_sim.scenario.loading import load_scenario
 

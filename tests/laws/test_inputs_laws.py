@@ -29,7 +29,15 @@ from neulite_sim.scenario.inputs import (
 from neulite_sim.scenario.loading import load_scenario, scenario_hash
 from neulite_sim.scenario.schema import Scenario
 
-PLAIN = {"Scenario.name", "Group.device", "RayOptions.address"}
+PLAIN = {
+    "Scenario.name",
+    "Group.device",
+    "RayOptions.address",
+    *(f"ArrayOptions.{name}" for name in ("train_inputs", "train_labels", "test_inputs", "test_labels", "groups")),
+    *(f"CsvOptions.{name}" for name in ("label", "group", "ignore", "categorical")),
+    *(f"HuggingFaceOptions.{name}" for name in ("input", "label", "group")),
+    "FlwrOptions.options",
+}
 # What a user's own function is called with: it finds files by its own place, and the data that it gives is hashed.
 OF_USERS = ("InFile.name", "InFile.options")
 

@@ -17,11 +17,13 @@ from neulite_sim.errors import NeuliteError, NotResumableError, OutputError, Pro
         ("UnknownComponentError", 2),
         ("DataNotFoundError", 2),
         ("NotResumableError", 2),
+        ("AppError", 2),
         ("InfeasibleError", 2),
         ("OutputError", 2),
         ("BackendUnavailableError", 1),
         ("SimulationError", 1),
         ("BackendLostError", 1),
+        ("RunsFailedError", 1),
     ],
 )
 def test_wrong_input_exits_with_two_and_a_failed_run_with_one(name: str, exit_code: int) -> None:

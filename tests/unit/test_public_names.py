@@ -14,7 +14,9 @@ from neulite_sim.scenario.schema import Scenario
 
 
 def test_the_public_names_are_these_and_load_on_first_use() -> None:
-    assert neulite_sim.__all__ == ["Scenario", "__version__", "load_scenario", "simulate"]
+    functions = ["compare", "load_run", "load_scenario", "profile", "register", "resume", "simulate", "sweep", "whatif"]
+    assert neulite_sim.__all__ == ["Scenario", "__version__", *functions]
+    assert all(getattr(neulite_sim, name).__name__ == name for name in functions)
     assert dir(neulite_sim) == neulite_sim.__all__
     assert (neulite_sim.Scenario, neulite_sim.load_scenario, neulite_sim.simulate) == (
         Scenario,

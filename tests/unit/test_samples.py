@@ -27,7 +27,7 @@ def test_ids_are_longer_than_pixels():
         (TEXT, False, "sequences of 7 out of 50 tokens"),
         (InputSpec(shape=(3, 4, 5), num_classes=2, target_shape=(4, 5)), False,
          "sequences of 3x4x5 numbers, each with a target"),
-        (InputSpec(shape=(9,), num_classes=2), False, "sequences of 9 numbers"),
+        (InputSpec(shape=(9,), num_classes=2), False, "rows of 9 numbers"),
     ],
 )  # fmt: skip
 def test_only_pixels_with_one_target_are_an_image(spec, is_image, text):

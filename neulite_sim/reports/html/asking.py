@@ -136,10 +136,15 @@ def _data(scenario: Scenario) -> str:
     partition = data.get("partition") or {}
     kinds: dict[str, str] = {"iid": "dealt out evenly", "natural": "as its writers own it"}
     alpha = partition.get("alpha")
+    kinds["table"] = f"dealt as {partition.get('path')} says"
+    if partition.get("law") == "dirichlet":
+        kinds["quantity"] = f"unequal in number: Dirichlet with alpha {alpha:g}"
     how = f"uneven: Dirichlet with alpha {alpha:g}" if partition.get("kind") == "dirichlet" else ""
     how = how or kinds.get(partition.get("kind", ""), options(partition))
     samples = data.get("train_samples")
-    return f"{data['kind']}{f', {samples:,} training samples' if samples else ''}, {how}."
+    skew = data.get("feature_skew")
+    seen = f"; each device sees them in a way of its own ({options(skew)})" if skew else ""
+    return f"{data['kind']}{f', {samples:,} training samples' if samples else ''}, {how}{seen}."
 
 
 def _model(scenario: Scenario) -> str:

@@ -47,15 +47,24 @@ def write_page(build: Builder, out: Path) -> int:
     Raises:
         OutputError: it would be larger however short its tables are, or the file cannot be written.
     """
-    content = b""
+    text = page_text(build, out)
+    write_whole(out, text)
+    return len(text.encode("utf-8"))
+
+
+def page_text(build: Builder, out: Path | str = "report.html") -> str:
+    """Return a page as HTML of at most `MOST_BYTES`; long tables give way first. `out` is what it is called in errors.
+
+    Raises:
+        OutputError: it would be larger however short its tables are.
+    """
+    num_bytes = 0
     for most_rows in MOST_ROWS:
-        content = html_of(build(most_rows)).encode("utf-8")
-        if len(content) <= MOST_BYTES:
-            break
-    else:
-        raise OutputError(
-            f"{out}: the report would hold {format_bytes(len(content))}, more than {format_bytes(MOST_BYTES)}",
-            hint="give fewer runs",
-        )
-    write_whole(out, content.decode("utf-8"))
-    return len(content)
+        text = html_of(build(most_rows))
+        num_bytes = len(text.encode("utf-8"))
+        if num_bytes <= MOST_BYTES:
+            return text
+    raise OutputError(
+        f"{out}: the report would hold {format_bytes(num_bytes)}, more than {format_bytes(MOST_BYTES)}",
+        hint="give fewer runs",
+    )

@@ -114,7 +114,15 @@ def read_study(path: Path) -> Study:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise DataNotFoundError(f"{path}: cannot be read: {reason}", hint=_WISH) from None
     is_json = text.lstrip()[:1] in ("{", "[")
-    found = _of_json(text, path) if is_json else _of_csv(text, path)
+    return study_of(_of_json(text, path) if is_json else _of_csv(text, path), path, is_whole=is_json)
+
+
+def study_of(found: Mapping[str, Any], path: Path, *, is_whole: bool = True) -> Study:
+    """Return the study in a mapping, which is checked; `path` is the file that it is in, or would be in.
+
+    Raises:
+        DataNotFoundError: it holds no study.
+    """
     try:
         content = _Content.model_validate(found)
     except ValidationError as error:
@@ -127,7 +135,7 @@ def read_study(path: Path) -> Study:
     for name, own in zip(lines, budgets, strict=True):
         if own != budgets[0] or sorted(set(own)) != own:
             raise _no_study(path, f"the rows of {name!r} are not one for each budget, in rising order")
-    return Study(path=path, content=content, lines=lines, is_whole=is_json)
+    return Study(path=path, content=content, lines=lines, is_whole=is_whole)
 
 
 def _no_study(path: Path, why: str) -> DataNotFoundError:

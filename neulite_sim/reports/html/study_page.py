@@ -47,8 +47,12 @@ def study_page(path: Path, *, shown_as: str) -> Page:
     Raises:
         DataNotFoundError: the file cannot be read, or holds no study.
     """
-    study = read_study(path)
-    content = study.content
+    return page_of(read_study(path), shown_as=shown_as)
+
+
+def page_of(study: Study, *, shown_as: str) -> Page:
+    """Return the page of a study that has been read."""
+    content, path = study.content, study.path
     sections = (
         Section(name="question", title="What was asked", blocks=(Facts(items=tuple(_asked(study))),)),
         Section(name="part", title="Who can take part", blocks=tuple(_part(study))),

@@ -39,13 +39,16 @@ FIXTURES = {
 }
 """Fixtures that write small files of the real format; a dataset without one must need no files."""
 
+OWN = ("array", "csv", "huggingface")
+"""Read what the user has: tested in files of their own, whatever form it has."""
+
 
 @pytest.fixture(scope="module")
 def good():
     return digits.build(digits.COMPONENT.options(train_samples=50, test_samples=20), 0)
 
 
-@pytest.mark.parametrize("kind", names("data"))
+@pytest.mark.parametrize("kind", [kind for kind in names("data") if kind not in OWN])
 def test_every_registered_dataset_keeps_the_contract(kind, request):
     found = component("data", kind)
     written = FIXTURES.get(kind)

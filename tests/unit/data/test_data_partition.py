@@ -83,8 +83,8 @@ def test_dirichlet_shares_have_the_mean_and_variance_of_the_distribution():
 def test_counts_are_rounded_by_largest_remainder():
     shares = np.array([0.41, 0.33, 0.26])
     # 10 samples: 4.1, 3.3, 2.6 -> 4, 3, 2 and the one left over to the largest remainder.
-    assert partition._largest_remainder(shares, 10).tolist() == [4, 3, 3]
-    assert partition._largest_remainder(np.array([0.25] * 4), 2).tolist() == [1, 1, 0, 0]
+    assert partition.largest_remainder(shares, 10).tolist() == [4, 3, 3]
+    assert partition.largest_remainder(np.array([0.25] * 4), 2).tolist() == [1, 1, 0, 0]
 
 
 def test_dirichlet_draws_again_until_every_device_has_enough():

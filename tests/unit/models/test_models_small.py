@@ -5,13 +5,15 @@ import torch
 
 from neulite_sim.errors import ScenarioError
 from neulite_sim.models.cnn import COMPONENT as CNN
+from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.lenet import COMPONENT as LENET
 from neulite_sim.models.logistic import COMPONENT as LOGISTIC
 from neulite_sim.registry import component
 
 
 def build(chosen, input_shape, width=1.0, num_classes=10):
-    return chosen.build(chosen.options())(input_shape, num_classes, width)
+    architecture = chosen.build(chosen.options())
+    return Blueprint(architecture=architecture, input_shape=input_shape, num_classes=num_classes, width=width).build()
 
 
 def num_parameters(module):

@@ -91,3 +91,20 @@ def test_a_call_that_fails_says_in_which_line(tmp_path: Path) -> None:
         function()
     assert line_in_files(caught.value) == f"{tmp_path / 'mine.py'}:2"
     assert line_in_files(ValueError("elsewhere")) == ""
+
+
+def test_a_function_that_is_called_by_places_gets_its_options_by_name() -> None:
+    def found(function: Any, **options: Any) -> Any:
+        return Found(value=function, name="f", key="method", options=options).with_options(2)
+
+    assert found(lambda a, b, c=3: (a, b, c))(1, 2) == (1, 2, 3)
+    assert found(lambda a, b, c=3: (a, b, c), c=4)(1, 2) == (1, 2, 4)
+    assert found(lambda *all, c=3: (*all, c), c=4)(1, 2) == (1, 2, 4)
+    with pytest.raises(ScenarioError, match=r"method.options.d: is no parameter of f \(it takes c\)"):
+        found(lambda a, b, c=3: None, d=1)
+    with pytest.raises(ScenarioError, match=r"method.options.a: is no parameter of f \(it takes no options\)"):
+        found(lambda a, b: None, a=1)
+    with pytest.raises(ScenarioError, match=r"method.options: f needs 'c', which nothing fills; give it as an option"):
+        found(lambda a, b, c: None)
+    with pytest.raises(ScenarioError, match=r"method: f takes 1 arguments and is called with 2"):
+        found(lambda a: None)

@@ -1,4 +1,4 @@
-"""What a command asks of a scenario beyond its schema, so that problems still get the file and line of their key."""
+"""What a command or a function asks of a scenario beyond its schema, so that problems keep the line of their key."""
 
 from __future__ import annotations
 

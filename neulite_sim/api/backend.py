@@ -1,4 +1,4 @@
-"""The backend options of the command line, put into a scenario."""
+"""Another backend, put into a scenario: what the command line and `resume` do."""
 
 from __future__ import annotations
 

@@ -1,0 +1,35 @@
+"""A model of a user's own: a PyTorch module, what builds one, or blocks and a head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from neulite_sim.registry import Options
+from neulite_sim.user_code.calls import Found
+from neulite_sim.user_code.components import given, python
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Architecture
+
+MOST_BLOCKS = 1000
+
+
+class ModelOptions(Options):
+    """What every model of a user's own has."""
+
+    blocks: int | None = Field(default=None, ge=1, le=MOST_BLOCKS)
+    """How many blocks it is cut into, where it is not given as blocks; chosen by the network where it is not given."""
+
+
+def architecture_of(found: Found, options: ModelOptions) -> Architecture:
+    """Return the architecture that a user's value is or makes. Raises what `given_architecture` raises."""
+    from neulite_sim.models.given import given_architecture
+
+    return given_architecture(found.value, options=found.options, blocks=options.blocks)
+
+
+_SUMMARY = "a model of your own: a PyTorch module, a function that builds one, or blocks and a head"
+PYTHON = python("model", _SUMMARY, ModelOptions, architecture_of)
+GIVEN = given("model", _SUMMARY, ModelOptions, architecture_of)

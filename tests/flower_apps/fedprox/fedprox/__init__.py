@@ -1,0 +1,1 @@
+"""fedprox: a small Flower app."""

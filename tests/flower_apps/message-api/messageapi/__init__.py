@@ -1,0 +1,1 @@
+"""message-api: a small Flower app."""

@@ -1,0 +1,1 @@
+"""numpy-client: a small Flower app."""

@@ -1,0 +1,1 @@
+"""pytorch-image: a small Flower app."""

@@ -1,0 +1,1 @@
+"""sklearn-tabular: a small Flower app."""
