@@ -140,10 +140,7 @@ def profile(
     with FakeTensorMode():
         with AllocationRecorder(log):
             trainee = build()
-        if not any(parameter.requires_grad for parameter in trainee.parameters()):
-            finding = f"submodel {submodel} has no parameter to train on this model"
-            hint = "choose a model with more blocks, or another method"
-            raise ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
+        _require_parameters(submodel, trainee)
         tracing = _Tracing(spec=spec, training=training, batch_size=batch_size, allocator=allocator)
         parts, peaks = tracing.traced(trainee, log)
         heaviest, log = parts, AllocationLog()
@@ -176,6 +173,13 @@ def profile(
         **_columns([part.first for part in parts]),
         **(_columns([part.later or part.first for part in parts], "later_") if changes else {}),
     )
+
+
+def _require_parameters(submodel: str, trainee: Trainee) -> None:
+    if not any(parameter.requires_grad for parameter in trainee.parameters()):
+        finding = f"submodel {submodel} has no parameter to train on this model"
+        hint = "choose a model with more blocks, or another method"
+        raise ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
 
 
 def _require_blocks(submodel: str, trainee: Trainee, training: Training) -> None:
