@@ -20,6 +20,7 @@ from torch import Tensor
 from neulite_sim.models.prefix import PrefixKeeper, Rows
 from neulite_sim.models.step import Stepper
 from neulite_sim.models.trainee import Trainee
+from neulite_sim.profiling.allocations import AllocationLog
 from neulite_sim.profiling.micro_batches import MicroBatches
 from neulite_sim.profiling.tracer import MemoryBytes, OperatorCost, StepTracer, trace
 from neulite_sim.scenario.schema import Training
@@ -48,6 +49,8 @@ class TracedSteps:
     first: TracedStep
     later: TracedStep | None = None
     kept_bytes_per_sample: int = 0
+    table_bytes: int = 0
+    """Size of the table while the steps were traced."""
 
     @property
     def peak(self) -> MemoryBytes:
@@ -72,13 +75,14 @@ def trace_training(
     *,
     round_bytes: int = 1,
     micro_batches: MicroBatches | None = None,
+    log: AllocationLog | None = None,
 ) -> tuple[TracedSteps, ...]:
     """Return the steps of a device that trains as `training` says, traced on one batch, of each part of the training.
 
     Call it as `trace`: under `FakeTensorMode` to predict, plainly to audit. With `micro_batches` the batch is
-    that of those which stand for all of them.
+    that of those which stand for all of them. A `log` is told of all blocks, and when each part ends.
     """
-    tracing = _Tracing(batch=batch, round_bytes=round_bytes, micro_batches=micro_batches)
+    tracing = _Tracing(batch=batch, round_bytes=round_bytes, micro_batches=micro_batches, log=log)
     return tuple(_part(trainee, stepper, tracing, training) for _ in trainee.each_part())
 
 
@@ -88,12 +92,15 @@ def largest(parts: Sequence[TracedSteps]) -> MemoryBytes:
 
 
 def _part(trainee: Trainee, stepper: Stepper, tracing: _Tracing, training: Training) -> TracedSteps:
+    found = None
     if training.prefix_cache == "device" and training.epochs > 1:
         found = _keeping(trainee, stepper, tracing)
-        if found is not None:
-            return found
-    tracer = tracing.trace(trainee, stepper, stepper.step)
-    return TracedSteps(first=tracing.step(tracer))
+    if found is None:
+        tracer = tracing.trace(trainee, stepper, stepper.step)
+        found = TracedSteps(first=tracing.step(tracer))
+    if tracing.log is not None:
+        tracing.log.end_part()
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +110,7 @@ class _Tracing:
     batch: tuple[Tensor, Tensor]
     round_bytes: int
     micro_batches: MicroBatches | None
+    log: AllocationLog | None
 
     def trace(
         self, trainee: Trainee, stepper: Stepper, step: Callable[[Tensor, Tensor], None], **how: Any
@@ -112,7 +120,7 @@ class _Tracing:
         def begun(tracer: StepTracer) -> None:
             stepper.after_micro_batch = tracer.note_end
 
-        how |= {"round_bytes": self.round_bytes, "begun": begun}
+        how |= {"round_bytes": self.round_bytes, "begun": begun, "log": self.log}
         tracer = trace(trainee, stepper.optimizer, step, self.batch, **how)
         stepper.after_micro_batch = None
         return tracer
@@ -167,7 +175,12 @@ def _keeping(trainee: Trainee, stepper: Stepper, tracing: _Tracing) -> TracedSte
     if not keeper.tables:
         return None
     *_, first, later = steps
-    return TracedSteps(first=first, later=later, kept_bytes_per_sample=keeper.bytes_per_sample)
+    return TracedSteps(
+        first=first,
+        later=later,
+        kept_bytes_per_sample=keeper.bytes_per_sample,
+        table_bytes=keeper.bytes_per_sample * NUM_BATCHES * batch_size,
+    )
 
 
 def _batches(batch_size: int) -> Iterator[Rows]:

@@ -16,7 +16,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -82,6 +82,8 @@ class _Entry(_Checked):
     compares_samples: bool
     part_peaks_bytes: list[_Count]
     part_kept_bytes_per_sample: list[_Count]
+    process_bytes: _Count | None
+    compared_with_memory: Literal["tensor_bytes", "allocator_bytes", "process_bytes"]
 
     @model_validator(mode="after")
     def _is_of_one_submodel(self) -> Self:
@@ -98,6 +100,8 @@ class _Entry(_Checked):
             raise ValueError("has micro-batches of another batch")
         if len(self.part_peaks_bytes) != len(self.part_kept_bytes_per_sample):
             raise ValueError("has half of its parts")
+        if self.compared_with_memory != "tensor_bytes" and getattr(self, self.compared_with_memory) is None:
+            raise ValueError("lacks what is compared with memory")
         return self
 
 

@@ -282,6 +282,15 @@ class Ledger:
         found = (self._profile(submodel, each) for each in ([plan] if plan else self._possible(submodel)))
         return min(int(item.memory_bytes(fewest)[0]) for item in found)
 
+    def least_process_bytes(self, submodel: str) -> int | None:
+        """Return the lowest peak of the whole process over the plans of whole batches, features kept left out.
+
+        None where a profile was made without it.
+        """
+        found = [self._profile(submodel, plan).process_bytes for plan in self._possible(submodel)]
+        known = [num_bytes for num_bytes in found if num_bytes is not None]
+        return min(known, default=None)
+
     def shortfall_bytes(self, submodel: str) -> Integers:
         """Return for every device how many bytes are missing, zero where the submodel fits."""
         missing: Integers = self.peak_memory_bytes(submodel) - self.available_memory_bytes

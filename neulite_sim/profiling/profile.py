@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,18 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper
 from neulite_sim.models.trainee import Trainee, lay_out
+from neulite_sim.profiling.allocations import AllocationLog, AllocationRecorder
 from neulite_sim.profiling.keeping import TracedStep, TracedSteps, largest, trace_training
 from neulite_sim.profiling.micro_batches import MicroBatches
+from neulite_sim.profiling.process import process_peaks
 from neulite_sim.profiling.roofline import Kinds
 from neulite_sim.profiling.tracer import MemoryBytes
 from neulite_sim.samples import ImageShape, InputSpec, spec_of
-from neulite_sim.scenario.schema import CachingAllocator, NoAllocator, Training
+from neulite_sim.scenario.schema import CachingAllocator, GlibcAllocator, NoAllocator, Training
 
 NO_ALLOCATOR = NoAllocator()
+PLAIN_PROCESS = GlibcAllocator()
+AnyAllocator = NoAllocator | CachingAllocator | GlibcAllocator
 CHECKPOINTING = "training.checkpointing"
 
 FEWEST_CLASSES = 2
@@ -39,7 +43,8 @@ class Profile:
     optimizer. Those of micro-batches that are alike stand there once and happen `operator_counts[i]` times. Bytes down
     and up are what travels per flight; a parameter's size is asked of its dtype.
     `micro_batch_sizes` adds up to `batch_size`. `allocator_bytes` is the highest total of rounded blocks and the
-    framework's context, None where no allocator is modelled.
+    framework's context, None where no caching allocator is modelled. `process_bytes` is the predicted peak of the whole
+    process on a processor, its runtime included; None in a profile that was made without it.
 
     Where devices keep the features of a frozen prefix, the operators are those of a step of the first epoch, which
     makes them, and `later_operator_...` those of any other, which reads them; `kept_bytes_per_sample` comes on top of
@@ -74,6 +79,9 @@ class Profile:
     """Whether the work grows faster than the batch, as `Trainee.compares_samples` says."""
     part_peaks_bytes: tuple[int, ...] = ()
     part_kept_bytes_per_sample: tuple[int, ...] = ()
+    process_bytes: int | None = None
+    compared_with_memory: str = "tensor_bytes"
+    """The name of the peak that is compared with the memory of devices."""
 
     @property
     def tensor_bytes(self) -> int:
@@ -82,11 +90,11 @@ class Profile:
 
     @property
     def peak_memory_bytes(self) -> int:
-        """What is compared with the memory of devices: `allocator_bytes` where modelled, else `tensor_bytes`.
+        """What is compared with the memory of devices: the peak that `compared_with_memory` names.
 
         Where features are kept, a device needs the bytes of these on top: `memory_bytes`.
         """
-        return self.tensor_bytes if self.allocator_bytes is None else self.allocator_bytes
+        return int(getattr(self, self.compared_with_memory))
 
     def memory_bytes(self, num_samples: Integers) -> Integers:
         """Return what devices with so many samples need: the peak, and what they keep of each sample in that part."""
@@ -113,40 +121,42 @@ def profile(
     training: Training,
     spec: InputSpec | None = None,
     input_shape: ImageShape | None = None,
-    allocator: NoAllocator | CachingAllocator = NO_ALLOCATOR,
+    allocator: AnyAllocator = NO_ALLOCATOR,
 ) -> Profile:
     """Return the predicted cost of a submodel: two training steps (of each part) on fake tensors, without arithmetic.
 
     `build` makes the trainee; it is called under a fake mode and must not read the values of tensors. It steps on
     noise of `spec`, or on images of `input_shape` where that is given in its place. With an `allocator` the profile
-    also says, and is compared with devices by, what that allocator would hold. With `training.prefix_cache` device, and
-    more than one epoch, three steps are taken, see `keeping`. The peak is that of `Trainee.at_worst` where it has one.
+    also says, and is compared with devices by, what that allocator would hold, or the process around it. With
+    `training.prefix_cache` device, and more than one epoch, three steps are taken, see `keeping`. The peak is that of
+    `Trainee.at_worst` where it has one.
 
     Raises:
         ScenarioError: nothing of the trainee is trained; or checkpointing is asked for, and the trainee applies none of
             its blocks with `Trainee.through`.
     """
     spec = spec_of(spec, input_shape, FEWEST_CLASSES if spec is None else None)
+    log = AllocationLog()
     with FakeTensorMode():
-        trainee = build()
+        with AllocationRecorder(log):
+            trainee = build()
         if not any(parameter.requires_grad for parameter in trainee.parameters()):
             finding = f"submodel {submodel} has no parameter to train on this model"
             hint = "choose a model with more blocks, or another method"
             raise ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
-        micro_batches = MicroBatches.of(batch_size, training.micro_batch_size)
-        round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
-        parts = _traced(trainee, spec, training, micro_batches, round_bytes)
-        worst = trainee.at_worst(training)
-        heaviest = parts if worst is None else _traced(worst, spec, training, micro_batches, round_bytes)
+        tracing = _Tracing(spec=spec, training=training, batch_size=batch_size, allocator=allocator)
+        parts, peaks = tracing.traced(trainee, log)
+        heaviest, log = parts, AllocationLog()
+        with AllocationRecorder(log):
+            worst = trainee.at_worst(training)
+        if worst is not None:
+            heaviest, peaks = tracing.traced(worst, log)
     _require_blocks(submodel, trainee, training)
     sent = set(trainee.upload_names())
     travelling = dict(trainee.travelling())
     changes = any(part.later is not None for part in parts)
     kept = tuple(part.kept_bytes_per_sample for part in parts)
-    peaks = tuple(
-        part.rounded_peak_bytes + allocator.context if isinstance(allocator, CachingAllocator) else part.peak.total
-        for part in heaviest
-    )
+    compared = peaks[allocator.compared_with_memory]
     return Profile(
         submodel=submodel,
         batch_size=batch_size,
@@ -155,12 +165,14 @@ def profile(
         memory=largest(heaviest),
         bytes_down=sum(map(_num_bytes, travelling.values())),
         bytes_up=sum(_num_bytes(tensor) for name, tensor in travelling.items() if name in sent),
-        micro_batch_sizes=micro_batches.sizes,
-        allocator_bytes=max(peaks) if isinstance(allocator, CachingAllocator) else None,
+        micro_batch_sizes=tracing.micro_batches.sizes,
+        allocator_bytes=max(peaks["allocator_bytes"]) if "allocator_bytes" in peaks else None,
         kept_bytes_per_sample=max(kept),
-        part_peaks_bytes=peaks if len(parts) > 1 else (),
+        part_peaks_bytes=compared if len(parts) > 1 else (),
         part_kept_bytes_per_sample=kept if len(parts) > 1 else (),
         compares_samples=trainee.compares_samples,
+        process_bytes=max(peaks["process_bytes"]),
+        compared_with_memory=allocator.compared_with_memory,
         **_columns([part.first for part in parts]),
         **(_columns([part.later or part.first for part in parts], "later_") if changes else {}),
     )
@@ -174,11 +186,42 @@ def _require_blocks(submodel: str, trainee: Trainee, training: Training) -> None
         raise ScenarioError([Problem.advising(key=CHECKPOINTING, found=finding, hint=hint)])
 
 
-def _traced(
-    trainee: Trainee, spec: InputSpec, training: Training, micro_batches: MicroBatches, round_bytes: int
-) -> tuple[TracedSteps, ...]:
-    stepper, batch = ready(trainee, spec, micro_batches.num_traced, training)
-    return trace_training(trainee, stepper, batch, training, round_bytes=round_bytes, micro_batches=micro_batches)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tracing:
+    """How a submodel is traced; its trainee may be traced in several states."""
+
+    spec: InputSpec
+    training: Training
+    batch_size: int
+    allocator: AnyAllocator
+
+    @property
+    def micro_batches(self) -> MicroBatches:
+        """The micro-batches of a step."""
+        return MicroBatches.of(self.batch_size, self.training.micro_batch_size)
+
+    def traced(
+        self, trainee: Trainee, log: AllocationLog
+    ) -> tuple[tuple[TracedSteps, ...], Mapping[str, tuple[int, ...]]]:
+        """Return the steps of each part, and the peaks of each part by name; `log` knows how the trainee was built."""
+        micro_batches, allocator = self.micro_batches, self.allocator
+        round_bytes = allocator.round_bytes if isinstance(allocator, CachingAllocator) else 1
+        with AllocationRecorder(log):
+            stepper, batch = ready(trainee, self.spec, micro_batches.num_traced, self.training)
+        parts = trace_training(
+            trainee, stepper, batch, self.training, round_bytes=round_bytes, micro_batches=micro_batches, log=log
+        )
+        left_out_bytes = sum(map(_num_bytes, batch)) // micro_batches.num_traced * micro_batches.num_left_out
+        process = allocator if isinstance(allocator, GlibcAllocator) else PLAIN_PROCESS
+        tables = (part.table_bytes for part in parts)
+        found = process_peaks(log, process, more_bytes=left_out_bytes)
+        peaks = {
+            "tensor_bytes": tuple(part.peak.total for part in parts),
+            "process_bytes": tuple(peak - table for peak, table in zip(found, tables, strict=True)),
+        }
+        if isinstance(allocator, CachingAllocator):
+            peaks["allocator_bytes"] = tuple(part.rounded_peak_bytes + allocator.context for part in parts)
+        return parts, peaks
 
 
 def ready(

@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from neulite_sim.profiling.allocations import AllocationLog
 from neulite_sim.profiling.arithmetic import bytes_moved, flops_of, kind_of
 from neulite_sim.profiling.roofline import OperatorKind
 
@@ -60,6 +61,7 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Tensors that exist before the mode sees them are told with `mark`; whatever an operator makes is `temporaries`
     until something marks it otherwise. `round_bytes` is what an allocator rounds each storage up to a multiple of.
+    A `log` is told of every storage and operator.
     """
 
     @classmethod
@@ -67,10 +69,11 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Do without the mark against compiling, for which PyTorch imports its compiler: as long as PyTorch itself."""
         return False
 
-    def __init__(self, *, round_bytes: int = 1) -> None:
+    def __init__(self, *, round_bytes: int = 1, log: AllocationLog | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._live: dict[int, tuple[weakref.ref[Any], int, str]] = {}
         self._round_bytes = round_bytes
+        self._log = log
         self._rounded = 0
         self._bytes = dict.fromkeys((category.name for category in fields(MemoryBytes)), 0)
         self.reset()
@@ -106,6 +109,8 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def mark(self, tensors: Iterable[Tensor], category: str) -> None:
         """Put the storages of `tensors` into a category, whether or not they were known."""
         for tensor in tensors:
+            if self._log is not None:
+                self._log.note([tensor])
             self._note(tensor, category, moves=True)
 
     def _note(self, tensor: Tensor, category: str, *, moves: bool) -> None:
@@ -155,6 +160,8 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             # So a checkpointed block that is computed again saves its activations; gradients require no gradient.
             self._save(result)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if self._log is not None:
+            self._log.note_operator(func, args, outputs)
         for output in outputs:
             self._note(output, "temporaries", moves=False)
         # Views move no byte, and operators outside of ATen call those that do.
@@ -225,6 +232,7 @@ def trace(
     batch: tuple[Tensor, Tensor],
     *,
     round_bytes: int = 1,
+    log: AllocationLog | None = None,
     num_steps: int = 2,
     begun: Callable[[StepTracer], None] | None = None,
     after: Callable[[StepTracer], None] | None = None,
@@ -235,7 +243,7 @@ def trace(
     pass until after its optimizer step. Gradients are freed before each step; `begun` is called before the first step,
     `after` after each. Call it under `FakeTensorMode` with a fake module and batch to predict, or plainly to audit.
     """
-    tracer = StepTracer(round_bytes=round_bytes)
+    tracer = StepTracer(round_bytes=round_bytes, log=log)
     if begun is not None:
         begun(tracer)
     hooks = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neulite_sim.profiling.plans import Plan
-from neulite_sim.reports.memory_kinds import memory_sentence
+from neulite_sim.reports.memory_kinds import ON_THE_BOARD, memory_sentence, process_sentence
 from neulite_sim.reports.table import TextTable
 from neulite_sim.units import format_bytes, format_percent, format_seconds
 
@@ -45,6 +45,7 @@ def _memory_table(report: Mapping[str, Any]) -> TextTable:
             f"{format_percent(report['participation_rate'])} of the devices can train at least one submodel of the "
             "method.",
             memory_sentence("tensor_bytes").removesuffix(".") + ", split at that moment.",
+            *([process_sentence()] if ON_THE_BOARD in peaks else []),
             f"fits: share of the devices whose available memory holds the column '{compared}'.",
             *(
                 ("chosen: share of the devices that train by this plan, the fastest that they hold.",)
@@ -69,6 +70,8 @@ def _peak_columns(report: Mapping[str, Any]) -> dict[str, str]:
     columns = {"tensor bytes": "tensor_bytes"}
     if first["allocator_bytes"] is not None:
         columns["with allocator"] = "allocator_bytes"
+    if first.get("process_bytes") is not None:
+        columns[ON_THE_BOARD] = "process_bytes"
     if "audited_peak_memory_bytes" in first:
         columns["audited"] = "audited_peak_memory_bytes"
     if "audited_cuda_allocated_bytes" in first:

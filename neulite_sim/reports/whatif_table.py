@@ -7,7 +7,7 @@ from typing import Any
 
 from neulite_sim.models.names import FULL
 from neulite_sim.reports.comparison_table import Column, tables_of
-from neulite_sim.reports.memory_kinds import memory_sentence
+from neulite_sim.reports.memory_kinds import ON_THE_BOARD, memory_sentence, process_sentence
 from neulite_sim.reports.table import TextTable
 from neulite_sim.units import format_bytes, format_percent
 
@@ -79,10 +79,15 @@ def _participation(report: Mapping[str, Any], width: int | None) -> list[TextTab
         Column(head=head, cells=tuple(format_bytes(report[key][name]) for name in lines))
         for head, key in (("all from", "includes_everyone_at_bytes"), ("all of it", "trains_everything_at_bytes"))
     ]
+    process = report.get("includes_everyone_at_process_bytes", {})
+    has_process = bool(lines) and all(process.get(name) is not None for name in lines)
+    if has_process:
+        thresholds.append(Column(head=ON_THE_BOARD, cells=tuple(format_bytes(process[name]) for name in lines)))
     notes = [
         f"% of devices that can take part{' (in brackets: of the data)' if differ else ''}; {_what(report)}.",
         "all from: the memory at which everybody first takes part; all of it: at which everybody holds every submodel.",
         memory_sentence(report.get("compared_with_memory")),
+        *([f"{process_sentence().removesuffix('.')}, for the smallest submodel."] if has_process else []),
         *report["notes"],
         *_left_out(report["not_applicable"]),
     ]
@@ -179,6 +184,9 @@ def _submodels(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
         Column(head="submodel", cells=tuple(f"{variant} {name}" for variant, name in lines), is_numeric=False),
         Column(head="peak", cells=tuple(format_bytes(rows[0]["peak_memory_bytes"]) for rows in lines.values())),
     ]
+    process = [rows[0]["process_bytes"] for rows in lines.values() if rows[0].get("process_bytes") is not None]
+    if len(process) == len(lines):
+        columns.append(Column(head=ON_THE_BOARD, cells=tuple(map(format_bytes, process))))
     for place, head in enumerate(_budgets(report)):
         columns.append(Column(head=head, cells=tuple(_percent(rows[place]["fits_share"]) for rows in lines.values())))
     return tables_of(columns, title="% of devices that hold each submodel", width=width)

@@ -29,7 +29,8 @@ class Identity:
     dataset: str
     backend: str
     compared_with_memory: str = "tensor_bytes"
-    """Which peak is compared with available memory, and is `peak_memory_bytes`: `tensor_bytes` or `allocator_bytes`."""
+    """Which peak is compared with available memory, and is `peak_memory_bytes`: `tensor_bytes`, `allocator_bytes` or
+    `process_bytes`."""
 
 
 def target_name(target: float) -> str:

@@ -38,6 +38,22 @@ class CachingAllocator(Options):
     """What the framework holds beside tensors, such as 300MB for a CUDA context."""
 
 
+class GlibcAllocator(Options):
+    """The whole process on a processor is compared with the memory of devices: its runtime and glibc's heap.
+
+    The heap is replayed allocation by allocation, with the holes that are left between blocks.
+    """
+
+    compared_with_memory: ClassVar[str] = "process_bytes"
+    """The name of the peak that decides who can train."""
+
+    kind: Literal["glibc"] = "glibc"
+    base: Bytes = 359_000_000
+    """Resident bytes of the process before the model is built: Python, PyTorch, what it imports and its kernels."""
+    mmap_threshold: Annotated[Bytes, Field(ge=4096, le=2**30)] | None = None
+    """Blocks as large are mapped by themselves (MALLOC_MMAP_THRESHOLD_); none: as glibc moves it."""
+
+
 class Workload(Options):
     """What devices are charged for, where it differs from what is studied."""
 

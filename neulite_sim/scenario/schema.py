@@ -20,7 +20,7 @@ from neulite_sim.scenario.churn import Churn
 from neulite_sim.scenario.component_fields import BareKind, ComponentField
 from neulite_sim.scenario.course import Checkpoint, Evaluation, Stop
 from neulite_sim.scenario.fleet import Group, Individuals, PopulationSection
-from neulite_sim.scenario.ledgers import CachingAllocator, NoAllocator, Proxy, Workload
+from neulite_sim.scenario.ledgers import CachingAllocator, GlibcAllocator, NoAllocator, Proxy, Workload
 from neulite_sim.scenario.links import Link, Rate, RateTrace, ServerLink
 from neulite_sim.scenario.local_training import (
     Adam,
@@ -44,6 +44,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Evaluation",
+    "GlibcAllocator",
     "Group",
     "Individuals",
     "Link",
@@ -105,8 +106,11 @@ class Scenario(Options):
     """What devices are charged for, where it differs from what is studied."""
     proxy: Proxy = Proxy()
     """What is really trained, where it differs from what is studied."""
-    allocator: Annotated[NoAllocator | CachingAllocator, Field(discriminator="kind"), BareKind()] = NoAllocator()
-    """What is added to tensor bytes before they are compared with a device's memory: none or caching."""
+    allocator: Annotated[NoAllocator | CachingAllocator | GlibcAllocator, Field(discriminator="kind"), BareKind()] = (
+        NoAllocator()
+    )
+    """Which memory is compared with a device's: that of tensors (none), with rounded blocks (caching), or the whole
+    process's (glibc)."""
     backend: Annotated[Choice, ComponentField("backend")] = Field(default="ray", validate_default=True)
     """Where the local training runs."""
 

@@ -20,8 +20,9 @@ def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
     """Return participation rate and a mapping per submodel, in the shape that scripts rely on.
 
     `compared_with_memory` names the key of the peak that decides who can train: `allocator_bytes` where the scenario
-    models an allocator, else `tensor_bytes`. `peak_memory_bytes` repeats that one. A device that keeps the features of
-    frozen layers needs `kept_bytes_per_sample` on top for each of its samples.
+    models a caching allocator, `process_bytes` where it says `glibc`, else `tensor_bytes`. `peak_memory_bytes` repeats
+    that one. `process_bytes`, the peak of the whole process on a processor, stands there in any case. A device that
+    keeps the features of frozen layers needs `kept_bytes_per_sample` on top for each of its samples.
 
     With `training.fit: auto` there is a mapping per submodel and `plan`: `fits_share` is the share of devices that hold
     that plan's peak, `chosen_share` of those that take it, because it is the fastest that they hold.
@@ -74,6 +75,7 @@ def _entry(costing: Costing, profile: Profile, plan: Plan, *, audits: bool) -> d
         "peak_memory_bytes": profile.peak_memory_bytes,
         "tensor_bytes": profile.tensor_bytes,
         "allocator_bytes": profile.allocator_bytes,
+        "process_bytes": profile.process_bytes,
         "kept_bytes_per_sample": profile.kept_bytes_per_sample,
         "memory_bytes": asdict(profile.memory),
         "flops_per_step": profile.flops_per_step,

@@ -160,6 +160,7 @@ def study(entrants: Sequence[Entrant], budgets: Budgets, fleet: DrawnFleet | Non
         "device_classes": [row for entrant, costing in found for row in class_rows(entrant, costing)],
         "includes_everyone_at_bytes": {entrant.variant: includes_everyone_at(costing) for entrant, costing in found},
         "trains_everything_at_bytes": {entrant.variant: trains_everything_at(costing) for entrant, costing in found},
+        "includes_everyone_at_process_bytes": {entrant.variant: process_bytes(costing) for entrant, costing in found},
         **_own_thresholds(found, budgets, own_bytes),
         "not_applicable": refused,
         "notes": [*_notes(first), *_announced(found), *_charged_otherwise(found)],
@@ -251,6 +252,7 @@ class Answer:
             rows.append({
                 "submodel": name,
                 "peak_memory_bytes": self.ledger.least_peak_bytes(name),
+                "process_bytes": self.ledger.least_process_bytes(name),
                 "fits_share": float(fits.mean()),
                 "data_share": self._data_share(fits),
                 **self._shortfall(name),
@@ -305,6 +307,12 @@ def needed_bytes(costing: Costing) -> Integers:
 def includes_everyone_at(costing: Costing) -> int:
     """Return the smallest budget in bytes that lets every device take part, if all are given exactly that."""
     return int(needed_bytes(costing).max())
+
+
+def process_bytes(costing: Costing) -> int | None:
+    """Return the lowest peak of the whole process over the submodels; None where a profile was made without it."""
+    found = [costing.ledger.least_process_bytes(name) for name in costing.method.submodels]
+    return min((num_bytes for num_bytes in found if num_bytes is not None), default=None)
 
 
 def trains_everything_at(costing: Costing) -> int:

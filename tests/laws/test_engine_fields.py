@@ -228,6 +228,8 @@ SCHEMA = {
     "proxy.checkpointing": case("proxy.checkpointing=true", base="images"),
     "allocator": case("allocator=caching"),
     "allocator.caching.round_bytes": case("allocator.round_bytes=4096", "allocator=caching"),
+    "allocator.glibc.base": case("allocator.base=200MB", "allocator=glibc"),
+    "allocator.glibc.mmap_threshold": case("allocator.mmap_threshold=64KiB", "allocator=glibc"),
     "allocator.caching.context": case("allocator.context=1MB", "allocator=caching"),
     "backend": case("backend=dry-run"),
 }

@@ -1,0 +1,110 @@
+"""The sequence in which a training step allocates and frees, from the building of its model on.
+
+`StepTracer` adds up what is live; what a process takes depends on the order as well (`heap.py`). Tensors are told by
+the dispatch modes that see them; what operators allocate inside, for themselves, is added by rule (`workspaces.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from neulite_sim.profiling.workspaces import workspaces_of
+
+GRAPH_FREED = -1
+"""Stands in place of the number of a block where a backward pass has ended, and the graph it went through is gone."""
+
+
+class Event(NamedTuple):
+    """A block is allocated or, where `num_bytes` is 0, freed."""
+
+    block: int
+    num_bytes: int = 0
+    grows_graph: bool = False
+    """Whether autograd makes a node for the operator whose block this is, which lives as long as the graph."""
+
+
+class AllocationLog:
+    """Which blocks were allocated and freed, in order; each block has a number of its own."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.ends: list[int] = []
+        """How many events there were at the end of each part of the training."""
+        self._alive: dict[int, tuple[int, weakref.ref[Any]]] = {}
+        self._numbers = itertools.count()
+        self._grows_graph = self._is_in_backward = False
+
+    def end_part(self) -> None:
+        """Take note that a part of the training has ended."""
+        self.ends.append(len(self.events))
+
+    def note(self, tensors: Iterable[Tensor]) -> None:
+        """Take note of the storages of tensors; those known stay as they are."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            # What stands on the meta device takes no memory; a fake tensor names the device that it stands for.
+            if key in self._alive or not storage.nbytes() or tensor.device.type == "meta":
+                continue
+            number = next(self._numbers)
+            # The callback tells when the last reference is gone.
+            self._alive[key] = number, weakref.ref(storage, functools.partial(self._forget, key))
+            self.events.append(Event(number, storage.nbytes(), self._grows_graph))
+
+    def note_operator(self, func: Any, args: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+        """Take note of what an operator has made, and of what it took for itself meanwhile."""
+        is_in_backward = torch._C._current_graph_task_id() != -1
+        if self._is_in_backward and not is_in_backward:
+            self.events.append(Event(GRAPH_FREED))
+        self._is_in_backward = is_in_backward
+        inputs = (leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
+        # What checkpointing builds again within the backward pass does not outlive its block.
+        is_building = torch.is_grad_enabled() and not is_in_backward
+        self._grows_graph = is_building and any(tensor.requires_grad for tensor in inputs)
+        for output, held, passing in workspaces_of(func, args, outputs):
+            numbers = [self.allocate(num_bytes) for num_bytes in held]
+            if output is not None:
+                self.note([output])
+            numbers += [self.allocate(num_bytes) for num_bytes in passing]
+            self.events += map(Event, numbers)
+        self._grows_graph = False
+
+    def allocate(self, num_bytes: int) -> int:
+        """Take note of a block that is no tensor; returns its number."""
+        number = next(self._numbers)
+        self.events.append(Event(number, num_bytes))
+        return number
+
+    def _forget(self, key: int, _reference: weakref.ref[Any]) -> None:
+        number, _ = self._alive.pop(key)
+        self.events.append(Event(number))
+
+
+class AllocationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Dispatch mode that tells a log of all tensors made within: of a model while it is built."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Do without the mark against compiling, as `StepTracer` does."""
+        return False
+
+    def __init__(self, log: AllocationLog) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._log = log
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run one operator and take note of what it made."""
+        result = func(*args, **dict(kwargs or {}))
+        self._log.note(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+        return result
