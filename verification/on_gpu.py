@@ -225,7 +225,11 @@ def commands(sizes: Sizes, device: str, report: Report) -> None:
 def _printed(arguments: Sequence[str]) -> str:
     """Return what the command line prints, in a process of its own."""
     checkout = str(Path(__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([checkout, os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([checkout, os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-m", "neulite_sim", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -309,6 +313,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.device == "cuda" and not torch.cuda.is_available():
         parser.error("PyTorch finds no CUDA device here; --small --device cpu goes through the script without one")
+    if chosen.device == "cpu":
+        # Tensors this small: threads that wait for one another would take most of the time.
+        torch.set_num_threads(1)
     sizes, report = SMALL if chosen.small else LARGE, Report(time.monotonic() + chosen.seconds)
     card = torch.cuda.get_device_name() if chosen.device == "cuda" else "processor"
     report.say(f"{card}, PyTorch {torch.__version__}")
