@@ -147,7 +147,7 @@ def name_of(value: Any, argument: str) -> str:
     What has no code of its own, such as an array, is called as the argument that it is given as.
     """
     if isinstance(value, list | tuple | dict | str | np.ndarray):
-        return argument
+        return "arrays" if argument == "data" else argument
     while isinstance(value, functools.partial):
         value = value.func
     name = getattr(value, "__qualname__", None) or type(value).__qualname__

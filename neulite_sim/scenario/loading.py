@@ -130,8 +130,10 @@ def scenario_hash(scenario: Scenario) -> str:
 def _replaced(tree: Node | None, replacing: Sequence[Replacing], problems: list[Problem]) -> Node | None:
     for item in replacing if tree is not None else ():
         assert tree is not None
-        before = tree.nearest(item.keys).plain()
-        kept = {name: before[name] for name in item.keeps if name in before} if isinstance(before, Mapping) else {}
+        there = tree.at(item.keys)
+        before = there.plain() if there is not None and isinstance(there.content, dict) else {}
+        # Without a kind, all that is written belongs to what takes its place: unknown keys are refused with it.
+        kept = {name: before[name] for name in before if "kind" not in before or name in item.keeps}
         try:
             tree = assign(tree, item.keys, as_node({**kept, **item.component}, Place()))
         except ValueError as error:

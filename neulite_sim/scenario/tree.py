@@ -46,6 +46,13 @@ class Node:
             node = child
         return node
 
+    def at(self, path: Keys) -> Node | None:
+        """Return the node at `path`; None where there is none."""
+        node: Node | None = self
+        for key in path:
+            node = None if node is None else _child(node, key)
+        return node
+
     def files(self) -> Iterator[str | None]:
         """Yield the file of this value and of each value in it, in order."""
         yield self.place.file

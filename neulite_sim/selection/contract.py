@@ -19,6 +19,7 @@ from neulite_sim.bounds import DeviceCount
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Offers
 from neulite_sim.registry import Options
+from neulite_sim.user_code.origins import place_of
 
 
 class SelectorOptions(Options):
@@ -96,19 +97,33 @@ def checked_choice(selector: Selector, chosen: Integers, num_offers: int, count:
     """Return the positions that a selector chose among `num_offers` offers, where at most `count` may be.
 
     Raises:
-        SimulationError: they are not ascending positions of offers, or too many: a device would fly twice, say.
+        SimulationError: they are not ascending positions of offers, too many, or none: a device would fly twice, say,
+            or the run would never go on.
     """
-    positions = np.asarray(chosen, np.int64)
-    if not len(positions):
-        return positions
+    positions = np.asarray(chosen)
+    if not num_offers and not positions.size:
+        return np.zeros(0, np.int64)
+    wish = f"it must return positions from 0 to {num_offers - 1} (not device numbers), ascending, none twice"
+    if positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iu"):
+        what = type(chosen).__name__ if positions.ndim != 1 else f"numbers of type {positions.dtype}"
+        raise SimulationError(f"selection {_called(selector)} returned {what}; {wish}")
+    if not positions.size:
+        raise SimulationError(
+            f"selection {_called(selector)} chose none of {num_offers} offers; nothing else moves the run on, so at "
+            "least one must be chosen"
+        )
+    positions = positions.astype(np.int64, copy=False)
     if positions[0] < 0 or positions[-1] >= num_offers or (positions[1:] <= positions[:-1]).any():
         shown = f"{', '.join(map(str, positions[:8]))}{', ...' if len(positions) > 8 else ''}"
-        raise SimulationError(
-            f"selection {type(selector).__name__} chose the offers {shown}; of {num_offers} offers it must return "
-            f"positions from 0 to {num_offers - 1}, ascending, none twice"
-        )
+        raise SimulationError(f"selection {_called(selector)} chose the offers {shown} of {num_offers}; {wish}")
     if len(positions) > count:
         raise SimulationError(
-            f"selection {type(selector).__name__} chose {len(positions)} offers where at most {count} are wanted"
+            f"selection {_called(selector)} chose {len(positions)} offers where at most {count} are wanted"
         )
     return positions
+
+
+def _called(selector: Selector) -> str:
+    """Return the name of a selector, with the file and line of a user's own class."""
+    kind = type(selector)
+    return f"{getattr(selector, 'name', None) or kind.__name__}{place_of(kind)}"

@@ -112,6 +112,8 @@ def _run(place: str, content: bytes, sha256: str, path: str, key: str) -> Module
     except BaseException as error:
         del sys.modules[module.__name__]
         message = f"running {path} fails: {in_a_line(error)}"
+        if isinstance(error, ModuleNotFoundError):
+            raise ScenarioError([Problem(key=key, message=message)]) from error
         raise ScenarioError([Problem.advising(key=key, found=message, hint="mend the file")]) from error
     folder = os.path.dirname(place) + os.sep
     beside = tuple(sorted(name for name in set(sys.modules) - before if _lies_below(sys.modules[name], folder)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
 import site
 import sys
@@ -54,6 +55,16 @@ def _is_users(module: ModuleType) -> bool:
     return isinstance(file, str) and is_users_file(file)
 
 
+def place_of(kind: type) -> str:
+    """Return " (FILE:LINE)" of the definition of a user's own class; empty for others."""
+    if not is_users_module(kind.__module__):
+        return ""
+    try:
+        return f" ({inspect.getsourcefile(kind)}:{inspect.getsourcelines(kind)[1]})"
+    except (OSError, TypeError):
+        return ""
+
+
 def line_of(error: BaseException) -> str:
     """Return "FILE:LINE: " of the last line of a user's own code that an error passed through; empty where none is."""
     if isinstance(error, SyntaxError) and error.filename and is_users_file(error.filename):
@@ -65,6 +76,8 @@ def line_of(error: BaseException) -> str:
 
 def in_a_line(error: BaseException) -> str:
     """Return where in a user's code an error arose, of which class it is, and what it says, in one line."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{line_of(error)}{error.msg}; install the package that has it, or mend the import"
     said = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
     return f"{line_of(error)}{type(error).__name__}{f': {said[:500]}' if said else ''}"
 

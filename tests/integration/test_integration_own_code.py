@@ -328,16 +328,43 @@ def test_a_method_that_gives_no_model_is_refused(function: Any, said: str) -> No
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        (lambda offers, count, rng: [0, 0], r"chose the offers 0, 0; of 6 offers it must return positions from 0 to 5"),
-        (lambda offers, count, rng: [7], r"chose the offers 7; of 6 offers"),
+        (lambda offers, count, rng: [0, 0], r"selection <lambda> chose the offers 0, 0 of 6; it must return positions"),
+        (lambda offers, count, rng: [7], r"chose the offers 7 of 6; it must return positions from 0 to 5 \(not device"),
         (lambda offers, count, rng: [0, 1, 2, 3], r"chose 4 offers where at most 3 are wanted"),
-        (lambda offers, count, rng: [0.5], r"selection <lambda> returns an array of float64 with 1 dimensions; it must"),
+        (lambda offers, count, rng: [0.5], r"selection <lambda> returned numbers of type float64; it must return"),
+        (lambda offers, count, rng: [], r"selection <lambda> chose none of 6 offers; nothing else moves the run on"),
+        (lambda offers, count, rng: None, r"selection <lambda> returned ndarray; it must return positions"),
         (lambda offers, count, rng: 1 // 0, r"selection <lambda> fails: \S*own_code.py:\d+: ZeroDivisionError"),
     ],
 )  # fmt: skip
 def test_a_selector_that_chooses_what_is_not_there_is_refused(function: Any, said: str) -> None:
     with pytest.raises(SimulationError, match=said):
         simulate(TINY, selector=function)
+
+
+@pytest.mark.parametrize("answer", [None, "all", [0.9, 1.9], [], [3, 2]])
+def test_what_a_selector_of_a_class_returns_is_checked_and_names_its_file(answer: Any) -> None:
+    class Odd(Selector):
+        def choose(self, offers: Any, count: int, rng: Any) -> Any:
+            return answer
+
+    with pytest.raises(
+        SimulationError, match=r"selection Odd \(\S*test_integration_own_code.py:\d+\) (chose|returned)"
+    ):
+        simulate(TINY, selector=Odd)
+
+
+def test_options_of_what_is_given_stand_in_the_scenario() -> None:
+    signals = np.random.default_rng(0).normal(size=(60, 4, 9)).astype(np.float32)
+    data = signals, np.arange(60) % 3
+    result = simulate(
+        {**TINY, "data": {"options": {"inputs": "numbers"}}},
+        data=data,
+        model=lambda num_classes: nn.Sequential(nn.Flatten(), nn.Linear(36, num_classes)),
+    )
+    assert result.summary["dataset"] == "arrays"
+    with pytest.raises(ScenarioError, match=r"data\.inputs: unknown key"):
+        simulate({**TINY, "data": {"inputs": "numbers"}}, data=data)
 
 
 @pytest.mark.parametrize(
