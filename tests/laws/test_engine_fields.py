@@ -229,7 +229,7 @@ SCHEMA = {
     "allocator": case("allocator=caching"),
     "allocator.caching.round_bytes": case("allocator.round_bytes=4096", "allocator=caching"),
     "allocator.glibc.base": case("allocator.base=200MB", "allocator=glibc"),
-    "allocator.glibc.mmap_threshold": case("allocator.mmap_threshold=64KiB", "allocator=glibc"),
+    "allocator.glibc.mmap_threshold": case("allocator.mmap_threshold=64KiB", "allocator={kind: glibc, base: 1MB}"),
     "allocator.caching.context": case("allocator.context=1MB", "allocator=caching"),
     "backend": case("backend=dry-run"),
 }
@@ -559,6 +559,7 @@ ELSEWHERE = {
         f"{field}[python]": "runs a file: test_integration_own_code.py, test_user_code_files.py"
         for field in ("data", "partition", "model", "method", "selection", "protocol", "availability")
     },
+    "model[timm]": "needs another package: test_models_timm.py",
     "data[array]": "likewise in test_data_array.py and test_data_given.py",
     "data[csv]": "likewise in test_data_csv.py and test_data_given.py",
     "data[huggingface]": "likewise in test_data_huggingface.py and test_data_given.py",

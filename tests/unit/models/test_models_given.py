@@ -429,7 +429,7 @@ REFUSED = {
     "classes": (lambda: nn.Linear(20, 7), r"the output of Linear has 7 classes, and the data have 4; give a network "
                 r"for as many, or a function with a parameter num_classes"),
     "samples": (lambda: nn.Sequential(nn.Linear(20, 8), nn.Linear(9, 4)), r"Sequential fails on a batch of shape "
-                r"\(7, 20\) \(sequences of 20 numbers\): .*\(1\); give a network that reads such samples"),
+                r"\(7, 20\) \(rows of 20 numbers\): .*\(1\); give a network that reads such samples"),
     "numbers": (Failing, r"the forward of Failing looks at the numbers of a tensor \(.*test_models_given\.py:\d+\); "
                 r"what a step needs is predicted on tensors without numbers: decide by shapes, or with torch\.where"),
     "lazy": (lambda: nn.Sequential(nn.LazyLinear(4)), r"Sequential has lazy layers whose shapes are not known yet: 0; "
