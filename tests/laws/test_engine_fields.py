@@ -229,7 +229,9 @@ SCHEMA = {
     "allocator": case("allocator=caching"),
     "allocator.caching.round_bytes": case("allocator.round_bytes=4096", "allocator=caching"),
     "allocator.glibc.base": case("allocator.base=200MB", "allocator=glibc"),
-    "allocator.glibc.mmap_threshold": case("allocator.mmap_threshold=64KiB", "allocator={kind: glibc, base: 1MB}"),
+    "allocator.glibc.mmap_threshold": case(
+        "allocator.mmap_threshold=64KiB", "allocator={kind: glibc, base: 1MB}", "model=cnn", "data.image_size=16"
+    ),
     "allocator.caching.context": case("allocator.context=1MB", "allocator=caching"),
     "backend": case("backend=dry-run"),
 }
