@@ -10,6 +10,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import hashlib
+import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class Fingerprint:
 
     sha256: str
     modules: frozenset[str]
+    generators: tuple[str, ...] = ()
+    """Ways to generators of random numbers that it holds: nobody seeds these for a run."""
 
 
 def fingerprint(value: Any) -> Fingerprint:
@@ -49,7 +52,8 @@ def fingerprint(value: Any) -> Fingerprint:
         NotTrackedError: it holds an open file, a lock, a generator or the like; says which and where.
     """
     walk = _Walk()
-    return Fingerprint(sha256=walk.result(value), modules=frozenset(walk.modules))
+    sha256 = walk.result(value)
+    return Fingerprint(sha256=sha256, modules=frozenset(walk.modules), generators=tuple(walk.generators))
 
 
 class _Walk:
@@ -57,6 +61,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self.modules: set[str] = set()
+        self.generators: list[str] = []
         self._digest = hashlib.sha256()
         self._met: dict[int, int] = {}
         self._kept: list[Any] = []
@@ -214,6 +219,12 @@ class _Walk:
 
     def _instance(self, value: Any) -> None:
         """Take an object by what it would be copied from."""
+        if isinstance(value, np.random.Generator | np.random.RandomState | random.Random) or _is_of_torch(
+            value, "Generator"
+        ):
+            self.generators.append("".join(self._way).strip())
+            self._note("generator", type(value).__name__)
+            return
         try:
             parts = _reduced(value)
         except Exception as error:
@@ -253,6 +264,10 @@ def _torch() -> Any:
 
 
 def _is_tensor(value: Any) -> bool:
-    # Whoever has made a tensor has imported PyTorch; without one it is not imported here.
+    return _is_of_torch(value, "Tensor")
+
+
+def _is_of_torch(value: Any, kind: str) -> bool:
+    # Whoever has made one has imported PyTorch; without that it is not imported here.
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
+    return torch is not None and isinstance(value, getattr(torch, kind))

@@ -1,6 +1,7 @@
 """Methods, selectors, protocols and availability of a user's own: from Python, from a file, registered."""
 
 import json
+import random
 import threading
 from pathlib import Path
 from typing import Any
@@ -384,6 +385,20 @@ def test_options_of_what_is_given_stand_in_the_scenario() -> None:
 def test_what_is_no_such_thing_is_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ScenarioError, match=said):
         simulate(TINY, **given)
+
+
+@pytest.mark.parametrize(
+    "rng", [np.random.default_rng(0), torch.Generator(), random.Random(0)], ids=lambda each: type(each).__name__
+)
+def test_a_model_with_a_generator_of_its_own_is_refused(rng: Any) -> None:
+    class Noisy(Net):
+        def forward(self, images: Any) -> Any:
+            return super().forward(images) * float(rng.random())
+
+    with pytest.raises(
+        ScenarioError, match=r"model: Noisy holds a generator of random numbers \(\.forward rng\), which no"
+    ):
+        simulate({**TINY, "stop": {"rounds": 1}}, model=Noisy, data=stripes)
 
 
 def test_names_that_cannot_be_registered_are_refused() -> None:
