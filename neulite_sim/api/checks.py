@@ -82,7 +82,7 @@ class DeepCheck:
         """
         from neulite_sim.engine.announcing import announcements
         from neulite_sim.engine.assembly import charge, prepare
-        from neulite_sim.engine.building import build_backend
+        from neulite_sim.engine.building import build_backend, build_selector
         from neulite_sim.engine.compatibility import require_somebody, require_training
         from neulite_sim.engine.conflicts import DRY_RUN
         from neulite_sim.engine.fitting import plan_notices
@@ -90,6 +90,7 @@ class DeepCheck:
         if scenario.backend.kind == "inprocess":
             # A device that PyTorch does not find; workers of a cluster are not started for a check.
             build_backend(scenario).close()
+        build_selector(scenario)
         parts = prepare(scenario, self._check.fleet)
         require_training(parts, trains=scenario.backend.kind != DRY_RUN)
         costing = charge(parts)

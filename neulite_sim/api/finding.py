@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neulite_sim.errors import DataNotFoundError
+from neulite_sim.results.places import SCENARIO
 from neulite_sim.results.stored import StoredRun, deeper_runs, find_runs, read_run
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def _matching(text: str) -> Iterator[Path]:
     found = sorted(path for path in glob.glob(os.path.expanduser(text), recursive=True) if os.path.isdir(path))
     if not found:
         raise DataNotFoundError(f"{text}: matches no folder", hint=_WISH)
-    yield from map(Path, found)
+    # A sweep's folder holds others beside those of its runs.
+    yield from [Path(path) for path in found if next(Path(path).rglob(SCENARIO), None)] or map(Path, found)
 
 
 def _kept(result: RunResult, kept: Folder) -> Path:

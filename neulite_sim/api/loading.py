@@ -72,10 +72,9 @@ def resume(
     from neulite_sim.engine.resuming import resume as go_on
     from neulite_sim.notebook.progress import following
 
-    # Held while the scenario is read, which names them by their fingerprints.
-    held = held_values(**values)
+    # Held to the end: the scenario names them by their fingerprints, and messages tell them from others.
+    _held = held_values(**values)
     run = find_cut_off(Path(run_dir))
     chosen: Any = with_backend(run.scenario, kind=backend, workers=workers).backend
-    del held
     with following(progress) as followers:
         return go_on(run, backend=chosen, observers=[*observers, *followers])
