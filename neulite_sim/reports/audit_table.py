@@ -9,6 +9,10 @@ from neulite_sim.reports.table import TextTable
 from neulite_sim.units import format_bytes
 
 
+FAR_OFF = 0.05
+"""A larger error is pointed out."""
+
+
 def audit_table(rows: Sequence[Mapping[str, Any]]) -> TextTable:
     """Return the rows of `audit.json` as a table; the column CUDA is there on a machine that has it."""
     has_plans = any(row["plan"] for row in rows)
@@ -31,7 +35,19 @@ def audit_table(rows: Sequence[Mapping[str, Any]]) -> TextTable:
         headers=headers,
         rows=tuple(_cells(row, has_cuda=has_cuda, has_plans=has_plans) for row in rows),
         numeric=frozenset(headers[3:]) - {"plan"},
-        notes=skipped,
+        notes=(*skipped, *map(_told, filter(_is_far_off, rows))),
+    )
+
+
+def _is_far_off(row: Mapping[str, Any]) -> bool:
+    return row["relative_error"] is not None and abs(row["relative_error"]) > FAR_OFF
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['submodel']} ({row['ledger']}): a real step takes {format_bytes(row['measured_bytes'])}, but "
+        f"{format_bytes(row['predicted_bytes'])} are charged, so who can take part is told wrongly; an operator of this "
+        "network keeps what its fake twin does not"
     )
 
 

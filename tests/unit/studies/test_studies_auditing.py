@@ -78,3 +78,11 @@ def test_the_audit_is_kept_in_the_run_folder(tmp_path, rows):
 
 def test_without_a_run_folder_nothing_is_kept(rows):
     assert simulate(tiny("stop.rounds=1"), observers=[AuditKeeper(rows)]).run_dir is None
+
+
+def test_a_prediction_that_is_far_off_is_pointed_out():
+    row = {"ledger": "trained", "model": "net", "submodel": "full", "batch_size": 8, "plan": "", "skipped": "",
+           "predicted_bytes": 294_200, "measured_bytes": 929_100, "relative_error": 2.158}  # fmt: skip
+    (note,) = audit_table([row]).notes
+    assert note.startswith("full (trained): a real step takes 929.1 kB, but 294.2 kB are charged, so who can take part")
+    assert not audit_table([{**row, "measured_bytes": 295_000, "relative_error": 0.003}]).notes
