@@ -8,7 +8,6 @@ from typing import Any
 from neulite_sim.reports.table import TextTable
 from neulite_sim.units import format_bytes
 
-
 FAR_OFF = 0.05
 """A larger error is pointed out."""
 
@@ -46,8 +45,8 @@ def _is_far_off(row: Mapping[str, Any]) -> bool:
 def _told(row: Mapping[str, Any]) -> str:
     return (
         f"{row['submodel']} ({row['ledger']}): a real step takes {format_bytes(row['measured_bytes'])}, but "
-        f"{format_bytes(row['predicted_bytes'])} are charged, so who can take part is told wrongly; an operator of this "
-        "network keeps what its fake twin does not"
+        f"{format_bytes(row['predicted_bytes'])} are charged, so who can take part is told wrongly; an operator of "
+        "this network keeps what its fake twin does not"
     )
 
 
