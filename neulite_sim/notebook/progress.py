@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from neulite_sim.notebook.chart import accuracy_chart
 from neulite_sim.results.contract import Observer
-from neulite_sim.results.rows import Event, Progress, RoundRow, RunStarted
+from neulite_sim.results.rows import Event, Notice, Progress, RoundRow, RunStarted
 from neulite_sim.units import format_seconds
 
 _SHOWN_EVERY_S = 0.25
@@ -50,6 +50,8 @@ class Follower(Observer):
         """Take note of an event, and show where the run stands if it is time to."""
         if isinstance(event, RunStarted):
             self._started = event
+        elif isinstance(event, Notice):
+            self._tell(event.message)
         elif isinstance(event, Progress):
             self._virtual_s = max(self._virtual_s, event.virtual_time_s)
         elif isinstance(event, RoundRow):
@@ -59,6 +61,11 @@ class Follower(Observer):
         if self._clock() - self._shown_s >= self._every_s:
             self._show()
             self._shown_s = self._clock()
+
+    def _tell(self, message: str) -> None:
+        """Say a notice where progress is shown as lines; a notebook's one output is written over."""
+        if isinstance(self._view, _Lines):
+            self._view.show(f"! {message}", "")
 
     def _show(self) -> None:
         started = self._started

@@ -401,6 +401,17 @@ def test_a_model_with_a_generator_of_its_own_is_refused(rng: Any) -> None:
         simulate({**TINY, "stop": {"rounds": 1}}, model=Noisy, data=stripes)
 
 
+def test_what_is_assumed_of_ones_own_is_said_with_the_progress(capsys: Any) -> None:
+    images, labels = (
+        np.zeros((50, 8, 8), np.float32) + np.arange(50, dtype=np.float32)[:, None, None],
+        np.arange(50) % 3,
+    )
+    simulate({**TINY, "stop": {"rounds": 1}}, data=(images, labels), progress=True)
+    said = capsys.readouterr().err
+    assert "! arrays: read as grey images [N, H, W]: 1x8x8\n" in said
+    assert "are held out" in said
+
+
 def test_names_that_cannot_be_registered_are_refused() -> None:
     with pytest.raises(
         UnknownComponentError, match=r"nothing is registered for 'metod'; did you mean 'method' or 'model'\?"
