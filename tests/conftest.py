@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -63,6 +64,14 @@ def entry_points_of_fakes(group: str) -> Mapping[str, EntryPoint]:
 
     named = fake_components.GROUPS[group].items()
     return {name: EntryPoint(name, f"fake_components:{value}", group) for name, value in named}
+
+
+@pytest.fixture(autouse=True)
+def _registered_for_one_test() -> Iterator[None]:
+    """Forget after each test what it registered: names in messages would depend on the order of tests."""
+    yield
+    if (registry := sys.modules.get("neulite_sim.registry")) is not None:
+        registry._REGISTERED.clear()
 
 
 @pytest.fixture(scope="module")
