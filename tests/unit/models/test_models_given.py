@@ -3,8 +3,10 @@
 import copy
 import functools
 import pickle
+import random
 import threading
 
+import numpy as np
 import pytest
 import torch
 from given_models import (
@@ -657,3 +659,34 @@ def test_a_constant_that_is_read_keeps_a_network_whole():
                     spec=ROWS)  # fmt: skip
     assert found.peak_memory_bytes > 0
     require_same_values(ByConstant(), ROWS)
+
+
+def test_numbers_that_another_thread_draws_meanwhile_do_not_count():
+    stop = threading.Event()
+
+    def draw() -> None:
+        while not stop.is_set():
+            random.random()
+            np.random.rand()  # noqa: NPY002
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        spec = InputSpec(shape=(1, 8, 8), num_classes=3)
+        network = nn.Sequential(*(nn.Conv2d(1 if place == 0 else 4, 4, 3, padding=1) for place in range(4)),
+                                nn.Flatten(), nn.Linear(256, 3))  # fmt: skip
+
+        class Whole(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layers = network
+
+            def forward(self, images):
+                return self.layers(images)
+
+        found = given_architecture(Whole()).settled(spec, batch_size=4, state_copies=0)
+    finally:
+        stop.set()
+        thread.join()
+    assert not found.remarks
+    assert len(found(spec, 1.0).blocks) == 4
