@@ -135,13 +135,15 @@ def test_a_study_does_not_pass_over_a_run_that_read_another_file(home, tmp_path,
     from neulite_sim.studies import whatif_training
 
     planned = []
-    plan = whatif_training.plan
+    plan = whatif_training.plan_written
     monkeypatch.setattr(
-        whatif_training, "plan", lambda variants, **more: planned.append((variants[0], more)) or plan(variants, **more)
+        whatif_training,
+        "plan_written",
+        lambda scenario, name, **more: planned.append((scenario, name, more)) or plan(scenario, name, **more),
     )
     CliRunner().invoke(cli.app, list(study), prog_name="neulite-sim")
-    variant, more = planned[0]
-    simulate(variant.scenario, out=more["out"] / variant.name)
+    scenario, name, more = planned[0]
+    simulate(scenario, out=more["out"] / name)
     write_trace(home / "trace.csv", SHIFT_S)
     refused = ran(*study)
     assert refused.exit_code == 2

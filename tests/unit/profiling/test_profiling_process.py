@@ -17,7 +17,9 @@ from neulite_sim.profiling.profile import profile
 from neulite_sim.profiling.tracer import trace
 from neulite_sim.scenario.schema import GlibcAllocator, Training
 
-MEASURED = json.loads((Path(__file__).parents[2] / "cases" / "process_memory.json").read_text(encoding="utf-8"))
+MEASURED = json.loads(
+    (Path(__file__).parents[2] / "golden" / "memory" / "process_memory.json").read_text(encoding="utf-8")
+)
 
 
 def logged(module, images):
