@@ -8,19 +8,17 @@ batch and stay symbols. What could not be repeated faithfully is not guessed but
 from __future__ import annotations
 
 import operator
-import random
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
+from neulite_sim.models.draws import drawn_so_far, draws
 from neulite_sim.samples import InputSpec
 
 BATCHES = (7, 11)
@@ -99,44 +97,17 @@ def recorded(module: nn.Module, inputs: Values, answer: Answer) -> Recording:
             does what only a call of the whole repeats.
         Exception: whatever else goes wrong in it.
     """
-    drawn = _drawn()
+    drawn = drawn_so_far()
     tracer = _Tracer(module, answer)
     source = tracer.start(inputs)
     with tracer.at_work():
         result = module.forward(source)
-    if drawn != _drawn() and _draws(module, inputs[0]):
+    if drawn != drawn_so_far() and draws(module, inputs[0]):
         raise OpaqueError("it draws random numbers of Python's or NumPy's")
     if not isinstance(result, fx.Proxy) or not isinstance(value_of(result.node)[0], Tensor):
         raise OpaqueError("it returns something else than one tensor")
     tracer.graph.output(result.node)
     return tracer.recording(source.node, result.node)
-
-
-def _drawn() -> tuple[Any, str]:
-    """Return what changes with each number that Python or NumPy draws."""
-    return random.getstate(), repr(np.random.get_state())  # noqa: NPY002
-
-
-def _draws(module: nn.Module, inputs: Any) -> bool:
-    """Return whether a `forward` itself draws numbers of Python's or NumPy's, and not another thread meanwhile.
-
-    Ray, say, does so while it starts. Calls are watched in this thread alone.
-    """
-    found: list[object] = []
-
-    def watch(_frame: Any, event: str, function: Any) -> None:
-        if event == "c_call" and isinstance(getattr(function, "__self__", None), random.Random | np.random.RandomState):
-            found.append(function)
-
-    before = sys.getprofile()
-    sys.setprofile(watch)
-    try:
-        module.forward(inputs)
-    except Exception:
-        return True
-    finally:
-        sys.setprofile(before)
-    return bool(found)
 
 
 class _Traced(fx.Proxy):

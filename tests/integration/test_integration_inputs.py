@@ -120,7 +120,7 @@ def test_a_sweep_does_not_pass_over_a_run_that_read_another_file(home, tmp_path,
 
 
 def test_a_study_does_not_pass_over_a_run_that_read_another_file(home, tmp_path, monkeypatch):
-    monkeypatch.setattr("neulite_sim.studies.sweeps.run_all", lambda *given, **more: (item for item in ()))
+    monkeypatch.setattr("neulite_sim.api.running.run_all", lambda *given, **more: (item for item in ()))
     study = (
         "whatif",
         str(home / "tiny.yaml"),
