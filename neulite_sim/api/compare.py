@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neulite_sim.api.finding import Folder, all_of, paths_of, read_runs
-from neulite_sim.api.result import FilePath, Result, as_html, as_json, asked_figure, rows_of
+from neulite_sim.api.result import FilePath, Result, as_html, as_json, rows_of
 from neulite_sim.api.views import AskedView, asked_view, budget_text
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.reports.comparison import Line, lines_of, notes_of
@@ -103,26 +103,6 @@ class ComparisonResult(Result):
             return as_html(lambda most: run_page(runs[0].path, most_rows=most, shown_as=shown_as[0]), path)
         held = None if self.baseline is None else self.baseline.name
         return as_html(lambda most: comparison_page(runs, baseline=held, shown_as=shown_as), path)
-
-    def plot(
-        self,
-        path: FilePath | None = None,
-        *,
-        style: str | None = None,
-        size: str | None = None,
-        title: str | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> Figure:
-        """Return the figure of `compare --plot`, written into a file too if one is named.
-
-        `style`, `size`, `title` and `labels` (names in the figure by run, group or method) are those of `--plot`.
-
-        Raises:
-            ScenarioError: an option is not understood, or the file has another ending than .png, .svg and .pdf.
-            OutputError: the file cannot be written.
-            NeuliteError: matplotlib is not installed.
-        """
-        return self.drawn(*asked_figure(path, style=style, size=size, title=title, labels=labels))
 
     def drawn(self, file: Path | None, options: PlotOptions) -> Figure:
         """Return the figure as `plot` does, for options that have been checked."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from neulite_sim.api.result import FilePath, Result, as_html, as_json, asked_figure, rows_of
+from neulite_sim.api.result import FilePath, Result, as_html, as_json, rows_of
 from neulite_sim.api.sources import Values, source_of
 from neulite_sim.results.row_table import Rows
 from neulite_sim.scenario.sources import AnyScenario, Settings, scenario_from
 
 if TYPE_CHECKING:
     from neulite_sim.notebook.figure import Figure
+    from neulite_sim.reports.plot_options import PlotOptions
     from neulite_sim.reports.table import TextTable
 
 
@@ -57,25 +59,8 @@ class ProfileResult(Result):
 
         return as_html(lambda most_rows: profile_page(self.content), path)
 
-    def plot(
-        self,
-        path: FilePath | None = None,
-        *,
-        style: str | None = None,
-        size: str | None = None,
-        title: str | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> Figure:
-        """Return a figure of the memory of each submodel by category, written into a file too if one is named.
-
-        `style`, `size`, `title` and `labels` (names in the figure by submodel) are those of every `--plot`.
-
-        Raises:
-            ScenarioError: an option is not understood, or the file has another ending than .png, .svg and .pdf.
-            OutputError: the file cannot be written.
-            NeuliteError: matplotlib is not installed.
-        """
-        file, options = asked_figure(path, style=style, size=size, title=title, labels=labels)
+    def drawn(self, file: Path | None, options: PlotOptions) -> Figure:
+        """Return the figure of the memory of each submodel by category, for options that have been checked."""
         from neulite_sim.reports.profile_plot import draw_profile
 
         return draw_profile(self.content, file, options)

@@ -40,7 +40,6 @@ class Result(ABC):
     def to_html(self, path: FilePath | None = None) -> str:
         """Return a page that needs no other file as HTML, written into a file too if one is named."""
 
-    @abstractmethod
     def plot(
         self,
         path: FilePath | None = None,
@@ -50,7 +49,20 @@ class Result(ABC):
         title: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Figure:
-        """Return the figure that the command draws with `--plot`, written into a file too if one is named."""
+        """Return the result as a figure, written into a file too if one is named.
+
+        `style`, `size`, `title` and `labels` (names in the figure) are those of every `--plot`.
+
+        Raises:
+            ScenarioError: an option is not understood, or the file has another ending than .png, .svg and .pdf.
+            OutputError: the file cannot be written.
+            NeuliteError: matplotlib is not installed.
+        """
+        return self.drawn(*asked_figure(path, style=style, size=size, title=title, labels=labels))
+
+    @abstractmethod
+    def drawn(self, file: Path | None, options: PlotOptions) -> Figure:
+        """Return the figure as `plot` does, for options that have been checked."""
 
     @property
     @abstractmethod

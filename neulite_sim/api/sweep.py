@@ -22,6 +22,7 @@ from neulite_sim.scenario.sweep_files import GRID_OPTION, SEEDS_OPTION, load_swe
 if TYPE_CHECKING:
     from neulite_sim.api.running import Telling
     from neulite_sim.notebook.figure import Figure
+    from neulite_sim.reports.plot_options import PlotOptions
     from neulite_sim.reports.table import TextTable
     from neulite_sim.studies.sweeps import EndedRun, PlannedRun
 
@@ -102,23 +103,9 @@ class SweepResult(Result):
         """
         return self.comparison.to_html(path)
 
-    def plot(
-        self,
-        path: FilePath | None = None,
-        *,
-        style: str | None = None,
-        size: str | None = None,
-        title: str | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> Figure:
-        """Return the figure of `compare --group --plot`, written into a file too if one is named.
-
-        Raises:
-            ScenarioError: an option is not understood, or the file has another ending than .png, .svg and .pdf.
-            OutputError: the file cannot be written.
-            NeuliteError: matplotlib is not installed.
-        """
-        return self.comparison.plot(path, style=style, size=size, title=title, labels=labels)
+    def drawn(self, file: Path | None, options: PlotOptions) -> Figure:
+        """Return the figure of `compare --group --plot`, for options that have been checked."""
+        return self.comparison.drawn(file, options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from neulite_sim.api.lists import Listed, Methods, budgets_of, counts_of, fits_of, methods_text, refused
-from neulite_sim.api.result import FilePath, Result, as_html, as_json, asked_figure, rows_of
+from neulite_sim.api.result import FilePath, Result, as_html, as_json, rows_of
 from neulite_sim.api.sources import Chosen, Values, source_of
 from neulite_sim.api.sweep import require_jobs
 from neulite_sim.results.row_table import Rows
@@ -85,26 +85,6 @@ class StudyResult(Result):
 
         study = study_of(self.content, Path(f"{self.content['scenario']}-whatif.json"))
         return as_html(lambda most_rows: page_of(study, shown_as=study.path.name), path)
-
-    def plot(
-        self,
-        path: FilePath | None = None,
-        *,
-        style: str | None = None,
-        size: str | None = None,
-        title: str | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> Figure:
-        """Return the figure of `whatif --plot`, written into a file too if one is named.
-
-        `style`, `size`, `title` and `labels` (names in the figure by variant) are those of `--plot`.
-
-        Raises:
-            ScenarioError: an option is not understood, or the file has another ending than .png, .svg and .pdf.
-            OutputError: the file cannot be written.
-            NeuliteError: matplotlib is not installed.
-        """
-        return self.drawn(*asked_figure(path, style=style, size=size, title=title, labels=labels))
 
     def drawn(self, file: Path | None, options: PlotOptions) -> Figure:
         """Return the figure as `plot` does, for options that have been checked."""
