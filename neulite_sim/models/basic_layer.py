@@ -8,6 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neulite_sim.models.contract import BlockModel, Layers
 from neulite_sim.samples import Shape
 
 KERNEL = 3
@@ -56,3 +57,17 @@ def _pooled(maps: Tensor, places: Shape) -> Tensor:
     pool: Any = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(places)]
     pooled: Tensor = pool(maps, list(places))
     return pooled
+
+
+def block_model(
+    blocks: list[nn.Module], head: nn.Module, layers: tuple[Layers, ...], shapes: tuple[Shape, ...]
+) -> BlockModel:
+    """Return blocks and a head as a model; `BasicLayer` stands for a layer where maps are not those of images."""
+    return BlockModel(
+        blocks,
+        head,
+        tails=tuple(each[-1] if each else () for each in layers),
+        layers=layers,
+        block_shapes=shapes,
+        basic_layer=None if all(len(shape) == 3 for shape in shapes) else BasicLayer,
+    )

@@ -16,7 +16,7 @@ import torch
 from torch import fx, nn
 
 from neulite_sim.models.balancing import balanced_cuts, burden
-from neulite_sim.models.basic_layer import BasicLayer
+from neulite_sim.models.basic_layer import BasicLayer, block_model
 from neulite_sim.models.chain_layers import layers_of
 from neulite_sim.models.contract import BlockModel, Layers
 from neulite_sim.models.cutting import Course, Leaf, Level, course_of
@@ -90,14 +90,7 @@ class CutPlan:
         layers_by_block = tuple(
             self._layers(block, *pair) for block, pair in zip(blocks, itertools.pairwise(bounds), strict=True)
         )
-        return BlockModel(
-            blocks,
-            head,
-            tails=tuple(layers[-1] if layers else () for layers in layers_by_block),
-            layers=layers_by_block,
-            block_shapes=shapes,
-            basic_layer=None if all(len(shape) == 3 for shape in shapes) else BasicLayer,
-        )
+        return block_model(blocks, head, layers_by_block, shapes)
 
     def balanced(self, module: nn.Module, num_blocks: int, *, batch_size: int, state_copies: int) -> tuple[int, ...]:
         """Return the cuts into so many blocks whose largest stage takes least memory; `module` is used up.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.balancing import balanced_cuts, burden
-from neulite_sim.models.basic_layer import BasicLayer
+from neulite_sim.models.basic_layer import block_model
 from neulite_sim.models.chain import Permuted
 from neulite_sim.models.chain_layers import layers_of
 from neulite_sim.models.contract import BlockModel, Layers
@@ -79,14 +79,7 @@ class JoinedPlan:
             head = nn.Sequential(OrderedDict([*turned.items(), ("head", head)]))
         layers_by_block = tuple(map(_layers, blocks))
         shapes = tuple(self.shapes[end - 1] for end in bounds[1:])
-        return BlockModel(
-            blocks,
-            head,
-            tails=tuple(layers[-1] if layers else () for layers in layers_by_block),
-            layers=layers_by_block,
-            block_shapes=shapes,
-            basic_layer=None if all(len(shape) == 3 for shape in shapes) else BasicLayer,
-        )
+        return block_model(blocks, head, layers_by_block, shapes)
 
     def balanced(self, module: nn.Module, num_blocks: int, *, batch_size: int, state_copies: int) -> tuple[int, ...]:
         """Return the cuts into so many groups whose largest stage takes least memory; called `without_numbers`."""
