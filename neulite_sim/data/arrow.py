@@ -16,7 +16,7 @@ from neulite_sim.data.columns import arrow, column_array, kind_of
 from neulite_sim.data.handing import Array, Handed, refusal
 from neulite_sim.data.image_files import Sentences, listed
 from neulite_sim.data.interpreting import HandedOptions
-from neulite_sim.data.reading_datasets import INPUT_KEYS, TARGET_KEYS, Items, Keys, read_items
+from neulite_sim.data.reading_datasets import INPUT_KEYS, TARGET_KEYS, Items, Keys, handed_of_items, read_items
 from neulite_sim.data.tabulating import tabulated
 from neulite_sim.errors import close_matches
 
@@ -48,13 +48,7 @@ def handed_of_tables(splits: Mapping[str, Any], options: HandedTableOptions, sen
         second = Items(inputs=None, targets=None)
         if test is not None:
             second = read_items(test, "test", sentences, side=side, keys=keys)
-        return Handed(
-            train_inputs=first.inputs,
-            train_labels=first.targets,
-            test_inputs=second.inputs,
-            test_labels=second.targets,
-            groups=first.groups,
-        )
+        return handed_of_items(first, second)
     table, features = _table(train)
     others, _ = (None, {}) if test is None else _table(test)
     kinds = {column: kind_of(table, column, features.get(column)) for column in table.column_names}

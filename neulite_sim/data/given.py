@@ -25,7 +25,7 @@ from neulite_sim.data.handing import Handed, refusal
 from neulite_sim.data.image_files import Sentences
 from neulite_sim.data.interpreting import dataset_of
 from neulite_sim.data.naming import handed_of_names
-from neulite_sim.data.reading_datasets import Items, Keys, is_dataset, read_items
+from neulite_sim.data.reading_datasets import Items, Keys, handed_of_items, is_dataset, read_items
 from neulite_sim.errors import Problem, ScenarioError
 
 __all__ = ["given_dataset", "given_deal", "given_partition"]
@@ -182,13 +182,7 @@ def _of_parts(train: Any, test: Any, options: HandedTableOptions, sentences: Sen
         return handed_of_frames(train, test, options.label, options.group, sentences)
     first = _part(train, "train", options, sentences)
     second = Items(inputs=None, targets=None) if test is None else _part(test, "test", options, sentences)
-    return Handed(
-        train_inputs=first.inputs,
-        train_labels=first.targets,
-        test_inputs=second.inputs,
-        test_labels=second.targets,
-        groups=first.groups,
-    )
+    return handed_of_items(first, second)
 
 
 def _part(part: Any, which: str, options: HandedTableOptions, sentences: Sentences) -> Items:

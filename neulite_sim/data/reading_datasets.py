@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from neulite_sim.data.handing import Array, array_of, refusal
+from neulite_sim.data.handing import Array, Handed, array_of, refusal
 from neulite_sim.data.image_files import Sentences
 from neulite_sim.data.resampling import resample
 from neulite_sim.outside import printable
@@ -47,6 +47,17 @@ class Items:
     inputs: Any
     targets: Any
     groups: Any = None
+
+
+def handed_of_items(train: Items, test: Items) -> Handed:
+    """Return two parts as what was handed over; owners are those of the training part."""
+    return Handed(
+        train_inputs=train.inputs,
+        train_labels=train.targets,
+        test_inputs=test.inputs,
+        test_labels=test.targets,
+        groups=train.groups,
+    )
 
 
 def read_items(
