@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -64,10 +63,7 @@ def method_of(found: Found, options: Options, setting: Setting) -> Method:
         ScenarioError: it is neither a method, nor a class of one, nor a function.
     """
     del options
-    if isinstance(found.value, Method):
-        return copy.deepcopy(found.value)
-    if isinstance(found.value, type) and issubclass(found.value, Method):
-        made: Method = found.called({"setting": setting})
+    if (made := found.object_of(Method, {"setting": setting})) is not None:
         return made
     if found.is_function:
         return Aggregated(found.with_options(2), found.name)

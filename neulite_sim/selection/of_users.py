@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -42,13 +41,9 @@ def selector_of(found: Found, options: SelectorOptions, setting: SelectorSetting
     Raises:
         ScenarioError: it is neither a selector, nor a class of one, nor a function.
     """
-    if isinstance(found.value, Selector):
-        # It may remember, and another run begins anew.
-        return copy.deepcopy(found.value)
-    if isinstance(found.value, type) and issubclass(found.value, Selector):
-        supplied = {"setting": setting, "options": options, "num_devices": setting.num_devices,
-                    "max_rounds": setting.max_rounds, "devices_per_round": options.devices_per_round}  # fmt: skip
-        made: Selector = found.called(supplied)
+    supplied = {"setting": setting, "options": options, "num_devices": setting.num_devices,
+                "max_rounds": setting.max_rounds, "devices_per_round": options.devices_per_round}  # fmt: skip
+    if (made := found.object_of(Selector, supplied)) is not None:
         return made
     if found.is_function:
         return Choosing(found.with_options(3), found.name)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 from neulite_sim.registry import Options
 from neulite_sim.timeline.contract import RoundProtocol
 from neulite_sim.user_code.calls import Found
@@ -18,17 +15,13 @@ def protocol_of(found: Found, options: Options) -> RoundProtocol:
         ScenarioError: what comes of it has no process.
     """
     del options
-    made: Any = copy.deepcopy(found.value) if _is_protocol(found.value) else None
-    if made is None and callable(found.value):
-        made = found.called({})
-    if not _is_protocol(made):
-        what = type(found.value if made is None else made).__name__
-        raise found.refused(
-            f"{found.name} is or makes {what}, which is no protocol",
-            "give an object with mixes_versions and a generator process(clock, server, launch), or a class or function "
-            "that makes one",
-        )
-    protocol: RoundProtocol = made
+    protocol: RoundProtocol = found.object_like(
+        _is_protocol,
+        {},
+        what="protocol",
+        hint="give an object with mixes_versions and a generator process(clock, server, launch), or a class or "
+        "function that makes one",
+    )
     return protocol
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from neulite_sim.errors import NeuliteError, Problem, ScenarioError, close_matches
 from neulite_sim.user_code.origins import in_a_line
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,23 +31,51 @@ class Found:
             return ScenarioError([Problem(key=key, message=message)])
         return ScenarioError([Problem.advising(key=key, found=message, hint=hint)])
 
-    def called(self, supplied: Mapping[str, Any], *, function: Callable[..., Any] | None = None) -> Any:
-        """Return what the value, or a `function` in its place, returns for its options and what it names of `supplied`.
+    def object_of(self, kind: type[T], supplied: Mapping[str, Any]) -> T | None:
+        """Return the object of a kind that the value is, or that it makes as a class of it; None where it is neither.
+
+        An object is copied: it may remember, and another run begins anew. Raises what `called` raises.
+        """
+        if isinstance(self.value, kind):
+            return copy.deepcopy(self.value)
+        if isinstance(self.value, type) and issubclass(self.value, kind):
+            made: T = self.called(supplied)
+            return made
+        return None
+
+    def object_like(
+        self, is_one: Callable[[object], bool], supplied: Mapping[str, Any], *, what: str, hint: str
+    ) -> Any:
+        """Return the object that the value is, copied, or that its class or function makes.
+
+        Raises:
+            ScenarioError: what `called` raises, or what comes of it is no such object.
+        """
+        made = copy.deepcopy(self.value) if is_one(self.value) else None
+        if made is None and callable(self.value):
+            made = self.called(supplied)
+        if not is_one(made):
+            found = type(self.value if made is None else made).__name__
+            raise self.refused(f"{self.name} is or makes {found}, which is no {what}", hint)
+        return made
+
+    def called(self, supplied: Mapping[str, Any]) -> Any:
+        """Return what the value returns for its options and what it names of `supplied`.
 
         Raises:
             ScenarioError: an option is no parameter, a parameter has no value, or the call fails (with the line).
         """
-        arguments = self._arguments(function or self.value, supplied)
+        arguments = self._arguments(supplied)
         try:
-            return (function or self.value)(**arguments)
+            return self.value(**arguments)
         except NeuliteError:
             raise
         except Exception as error:
             raise self.refused(f"calling {self.name} fails: {in_a_line(error)}") from error
 
-    def _arguments(self, function: Callable[..., Any], supplied: Mapping[str, Any]) -> dict[str, Any]:
+    def _arguments(self, supplied: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            parameters = dict(inspect.signature(function).parameters)
+            parameters = dict(inspect.signature(self.value).parameters)
         except (TypeError, ValueError):
             return dict(self.options)
         filled = {name: value for name, value in supplied.items() if name in parameters}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 from neulite_sim.population.availability.contract import Availability, AvailabilityFactory
 from neulite_sim.registry import Options
 from neulite_sim.user_code.calls import Found
@@ -22,20 +19,16 @@ def availability_of(found: Found, options: Options) -> AvailabilityFactory:
     del options
 
     def factory(num_devices: int, seed: int) -> Availability:
-        made: Any = copy.deepcopy(found.value) if _answers(found.value) else None
-        if made is None and callable(found.value):
-            made = found.called({"num_devices": num_devices, "seed": seed})
-        if not _answers(made):
-            what = type(found.value if made is None else made).__name__
-            raise found.refused(
-                f"{found.name} is or makes {what}, which is no availability",
-                f"give an object with {', '.join(_LOOKUPS)}, or a class or function of (num_devices, seed) that makes "
-                "one",
-            )
-        count = len(made.online(0.0))
+        availability: Availability = found.object_like(
+            _answers,
+            {"num_devices": num_devices, "seed": seed},
+            what="availability",
+            hint=f"give an object with {', '.join(_LOOKUPS)}, or a class or function of (num_devices, seed) that makes "
+            "one",
+        )
+        count = len(availability.online(0.0))
         if count != num_devices:
             raise found.refused(f"{found.name} answers for {count} devices; population.devices is {num_devices}")
-        availability: Availability = made
         return availability
 
     return factory
