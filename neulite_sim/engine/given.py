@@ -127,7 +127,16 @@ def held_at(key: str, value: Any) -> tuple[Holder, tuple[str, ...]] | None:
 def _holder(argument: str, value: Any) -> Holder:
     key, name = ".".join(_PLACES[argument].keys), name_of(value, argument)
     traced = _traced(key, name, value)
-    return held(Holder(field=key, name=name, sha256=traced.sha256, value=value, modules=traced.modules))
+    return held(
+        Holder(
+            field=key,
+            name=name,
+            sha256=traced.sha256,
+            value=value,
+            modules=traced.modules,
+            generators=traced.generators,
+        )
+    )
 
 
 def _traced(key: str, name: str, value: Any) -> Fingerprint:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from neulite_sim.population.hardware.contract import DeviceClass
-from neulite_sim.profiling.arithmetic import bytes_moved, flops_of, kind_of
+from neulite_sim.profiling.arithmetic import kind_of
 from neulite_sim.profiling.roofline import rates_of, step_s
 from neulite_sim.profiling.tracer import StepTracer, _is_view
 
@@ -102,12 +102,9 @@ class CallTracer(StepTracer):  # type: ignore[no-untyped-call]
         else:
             super()._forget(key, _reference)
 
-    def _record(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, outputs: list[Tensor]
+    def _account(
+        self, func: Any, args: tuple[Any, ...], inputs: list[Tensor], outputs: list[Tensor], *, flops: int, moved: int
     ) -> None:
-        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        moved = bytes_moved(func, inputs, outputs)
-        flops = flops_of(func, args, kwargs, result)
         if flops and any(_key_of(tensor) in self._parameters for tensor in inputs):
             self._compute_with(inputs, outputs)
         if moved or flops:

@@ -37,10 +37,12 @@ def architecture_of(found: Found, options: ModelOptions) -> Architecture:
 
 
 def _require_no_generator(found: Found) -> None:
-    try:
-        generators = fingerprint(found.value).generators
-    except NotTrackedError:
-        return
+    generators = found.generators
+    if generators is None:
+        try:
+            generators = fingerprint(found.value).generators
+        except NotTrackedError:
+            return
     if generators:
         where = f" ({generators[0]})" if generators[0] else ""
         raise found.refused(

@@ -175,6 +175,13 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         moved = bytes_moved(func, inputs, outputs)
         flops = flops_of(func, args, kwargs, result)
+        self._account(func, args, inputs, outputs, flops=flops, moved=moved)
+
+    def _account(
+        self, func: Any, args: tuple[Any, ...], inputs: list[Tensor], outputs: list[Tensor], *, flops: int, moved: int
+    ) -> None:
+        """Take note of what an operator of PyTorch's own cost."""
+        del inputs, outputs
         if moved or flops:
             name = func._overloadpacket.__name__
             kind, live_bytes = kind_of(func, args), self._total

@@ -23,6 +23,8 @@ class Found:
     name: str
     key: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    generators: tuple[str, ...] | None = None
+    """Where it holds generators of random numbers, as its fingerprint has it; None where none was taken."""
 
     def refused(self, message: str, hint: str = "", *, at: str = "") -> ScenarioError:
         """Return the error that says what is wrong with it, at its key or at one below."""

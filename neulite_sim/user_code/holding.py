@@ -34,6 +34,8 @@ class Holder:
     value: Any
     modules: frozenset[str] = frozenset()
     """Whose code of a user's own it leads to."""
+    generators: tuple[str, ...] = ()
+    """Where it holds generators of random numbers."""
 
 
 _HELD: WeakValueDictionary[tuple[str, str], Holder] = WeakValueDictionary()
@@ -82,7 +84,13 @@ class Given(Options):
             ScenarioError: this process was not given it.
         """
         holder = self._holders.get(field) or _HELD.get((field, self.sha256))
-        found = Found(value=getattr(holder, "value", None), name=self.name, key=field, options=self.options)
+        found = Found(
+            value=getattr(holder, "value", None),
+            name=self.name,
+            key=field,
+            options=self.options,
+            generators=getattr(holder, "generators", None),
+        )
         if holder is None:
             others = [other.name for (of, _), other in _HELD.items() if of == field and other.name == self.name]
             what = f"what is called {self.name} now is something else" if others else f"{self.name} is not here"
