@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import sysconfig
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
 from torch import nn
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-_LIBRARIES = tuple(
-    str(Path(path).resolve())
-    for path in (Path(torch.__file__).parents[1], _PACKAGE, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
-)
+from neulite_sim.user_code.origins import is_users_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +32,7 @@ def failure_of(failure: BaseException, root: nn.Module | None = None) -> Failure
         if isinstance(held, nn.Module) and paths.get(id(held)):
             module = paths[id(held)]
         file = frame.f_code.co_filename
-        if not file.startswith("<") and not str(Path(file).resolve()).startswith(_LIBRARIES):
+        if not file.startswith("<") and is_users_file(file):
             line = f"{file}:{number}"
     text = str(failure).strip().split("\n")[0] or type(failure).__name__
     return Failure(text, module, line)
