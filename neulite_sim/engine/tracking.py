@@ -157,9 +157,9 @@ def _what_flies(flight: Flight, outcome: Outcome) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the fields of a dataclass in a list, and of those inside it; `dataclasses.astuple` copies each on its way."""
+    """Return a dataclass as a list of its fields, to any depth; `astuple` would copy each on its way."""
     if is_dataclass(value):
-        return [_plain(getattr(value, name)) for name in _names(type(value))]
+        return [_plain(getattr(value, name)) for name in _names(value.__class__)]
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
