@@ -19,6 +19,7 @@ from neulite_sim.results.places import CHECKPOINT, SCENARIO, require_own
 from neulite_sim.results.provenance import check_inputs, check_resumable, read_provenance
 from neulite_sim.scenario.loading import load_scenario
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.written import naming_places
 from neulite_sim.training.pinning import pinned_torch
 
 
@@ -47,7 +48,6 @@ def find_cut_off(run_dir: Path) -> CutOff:
     return CutOff(run_dir=run_dir, scenario=scenario, found=find_checkpoint(run_dir / CHECKPOINT))
 
 
-@pinned_torch()
 def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Observer] = ()) -> RunResult:
     """Replay a run up to its last checkpoint, go on from there, and return its result.
 
@@ -59,7 +59,15 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
         BackendUnavailableError: the backend cannot start.
         SimulationError: the run failed, or the replay did not come to what the run had come to.
     """
-    scenario = run.scenario if backend is None else run.scenario.model_copy(update={"backend": backend})
+    scenario = run.scenario
+    if backend is not None:
+        scenario = scenario.model_copy(update={"backend": backend}).written_in(scenario.written.without("backend"))
+    with naming_places(scenario):
+        return _resumed(run, scenario, observers)
+
+
+@pinned_torch()
+def _resumed(run: CutOff, scenario: Scenario, observers: Sequence[Observer]) -> RunResult:
     live = building.build_backend(scenario)
     heard = Heard()
     try:

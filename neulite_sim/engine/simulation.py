@@ -35,6 +35,7 @@ from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sources import AnyScenario
+from neulite_sim.scenario.written import naming_places
 from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.training.contract import Backend
 from neulite_sim.training.pinning import pinned_torch
@@ -83,7 +84,7 @@ def simulate(
     given = {"model": model, "data": data, "partition": partition, "method": method, "selector": selector,
              "protocol": protocol, "availability": availability}  # fmt: skip
     scenario = with_given(scenario, **given)
-    with following(progress) as followers:
+    with naming_places(scenario), following(progress) as followers:
         return _simulate(
             scenario, out=out, keeps_folder=keeps_folder, observers=(*observers, *followers), command=command,
             fleet=fleet,
