@@ -40,7 +40,7 @@ from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sources import AnyScenario
 from neulite_sim.timeline.contract import run_protocol
-from neulite_sim.training.contract import Backend
+from neulite_sim.training.contract import Backend, nodes_of
 from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.units import format_bytes
 from neulite_sim.user_code.fingerprint import fingerprint
@@ -274,6 +274,8 @@ def drive(
         wall_time_s=recorder.wall_time_s,
         digest=recorder.digest.hexdigest(weights),
     )
+    if nodes := nodes_of(backend):
+        summary["nodes"] = nodes
     sink.finish(summary, weights)
     return summary
 
