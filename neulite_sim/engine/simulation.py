@@ -37,7 +37,7 @@ from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sources import AnyScenario
 from neulite_sim.scenario.written import naming_places
 from neulite_sim.timeline.contract import run_protocol
-from neulite_sim.training.contract import Backend
+from neulite_sim.training.contract import Backend, nodes_of
 from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.units import format_bytes
 from neulite_sim.user_code.fingerprint import fingerprint
@@ -202,6 +202,8 @@ def drive(
         wall_time_s=recorder.wall_time_s,
         digest=recorder.digest.hexdigest(weights),
     )
+    if nodes := nodes_of(backend):
+        summary["nodes"] = nodes
     sink.finish(summary, weights)
     return summary
 

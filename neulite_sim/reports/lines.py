@@ -142,6 +142,14 @@ def _accuracy(summary: Mapping[str, Any]) -> str:
     return ", ".join(shown) + (f" (of {', '.join(whose)})" if whose else "")
 
 
+def _node(row: Mapping[str, Any]) -> str:
+    """Return what one node of a cluster did."""
+    what = f"{row['address']}: {row['actors']} actors, {row['jobs']:,} jobs"
+    if row["is_driver"]:
+        return f"{what}, nothing sent"
+    return f"{what}, {format_bytes(row['bytes_sent'])} there, {format_bytes(row['bytes_back'])} back"
+
+
 def _times(times_s: Mapping[str, float | None]) -> str:
     named = {target(float(goal)): at_s for goal, at_s in times_s.items()}
     reached = [f"{goal} in {format_seconds(at_s)}" for goal, at_s in named.items() if at_s is not None]
@@ -172,6 +180,8 @@ def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> 
     ]
     if summary.get("proxy"):
         facts.append(("proxy", str(summary["proxy"])))
+    if summary.get("nodes"):
+        facts.append(("nodes", "; ".join(map(_node, summary["nodes"]))))
     facts.append(("digest", f"{str(summary['digest'])[:16]}..."))
     if run_dir is not None:
         facts.append(("results", run_dir))

@@ -162,6 +162,12 @@ def light(cluster, tmp_path, monkeypatch):
         pool.close()
 
 
+def until_all_work(pool):
+    """Wait for the actors that start while others already work."""
+    while pool._pool.starting:
+        pool._settle(None)
+
+
 def job(flight, device=0, version=0, fold=None):
     order = None if fold is None else SimpleNamespace(number=fold)
     return SimpleNamespace(flight=flight, device=device, submodel="full", version=version, fold=order)
@@ -240,6 +246,7 @@ def test_training_goes_before_a_test_that_was_submitted_before_it(light, tmp_pat
 def test_training_does_not_queue_behind_a_test(light, tmp_path):
     """The test keeps one actor; both tasks that come after it go to the other."""
     pool = light(2)
+    until_all_work(pool)
     test = pool.submit_evaluation("full", PAYLOAD)
     for ticket in [pool.submit_training(job(flight), PAYLOAD, NOTHING) for flight in (1, 2)]:
         pool.collect_update(ticket)
