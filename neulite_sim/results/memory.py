@@ -26,6 +26,7 @@ class MemorySink(Sink):
         self.denials = Rows(columns=columns(DenialRow))
         self.diagnostics = Rows(columns=columns(DiagnosticRow))
         self.device_rows: DeviceRows | None = None
+        self.predicts_tokens = False
         self.summary: dict[str, Any] | None = None
         self.weights: dict[str, Tensor] | None = None
         self._tables: Mapping[type[Row], Rows] = {
@@ -38,6 +39,10 @@ class MemorySink(Sink):
     def write(self, row: Row) -> None:
         """Keep one row."""
         self._tables[type(row)].append(record(row))
+
+    def predict_tokens(self) -> None:
+        """Remember it, for a folder that the run is kept in later."""
+        self.predicts_tokens = True
 
     def write_flights(self, rows: FlightRows) -> None:
         """Keep rows of flights."""
