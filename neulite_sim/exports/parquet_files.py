@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,11 @@ import pyarrow.parquet as pq
 
 from neulite_sim.exports.origin import Origin
 from neulite_sim.exports.words import metric_of, unit_of
-from neulite_sim.outside import TABLE_BYTES, open_regular
 from neulite_sim.results import device_rows
-from neulite_sim.results.cells import column_types, scan_columns
-from neulite_sim.results.rows import DeviceRow, Row, columns, sometimes_columns
+from neulite_sim.results.cells import column_types, columns_in, scan_columns
+from neulite_sim.results.rows import DeviceRow, Row, columns
 
 _TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-_MOST_HEAD = 1 << 12
 GROUP_ROWS = 1 << 16
 """Rows of a group: a reader may take one at a time, and no more of a table is in memory."""
 
@@ -33,7 +31,11 @@ def write_parquet(origin: Origin, folder: Path) -> None:
     """
     for name, (path, kind) in origin.tables.items():
         groups = _groups(path, kind)
-        _write(groups, _schema(kind, origin, _absent(path, kind)), folder / f"{name}.parquet")
+        _write(
+            groups,
+            _schema(kind, origin, columns(kind) if kind is DeviceRow else columns_in(path, kind)),
+            folder / f"{name}.parquet",
+        )
     if rows := origin.audit():
         table = pa.Table.from_pylist(_plain(rows))
         fields = [_named(field, unit_of(field.name), "") for field in table.schema]
@@ -56,22 +58,13 @@ def _write(groups: Iterator[Mapping[str, Sequence[Any]]] | Sequence[Any], schema
             writer.write_table(pa.table(dict(cells), schema=schema), row_group_size=GROUP_ROWS)
 
 
-def _absent(path: Path, kind: type[Row]) -> frozenset[str]:
-    """Return the columns that only some runs have and this one has not."""
-    if not (some := sometimes_columns(kind)):
-        return frozenset()
-    with open_regular(path, most_bytes=TABLE_BYTES * 64, follows_links=False) as file:
-        head = file.readline(_MOST_HEAD).decode("utf-8", "backslashreplace").strip().split(",")
-    return frozenset(some) - set(head)
-
-
-def _schema(kind: type[Row], origin: Origin, absent: frozenset[str]) -> Any:
+def _schema(kind: type[Row], origin: Origin, names: Collection[str]) -> Any:
     fields = [
         _named(
             pa.field(name, _TYPES[cast], nullable=optional), "" if cast is str else unit_of(name), metric_of(kind, name)
         )
         for name, (cast, optional) in column_types(kind).items()
-        if name not in absent
+        if name in names
     ]
     return pa.schema(fields, metadata=_about(origin))
 

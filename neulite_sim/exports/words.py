@@ -88,7 +88,7 @@ def unit_of(column: str) -> str:
 def round_points(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield name and value of each number of a round; what is not known is left out."""
     for column, name in METRICS.items():
-        if row[column] is not None:
+        if row.get(column) is not None:
             yield name, row[column]
 
 

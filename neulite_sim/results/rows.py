@@ -171,9 +171,13 @@ class DeviceRow:
 Row = RoundRow | FlightRow | DenialRow | DiagnosticRow | DeviceRow
 
 
-def columns(kind: type[Row], *, wall_clock: bool = True) -> tuple[str, ...]:
-    """Return the column names of a row type, in order; without `wall_clock` those that equal runs share."""
-    return tuple(each.name for each in fields(kind) if wall_clock or "wall_clock" not in each.metadata)
+def columns(kind: type[Row], *, wall_clock: bool = True, sometimes: bool = False) -> tuple[str, ...]:
+    """Return the column names of a row type, in order; without `wall_clock` those that equal runs share.
+
+    With `sometimes` those too that only some runs have.
+    """
+    left_out = {name for name, leaves in (("wall_clock", not wall_clock), ("sometimes", not sometimes)) if leaves}
+    return tuple(each.name for each in fields(kind) if not left_out & each.metadata.keys())
 
 
 def later_columns(kind: type[Row]) -> Mapping[str, Any]:

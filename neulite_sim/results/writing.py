@@ -101,7 +101,8 @@ class Table:
         self._rows = csv.writer(self._held, lineterminator="\n")
         # Python 3.11 leaves a lone carriage return unquoted, which its reader then refuses.
         self._quoted_rows = csv.writer(self._held, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        self._columns = columns(kind)
+        self._columns = columns(kind, sometimes=True)
+        self._has_rows = False
         self._num_columns = len(self._columns) - len(sometimes_columns(kind))
         self._write_head()
         try:
@@ -124,7 +125,14 @@ class Table:
 
     def add(self, row: Row) -> None:
         """Add a row; it is written when enough are held."""
-        cells = values(row)[: self._num_columns]
+        cells = values(row)
+        if not self._has_rows and any(cell is not None for cell in cells[self._num_columns :]):
+            self.show_all()
+        self._has_rows = True
+        assert all(cell is None for cell in cells[self._num_columns :]), (
+            f"{self.path}: a column that is not in its head"
+        )
+        cells = cells[: self._num_columns]
         needs_quotes = any("\r" in cells[place] for place in self._texts)
         (self._quoted_rows if needs_quotes else self._rows).writerow(cells)
         self._flush_much()
