@@ -14,7 +14,8 @@ from neulite_sim.api.profile import ProfileResult
 from neulite_sim.api.sources import Values
 from neulite_sim.api.sweep import SweepResult
 from neulite_sim.api.whatif import StudyResult
-from neulite_sim.engine.simulation import RunResult
+from neulite_sim.docstrings import attribute_docstrings
+from neulite_sim.engine.run_result import RunResult
 from neulite_sim.results.row_table import Rows
 
 RESULTS = (RunResult, Rows, ProfileResult, StudyResult, ComparisonResult, SweepResult)
@@ -91,6 +92,8 @@ def _paragraphs(text: str) -> Sequence[str]:
 
 def _class(kind: type) -> Iterator[str]:
     yield from (f"### {kind.__name__}", "", *_paragraphs(inspect.getdoc(kind) or ""), "")
+    for name, told in attribute_docstrings(kind).items():
+        yield f"- `.{name}`: {' '.join(told.split())}"
     for name in _members(kind):
         member = inspect.getattr_static(kind, name)
         call = f".{name}" if isinstance(member, property) else _call(f".{name}", getattr(kind, name))

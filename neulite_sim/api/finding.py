@@ -17,7 +17,7 @@ from neulite_sim.results.places import SCENARIO
 from neulite_sim.results.stored import StoredRun, deeper_runs, find_runs, read_run
 
 if TYPE_CHECKING:
-    from neulite_sim.engine.simulation import RunResult
+    from neulite_sim.engine.run_result import RunResult
 
 _PATTERN = "*?["
 _WISH = "name run folders, or give what simulate, sweep or resume returned"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neulite_sim.engine.simulation import RunResult
+from neulite_sim.engine.run_result import RunResult
 from neulite_sim.results.flight_rows import NAMES, FlightRows
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.memory import MemorySink

@@ -13,7 +13,7 @@ from neulite_sim.results.places import SCENARIO
 from neulite_sim.results.stored import find_runs, read_run
 
 if TYPE_CHECKING:
-    from neulite_sim.engine.simulation import RunResult
+    from neulite_sim.engine.run_result import RunResult
     from neulite_sim.results.contract import Observer
 
 
@@ -23,7 +23,7 @@ def load_run(run_dir: FilePath) -> RunResult:
     Raises:
         DataNotFoundError: there is no run, it was cut off, or a file of it is missing or damaged.
     """
-    from neulite_sim.engine.simulation import RunResult
+    from neulite_sim.engine.run_result import RunResult
     from neulite_sim.scenario.loading import load_scenario
 
     folder = Path(run_dir)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neulite_sim.engine import assembly, building
-from neulite_sim.engine.simulation import RunResult, data_sha256, drive, keeper_of
+from neulite_sim.engine.run_result import Heard, RunResult
+from neulite_sim.engine.simulation import data_sha256, drive, keeper_of
 from neulite_sim.errors import OutputError
 from neulite_sim.registry import Choice
 from neulite_sim.results.checkpoint import Found, find_checkpoint
@@ -60,6 +61,7 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
     """
     scenario = run.scenario if backend is None else run.scenario.model_copy(update={"backend": backend})
     live = building.build_backend(scenario)
+    heard = Heard()
     try:
         costing = assembly.ready(scenario, live)
         made = read_provenance(run.run_dir)
@@ -70,7 +72,7 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
             keeper.on_success = folder.put_in_place
             if run.found is None:
                 keeper.begin()
-            summary = drive(costing, live, folder, observers, run_dir=run.run_dir, keeper=keeper)
-        return RunResult(summary=summary, run_dir=run.run_dir, scenario=scenario)
+            summary = drive(costing, live, folder, (*observers, heard), run_dir=run.run_dir, keeper=keeper)
+        return RunResult(summary=summary, run_dir=run.run_dir, scenario=scenario, notices=heard.messages)
     finally:
         live.close()

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,19 @@ from neulite_sim.engine.fitting import plan_notices
 from neulite_sim.engine.given import with_given
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.replay import FolderKeeper, Keeper
+from neulite_sim.engine.run_result import Heard, RunResult
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.methods.state_files import packages_of
-from neulite_sim.notebook.card import card, facts
-from neulite_sim.notebook.chart import curve_of
-from neulite_sim.notebook.plot import Against, draw
 from neulite_sim.notebook.progress import following
 from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.results.checkpoint import Found
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
-from neulite_sim.results.memory import MemorySink, read_devices, read_rows
+from neulite_sim.results.memory import MemorySink
 from neulite_sim.results.provenance import provenance
-from neulite_sim.results.row_table import Rows
-from neulite_sim.results.rows import AS_FITTED, DenialRow, DiagnosticRow, FlightRow, RoundRow, Row, RunStarted, columns
+from neulite_sim.results.rows import AS_FITTED, RunStarted
 from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
@@ -45,76 +41,6 @@ from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.units import format_bytes
 from neulite_sim.user_code.fingerprint import fingerprint
 from neulite_sim.user_code.records import is_of_a_user
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """What a run gave: its summary, and its rows, read from the run folder when they are asked for."""
-
-    summary: dict[str, Any]
-    run_dir: Path | None
-    memory: MemorySink | None = None
-    scenario: Scenario | None = None
-
-    @property
-    def rounds(self) -> Rows:
-        """A row per aggregation."""
-        return self._rows("rounds", RoundRow)
-
-    @property
-    def flights(self) -> Rows:
-        """A row per participation."""
-        return self._rows("flights", FlightRow)
-
-    @property
-    def denials(self) -> Rows:
-        """Why devices could not be offered work, a row per round and reason."""
-        return self._rows("denials", DenialRow)
-
-    @property
-    def devices(self) -> Rows:
-        """A row per device of the fleet: who it is, what fits it, and what happened to it."""
-        if self.memory is not None:
-            return self.memory.devices
-        assert self.run_dir is not None
-        return read_devices(self.run_dir)
-
-    @property
-    def diagnostics(self) -> Rows:
-        """What `evaluation.diagnostics` measured at each test; no rows where it asks for nothing."""
-        if self.memory is None and self.run_dir is not None and not (self.run_dir / "diagnostics.csv").exists():
-            return Rows(columns=columns(DiagnosticRow))
-        return self._rows("diagnostics", DiagnosticRow)
-
-    def plot(self, *, against: Against = "time", axes: Any = None) -> Any:
-        """Draw accuracy in percent (the training loss where nothing was tested), and return matplotlib's figure.
-
-        `against` is "time", the virtual one, or "round". With `axes` the run is drawn into these, beside what they
-        hold, and labelled with its name, its method and its seed.
-
-        Raises:
-            NeuliteError: matplotlib is not installed, or there is nothing to draw.
-        """
-        names = "{name}, {method}, seed {seed}".format_map(self.summary)
-        return draw(self.rounds, against=against, axes=axes, label=names)
-
-    def _repr_html_(self) -> str:
-        """Show the run as a card in a notebook."""
-        place = None if self.run_dir is None else str(self.run_dir)
-        return card(self.summary, curve_of(self.rounds), run_dir=place)
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Say at IPython's prompt what came out."""
-        del cycle
-        place = None if self.run_dir is None else str(self.run_dir)
-        printer.text("\n".join(f"{label}: {text}" for label, text in facts(self.summary, run_dir=place)))
-
-    def _rows(self, name: str, kind: type[Row]) -> Rows:
-        if self.memory is not None:
-            rows: Rows = getattr(self.memory, name)
-            return rows
-        assert self.run_dir is not None
-        return read_rows(self.run_dir / f"{name}.csv", kind)
 
 
 def simulate(
@@ -175,14 +101,15 @@ def _simulate(
     fleet: DrawnFleet | None,
 ) -> RunResult:
     backend = building.build_backend(scenario)
+    heard = Heard()
     try:
         costing = assembly.ready(scenario, backend, fleet)
         # After a download, too; what is kept of the run holds from any folder.
         scenario = pinned(scenario)
         if out is None and not keeps_folder:
             memory = MemorySink()
-            summary = drive(costing, backend, memory, observers)
-            return RunResult(summary=summary, run_dir=None, memory=memory, scenario=scenario)
+            summary = drive(costing, backend, memory, (*observers, heard))
+            return RunResult(summary=summary, run_dir=None, memory=memory, scenario=scenario, notices=heard.messages)
         folder = RunFolder.create(
             out,
             name=scenario.name,
@@ -196,11 +123,11 @@ def _simulate(
             try:
                 keeper = keeper_of(costing, folder.path)
                 keeper.begin()
-                summary = drive(costing, backend, folder, observers, run_dir=folder.path, keeper=keeper)
+                summary = drive(costing, backend, folder, (*observers, heard), run_dir=folder.path, keeper=keeper)
             except BackendUnavailableError:
                 folder.discard()
                 raise
-        return RunResult(summary=summary, run_dir=folder.path, scenario=scenario)
+        return RunResult(summary=summary, run_dir=folder.path, scenario=scenario, notices=heard.messages)
     finally:
         backend.close()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from neulite_sim.engine.airspace import Aloft
@@ -151,5 +152,17 @@ class Recorder:
 
 def _what_flies(flight: Flight, outcome: Outcome) -> list[Any]:
     """Return all by which one flight in the air differs from another, as plain values."""
-    return [flight.number, flight.round, flight.version, flight.stage, flight.dispatched_s, astuple(flight.cost),
+    return [flight.number, flight.round, flight.version, flight.stage, flight.dispatched_s, _plain(flight.cost),
             outcome.ended_s]  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """Return a dataclass as a list of its fields, to any depth; `astuple` would copy each on its way."""
+    if is_dataclass(value):
+        return [_plain(getattr(value, name)) for name in _names(value.__class__)]
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@functools.cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))

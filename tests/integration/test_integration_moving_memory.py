@@ -13,7 +13,8 @@ from tiny_scenarios import ScriptedBackend, tiny, waves
 from neulite_sim.engine import assembly, building
 from neulite_sim.engine.assembly import assemble
 from neulite_sim.engine.parts import trained_plan
-from neulite_sim.engine.simulation import RunResult, simulate
+from neulite_sim.engine.run_result import RunResult
+from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import InfeasibleError, ScenarioError, SimulationError
 from neulite_sim.population.sampling import build_population
 from neulite_sim.profiling.plans import Plan

@@ -6,7 +6,8 @@ import pytest
 from listeners import Listener
 from tiny_scenarios import tiny
 
-from neulite_sim.engine.simulation import RunResult, simulate
+from neulite_sim.engine.run_result import RunResult
+from neulite_sim.engine.simulation import simulate
 
 STAGED = (
     "model=cnn", "data.image_size=12", "training.epochs=3", "training.batch_size=4", "stop.rounds=2",

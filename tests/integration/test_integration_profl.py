@@ -11,7 +11,8 @@ from tiny_scenarios import ScriptedBackend, tiny
 
 from neulite_sim.engine import building
 from neulite_sim.engine.assembly import assemble
-from neulite_sim.engine.simulation import RunResult, simulate
+from neulite_sim.engine.run_result import RunResult
+from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import InfeasibleError, ScenarioError
 from neulite_sim.studies.whatif import Budgets, Entrant, study
 

@@ -16,7 +16,7 @@ from neulite_sim.api.profile import ProfileResult
 from neulite_sim.api.running import telling_of
 from neulite_sim.api.sources import Chosen
 from neulite_sim.api.sweep import grid_texts
-from neulite_sim.engine.simulation import RunResult
+from neulite_sim.engine.run_result import RunResult
 from neulite_sim.errors import DataNotFoundError, NeuliteError, ScenarioError
 from neulite_sim.reports import plot_options
 from neulite_sim.reports.table import TextTable

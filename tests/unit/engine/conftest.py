@@ -9,7 +9,8 @@ import pytest
 from tiny_scenarios import ScriptedBackend
 
 from neulite_sim.engine import building
-from neulite_sim.engine.simulation import RunResult, simulate
+from neulite_sim.engine.run_result import RunResult
+from neulite_sim.engine.simulation import simulate
 from neulite_sim.scenario.schema import Scenario
 
 

@@ -205,12 +205,13 @@ def test_without_jitter_a_flight_takes_what_the_ledger_says():
 def test_notices_of_the_backend_reach_observers_even_after_the_last_test(run_with):
     class Troubled(ScriptedBackend):
         def collect_evaluation(self, ticket):
-            self.told.append(f"trouble with {ticket}")
+            self.told += [f"trouble with {ticket}", "trouble"]
             return super().collect_evaluation(ticket)
 
     heard = Heard()
-    run_with(tiny("stop.rounds=2", "selection.devices_per_round=1"), Troubled(), observers=[heard])
-    assert [event.message for event in heard.of(Notice)] == ["trouble with 1", "trouble with 3"]
+    result = run_with(tiny("stop.rounds=2", "selection.devices_per_round=1"), Troubled(), observers=[heard])
+    assert [event.message for event in heard.of(Notice)] == ["trouble with 1", "trouble", "trouble with 3", "trouble"]
+    assert result.notices == ("trouble with 1", "trouble", "trouble with 3")
 
 
 def test_training_that_diverges_is_told_once_a_round_with_who(run_with):

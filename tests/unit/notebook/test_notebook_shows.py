@@ -14,7 +14,7 @@ from tiny_scenarios import ScriptedBackend, tiny
 
 from neulite_sim import simulate
 from neulite_sim.engine import building
-from neulite_sim.engine.simulation import RunResult
+from neulite_sim.engine.run_result import RunResult
 from neulite_sim.errors import NeuliteError
 from neulite_sim.notebook import plot
 from neulite_sim.notebook.card import card, facts
