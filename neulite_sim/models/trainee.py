@@ -6,12 +6,12 @@ its update aggregates without any translation.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.prefix import Features, PrefixKeeper
 from neulite_sim.models.recurrent import in_plain_operators
+from neulite_sim.models.targets import cross_entropy, puts_classes_last
 from neulite_sim.scenario.schema import Training
 
 
@@ -51,6 +52,14 @@ class Trainee(nn.Module):
     num_parts: int = 1
     """Parts of a local training: each goes through all epochs before the next begins, under one optimizer for all."""
 
+    def cross_entropy(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+        """Return the mean cross-entropy over all targets of a batch, as `targets.cross_entropy` takes it."""
+        return cross_entropy(logits_BK, labels_B, classes_last=self._puts_classes_last)
+
+    @functools.cached_property
+    def _puts_classes_last(self) -> bool:
+        return puts_classes_last(self)
+
     def squared_loss(self, logits_BK: Tensor, labels_B: Tensor) -> Mapping[str, Tensor]:
         """Return `squared_loss`, the mean over the batch of each sample's squared cross-entropy, where it is wanted.
 
@@ -60,7 +69,7 @@ class Trainee(nn.Module):
         if not self.reports_squared_loss:
             return {}
         with torch.no_grad():
-            losses = F.cross_entropy(logits_BK, labels_B, reduction="none")
+            losses = cross_entropy(logits_BK, labels_B, reduction="none", classes_last=self._puts_classes_last)
             losses_B = losses.flatten(1).mean(dim=1) if losses.ndim > 1 else losses
             return {"squared_loss": losses_B.square().mean()}
 
@@ -95,8 +104,14 @@ class Trainee(nn.Module):
         With `checkpoints_blocks` the block's activations are dropped and computed again in the backward pass, with the
         same dropout and without a second update of BatchNorm's statistics (T. Chen et al., "Training Deep Nets with
         Sublinear Memory Cost", 2016, https://arxiv.org/abs/1604.06174). A frozen block that needs no gradient of its
-        input has none to drop.
+        input has none to drop. A block of layers that say so (`checkpoints_alone`), such as those of transformers, is
+        checkpointed layer by layer.
         """
+        if self.checkpoints_blocks and type(block) is nn.Sequential and any(map(_is_checkpointed_alone, block)):
+            for part in block:
+                features_BCHW = self.through(part, features_BCHW) if _is_checkpointed_alone(part) else part(features_BCHW)
+            assert isinstance(features_BCHW, Tensor)
+            return features_BCHW
         self.num_blocks_applied += 1
         if not self.checkpoints_blocks or self._keeps_nothing(block, features_BCHW) or not torch.is_grad_enabled():
             result: Tensor = block(features_BCHW)
@@ -179,6 +194,10 @@ def _is_trainable(layer: nn.Module) -> bool:
     return any(map(_requires_grad, layer.parameters(recurse=False)))
 
 
+def _is_checkpointed_alone(part: nn.Module) -> bool:
+    return getattr(part, "checkpoints_alone", False) is True
+
+
 def _requires_grad(parameter: nn.Parameter) -> bool:
     return parameter.requires_grad
 
@@ -242,7 +261,7 @@ class FullModel(Trainee):
     def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the mean cross-entropy of the batch."""
         logits_BK = self(images_BCHW)
-        return F.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)
+        return self.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

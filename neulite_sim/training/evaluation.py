@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from neulite_sim.models.targets import cross_entropy, puts_classes_last
 from neulite_sim.training.diagnostics import Diagnostic
 
 
@@ -26,11 +26,12 @@ class EvaluationResult:
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> EvaluationResult:
     """Return loss and accuracy of `model` over batches of what it reads and their targets, one or more per sample."""
     model.eval()
+    classes_last = puts_classes_last(model)
     loss, correct, num_targets, num_samples = 0.0, 0, 0, 0
     with torch.no_grad():
         for inputs, labels_B in batches:
             logits_BK = model(inputs)
-            loss += float(F.cross_entropy(logits_BK, labels_B, reduction="sum"))
+            loss += float(cross_entropy(logits_BK, labels_B, reduction="sum", classes_last=classes_last))
             correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
             num_targets += labels_B.numel()
             num_samples += len(labels_B)
