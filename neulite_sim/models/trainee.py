@@ -179,6 +179,28 @@ class Trainee(nn.Module):
             if tensor.is_floating_point():
                 yield name, tensor
 
+    def download_names(self) -> tuple[str, ...]:
+        """Return what of `travelling` a device is charged for as it receives it; all of it by default.
+
+        A trainee leaves out what a device has from before, or makes by itself.
+        """
+        return tuple(name for name, _ in self.travelling())
+
+    def sent_names(self) -> tuple[str, ...]:
+        """Return what of `upload_names` a device is charged for as it sends it; all of it by default.
+
+        A trainee leaves out what a device keeps for its next training, of which the simulator takes care.
+        """
+        return self.upload_names()
+
+    def stepper(self, training: Training, **how: Any) -> Any:
+        """Return what takes optimizer steps on this trainee in a way of its own, as `models.step.stepper_of` does.
+
+        None, as by default: steps along the gradient of `loss`.
+        """
+        del training, how
+        return None
+
     def upload_names(self) -> tuple[str, ...]:
         """Return what a device sends back: trainable parameters and the buffers of the layers that hold them."""
         if self.uploads_everything:

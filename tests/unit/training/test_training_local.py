@@ -101,7 +101,7 @@ def test_a_worker_takes_the_steps_that_devices_are_charged_for(monkeypatch, kind
     payload = place.method.payload(start(place), submodel)
     quick = Worker(place).train(task(submodel=submodel), payload)
     monkeypatch.setattr(worker_module, "take_shortcuts", lambda trainee: setattr(trainee, "takes_shortcuts", False))
-    monkeypatch.setattr(local_module, "Stepper", lambda *given, is_charged, **named: Stepper(*given, **named))
+    monkeypatch.setattr(local_module, "stepper_of", lambda *given, is_charged, **named: Stepper(*given, **named))
     plain = Worker(place).train(task(submodel=submodel), payload)
     assert quick.loss == pytest.approx(plain.loss, rel=1e-4)
     assert quick.metrics == pytest.approx(plain.metrics, rel=1e-3, abs=1e-6)
