@@ -27,7 +27,7 @@ from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.contract import Backend
-from neulite_sim.training.learning_rate import learning_rate
+from neulite_sim.scenario.learning_rate import learning_rate
 
 
 @dataclass(slots=True)

@@ -180,6 +180,8 @@ class Method:
     """Whether submodels are the model at several widths; a model that no width makes thinner is refused then."""
     trains_blocks: ClassVar[bool] = False
     """Whether submodels are parts of the chain of blocks; on a model of one block a run says what that comes to."""
+    takes_gradients: ClassVar[bool] = True
+    """Whether devices take an optimizer's steps; a run says what of `training` has no effect where none does."""
     same_as: str = ""
     """Another way to write this very method in a scenario, which a run says; nothing where there is none."""
     decides_by_weights: str = ""

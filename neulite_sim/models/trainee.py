@@ -117,7 +117,7 @@ class Trainee(nn.Module):
             result: Tensor = block(features_BCHW)
             return result
         return checkpoint(  # type: ignore[no-any-return]
-            block, features_BCHW, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
+            block, features_BCHW, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_kept(block))
         )
 
     def _keeps_nothing(self, block: nn.Module, features_BCHW: Tensor | tuple[Tensor, ...]) -> bool:
@@ -225,7 +225,7 @@ def _requires_grad(parameter: nn.Parameter) -> bool:
 
 
 @contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
+def statistics_kept(block: nn.Module) -> Iterator[None]:
     """Within, BatchNorm layers normalise as before but leave their running statistics and counters as they are."""
     layers = [layer for layer in block.modules() if isinstance(layer, _BatchNorm) and layer.training]
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]

@@ -21,7 +21,7 @@ from neulite_sim.training import worker as worker_module
 from neulite_sim.training.contract import Workplace
 from neulite_sim.training.evaluation import evaluate, recalibrate_batch_norm
 from neulite_sim.training.inprocess import InProcess, InProcessOptions
-from neulite_sim.training.learning_rate import learning_rate
+from neulite_sim.scenario.learning_rate import learning_rate
 from neulite_sim.training.worker import Worker
 
 SHAPE = (1, 8, 8)
