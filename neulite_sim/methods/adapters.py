@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -150,13 +150,19 @@ class AdapterPlan:
 class AdaptedModel(Trainee):
     """A frozen model, its adapters, and its head, which is trained whole where the plan says so.
 
+    `prepare` changes the model before it is adapted.
+
     Raises:
         ScenarioError: the plan has a rank, and no layer gets an adapter.
     """
 
-    def __init__(self, blueprint: Blueprint, plan: AdapterPlan) -> None:
+    def __init__(
+        self, blueprint: Blueprint, plan: AdapterPlan, *, prepare: Callable[[BlockModel], None] | None = None
+    ) -> None:
         super().__init__()
         model = blueprint.build()
+        if prepare is not None:
+            prepare(model)
         model.requires_grad_(False)
         if plan.rank and not adapt(model, plan.adapted, plan.rank, plan.scale):
             raise unadaptable(blueprint, plan.adapted)
