@@ -35,6 +35,8 @@ def keep_run(result: RunResult, path: Path) -> None:
 
 
 def _write_rows(memory: MemorySink, folder: RunFolder) -> None:
+    if memory.predicts_tokens:
+        folder.predict_tokens()
     if memory.flights:
         folder.write_flights(FlightRows({name: [row[name] for row in memory.flights] for name in NAMES}))
     for denial in memory.denials:

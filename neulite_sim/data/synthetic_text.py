@@ -181,7 +181,8 @@ def _words(lexicon: _Lexicon, topics: Integers, num_words: int, rng: np.random.G
     )
     words = np.stack(columns, axis=2).reshape(len(topics), -1)
     begins = rng.integers(0, slots, len(topics))
-    return words[np.arange(len(topics))[:, None], begins[:, None] + np.arange(num_words)]
+    found: Integers = words[np.arange(len(topics))[:, None], begins[:, None] + np.arange(num_words)]
+    return found
 
 
 def _zipf(rng: np.random.Generator, size: tuple[int, int], count: int) -> Integers:
@@ -203,7 +204,8 @@ def _spelled(lexicon: _Lexicon, words: Integers, length: int) -> NDArray[np.uint
     places = np.arange(ends[-1]) - np.repeat(begins, lengths[words].ravel())
     text = letters[np.repeat(starts[words].ravel(), lengths[words].ravel()) + places]
     firsts = begins.reshape(words.shape)[:, 0]
-    return text[firsts[:, None] + np.arange(length)]
+    found: NDArray[np.uint8] = text[firsts[:, None] + np.arange(length)]
+    return found
 
 
 COMPONENT = Component(

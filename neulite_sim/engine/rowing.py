@@ -17,7 +17,7 @@ from neulite_sim.results.rows import DenialRow, RoundRow
 from neulite_sim.timeline.columns import Flights, Outcomes
 from neulite_sim.timeline.endings import Endings
 from neulite_sim.timeline.flights import CUT, DROPPED, Pauses, waiting_s
-from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.evaluation import EvaluationResult, perplexity
 
 
 class RowMaker:
@@ -30,6 +30,7 @@ class RowMaker:
         self._class_index = population.class_index
         self._num_samples = costing.partition.sizes
         self._chooses_plans = costing.chooses_plans
+        self._predicts_tokens = costing.trained.spec.predicts_tokens
 
     def flight_rows(self, ended: Endings, facts: RoundFacts) -> FlightRows:
         """Return the rows of flights that were handed over in a round."""
@@ -158,6 +159,7 @@ class RowMaker:
             skipped_terms=sum(skipped_terms(update) for update in facts.learned.values() if update.metrics),
             workers_replaced=facts.workers_replaced,
             wall_time_s=facts.wall_time_s,
+            test_perplexity=perplexity(test.loss) if test and self._predicts_tokens else None,
         )
 
 

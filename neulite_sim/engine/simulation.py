@@ -173,6 +173,8 @@ def drive(
     told = (*costing.left_out, *announcements(costing), *other_batches(costing))
     for message in (*told, *_skipped(costing), *plan_notices(costing)):
         recorder.notice(message)
+    if costing.trained.spec.predicts_tokens:
+        sink.predict_tokens()
     selector = building.build_selector(scenario)
     selector.register(costing.partition.sizes)
     federation = Federation(costing, selector, backend, recorder, keeper)

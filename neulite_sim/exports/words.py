@@ -15,6 +15,7 @@ from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, Flight
 
 METRICS: Mapping[str, str] = {
     "test_accuracy": "accuracy/test",
+    "test_perplexity": "perplexity/test",
     "train_loss": "loss/train",
     "test_loss": "loss/test",
     "peak_memory_bytes": "memory/peak_bytes",
@@ -40,6 +41,8 @@ OUTCOMES: Mapping[str, str] = {
     "final_accuracy": "accuracy/final",
     "tail_accuracy": "accuracy/tail",
     "best_accuracy": "accuracy/best",
+    "final_perplexity": "perplexity/final",
+    "best_perplexity": "perplexity/best",
     "participation_rate": "participation/rate",
     "data_share": "participation/data_share",
     "peak_memory_bytes": "memory/run_peak_bytes",
@@ -85,7 +88,7 @@ def unit_of(column: str) -> str:
 def round_points(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield name and value of each number of a round; what is not known is left out."""
     for column, name in METRICS.items():
-        if row[column] is not None:
+        if row.get(column) is not None:
             yield name, row[column]
 
 

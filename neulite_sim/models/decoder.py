@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import nn
 
 from neulite_sim.models.chain import Chain, Part, Permuted
-from neulite_sim.models.contract import BlockModel, scaled
+from neulite_sim.models.contract import BasicLayer, BlockModel, scaled
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.models.language_presets import DecoderSize
 from neulite_sim.models.token_heads import LastTokenHead, NextTokenHead
@@ -54,9 +55,7 @@ def at_width(size: DecoderSize, width: float) -> DecoderSize:
     if size.position == "learned" and width * size.shared_heads < 1:
         per_head = scaled(size.channels_per_head, width * size.shared_heads)
     dim = scaled(size.dim, heads * per_head / (size.heads * size.channels_per_head))
-    return replace(
-        size, heads=heads, kv_heads=kv_heads, head_dim=per_head, dim=dim, hidden=scaled(size.hidden, width)
-    )
+    return replace(size, heads=heads, kv_heads=kv_heads, head_dim=per_head, dim=dim, hidden=scaled(size.hidden, width))
 
 
 def layer_plan(size: DecoderSize, kernel: Kernel) -> LayerPlan:
@@ -95,10 +94,12 @@ def one_layer(before: Shape, after: Shape, *, plan: LayerPlan, rotary: Rotary | 
     return nn.Sequential(Permuted(*FROM_MAP), TokenLayer(plan, rotary), Permuted(*TO_MAP))
 
 
-def token_chain(embedding: nn.Module, layers: list[nn.Module], head: nn.Module, *, basic_layer: object) -> Chain:
+def token_chain(
+    embedding: nn.Module, layers: Sequence[nn.Module], head: nn.Module, *, basic_layer: BasicLayer
+) -> Chain:
     """Return embedding, layers and head as a chain."""
     parts = (Part("embedding", embedding, 0), *(Part(f"layer{n}", layer, n) for n, layer in enumerate(layers)))
-    return Chain(parts=parts, head=head, to_map=TO_MAP, from_map=FROM_MAP, basic_layer=basic_layer)  # type: ignore[arg-type]
+    return Chain(parts=parts, head=head, to_map=TO_MAP, from_map=FROM_MAP, basic_layer=basic_layer)
 
 
 def cut_evenly(chain: Chain, num_blocks: int, shape: Shape) -> BlockModel:

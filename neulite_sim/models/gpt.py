@@ -54,7 +54,7 @@ class GptOptions(Options):
     hidden: int | None = Field(None, ge=1, le=MOST_WIDTH * 4)
     """Hidden units of a layer's feed-forward; four times `dim` where `dim` is given and it is not."""
     vocabulary: VocabularySize | None = None
-    """Tokens that it knows; the data's are the first of them. Those of the data where neither it nor the preset says."""
+    """Tokens that it knows; the data's are the first of them. Those of the data if neither it nor the preset says."""
     norm: NormName | None = None
     """`layer` (GPT-2, Phi) or `rms` (Llama, Qwen)."""
     position: PositionName | None = None

@@ -85,7 +85,8 @@ PRESETS: dict[str, DecoderSize] = {
     "gpt-3m": DecoderSize(depth=4, dim=256, heads=8, hidden=1024),
     "gpt-11m": DecoderSize(depth=6, dim=384, heads=6, hidden=1536, source="nanoGPT's of Shakespeare's characters"),
     "gpt2": DecoderSize(
-        depth=12, dim=768, heads=12, hidden=3072, vocabulary=50_257, context=1024, source=f"{_HUB}/openai-community/gpt2"
+        depth=12, dim=768, heads=12, hidden=3072, vocabulary=50_257, context=1024,
+        source=f"{_HUB}/openai-community/gpt2",
     ),
     "qwen2.5-0.5b": _llama(
         24, 896, 14, 4864, kv_heads=2, vocabulary=151_936, theta=1e6, qkv_bias=True, norm_epsilon=1e-6, tied=True,

@@ -19,9 +19,7 @@ from torch import Tensor, nn
 Reduction = Literal["mean", "sum", "none"]
 
 
-def cross_entropy(
-    logits: Tensor, labels: Tensor, *, classes_last: bool, reduction: Reduction = "mean"
-) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, *, classes_last: bool, reduction: Reduction = "mean") -> Tensor:
     """Return the cross-entropy of logits `[B, classes, *places]`; with `reduction` none of the shape of `labels`.
 
     `classes_last` says that the classes lie side by side in memory, as `puts_classes_last` finds of a model.

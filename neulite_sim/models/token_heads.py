@@ -25,7 +25,7 @@ class NextTokenHead(nn.Module):
         super().__init__()
         self.norm = norm
         # In a tuple, so that PyTorch does not take it for a part of the head.
-        self._tied = () if tied is None else (tied,)
+        self._tied: tuple[TokenEmbedding, ...] = () if tied is None else (tied,)
         self.out = Linear(dim, vocabulary, bias=bias) if tied is None else None
 
     def forward(self, tokens_BND: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ class Attention(nn.Module):
         return mixed
 
     def _by_head(self, channels_BND: Tensor, heads: int) -> Tensor:
-        return channels_BND.unflatten(2, (heads, self.head_dim)).transpose(1, 2)
+        return channels_BND.view(*channels_BND.shape[:2], heads, self.head_dim).transpose(1, 2)
 
     def _for_all(self, shared_BKND: Tensor) -> Tensor:
         """Return keys or values, each repeated for the heads of queries that share it."""
@@ -180,13 +180,15 @@ class Attention(nn.Module):
 
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if self.kernel == "fused":
-            return F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+            fused: Tensor = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+            return fused
         scores_BHNN = query @ key.transpose(2, 3) * self.head_dim**-0.5
         if self.causal:
             places = query.shape[2]
             ahead_NN = torch.ones(places, places, dtype=torch.bool, device=query.device).triu(1)
             scores_BHNN = scores_BHNN.masked_fill(ahead_NN, -torch.inf)
-        return scores_BHNN.softmax(dim=3) @ value
+        mixed: Tensor = scores_BHNN.softmax(dim=3) @ value
+        return mixed
 
 
 class FeedForward(nn.Module):

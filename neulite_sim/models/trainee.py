@@ -109,7 +109,9 @@ class Trainee(nn.Module):
         """
         if self.checkpoints_blocks and type(block) is nn.Sequential and any(map(_is_checkpointed_alone, block)):
             for part in block:
-                features_BCHW = self.through(part, features_BCHW) if _is_checkpointed_alone(part) else part(features_BCHW)
+                features_BCHW = (
+                    self.through(part, features_BCHW) if _is_checkpointed_alone(part) else part(features_BCHW)
+                )
             assert isinstance(features_BCHW, Tensor)
             return features_BCHW
         self.num_blocks_applied += 1

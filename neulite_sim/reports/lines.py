@@ -118,6 +118,8 @@ def round_line(board: Board, row: RoundRow) -> str:
         parts.append(f"staleness {number(row.staleness_mean, 1)}")
     if board.last_accuracy is not None:
         parts.append(f"accuracy {accuracy(board.last_accuracy)} (best {accuracy(board.best_accuracy)})")
+        if board.last_perplexity is not None:
+            parts.append(f"perplexity {number(board.last_perplexity, 2)}")
     elif row.train_loss is not None:
         parts.append(f"loss {number(row.train_loss)}")
     left_s = board.wall_left_s
@@ -159,6 +161,9 @@ def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> 
     rounds, clock = summary["rounds"], format_seconds(summary["virtual_time_s"])
     which = short_kind(summary.get("compared_with_memory"))
     facts = [("accuracy", _accuracy(summary))]
+    if summary.get("final_perplexity") is not None:
+        final, best = (number(summary[f"{name}_perplexity"], 2) for name in ("final", "best"))
+        facts.append(("perplexity", f"{final} final, {best} best"))
     if summary.get("time_to_accuracy_s") and summary.get("final_accuracy") is not None:
         facts.append(("time to", _times(summary["time_to_accuracy_s"])))
     facts += [

@@ -29,6 +29,7 @@ from neulite_sim.results.rows import (
     Row,
     columns,
     later_columns,
+    sometimes_columns,
 )
 
 FILES: Mapping[type[Row], str] = {RoundRow: "rounds.csv", FlightRow: "flights.csv", DenialRow: "denials.csv"}
@@ -67,7 +68,7 @@ class _CellReader:
     """Reads the cells of one kind of row; what does not depend on the row is looked up once."""
 
     def __init__(self, kind: type[Row], *, wall_clock: bool) -> None:
-        self.names = columns(kind, wall_clock=wall_clock)
+        self.names = columns(kind, wall_clock=wall_clock, sometimes=True)
         self._types = tuple(_TYPES[kind][name][0] for name in self.names)
         self._cells_of = operator.attrgetter(*self.names)
 
@@ -140,6 +141,16 @@ def scan_rows(
             yield shape.row(record, f"{path}:{place}", names)
 
 
+def columns_in(path: Path | str, kind: type[Row]) -> tuple[str, ...]:
+    """Return the columns that the rows of a file have.
+
+    Raises:
+        DataNotFoundError: no such file, or a column that is missing.
+    """
+    first = next(_records(Path(path), kind), None)
+    return columns(kind) if first is None else first[2].names
+
+
 def scan_columns(path: Path | str, kind: type[Row], *, most_rows: int = 1 << 15) -> Iterator[dict[str, list[Any]]]:
     """Yield the same rows as columns, at most so many of them at a time: faster where there are many.
 
@@ -154,7 +165,7 @@ def scan_columns(path: Path | str, kind: type[Row], *, most_rows: int = 1 << 15)
         except ValueError:
             # The slow way finds the cell, and says where it stands.
             rows = [shape.row(record, f"{path}:{place}") for place, record, _ in held]
-            yield {name: [row[name] for row in rows] for name in _TYPES[kind]}
+            yield {name: [row[name] for row in rows] for name in shape.names}
 
 
 class _Shape:
@@ -162,14 +173,17 @@ class _Shape:
 
     def __init__(self, header: Sequence[str], path: Path, kind: type[Row]) -> None:
         self._kind = kind
-        self._later = {name: default for name, default in later_columns(kind).items() if name not in header}
-        missing = [name for name in _TYPES[kind] if name not in header and name not in self._later]
+        absent = {name: default for name, default in later_columns(kind).items() if name not in header}
+        missing = [name for name in _TYPES[kind] if name not in header and name not in absent]
         if missing:
             expected = FILES.get(kind) or OPTIONAL_FILES.get(kind) or DEVICES_CSV
             raise DataNotFoundError(
                 f"{path}: has no column {', '.join(missing)}; it is no {expected}, or of another version"
             )
-        self._places = {name: header.index(name) for name in _TYPES[kind] if name not in self._later}
+        self._places = {name: header.index(name) for name in _TYPES[kind] if name not in absent}
+        some = sometimes_columns(kind)
+        self._later = {name: default for name, default in absent.items() if name not in some}
+        self.names = tuple(name for name in _TYPES[kind] if name in self._places or name in self._later)
 
     def has(self, record: Sequence[str], having: Mapping[str, Any]) -> bool:
         """Whether the cells of a record are written like these."""
@@ -181,7 +195,7 @@ class _Shape:
         Raises:
             DataNotFoundError: a cell is not what its column says; it stands at `where`.
         """
-        kind, wanted = self._kind, names or _TYPES[self._kind]
+        kind, wanted = self._kind, names or self.names
         return {
             name: _value(record[self._places[name]], name, kind=kind, where=where)
             if name in self._places

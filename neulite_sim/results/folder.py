@@ -175,6 +175,14 @@ class RunFolder(Sink):
         if isinstance(row, RoundRow):
             self.flush()
 
+    def predict_tokens(self) -> None:
+        """Give the table of rounds the column that runs on next tokens have.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        self._tables[RoundRow].show_all()
+
     def write_flights(self, rows: FlightRows) -> None:
         """Append rows of flights.
 

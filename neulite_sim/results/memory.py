@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.results.cells import record, scan_rows
+from neulite_sim.results.cells import columns_in, record, scan_rows
 from neulite_sim.results.contract import Sink
 from neulite_sim.results.device_rows import DeviceRows, find_devices, scan_devices
 from neulite_sim.results.flight_rows import FlightRows
@@ -26,6 +26,7 @@ class MemorySink(Sink):
         self.denials = Rows(columns=columns(DenialRow))
         self.diagnostics = Rows(columns=columns(DiagnosticRow))
         self.device_rows: DeviceRows | None = None
+        self.predicts_tokens = False
         self.summary: dict[str, Any] | None = None
         self.weights: dict[str, Tensor] | None = None
         self._tables: Mapping[type[Row], Rows] = {
@@ -37,7 +38,14 @@ class MemorySink(Sink):
 
     def write(self, row: Row) -> None:
         """Keep one row."""
-        self._tables[type(row)].append(record(row))
+        table = self._tables[type(row)]
+        cells = record(row)
+        table.append({name: cells[name] for name in table.columns})
+
+    def predict_tokens(self) -> None:
+        """Remember it, for a folder that the run is kept in later."""
+        self.predicts_tokens = True
+        self.rounds.columns = columns(RoundRow, sometimes=True)
 
     def write_flights(self, rows: FlightRows) -> None:
         """Keep rows of flights."""
@@ -64,7 +72,7 @@ def read_rows(path: Path | str, kind: type[Row]) -> Rows:
     Raises:
         DataNotFoundError: no such file, a column that is missing, or a cell that is not what its column says.
     """
-    return Rows(scan_rows(path, kind), columns=columns(kind))
+    return Rows(scan_rows(path, kind), columns=columns_in(path, kind))
 
 
 def read_devices(run_dir: Path | str) -> Rows:

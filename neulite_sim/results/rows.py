@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 WALL_CLOCK = {"wall_clock": True}
+SOMETIMES = {"later": True, "sometimes": True}
+"""Of the last columns of a row: those that only some runs have; the files and digests of others are without them."""
 LATER = {"later": True}
 """Of the last columns of a row: those that came later, and count in no digest where they have their default."""
 
@@ -43,6 +45,8 @@ class RoundRow:
     workers_replaced: int = field(metadata=WALL_CLOCK)
     """Training workers that died in this round and were replaced; their work ran again."""
     wall_time_s: float = field(metadata=WALL_CLOCK)
+    test_perplexity: float | None = field(default=None, metadata=SOMETIMES)
+    """exp(test_loss) where targets are the next tokens: of how many equally likely ones the model is as unsure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +171,23 @@ class DeviceRow:
 Row = RoundRow | FlightRow | DenialRow | DiagnosticRow | DeviceRow
 
 
-def columns(kind: type[Row], *, wall_clock: bool = True) -> tuple[str, ...]:
-    """Return the column names of a row type, in order; without `wall_clock` those that equal runs share."""
-    return tuple(each.name for each in fields(kind) if wall_clock or "wall_clock" not in each.metadata)
+def columns(kind: type[Row], *, wall_clock: bool = True, sometimes: bool = False) -> tuple[str, ...]:
+    """Return the column names of a row type, in order; without `wall_clock` those that equal runs share.
+
+    With `sometimes` those too that only some runs have.
+    """
+    left_out = {name for name, leaves in (("wall_clock", not wall_clock), ("sometimes", not sometimes)) if leaves}
+    return tuple(each.name for each in fields(kind) if not left_out & each.metadata.keys())
 
 
 def later_columns(kind: type[Row]) -> Mapping[str, Any]:
     """Return the columns that came later, with their defaults: older files do not have them."""
     return {each.name: each.default for each in fields(kind) if "later" in each.metadata}
+
+
+def sometimes_columns(kind: type[Row]) -> tuple[str, ...]:
+    """Return the columns, the last ones, that only some runs have."""
+    return tuple(each.name for each in fields(kind) if "sometimes" in each.metadata)
 
 
 AS_FITTED = " as fitted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from neulite_sim.models.targets import cross_entropy, puts_classes_last
 from neulite_sim.training.diagnostics import Diagnostic
 
+_MOST_LOSS = 700.0
+"""Of larger ones the exponential is beyond a double."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
@@ -21,6 +25,11 @@ class EvaluationResult:
     accuracy: float
     num_samples: int
     diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def perplexity(loss: float) -> float | None:
+    """Return exp(loss), the perplexity of a mean cross-entropy in nats; None where it is no finite number."""
+    return math.exp(loss) if loss < _MOST_LOSS else None
 
 
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> EvaluationResult:

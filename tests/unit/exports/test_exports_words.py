@@ -13,7 +13,9 @@ from neulite_sim.results.cells import FILES, OPTIONAL_FILES, column_types
 from neulite_sim.results.rows import DeviceRow, RoundRow
 from neulite_sim.results.summary import Identity, Tally
 
-PLAIN = {"round", "flight", "device", "version", "block", "train_loss", "test_loss", "loss", "learning_rate"}
+PLAIN = {
+    "round", "flight", "device", "version", "block", "train_loss", "test_loss", "loss", "learning_rate", "test_perplexity",
+}  # fmt: skip
 """Numbers without a unit: what is numbered, losses and rates."""
 
 
@@ -34,7 +36,7 @@ def test_every_number_of_a_summary_has_a_name_of_its_own() -> None:
         identity, participation_rate=1.0, proxy=None, wall_time_s=1.0, digest=""
     )
     texts = {*dataclasses.asdict(identity), "proxy", "digest", "time_to_accuracy_s"}
-    assert OUTCOMES.keys() == summary.keys() - texts
+    assert OUTCOMES.keys() - {"final_perplexity", "best_perplexity"} == summary.keys() - texts
     assert outcomes_of({**summary, "time_to_accuracy_s": {"0.5": 3.0, "0.9": None}})["time/to_accuracy_0.5_s"] == 3.0
 
 

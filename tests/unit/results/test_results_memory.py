@@ -12,6 +12,7 @@ from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, columns
 
 def test_rows_are_kept_by_kind_as_plain_dictionaries(make_row):
     sink = MemorySink()
+    sink.predict_tokens()
     rows = [
         make_row(RoundRow, round=1),
         make_row(FlightRow, flight=4),
