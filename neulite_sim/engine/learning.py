@@ -23,11 +23,11 @@ from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import FoldOrder, LocalTask, State, Update
 from neulite_sim.results.checkpoint import Saved
+from neulite_sim.scenario.learning_rate import learning_rate
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.contract import Backend
-from neulite_sim.scenario.learning_rate import learning_rate
 
 
 @dataclass(slots=True)

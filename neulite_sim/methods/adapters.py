@@ -57,9 +57,11 @@ class AdaptedConvolution(nn.Module):
 
     def forward(self, maps_BCHW: Tensor) -> Tensor:
         """Return what the layer makes of its input, and what the adapter adds."""
-        how = (self.stride, self.padding, self.dilation)
-        added = F.conv2d(F.conv2d(maps_BCHW, self.lora_A, None, *how), self.lora_B)
-        return torch.add(F.conv2d(maps_BCHW, self.weight, self.bias, *how), added, alpha=self.scale)
+        added = F.conv2d(self._convolved(maps_BCHW, self.lora_A, None), self.lora_B)
+        return torch.add(self._convolved(maps_BCHW, self.weight, self.bias), added, alpha=self.scale)
+
+    def _convolved(self, maps_BCHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(maps_BCHW, weight, bias, self.stride, self.padding, self.dilation)
 
 
 def is_linear(layer: nn.Module) -> bool:

@@ -364,7 +364,7 @@ class HeadOnlyOptions(Options):
 
 
 def _build_head_only(options: HeadOnlyOptions, setting: Setting) -> Lora:
-    chosen = LoraOptions(ranks=(0,), base=options.base, weighting=options.weighting)
+    chosen = LoraOptions.model_validate({"ranks": (0,), "base": options.base, "weighting": options.weighting})
     return Lora(chosen, setting)
 
 

@@ -12,21 +12,20 @@ one of noise, and afterwards w is what it was, bit for bit; moving in place and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.prefix import Rows
 from neulite_sim.models.step import Note, Stepper, autocast, micro_batch_sizes
-from neulite_sim.models.trainee import FullModel, Trainee, statistics_kept
+from neulite_sim.models.trainee import FullModel, statistics_kept
 from neulite_sim.scenario.schema import Training
 
 Noise = Literal["normal", "rademacher"]

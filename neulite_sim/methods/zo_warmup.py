@@ -161,7 +161,8 @@ class ZOWarmUp(Method):
         missed = memory.attendance.missed_bytes(devices, most=memory.model_bytes)
         # One round's slopes and seeds are among the submodel's own bytes.
         owed: Integers = np.maximum(missed - self._round_bytes, 0)
-        return owed * np.array([submodel == SLOPES for submodel in submodels])
+        owed[[submodel == FULL for submodel in submodels]] = 0
+        return owed
 
     @property
     def _round_bytes(self) -> int:

@@ -161,7 +161,8 @@ class Ledger:
             members = self.population.class_index == index
             if members.any():
                 seconds[members] += more[members] * step_seconds(profile, device)
-        return seconds * (batches > 0)
+        seconds[batches == 0] = 0.0
+        return seconds
 
     def _epoch_column(self, profile: Profile, *, is_later: bool = False) -> Floats:
         whole_batches, rest = np.divmod(self.num_samples, profile.batch_size)

@@ -15,13 +15,13 @@ from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.step import Stepper
 from neulite_sim.profiling.plans import plan_of
 from neulite_sim.registry import component
+from neulite_sim.scenario.learning_rate import learning_rate
 from neulite_sim.scenario.schema import Evaluation, Training
 from neulite_sim.training import local as local_module
 from neulite_sim.training import worker as worker_module
 from neulite_sim.training.contract import Workplace
 from neulite_sim.training.evaluation import evaluate, recalibrate_batch_norm
 from neulite_sim.training.inprocess import InProcess, InProcessOptions
-from neulite_sim.scenario.learning_rate import learning_rate
 from neulite_sim.training.worker import Worker
 
 SHAPE = (1, 8, 8)
