@@ -49,9 +49,7 @@ def layer_row(blueprint: Blueprint) -> LayerRow:
         found = _known_row.__wrapped__(blueprint)
     if found is None:
         name = blueprint.name or "the model"
-        finding = (
-            f"method fedra leaves out whole layers, and {name} has no two that are alike and put out what they read"
-        )
+        finding = f"method fedra leaves out whole layers, and {name} has no two alike that put out the shape they read"
         hint = "choose a transformer of several layers, such as gpt or vit"
         raise ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
     return found

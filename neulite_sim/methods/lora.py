@@ -27,6 +27,7 @@ random ones, unless the model brings its own.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -76,7 +77,7 @@ class LoraOptions(Options):
     @field_validator("ranks")
     @classmethod
     def _ranks_fall(cls, given: tuple[int, ...]) -> tuple[int, ...]:
-        if any(after >= before for before, after in zip(given, given[1:], strict=False)):
+        if any(after >= before for before, after in itertools.pairwise(given)):
             raise ValueError(f"ranks is {list(given)}, but ranks must fall; for example [16, 8, 4]")
         return given
 

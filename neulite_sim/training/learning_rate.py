@@ -1,4 +1,4 @@
-"""The learning rate of a round, where those who wrote against it look for it: see `neulite_sim.scenario.learning_rate`."""
+"""The learning rate of a round, where plug-ins of older versions look for it."""
 
 from __future__ import annotations
 
