@@ -119,7 +119,7 @@ def _require_matching_protocol(parts: Parts) -> None:
             f"{scenario.protocol.label} merges updates of older versions, and with {option} "
             f"method {scenario.method.label} needs those of the latest"
         )
-        hint = "use synchronous or deadline, or another value of that option"
+        hint = "use synchronous or deadline" + (", or another value of that option" if ":" in option else "")
         raise ScenarioError([Problem.advising(key="protocol", found=finding, hint=hint)])
 
 

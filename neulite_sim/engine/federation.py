@@ -80,7 +80,9 @@ class Federation:
             stage=seen.stage,
             first_flight=self._flights + 1,
         )
-        flights = self._planner.flights(dispatch, *offers.taken(positions))
+        devices, submodels = offers.taken(positions)
+        owed_bytes = self._costing.method.owed_bytes(self._learning.state, devices, submodels)
+        flights = self._planner.flights(dispatch, devices, submodels, owed_bytes)
         self._airspace.depart(flights)
         self._flights += len(flights)
         self._seen = seen

@@ -72,7 +72,9 @@ class RowMaker:
 
     def _bytes_down(self, flights: Flights) -> Sequence[int]:
         """Return what each device was sent; a flight that was dropped on its way is charged in full."""
-        return _looked_up(flights.submodels, {name: each.bytes_down for name, each in self._profiles.items()})
+        own = _looked_up(flights.submodels, {name: each.bytes_down for name, each in self._profiles.items()})
+        owed = flights.costs.owed_bytes
+        return own if owed is None else [each + more for each, more in zip(own, owed.tolist(), strict=True)]
 
     def _bytes_up(self, ended: Endings) -> Sequence[int]:
         """Return what each device sent: all of its update, or nothing."""

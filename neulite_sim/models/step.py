@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,6 +136,12 @@ class Stepper:
     def _may_overrun(self) -> bool:
         """Whether the trainee holds a convolution that could overrun and that no step may have come to yet."""
         return holds_overrunning(self._trainee)
+
+
+def stepper_of(trainee: Trainee, training: Training, **how: Any) -> Stepper:
+    """Return what takes a trainee's steps: its own stepper where it has one; `how` as `Stepper` takes it."""
+    own: Stepper | None = trainee.stepper(training, **how)
+    return Stepper(trainee, training, **how) if own is None else own
 
 
 def _split(rows: Rows | None, sizes: Sequence[int]) -> Sequence[Rows | None]:

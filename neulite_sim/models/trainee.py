@@ -119,7 +119,7 @@ class Trainee(nn.Module):
             result: Tensor = block(features_BCHW)
             return result
         return checkpoint(  # type: ignore[no-any-return]
-            block, features_BCHW, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
+            block, features_BCHW, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_kept(block))
         )
 
     def _keeps_nothing(self, block: nn.Module, features_BCHW: Tensor | tuple[Tensor, ...]) -> bool:
@@ -181,6 +181,28 @@ class Trainee(nn.Module):
             if tensor.is_floating_point():
                 yield name, tensor
 
+    def download_names(self) -> tuple[str, ...]:
+        """Return what of `travelling` a device is charged for as it receives it; all of it by default.
+
+        A trainee leaves out what a device has from before, or makes by itself.
+        """
+        return tuple(name for name, _ in self.travelling())
+
+    def sent_names(self) -> tuple[str, ...]:
+        """Return what of `upload_names` a device is charged for as it sends it; all of it by default.
+
+        A trainee leaves out what a device keeps for its next training, of which the simulator takes care.
+        """
+        return self.upload_names()
+
+    def stepper(self, training: Training, **how: Any) -> Any:
+        """Return what takes optimizer steps on this trainee in a way of its own, as `models.step.stepper_of` does.
+
+        None, as by default: steps along the gradient of `loss`.
+        """
+        del training, how
+        return None
+
     def upload_names(self) -> tuple[str, ...]:
         """Return what a device sends back: trainable parameters and the buffers of the layers that hold them."""
         if self.uploads_everything:
@@ -205,7 +227,7 @@ def _requires_grad(parameter: nn.Parameter) -> bool:
 
 
 @contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
+def statistics_kept(block: nn.Module) -> Iterator[None]:
     """Within, BatchNorm layers normalise as before but leave their running statistics and counters as they are."""
     layers = [layer for layer in block.modules() if isinstance(layer, _BatchNorm) and layer.training]
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]

@@ -6,8 +6,8 @@ import pytest
 
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Method, OwnTraining
+from neulite_sim.scenario.learning_rate import learning_rate
 from neulite_sim.scenario.schema import Training
-from neulite_sim.training.learning_rate import learning_rate
 
 FALLING = Training.model_validate({"learning_rate_schedule": "cosine", "epochs": 3})
 
