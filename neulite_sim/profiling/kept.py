@@ -83,6 +83,7 @@ class _Entry(_Checked):
     part_peaks_bytes: list[_Count]
     part_kept_bytes_per_sample: list[_Count]
     process_bytes: _Count | None
+    loaded_bytes: _Count
     compared_with_memory: Literal["tensor_bytes", "allocator_bytes", "process_bytes"]
 
     @model_validator(mode="after")

@@ -80,6 +80,8 @@ class Profile:
     part_peaks_bytes: tuple[int, ...] = ()
     part_kept_bytes_per_sample: tuple[int, ...] = ()
     process_bytes: int | None = None
+    loaded_bytes: int = 0
+    """Bytes of the samples of a step as a network reads them: what loading is charged for, in the first epoch."""
     compared_with_memory: str = "tensor_bytes"
     """The name of the peak that is compared with the memory of devices."""
 
@@ -168,6 +170,7 @@ def profile(
         part_kept_bytes_per_sample=kept if len(parts) > 1 else (),
         compares_samples=trainee.compares_samples,
         process_bytes=max(peaks["process_bytes"]),
+        loaded_bytes=spec.num_bytes * batch_size * len(parts),
         compared_with_memory=allocator.compared_with_memory,
         **_columns([part.first for part in parts]),
         **(_columns([part.later or part.first for part in parts], "later_") if changes else {}),
