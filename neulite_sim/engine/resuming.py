@@ -68,7 +68,7 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
         check_inputs(run.run_dir, run.scenario, made, data_sha256=data_sha256(costing))
         # The journal first: its lock keeps others out of the folder.
         keeper = keeper_of(costing, run.run_dir, run.found)
-        with contextlib.closing(keeper), RunFolder.reopen(run.run_dir) as folder:
+        with contextlib.closing(keeper), RunFolder.reopen(run.run_dir, has_asked=scenario.energy is not None) as folder:
             keeper.on_success = folder.put_in_place
             if run.found is None:
                 keeper.begin()

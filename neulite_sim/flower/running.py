@@ -108,8 +108,9 @@ def run_app(
                        "run_config": app.overrides},
         }  # fmt: skip
         folder = RunFolder.create(
-            out, name=named, seed=scenario.seed, scenario_yaml=dump_scenario(scenario), provenance=made
-        )
+            out, name=named, seed=scenario.seed, scenario_yaml=dump_scenario(scenario), provenance=made,
+            has_asked=scenario.energy is not None,
+        )  # fmt: skip
         with folder:
             course = _Course(app, flying, client, settings, folder, observers, named, notes)
             done = course.run(server, folder.path)
@@ -143,7 +144,7 @@ class _Course:
         allocator = scenario.allocator
         self._kept = Kept()
         targets = tuple(sorted(scenario.evaluation.targets))
-        self._tally = Tally(fleet.samples, targets=targets)
+        self._tally = Tally(fleet.samples, targets=targets, powers=fleet.powers)
         self._logbook = Logbook(fleet, sink, observers, self._tally, lambda label: test_of(self._kept, label))
         self._caller = Caller(
             client=client,

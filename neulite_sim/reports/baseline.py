@@ -14,6 +14,7 @@ OPTION = "--baseline"
 LARGER_IS_BETTER: Mapping[str, bool] = {
     "final_accuracy": True, "tail_accuracy": True, "best_accuracy": True, "participation_rate": True,
     "data_share": True, "virtual_time_s": False, "peak_memory_bytes": False, "bytes_down": False, "bytes_up": False,
+    "energy_j": False, "wasted_energy_j": False,
 }  # fmt: skip
 """Numbers of a summary that are compared, and which way is better."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.results.cells import record, scan_rows
+from neulite_sim.results.cells import columns_in, record, scan_rows
 from neulite_sim.results.contract import Sink
 from neulite_sim.results.device_rows import DeviceRows, find_devices, scan_devices
 from neulite_sim.results.flight_rows import FlightRows
@@ -20,9 +20,9 @@ from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, Flight
 class MemorySink(Sink):
     """The sink that keeps every row in memory; `summary` and `weights` are there once the run has ended."""
 
-    def __init__(self) -> None:
-        self.rounds = Rows(columns=columns(RoundRow))
-        self.flights = Rows(columns=columns(FlightRow))
+    def __init__(self, *, has_asked: bool = False) -> None:
+        self.rounds = Rows(columns=columns(RoundRow, asked=has_asked))
+        self.flights = Rows(columns=columns(FlightRow, asked=has_asked))
         self.denials = Rows(columns=columns(DenialRow))
         self.diagnostics = Rows(columns=columns(DiagnosticRow))
         self.device_rows: DeviceRows | None = None
@@ -64,7 +64,7 @@ def read_rows(path: Path | str, kind: type[Row]) -> Rows:
     Raises:
         DataNotFoundError: no such file, a column that is missing, or a cell that is not what its column says.
     """
-    return Rows(scan_rows(path, kind), columns=columns(kind))
+    return Rows(scan_rows(path, kind), columns=columns_in(path, kind))
 
 
 def read_devices(run_dir: Path | str) -> Rows:

@@ -12,6 +12,9 @@ from typing import Any
 WALL_CLOCK = {"wall_clock": True}
 LATER = {"later": True}
 """Of the last columns of a row: those that came later, and count in no digest where they have their default."""
+ASKED = {"asked": True}
+"""Of the very last columns: in files only where the scenario asks for them, and never in a digest: they follow from
+the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,10 @@ class RoundRow:
     workers_replaced: int = field(metadata=WALL_CLOCK)
     """Training workers that died in this round and were replaced; their work ran again."""
     wall_time_s: float = field(metadata=WALL_CLOCK)
+    energy_j: float | None = field(default=None, metadata=ASKED)
+    """Joules of the flights that were handed over in this round."""
+    wasted_energy_j: float | None = field(default=None, metadata=ASKED)
+    """Of these, the joules of flights whose update was not merged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +87,8 @@ class FlightRow:
     loss: float | None
     plan: str = field(default="", metadata=LATER)
     """How the device took its steps where it had the choice, such as `micro-batch 16 + checkpointing`."""
+    energy_j: float | None = field(default=None, metadata=ASKED)
+    """Joules that the device drew from the dispatch to the end of the flight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,9 +176,21 @@ class DeviceRow:
 Row = RoundRow | FlightRow | DenialRow | DiagnosticRow | DeviceRow
 
 
-def columns(kind: type[Row], *, wall_clock: bool = True) -> tuple[str, ...]:
-    """Return the column names of a row type, in order; without `wall_clock` those that equal runs share."""
-    return tuple(each.name for each in fields(kind) if wall_clock or "wall_clock" not in each.metadata)
+def columns(kind: type[Row], *, wall_clock: bool = True, asked: bool = False) -> tuple[str, ...]:
+    """Return the column names of a row type, in order; without `wall_clock` those that equal runs share.
+
+    Those that a scenario has to ask for are among them with `asked`.
+    """
+    return tuple(
+        each.name
+        for each in fields(kind)
+        if (wall_clock or "wall_clock" not in each.metadata) and (asked or "asked" not in each.metadata)
+    )
+
+
+def asked_columns(kind: type[Row]) -> tuple[str, ...]:
+    """Return the columns that a scenario has to ask for, which stand last."""
+    return tuple(each.name for each in fields(kind) if "asked" in each.metadata)
 
 
 def later_columns(kind: type[Row]) -> Mapping[str, Any]:

@@ -333,6 +333,7 @@ def write_not_applicable(scenario: Scenario, reason: str, *, out: Path, command:
         seed=scenario.seed,
         scenario_yaml=dump_scenario(scenario),
         provenance=provenance(scenario, command),
+        has_asked=scenario.energy is not None,
     )
     with folder:
         folder.finish(summary, None)

@@ -116,7 +116,7 @@ def curves(run: StoredRun) -> dict[str, list[tuple[int, float, float]]]:
 
     for row in rows_of(run, RoundRow):
         for column, name in METRICS.items():
-            add(name, row["round"], row[column])
+            add(name, row["round"], row.get(column))
     for row in rows_of(run, DenialRow):
         stem = f"denied/{row['reason'].replace(' ', '_')}"
         add(f"{stem}/devices", row["round"], row["devices"])
