@@ -14,6 +14,7 @@ from neulite_sim.engine.parts import Parts, Timing
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import BlockModel, Blueprint, Settling
+from neulite_sim.population.batteries import with_batteries
 from neulite_sim.population.churn import with_churn
 from neulite_sim.population.sampling import DrawnFleet, draw_fleet
 from neulite_sim.population.table import Population
@@ -117,7 +118,8 @@ def build_fleet(scenario: Scenario, fleet: DrawnFleet | None = None) -> Populati
     """
     if fleet is None or not fleet.is_of(scenario.population, scenario.seed):
         fleet = draw_fleet(scenario.population, scenario.seed)
-    return with_churn(fleet.population, scenario.churn, scenario.seed)
+    population = with_churn(fleet.population, scenario.churn, scenario.seed)
+    return with_batteries(population, scenario.energy, scenario.seed)
 
 
 def build_partition(scenario: Scenario, dataset: AnyDataset) -> Partition:

@@ -49,7 +49,7 @@ class Federation:
         owns = costing.partition.sizes > 0
         whereabouts = Whereabouts(costing.population.availability, owns)
         self._lookout = Lookout(costing.method, costing.ledger, whereabouts, owns)
-        self._airspace = Airspace(whereabouts)
+        self._airspace = Airspace(whereabouts, costing.population.charges)
         recorder.roll_call.follow(whereabouts)
         self._learning = Learning(costing, backend, recorder, keeper)
         examiner = Examiner(costing.method, backend, keeper)

@@ -12,6 +12,7 @@ import numpy as np
 from neulite_sim.arrays import Floats, Integers, Repeated
 from neulite_sim.engine.parts import Costing
 from neulite_sim.population.availability.battery import build_batteries
+from neulite_sim.population.availability.charges import Charges
 from neulite_sim.population.link.contract import Direction
 from neulite_sim.population.link.network import BITS_PER_BYTE
 from neulite_sim.population.link.throughput import ConstantRate
@@ -75,6 +76,8 @@ class Planner:
         )
         traces = self._population.throughput
         self._is_traced = None if traces is None else traces.is_traced()
+        self._charges = self._population.charges
+        self._aloft = self._population.aloft or self._population.availability
         self._can_end_early = self._population.memory_motion is not None or self._batteries is not None
 
     def flights(
@@ -140,11 +143,21 @@ class Planner:
         is_disturbed[plan.traced] = True
         disturbed = np.flatnonzero(is_disturbed).tolist()
         outcomes = outcomes.changed({place: self._outcome(plan, place) for place in disturbed})
+        if self._charges is not None:
+            outcomes = outcomes.changed(self._emptied(plan, outcomes, self._charges))
         if not self._can_end_early:
             return outcomes
         # Memory and battery can only end it earlier, so how far to look ahead is known from the plan without them.
         limits = ((place, self._limits(plan, place, outcomes[place])) for place in range(num))
         return outcomes.changed({place: self._outcome(plan, place, **found) for place, found in limits if found})
+
+    def _emptied(self, plan: _Plan, planned: Outcomes, charges: Charges) -> dict[int, Outcome]:
+        """Return how those flights end in which a battery is empty before their planned end."""
+        seconds = (planned.download_s, planned.compute_s, planned.upload_s)
+        empty_s = charges.empty_s(plan.costs.devices, plan.at_s, seconds, planned.pauses)
+        places = np.flatnonzero(empty_s < planned.ended_s).tolist()
+        # Memory may end it earlier still, so what is known of that is asked with it.
+        return {place: self._outcome(plan, place, battery_empty_at_s=float(empty_s[place])) for place in places}
 
     def _outcome(self, plan: _Plan, place: int, **limits: Any) -> Outcome:
         """Return how one flight ends, leg by leg; `limits` are those of memory and battery."""
@@ -167,7 +180,7 @@ class Planner:
         """
         # Who shares the server's link may fly for longer.
         horizon_s = math.inf if self._shares_link else float(ends_s.max())
-        return self._population.availability.online_until_s(devices, at_s, horizon_s)
+        return self._aloft.online_until_s(devices, at_s, horizon_s)
 
     def _departure(self, plan: _Plan, place: int) -> Departure:
         """Return what a flight goes by over the server's link; it may last longer than planned, so nothing is cut."""
@@ -226,7 +239,7 @@ class Planner:
 
     def _conditions(self, plan: _Plan, place: int) -> Conditions:
         """Return what may end or interrupt a flight, memory and battery aside."""
-        availability, churn, device = self._population.availability, self._churn, plan.costs.devices[place : place + 1]
+        availability, churn, device = self._aloft, self._churn, plan.costs.devices[place : place + 1]
         at_s, online_until_s = plan.at_s, float(plan.online_until_s[place])
 
         def until_s(moment_s: float) -> float:

@@ -12,6 +12,7 @@ from neulite_sim.engine.run_result import Heard, RunResult
 from neulite_sim.engine.simulation import data_sha256, drive, keeper_of
 from neulite_sim.errors import OutputError
 from neulite_sim.registry import Choice
+from neulite_sim.results.asking import asked_of
 from neulite_sim.results.checkpoint import Found, find_checkpoint
 from neulite_sim.results.contract import Observer
 from neulite_sim.results.folder import RunFolder
@@ -76,7 +77,10 @@ def _resumed(run: CutOff, scenario: Scenario, observers: Sequence[Observer]) -> 
         check_inputs(run.run_dir, run.scenario, made, data_sha256=data_sha256(costing))
         # The journal first: its lock keeps others out of the folder.
         keeper = keeper_of(costing, run.run_dir, run.found)
-        with contextlib.closing(keeper), RunFolder.reopen(run.run_dir) as folder:
+        with (
+            contextlib.closing(keeper),
+            RunFolder.reopen(run.run_dir, asked=asked_of(scenario, costing.trained.spec)) as folder,
+        ):
             keeper.on_success = folder.put_in_place
             if run.found is None:
                 keeper.begin()

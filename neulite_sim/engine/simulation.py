@@ -22,8 +22,10 @@ from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.methods.state_files import packages_of
 from neulite_sim.notebook.progress import following
+from neulite_sim.population.hardware.power import powers_of
 from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.results.asking import asked_of
 from neulite_sim.results.checkpoint import Found
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
@@ -108,7 +110,7 @@ def _simulate(
         # After a download, too; what is kept of the run holds from any folder.
         scenario = pinned(scenario)
         if out is None and not keeps_folder:
-            memory = MemorySink()
+            memory = MemorySink(asked=asked_of(scenario, costing.trained.spec))
             summary = drive(costing, backend, memory, (*observers, heard))
             return RunResult(summary=summary, run_dir=None, memory=memory, scenario=scenario, notices=heard.messages)
         folder = RunFolder.create(
@@ -119,6 +121,7 @@ def _simulate(
             provenance=provenance(
                 scenario, command or sys.argv, left_out=costing.left_out, data_sha256=data_sha256(costing)
             ),
+            asked=asked_of(scenario, costing.trained.spec),
         )
         with folder:
             try:
@@ -165,7 +168,8 @@ def drive(
 ) -> dict[str, Any]:
     """Run a profiled scenario from its beginning to its end, and return the content of `summary.json`."""
     scenario, method = costing.scenario, costing.method
-    tally = Tally(costing.partition.sizes, targets=targets_of(scenario))
+    powers = powers_of((each.name for each in costing.population.classes), scenario.energy)
+    tally = Tally(costing.partition.sizes, targets=targets_of(scenario), powers=powers)
     recorder = Recorder(costing, sink, observers, tally)
     rate = _participation_rate(costing)
     keeper = keeper or Keeper()
@@ -174,8 +178,6 @@ def drive(
     told = (*costing.left_out, *announcements(costing), *other_batches(costing))
     for message in (*told, *_skipped(costing), *plan_notices(costing)):
         recorder.notice(message)
-    if costing.trained.spec.predicts_tokens:
-        sink.predict_tokens()
     selector = building.build_selector(scenario)
     selector.register(costing.partition.sizes)
     federation = Federation(costing, selector, backend, recorder, keeper)

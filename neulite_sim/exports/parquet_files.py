@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,7 @@ def write_parquet(origin: Origin, folder: Path) -> None:
     """
     for name, (path, kind) in origin.tables.items():
         groups = _groups(path, kind)
-        _write(
-            groups,
-            _schema(kind, origin, columns(kind) if kind is DeviceRow else columns_in(path, kind)),
-            folder / f"{name}.parquet",
-        )
+        _write(groups, _schema(path, kind, origin), folder / f"{name}.parquet")
     if rows := origin.audit():
         table = pa.Table.from_pylist(_plain(rows))
         fields = [_named(field, unit_of(field.name), "") for field in table.schema]
@@ -58,13 +54,14 @@ def _write(groups: Iterator[Mapping[str, Sequence[Any]]] | Sequence[Any], schema
             writer.write_table(pa.table(dict(cells), schema=schema), row_group_size=GROUP_ROWS)
 
 
-def _schema(kind: type[Row], origin: Origin, names: Collection[str]) -> Any:
+def _schema(path: Path, kind: type[Row], origin: Origin) -> Any:
+    types = column_types(kind)
+    names = columns(kind) if kind is DeviceRow else columns_in(path, kind)
     fields = [
         _named(
             pa.field(name, _TYPES[cast], nullable=optional), "" if cast is str else unit_of(name), metric_of(kind, name)
         )
-        for name, (cast, optional) in column_types(kind).items()
-        if name in names
+        for name, (cast, optional) in ((name, types[name]) for name in names)
     ]
     return pa.schema(fields, metadata=_about(origin))
 

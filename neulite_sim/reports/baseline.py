@@ -15,6 +15,7 @@ LARGER_IS_BETTER: Mapping[str, bool] = {
     "final_accuracy": True, "tail_accuracy": True, "best_accuracy": True, "final_perplexity": False,
     "best_perplexity": False, "participation_rate": True,
     "data_share": True, "virtual_time_s": False, "peak_memory_bytes": False, "bytes_down": False, "bytes_up": False,
+    "energy_j": False, "wasted_energy_j": False,
 }  # fmt: skip
 """Numbers of a summary that are compared, and which way is better."""
 

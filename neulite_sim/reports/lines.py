@@ -11,7 +11,7 @@ from neulite_sim.reports.board import Board
 from neulite_sim.reports.figures import Mark, memory_ladder
 from neulite_sim.reports.memory_kinds import short_kind
 from neulite_sim.results.rows import RoundRow, RunStarted
-from neulite_sim.units import format_bytes, format_percent, format_seconds
+from neulite_sim.units import format_bytes, format_joules, format_percent, format_seconds
 
 _MOST_THRESHOLDS = 12
 _FACT_WIDTH = 58
@@ -164,6 +164,13 @@ def _times(times_s: Mapping[str, float | None]) -> str:
     return "\n".join(lines)
 
 
+def energy(summary: Mapping[str, Any]) -> str:
+    """Return in words what the flights of a run took, and how much of it was for nothing; its energy is known."""
+    wasted = summary.get("wasted_energy_j")
+    total = f"{format_joules(summary['energy_j'])} of all flights"
+    return f"{total}, {format_joules(wasted)} of it wasted" if wasted else total
+
+
 def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> list[tuple[str, str]]:
     """Return the content of `summary.json` as pairs of a label and a text, in reading order."""
     rounds, clock = summary["rounds"], format_seconds(summary["virtual_time_s"])
@@ -182,6 +189,7 @@ def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> 
         ("memory", f"{format_bytes(summary['peak_memory_bytes'])} {which} at the peak of one device"),
         ("traffic", f"{format_bytes(summary['bytes_down'])} down, {format_bytes(summary['bytes_up'])} up"),
         ("flights", f"{summary['flights_arrived']:,} arrived, {summary['flights_dropped']:,} dropped"),
+        *([] if summary.get("energy_j") is None else [("energy", energy(summary))]),
     ]
     if summary.get("proxy"):
         facts.append(("proxy", str(summary["proxy"])))

@@ -19,9 +19,6 @@ class Sink(Protocol):
         """Keep one row."""
         ...
 
-    def predict_tokens(self) -> None:
-        """Be told before the first row that the targets are tokens, so that rounds have a perplexity."""
-
     def write_flights(self, rows: FlightRows) -> None:
         """Keep rows of flights, one by one unless a sink knows better."""
         for row in rows:

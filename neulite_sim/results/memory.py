@@ -14,19 +14,29 @@ from neulite_sim.results.contract import Sink
 from neulite_sim.results.device_rows import DeviceRows, find_devices, scan_devices
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.row_table import Rows
-from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, FlightRow, RoundRow, Row, columns
+from neulite_sim.results.rows import (
+    NOTHING,
+    Asked,
+    DenialRow,
+    DeviceRow,
+    DiagnosticRow,
+    FlightRow,
+    RoundRow,
+    Row,
+    columns,
+)
 
 
 class MemorySink(Sink):
     """The sink that keeps every row in memory; `summary` and `weights` are there once the run has ended."""
 
-    def __init__(self) -> None:
-        self.rounds = Rows(columns=columns(RoundRow))
-        self.flights = Rows(columns=columns(FlightRow))
+    def __init__(self, *, asked: Asked = NOTHING) -> None:
+        self.rounds = Rows(columns=columns(RoundRow, asked=asked))
+        self.flights = Rows(columns=columns(FlightRow, asked=asked))
         self.denials = Rows(columns=columns(DenialRow))
         self.diagnostics = Rows(columns=columns(DiagnosticRow))
         self.device_rows: DeviceRows | None = None
-        self.predicts_tokens = False
+        self.asked = asked
         self.summary: dict[str, Any] | None = None
         self.weights: dict[str, Tensor] | None = None
         self._tables: Mapping[type[Row], Rows] = {
@@ -40,12 +50,7 @@ class MemorySink(Sink):
         """Keep one row."""
         table = self._tables[type(row)]
         cells = record(row)
-        table.append({name: cells[name] for name in table.columns})
-
-    def predict_tokens(self) -> None:
-        """Remember it, for a folder that the run is kept in later."""
-        self.predicts_tokens = True
-        self.rounds.columns = columns(RoundRow, sometimes=True)
+        table.append({name: cells.get(name) for name in table.columns})
 
     def write_flights(self, rows: FlightRows) -> None:
         """Keep rows of flights."""

@@ -6,11 +6,14 @@ import dataclasses
 import itertools
 import math
 from collections import Counter, deque
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from neulite_sim.population.hardware.power import Power
+from neulite_sim.results.energy import EnergyTally
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import FlightRow, RoundRow, Row
 
@@ -43,10 +46,17 @@ class Tally:
     """Running totals of a run. `add` takes every row; `summary` may be asked at any time.
 
     Accuracies and the clock come from round rows; traffic, memory and participation from flight rows, so that
-    flights that never reached an aggregation count as well.
+    flights that never reached an aggregation count as well. `powers` are the watts of the devices by the name of their
+    class, for rows that do not come with their joules.
     """
 
-    def __init__(self, samples_per_device: ArrayLike, *, targets: tuple[float, ...] = ()) -> None:
+    def __init__(
+        self,
+        samples_per_device: ArrayLike,
+        *,
+        targets: tuple[float, ...] = (),
+        powers: Mapping[str, Power] | None = None,
+    ) -> None:
         self._samples = np.asarray(samples_per_device, dtype=np.int64)
         self._took_part = np.zeros(len(self._samples), dtype=np.bool_)
         self._reached: dict[float, float | None] = dict.fromkeys(targets)
@@ -62,6 +72,8 @@ class Tally:
         self._arrived = 0
         self._dropped = 0
         self._reasons: Counter[str] = Counter()
+        self._powers = powers or {}
+        self._energy = EnergyTally()
 
     def add(self, row: Row) -> None:
         """Take in one row."""
@@ -97,6 +109,7 @@ class Tally:
         lost = [reason for reason, arrived in zip(cells["reason"], has_arrived, strict=True) if not arrived]
         self._dropped += len(lost)
         self._reasons.update(lost)
+        self._energy.add_rows(rows, self._powers)
 
     def nothing_learned(self) -> str:
         """Return in a sentence that no flight ever arrived, and why; an empty string where one did."""
@@ -143,6 +156,8 @@ class Tally:
             "bytes_up": self._bytes_up,
             "flights_arrived": self._arrived,
             "flights_dropped": self._dropped,
+            "energy_j": self._energy.energy_j,
+            "wasted_energy_j": self._energy.wasted_energy_j,
             "proxy": proxy,
             "wall_time_s": float(wall_time_s),
             "digest": digest,

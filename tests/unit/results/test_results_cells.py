@@ -12,7 +12,7 @@ DENIALS = "round,reason,submodel,devices,shortfall_bytes_min,shortfall_bytes_med
 
 def test_every_column_of_every_row_type_is_a_number_or_a_text():
     for kind in FILES:
-        assert tuple(column_types(kind)) == columns(kind, sometimes=True)
+        assert tuple(column_types(kind)) == columns(kind, asked=EVERYTHING)
 
 
 def test_optional_columns_are_known_as_such():
