@@ -20,6 +20,8 @@ def nodes(*processors: int) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Ray puts its workers behind everything else that the machine does, such as other tests.
+        patch.setenv("RAY_worker_niceness", "0")
         first = {"num_cpus": processors[0], "include_dashboard": False, "_system_config": QUICK}
         cluster = Cluster(initialize_head=True, head_node_args=first)
         try:

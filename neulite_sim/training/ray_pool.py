@@ -145,7 +145,7 @@ class ActorPool:
         """Add actors for the processors of nodes that have joined, where their number is left to the cluster."""
         if self.options.num_workers is not None or self.cluster.is_local:
             return
-        for _ in range(_num_workers(self.options) - len(self.slots)):
+        for _ in range(_num_places(self.options) - len(self.slots)):
             self.slots.append(Slot(self.new_actor()))
             self.begin(self.slots[-1])
 
@@ -189,7 +189,7 @@ def start_pool(options: RayOptions) -> ActorPool:
             num_gpus=options.gpus_per_worker,
             scheduling_strategy="SPREAD",
         )
-        slots = [Slot(actor_class.remote()) for _ in range(wanted or _num_workers(options))]
+        slots = [Slot(actor_class.remote()) for _ in range(wanted or max(1, _num_places(options)))]
     except Exception as cause:
         cluster.stop()
         raise BackendUnavailableError(f"Ray cannot start actors: {cause}; use --backend inprocess") from cause
@@ -251,18 +251,18 @@ def _require_room(options: RayOptions, waited_s: float) -> None:
     Raises:
         BackendUnavailableError: no node has as many as an actor asks for, or others have used them for too long.
     """
+    if _num_places(options) and waited_s < IN_USE_PATIENCE_S:
+        return
     held, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
     asked = {"CPU": options.threads_per_worker, "GPU": options.gpus_per_worker}
-    has_node = all(held.get(name, 0) >= amount for name, amount in asked.items())
-    # An actor that has its processors is on its way, however long it takes to import.
-    is_starting = held.get("CPU", 0) - free.get("CPU", 0) > 0 and has_node
-    if is_starting and waited_s < IN_USE_PATIENCE_S:
-        return
-    found = ", ".join(f"{free.get(name, 0):g} of {held.get(name, 0):g} {name} free" for name in asked)
+    wanted = " and ".join(f"{amount:g} {name}" for name, amount in asked.items() if amount)
+    found = " and ".join(
+        f"{free.get(name, 0):g} of {held.get(name, 0):g} {name}" for name, amount in asked.items() if amount
+    )
     raise BackendUnavailableError(
-        f"no actor found room on the cluster in {waited_s:.0f} s: each asks for {options.threads_per_worker} CPU"
-        f"{f' and {options.gpus_per_worker:g} GPU' if options.gpus_per_worker else ''}, and there are {found}; "
-        "wait for whoever uses them, add a node (`ray start --address ...`), or use --backend inprocess"
+        f"no actor found room on the cluster in {waited_s:.0f} s: each asks for {wanted} on one node, and {found} are "
+        "free on all of them; wait for whoever uses them, add a node (`ray start --address ...`), or use "
+        "--backend inprocess"
     )
 
 
@@ -311,10 +311,10 @@ def reason_of(death: RayActorError | ObjectLostError) -> str:
     return (telling or lines)[0].strip().rstrip(".")
 
 
-def _num_workers(options: RayOptions) -> int:
-    """Return how many workers the cluster's processors (and GPUs, where workers ask for a share) hold, at least one."""
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    held = int(resources.get("CPU", 1)) // options.threads_per_worker
-    if options.gpus_per_worker > 0:
-        held = min(held, int(resources.get("GPU", 0) / options.gpus_per_worker))
-    return max(1, held)
+def _num_places(options: RayOptions) -> int:
+    """Return how many actors the nodes' processors (and GPUs, where actors ask for a share) hold, used or free."""
+    asked = {"CPU": options.threads_per_worker, "GPU": options.gpus_per_worker}
+    nodes = (node["Resources"] for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+    return sum(
+        min(int(resources.get(name, 0) / amount) for name, amount in asked.items() if amount) for resources in nodes
+    )

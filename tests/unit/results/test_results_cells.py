@@ -5,7 +5,7 @@ import pytest
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.results.cells import FILES, column_types, record, scan_columns, scan_rows, values
-from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
+from neulite_sim.results.rows import EVERYTHING, DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
 
 DENIALS = "round,reason,submodel,devices,shortfall_bytes_min,shortfall_bytes_median,shortfall_bytes_max\n"
 
