@@ -5,8 +5,8 @@ builds it; with next tokens as targets it is that for causal language modelling,
 weights are those of the folder where there are any, else drawn from the seed as the package draws them. Nothing is
 looked for outside of PATH, no code of a model's author runs, and no pickle is read.
 
-The layers are cut into blocks as those of `gpt`; what comes before them belongs to the first block, and what comes after
-is the head (`transformers_parts`).
+The layers are cut into blocks as those of `gpt`; what comes before them belongs to the first block, what comes after is
+the head (`transformers_parts`).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 INSTALL = "pip install 'neulite-sim[transformers]'"
 CONFIG = "config.json"
 _ATTENTION = {"fused": "sdpa", "math": "eager"}
+_WARNS_OF_PADDING = "warn_if_padding_and_no_attention_mask"
 Kernel = Literal["fused", "math"]
 
 
@@ -149,8 +150,15 @@ class Pretrained:
         if model.config.pad_token_id is None:
             # Its head for classes refuses batches without one, although nothing here is padded.
             model.config.pad_token_id = 0
+        for part in model.modules():
+            if hasattr(part, _WARNS_OF_PADDING):
+                setattr(part, _WARNS_OF_PADDING, _say_nothing)
         made: nn.Module = model.train()
         return made
+
+
+def _say_nothing(*_args: Any, **_kwargs: Any) -> None:
+    """Stand in for a warning that looks at ids, which meta and fake tensors do not have; nothing here is padded."""
 
 
 @functools.lru_cache(maxsize=8)
@@ -199,9 +207,7 @@ def _build(options: TransformersOptions, path: str) -> Pretrained:
     except OSError as failure:
         reason = failure.strerror or str(failure)
         hint = f"give a {CONFIG}, or a folder that holds one"
-        raise DataNotFoundError(
-            f"transformers: {printable(str(file))} cannot be read ({reason})", hint=hint
-        ) from None
+        raise DataNotFoundError(f"transformers: {printable(str(file))} cannot be read ({reason})", hint=hint) from None
     except ValueError as failure:
         raise _no_config(file, str(failure)) from None
     if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):

@@ -267,7 +267,9 @@ def anatomy_of(model: nn.Module, name: str, length: int) -> Anatomy:
         with torch.no_grad(), _nothing_packed():
             model(input_ids=ids, use_cache=False)
     except Exception as failure:
-        finding = f"{name} cannot be taken apart: {str(failure).splitlines()[0] if str(failure) else type(failure).__name__}"
+        finding = (
+            f"{name} cannot be taken apart: {str(failure).splitlines()[0] if str(failure) else type(failure).__name__}"
+        )
         raise _refused(finding) from failure
     finally:
         for handle in handles:
