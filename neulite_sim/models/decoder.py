@@ -104,8 +104,13 @@ def token_chain(
 
 def cut_evenly(chain: Chain, num_blocks: int, shape: Shape) -> BlockModel:
     """Return a chain of an embedding and layers in blocks of about as many layers, with fresh weights."""
-    depth = len(chain.parts) - 1
-    cuts = tuple(1 + depth * number // num_blocks for number in range(1, num_blocks))
-    model = chain.model(cuts, (shape,) * num_blocks)
+    model = cut_at(chain, num_blocks, shape)
     initialise(model)
     return model
+
+
+def cut_at(chain: Chain, num_blocks: int, shape: Shape) -> BlockModel:
+    """Return the same with the weights that it has."""
+    depth = len(chain.parts) - 1
+    cuts = tuple(1 + depth * number // num_blocks for number in range(1, num_blocks))
+    return chain.model(cuts, (shape,) * num_blocks)

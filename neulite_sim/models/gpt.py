@@ -118,20 +118,29 @@ class Decoder:
             finding = f"gpt reads sequences of tokens, and the samples of data are {spec}"
             hint = "use data of kind synthetic-text, text or shakespeare, or another model"
             raise ScenarioError([Problem.advising(key="model", found=finding, hint=hint)])
-        known, met = self.size.vocabulary, spec.vocabulary or 0
-        if known is None:
-            return spec
-        if met > known:
-            finding = f"the model knows {known} tokens, and the data hold {met}"
-            hint = f"set model.vocabulary to {met} or more"
-            raise ScenarioError([Problem.advising(key="model.vocabulary", found=finding, hint=hint)])
-        return spec.of_vocabulary(known)
+        return fitting_vocabulary(spec, self.size.vocabulary)
 
     def __call__(self, spec: InputSpec, width: float) -> BlockModel:
         """Return the network."""
         from neulite_sim.models.decoder import decoder
 
         return decoder(self.size, self.reads(spec), width, num_blocks=self.blocks, kernel=self.kernel)
+
+
+def fitting_vocabulary(spec: InputSpec, known: int | None) -> InputSpec:
+    """Return the spec of samples for a model that knows so many tokens, the data's first; as they are if it is None.
+
+    Raises:
+        ScenarioError: the samples hold more tokens.
+    """
+    met = spec.vocabulary or 0
+    if known is None:
+        return spec
+    if met > known:
+        finding = f"the model knows {known:,} tokens, and the data hold {met:,}"
+        hint = f"set model.vocabulary to {met} or more"
+        raise ScenarioError([Problem.advising(key="model.vocabulary", found=finding, hint=hint)])
+    return spec.of_vocabulary(known)
 
 
 def _build(options: GptOptions) -> Decoder:

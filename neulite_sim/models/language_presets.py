@@ -108,3 +108,32 @@ PRESETS: dict[str, DecoderSize] = {
     ),
 }  # fmt: skip
 """By the names that `model.preset` takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSize:
+    """What an encoder is made of; `vocabulary` and `context` are those of the data where they are None."""
+
+    depth: int
+    dim: int
+    heads: int
+    hidden: int
+    vocabulary: int | None = None
+    context: int | None = None
+    source: str = ""
+
+
+def _bert(depth: int, dim: int, heads: int, name: str) -> EncoderSize:
+    return EncoderSize(
+        depth=depth, dim=dim, heads=heads, hidden=4 * dim, vocabulary=30_522, context=512, source=f"{_HUB}/{name}"
+    )
+
+
+ENCODERS: dict[str, EncoderSize] = {
+    "bert-0.4m": EncoderSize(depth=2, dim=128, heads=4, hidden=512),
+    "bert-tiny": _bert(2, 128, 2, "google/bert_uncased_L-2_H-128_A-2"),
+    "bert-mini": _bert(4, 256, 4, "google/bert_uncased_L-4_H-256_A-4"),
+    "bert-base": _bert(12, 768, 12, "google-bert/bert-base-uncased"),
+    "bert-large": _bert(24, 1024, 16, "google-bert/bert-large-uncased"),
+}
+"""By the names that `model.preset` of `bert` takes."""
