@@ -24,7 +24,7 @@ def announcements(costing: Costing) -> tuple[str, ...]:
             "model, so no device needs less memory than with fedavg; a model of more blocks would change that"
         )
     if not method.takes_gradients and (idle := _of_optimizers(costing.scenario.training)):
-        found.append(f"{kind} takes no gradients, so training.{_listed(idle)} has no effect on what devices train")
+        found.append(f"{kind} takes no gradients, so these of training have no effect: {_listed(idle)}")
     if not method.enforces_memory and (short := _without_memory(costing)):
         found.append(short)
     return (*found, *_above_full(costing))

@@ -44,6 +44,28 @@ class AdaptedLinear(nn.Module):
         return torch.add(F.linear(features, self.weight, self.bias), added, alpha=self.scale)
 
 
+class AdaptedProjection(nn.Module):
+    """GPT-2's linear layer in the package transformers, whose weight is W (in x out) and which puts out x W + b.
+
+    As with any other layer W + s B A is what it comes to; here B is the factor that reads the input.
+    """
+
+    def __init__(self, layer: nn.Module, rank: int, scale: float) -> None:
+        super().__init__()
+        weight, self.bias, self.scale = layer.weight, layer.bias, scale
+        assert isinstance(weight, nn.Parameter)
+        self.weight = weight
+        channels_in, channels_out = weight.shape
+        self.lora_A = nn.Parameter(torch.zeros(rank, channels_out))
+        self.lora_B = nn.Parameter(torch.zeros(channels_in, rank))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return what the layer makes of its input, and what the adapter adds."""
+        added = features @ self.lora_B @ self.lora_A
+        plain = features @ self.weight if self.bias is None else features @ self.weight + self.bias
+        return torch.add(plain, added, alpha=self.scale)
+
+
 class AdaptedConvolution(nn.Module):
     """A convolution whose weight is frozen, and its adapter."""
 
@@ -69,6 +91,11 @@ def is_linear(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) and type(layer).forward is nn.Linear.forward
 
 
+def is_projection(layer: nn.Module) -> bool:
+    """Return whether a layer is GPT-2's linear layer of the package transformers."""
+    return type(layer).__name__ == "Conv1D" and type(layer).__module__.partition(".")[0] == "transformers"
+
+
 def is_convolution(layer: nn.Module) -> bool:
     """Return whether a layer is a plain convolution: every output reads all channels, beyond the edge are zeros."""
     return type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
@@ -85,7 +112,7 @@ def adapted_layers(model: BlockModel, adapted: Adapted = "auto") -> dict[str, nn
         if isinstance(attention, nn.MultiheadAttention):
             # It takes the weights of its last layer and applies them itself.
             found = {path: layer for path, layer in found.items() if not path.startswith(f"{name}.")}
-    linear = {name: layer for name, layer in found.items() if is_linear(layer)}
+    linear = {name: layer for name, layer in found.items() if is_linear(layer) or is_projection(layer)}
     convolutions = {name: layer for name, layer in found.items() if is_convolution(layer)}
     chosen = {"auto": linear or convolutions, "linear": linear, "convolutions": convolutions}[adapted]
     holders = [id(weight) for part in model.modules() for weight in part.parameters(recurse=False)]
@@ -122,13 +149,16 @@ def adapt(model: BlockModel, adapted: Adapted, rank: int, scale: float) -> int:
     found = adapted_layers(model, adapted)
     for name, layer in found.items():
         path, _, own = name.rpartition(".")
-        made = (
-            AdaptedConvolution(layer, rank, scale)
-            if isinstance(layer, nn.Conv2d)
-            else AdaptedLinear(layer, rank, scale)  # type: ignore[arg-type]
-        )
-        setattr(model.get_submodule(path), own, made)
+        setattr(model.get_submodule(path), own, _adapted(layer, rank, scale))
     return len(found)
+
+
+def _adapted(layer: nn.Module, rank: int, scale: float) -> nn.Module:
+    if isinstance(layer, nn.Conv2d):
+        return AdaptedConvolution(layer, rank, scale)
+    if isinstance(layer, nn.Linear):
+        return AdaptedLinear(layer, rank, scale)
+    return AdaptedProjection(layer, rank, scale)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

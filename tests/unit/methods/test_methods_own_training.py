@@ -37,6 +37,8 @@ def test_epochs_of_its_own_leave_the_learning_rate_as_it_is():
         ({"learning_rate": math.inf}, r"must be a positive number, is inf$"),
         ({"epochs": 0}, r"^epochs of OwnTraining must be a whole number from 1 on, is 0$"),
         ({"epochs": 1.5}, r"must be a whole number from 1 on, is 1\.5$"),
+        ({"steps": 0}, r"^steps of OwnTraining must be a whole number from 1 on, is 0$"),
+        ({"epochs": 2, "steps": 3}, r"^OwnTraining is told to last 2 epochs and 3 steps; leave one of them out$"),
         ({"epochs": True}, r"must be a whole number from 1 on, is True$"),
     ],
 )
