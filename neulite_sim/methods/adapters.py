@@ -52,9 +52,10 @@ class AdaptedProjection(nn.Module):
 
     def __init__(self, layer: nn.Module, rank: int, scale: float) -> None:
         super().__init__()
-        weight, self.bias, self.scale = layer.weight, layer.bias, scale
+        weight, bias = layer.weight, layer.bias
         assert isinstance(weight, nn.Parameter)
-        self.weight = weight
+        assert bias is None or isinstance(bias, nn.Parameter)
+        self.weight, self.bias, self.scale = weight, bias, scale
         channels_in, channels_out = weight.shape
         self.lora_A = nn.Parameter(torch.zeros(rank, channels_out))
         self.lora_B = nn.Parameter(torch.zeros(channels_in, rank))
