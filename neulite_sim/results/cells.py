@@ -44,7 +44,7 @@ DEVICES_CSV, DEVICES_PARQUET = "devices.csv", "devices.parquet"
 _CASTS: Mapping[type, Callable[[Any], Any]] = {int: operator.index, float: float, str: str}
 
 
-def column_types(kind: type[Row], *, asked: Asked = EVERYTHING) -> Mapping[str, tuple[type, bool]]:
+def column_types(kind: type[Row], *, asked: Asked = NOTHING) -> Mapping[str, tuple[type, bool]]:
     """Return for each column, in order, its type (int, float or str) and whether it may be None.
 
     Those that a run has to ask for are among them as far as they are `asked` for.
@@ -68,7 +68,7 @@ def column_types(kind: type[Row], *, asked: Asked = EVERYTHING) -> Mapping[str, 
 
 
 _TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {
-    kind: column_types(kind) for kind in (*FILES, *OPTIONAL_FILES, DeviceRow)
+    kind: column_types(kind, asked=EVERYTHING) for kind in (*FILES, *OPTIONAL_FILES, DeviceRow)
 }
 
 

@@ -30,7 +30,7 @@ ALL_NAMES = columns(FlightRow, asked=EVERYTHING)
 assert (*NAMES, *asked_columns(FlightRow)) == ALL_NAMES, "what is asked for stands last"
 _LATER = later_columns(FlightRow)
 assert len(_LATER) < 2, "a later column that is left out would move the next one into its place"
-_TYPES = column_types(FlightRow)
+_TYPES = column_types(FlightRow, asked=EVERYTHING)
 _TEXTS = tuple(name for name, (cast, _) in _TYPES.items() if cast is str)
 _NUMBERS = {name: optional for name, (cast, optional) in _TYPES.items() if cast is not str}
 _FLOATS = tuple(name for name, (cast, _) in _TYPES.items() if cast is float)

@@ -5,14 +5,14 @@ import pytest
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.results.cells import FILES, column_types, record, scan_columns, scan_rows, values
-from neulite_sim.results.rows import EVERYTHING, DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
+from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
 
 DENIALS = "round,reason,submodel,devices,shortfall_bytes_min,shortfall_bytes_median,shortfall_bytes_max\n"
 
 
 def test_every_column_of_every_row_type_is_a_number_or_a_text():
     for kind in FILES:
-        assert tuple(column_types(kind)) == columns(kind, asked=EVERYTHING)
+        assert tuple(column_types(kind)) == columns(kind)
 
 
 def test_optional_columns_are_known_as_such():
