@@ -93,7 +93,7 @@ class Planner:
         if owed_bytes is not None:
             costs = self._ledger.owing(costs, owed_bytes)
         numbers = np.arange(dispatch.first_flight, dispatch.first_flight + num)
-        plan = self._undisturbed(at_s, costs, self._jitters(devices, numbers))
+        plan = self._undisturbed(at_s, costs, _jitters(self._population.speed_jitter, self._seed, devices, numbers))
         plan.fails_at_s = self._fail_at_s(at_s, devices, numbers)
         plan.online_until_s = self._online_until_s(at_s, devices, plan.ends_s)
         return Flights(
@@ -219,16 +219,6 @@ class Planner:
             self._transfer(device, "up", profile.bytes_up, float(costs.upload_s[place])),
         )
 
-    def _jitters(self, devices: Integers, numbers: Integers) -> Floats | None:
-        """Return by how much longer each flight computes than its device usually would, 1 on average; None: not."""
-        sigma = self._population.speed_jitter
-        if not sigma:
-            return None
-        noises = standard_normals(self._seed, "jitter", devices, numbers)
-        # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
-        jitters: Floats = np.exp(sigma * noises - sigma**2 / 2)
-        return jitters
-
     def _transfer(self, device: int, direction: Direction, num_bytes: int, seconds: float) -> Leg:
         """Return a transfer: `seconds` long, or along the trace that the link of the device follows."""
         traces = self._population.throughput
@@ -261,3 +251,13 @@ class Planner:
         if per_hour == 0:
             return np.full(len(devices), math.inf)
         return at_s + standard_exponentials(self._seed, "hazard", devices, numbers) * HOUR_S / per_hour
+
+
+def _jitters(sigma: float, seed: int, devices: Integers, numbers: Integers) -> Floats | None:
+    """Return by how much longer each flight computes than its device usually would, 1 on average; None: not."""
+    if not sigma:
+        return None
+    noises = standard_normals(seed, "jitter", devices, numbers)
+    # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
+    jitters: Floats = np.exp(sigma * noises - sigma**2 / 2)
+    return jitters

@@ -14,31 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neulite_sim.arrays import Flags, Floats, Integers, Repeated
-from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.population.link.network import transfer_s
 from neulite_sim.population.table import Population
 from neulite_sim.profiling.cost import Cost as Cost  # Most take it from here.
 from neulite_sim.profiling.cost import Costs
 from neulite_sim.profiling.plans import Choice, Plan
-from neulite_sim.profiling.roofline import rates_of, step_s
+from neulite_sim.profiling.step_time import step_seconds
 
 if TYPE_CHECKING:
     from neulite_sim.profiling.profile import Profile
-
-
-def step_seconds(profile: Profile, device: DeviceClass, batch_share: float = 1.0, *, is_later: bool = False) -> float:
-    """Return seconds of one training step on a device; `batch_share` in (0, 1] charges a smaller last batch.
-
-    FLOPs and bytes shrink with the batch, the overhead per operator does not. `is_later` asks for a step after the
-    first epoch, which is another where the device keeps features: these are read where samples would be loaded.
-    """
-    if is_later and profile.later_operator_flops is not None and profile.later_operator_bytes is not None:
-        kept = (profile.later_operator_flops, profile.later_operator_bytes, profile.later_operator_kinds)
-        return step_s(*kept, rates_of(device), batch_share, counts=profile.later_operator_counts)
-    columns = (profile.operator_flops, profile.operator_bytes, profile.operator_kinds)
-    seconds = step_s(*columns, rates_of(device), batch_share, counts=profile.operator_counts)
-    loading = device.loading_bytes_per_second
-    return seconds if loading is None else seconds + batch_share * profile.loaded_bytes / loading
 
 
 def _merged(plan: Plan) -> Plan:

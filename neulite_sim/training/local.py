@@ -67,21 +67,25 @@ def train_locally(
                         batch = transform(batch, generator)
                     stepper.step(in_layout(batch), labels_B, means.add, rows=chosen)
     trainee.keeper = None
-    state = trainee.state_dict(keep_vars=True)
-    tensors = {
-        name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()
-    }
     skipped = {"num_skipped_steps": float(stepper.num_skipped_steps)} if training.precision == "fp16" else {}
     return Update(
         device=task.device,
         submodel=task.submodel,
         num_samples=len(labels_N),
-        tensors=tensors,
+        tensors=_sent(trainee),
         loss=means.loss,
         metrics={**means.metrics, **skipped},
         classes=tuple(torch.unique(labels_N).tolist()),
         version=task.version,
     )
+
+
+def _sent(trainee: Trainee) -> dict[str, Tensor]:
+    """Return what a device sends back."""
+    state = trainee.state_dict(keep_vars=True)
+    return {
+        name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()
+    }
 
 
 def _epochs(

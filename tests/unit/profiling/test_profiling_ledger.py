@@ -14,9 +14,10 @@ from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.population.memory.contract import MemoryMotion
 from neulite_sim.population.memory.steps import SteppedMemory
 from neulite_sim.population.table import Population
-from neulite_sim.profiling.ledger import Ledger, merges_last_batch, step_seconds
+from neulite_sim.profiling.ledger import Ledger, merges_last_batch
 from neulite_sim.profiling.plans import Choice, Plan, halvings
 from neulite_sim.profiling.profile import Profile
+from neulite_sim.profiling.step_time import step_seconds
 from neulite_sim.profiling.tracer import MemoryBytes
 
 BOARD = DeviceClass(

@@ -7,11 +7,11 @@ import torch
 from neulite_sim.errors import NeuliteError
 from neulite_sim.results.cells import record
 from neulite_sim.results.memory import MemorySink, Rows
-from neulite_sim.results.rows import EVERYTHING, DenialRow, FlightRow, RoundRow, columns
+from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, columns
 
 
 def test_rows_are_kept_by_kind_as_plain_dictionaries(make_row):
-    sink = MemorySink(asked=EVERYTHING)
+    sink = MemorySink()
     rows = [
         make_row(RoundRow, round=1),
         make_row(FlightRow, flight=4),
