@@ -74,6 +74,8 @@ def nodes(*processors: int) -> Iterator[Cluster]:
         for count in processors[1:]:
             cluster.add_node(num_cpus=count)
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.CRITICAL)
+        # Ray prints what it has to say of dead nodes on standard output, whatever it is told.
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
         yield cluster
     finally:
         ray.shutdown()
@@ -178,7 +180,7 @@ def show_ordeal(cluster: Cluster, actors: Kept, rounds: int) -> int:
     """Print what became of runs that lost a node; return how many are wrong."""
     wrong = 0
     for name, overrides in RUNS.items():
-        ordeal, rounds_here = Ordeal(cluster, actors), max(rounds, 5) * (3 if "fedasync" in name else 1)
+        ordeal, rounds_here = Ordeal(cluster, actors), max(rounds, 8) * (3 if "fedasync" in name else 1)
         wanted = summary_of(overrides, "inprocess", rounds_here)["digest"]
         found = summary_of(overrides, "{kind: ray, workers: auto}", rounds_here, [ordeal])
         jobs = [row["jobs"] for row in found["nodes"]]
