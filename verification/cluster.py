@@ -49,14 +49,15 @@ SMALL = (
     "evaluation.every_rounds=2",
     "evaluation.batch_norm=running",
 )
+ROOMY = "population.available_memory={kind: uniform, low: 800MB, high: 900MB}"
 RUNS = {
     "neulite, synchronous": ("method=neulite",),
-    "fedavg, deadline": ("method=fedavg", "protocol={kind: deadline, over_selection: 1.5}"),
+    "fedavg, deadline": ("method=fedavg", ROOMY, "protocol={kind: deadline, over_selection: 1.5}"),
     "heterofl, synchronous": ("method=heterofl",),
     "depthfl, synchronous": ("method=depthfl",),
     "fedepth, synchronous": ("method=fedepth",),
-    "fedavg, fedbuff": ("method=fedavg", "protocol={kind: fedbuff, concurrency: 6, buffer_size: 3}"),
-    "fedavg, fedasync": ("method=fedavg", "protocol={kind: fedasync, concurrency: 4}"),
+    "fedavg, fedbuff": ("method=fedavg", ROOMY, "protocol={kind: fedbuff, concurrency: 6, buffer_size: 3}"),
+    "fedavg, fedasync": ("method=fedavg", ROOMY, "protocol={kind: fedasync, concurrency: 4}"),
 }
 QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 """So that a dead node is found within two seconds, not half a minute."""

@@ -26,6 +26,7 @@ from neulite_sim.methods.folding import Fold
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
 from neulite_sim.training.ray_cluster import LOOK_S
+from neulite_sim.training.ray_folds import HeldFolds
 from neulite_sim.training.ray_nodes import Sent
 from neulite_sim.training.ray_options import RayOptions
 from neulite_sim.training.ray_pool import (
@@ -92,7 +93,7 @@ class RayBackend:
         self._running: dict[Any, _Running] = {}
         self._results: dict[int, Any] = {}
         self._discarded: set[int] = set()
-        self._folded: dict[int, dict[int, tuple[Slot, _Job]]] = {}
+        self._folds: HeldFolds[_Job] = HeldFolds()
         self._payloads: dict[tuple[int, str], Sent] = {}
         self._looked_s = time.monotonic()
         self._notices: list[str] = []
@@ -216,9 +217,11 @@ class RayBackend:
 
     def _next_actor(self) -> Any:
         try:
-            return await_actor(self._pool).starting
+            found = await_actor(self._pool)
         except BackendUnavailableError as full:
             raise BackendLostError(str(full)) from full
+        assert found is not None, "waited for as long as it takes"
+        return found.starting
 
     def _admit(self, slot: Slot) -> None:
         """Let an actor that was being equipped take jobs.
@@ -241,7 +244,7 @@ class RayBackend:
             self._discarded.remove(job.ticket)
             return
         if job.fold is not None and not isinstance(result, NeuliteError):
-            self._folded.setdefault(job.fold, {})[job.ticket] = (running.slot, job)
+            self._folds.note(job.fold, job.ticket, running.slot, job)
         if not job.is_repeated:
             self._results[job.ticket] = result
         elif isinstance(result, NeuliteError):
@@ -255,7 +258,9 @@ class RayBackend:
         self._pool.refill(slot)
         lost = {reference: running.job for reference, running in self._running.items() if running.slot is slot}
         self._running = {reference: item for reference, item in self._running.items() if reference not in lost}
-        again = self._lost_folds(slot)
+        again = self._folds.lost_with(slot)
+        for job in again:
+            job.is_repeated = True
         # Actors work in order, so it died of the first; what only waited behind it has had no attempt.
         first, waiting = next(iter(lost.values()), None), list(lost.values())[1:]
         during = first.what if first else f"the folding of {len(again)} updates"
@@ -264,16 +269,6 @@ class RayBackend:
             waiting.insert(0, first)
         for job in reversed([*again, *waiting]):
             (self._training if job.call == "train" else self._evaluations).appendleft(job)
-
-    def _lost_folds(self, slot: Slot) -> list[_Job]:
-        """Return the jobs whose updates an actor had folded and not handed over yet, to be repeated."""
-        again = []
-        for parts in self._folded.values():
-            for ticket in [ticket for ticket, (place, _) in parts.items() if place is slot]:
-                _, job = parts.pop(ticket)
-                job.is_repeated = True
-                again.append(job)
-        return again
 
     def _may_try_again(self, job: _Job, death: RayActorError | ObjectLostError) -> bool:
         """Count an attempt at a job of which an actor died, and return whether it has another; nobody waits for some.
@@ -316,22 +311,9 @@ class RayBackend:
         while True:
             while any(job.fold == number for job in self._unfinished()):
                 self._settle(None)
-            slots = list({id(slot): slot for slot, _ in self._folded.get(number, {}).values()}.values())
-            if not slots:
-                self._folded.pop(number, None)
+            if not self._folds.holders(number):
                 return found
-            asked = [(slot, slot.actor.take_fold.remote(number)) for slot in slots]
-            for slot, reference in asked:
-                pool, node = self._pool, slot.node
-                try:
-                    found.append(pool.cluster.get(reference))
-                except (RayActorError, ObjectLostError) as loss:
-                    pool.cluster.require_alive()
-                    self._replace(slot, loss)
-                else:
-                    pool.ledger.bring_back(reference, node, jobs=0)
-                    parts = self._folded[number]
-                    self._folded[number] = {ticket: part for ticket, part in parts.items() if part[0] is not slot}
+            found += self._folds.collected(number, self._pool, self._replace)
             self._deal()
 
     def _unfinished(self) -> Iterator[_Job]:
@@ -353,10 +335,7 @@ class RayBackend:
                 if running.job.fold is not None:
                     # Behind the job, so that its actor forgets what comes of it.
                     running.slot.actor.take_fold.remote(running.job.fold)
-        for number, parts in list(self._folded.items()):
-            if ticket in parts:
-                for slot, _ in self._folded.pop(number).values():
-                    slot.actor.take_fold.remote(number)
+        self._folds.give_up(ticket)
 
     def is_done(self, ticket: int) -> bool:
         """Whether the ticket's result has come in; takes in what has finished."""
@@ -383,7 +362,7 @@ class RayBackend:
         torch.set_num_threads(self._threads_before)
         self._running.clear()
         self._results.clear()
-        self._folded.clear()
+        self._folds.clear()
         # Linux ends a local cluster together with the thread that started it, so that thread must still be there.
         stopped = self._ray_thread.submit(stop_pool, self._started)
         _wait_for(stopped)
