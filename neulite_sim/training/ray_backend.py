@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -26,7 +26,7 @@ from neulite_sim.methods.folding import Fold
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
 from neulite_sim.training.ray_cluster import LOOK_S
-from neulite_sim.training.ray_jobs import Job, Running, explained
+from neulite_sim.training.ray_folds import HeldFolds
 from neulite_sim.training.ray_nodes import Sent
 from neulite_sim.training.ray_options import RayOptions
 from neulite_sim.training.ray_pool import (
@@ -52,6 +52,32 @@ TASKS_PER_ACTOR = 2
 """One that runs and one that waits, so that an actor never idles while the driver is busy."""
 
 
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    """A task or an evaluation on its way: `call` is the actor's method, `arguments` may hold object references."""
+
+    call: str
+    what: str
+    arguments: tuple[Any, ...]
+    sent: Sent
+    own_bytes: int = 0
+    """Bytes of arguments that are sent with this job alone."""
+    fold: int | None = None
+    ticket: int = 0
+    attempts: int = 0
+    is_repeated: bool = False
+    """Whether its result is known, and only its part of a fold is still to come."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """Where a submitted job runs, and how much of its actor's load it is."""
+
+    job: _Job
+    slot: Slot
+    load: int
+
+
 class RayBackend:
     """Deals jobs to actors; replaces an actor that died and runs its jobs again."""
 
@@ -62,12 +88,12 @@ class RayBackend:
         # The processors are the actors': sums in the driver that wait for a second thread hold up everybody.
         self._threads_before = torch.get_num_threads()
         torch.set_num_threads(1)
-        self._training: deque[Job] = deque()
-        self._evaluations: deque[Job] = deque()
-        self._running: dict[Any, Running] = {}
+        self._training: deque[_Job] = deque()
+        self._evaluations: deque[_Job] = deque()
+        self._running: dict[Any, _Running] = {}
         self._results: dict[int, Any] = {}
         self._discarded: set[int] = set()
-        self._folded: dict[int, dict[int, tuple[Slot, Job]]] = {}
+        self._folds: HeldFolds[_Job] = HeldFolds()
         self._payloads: dict[tuple[int, str], Sent] = {}
         self._looked_s = time.monotonic()
         self._notices: list[str] = []
@@ -96,7 +122,7 @@ class RayBackend:
             self._payloads[key] = self._put(payload)
         what = f"local training in flight {task.flight} (device {task.device}, {task.submodel})"
         sent, own = self._payloads[key], as_arrays(personal)
-        job = Job(
+        job = _Job(
             call="train", what=what, arguments=(task, sent.reference, own), sent=sent,
             own_bytes=sum(array.nbytes for array in own.values()), fold=task.fold.number if task.fold else None,
         )  # fmt: skip
@@ -107,14 +133,16 @@ class RayBackend:
         what = f"evaluation of the global model ({name})"
         sent = self._put(tensors)
         own_bytes = 0 if devices is None else devices.nbytes
-        job = Job(call="evaluate", what=what, arguments=(name, sent.reference, devices), sent=sent, own_bytes=own_bytes)
+        job = _Job(
+            call="evaluate", what=what, arguments=(name, sent.reference, devices), sent=sent, own_bytes=own_bytes
+        )
         return self._submit(self._evaluations, job)
 
     def _put(self, tensors: Payload) -> Sent:
         arrays = as_arrays(tensors)
         return Sent(self._pool.cluster.put(arrays), sum(array.nbytes for array in arrays.values()))
 
-    def _submit(self, queue: deque[Job], job: Job) -> int:
+    def _submit(self, queue: deque[_Job], job: _Job) -> int:
         self._tickets += 1
         job.ticket = self._tickets
         queue.append(job)
@@ -136,7 +164,7 @@ class RayBackend:
             # A test fills its actor: training that is dealt after it goes elsewhere or waits for whoever is free first.
             load = TASKS_PER_ACTOR if job.call == "evaluate" else 1
             slot.load += load
-            self._running[reference] = Running(job, slot, load)
+            self._running[reference] = _Running(job, slot, load)
 
     def _settle(self, timeout_s: float | None) -> None:
         """Take in what has finished; wait for at least one result, or actor, where `timeout_s` is None."""
@@ -154,7 +182,7 @@ class RayBackend:
                 self._replace(running.slot, loss)
                 continue
             except RayTaskError as failure:
-                result = explained(running.job, failure)
+                result = _explained(running.job, failure)
             except RayError as failure:
                 pool.cluster.require_alive()
                 result = SimulationError(f"{running.job.what} failed in Ray: {failure}")
@@ -189,9 +217,11 @@ class RayBackend:
 
     def _next_actor(self) -> Any:
         try:
-            return await_actor(self._pool).starting
+            found = await_actor(self._pool)
         except BackendUnavailableError as full:
             raise BackendLostError(str(full)) from full
+        assert found is not None, "waited for as long as it takes"
+        return found.starting
 
     def _admit(self, slot: Slot) -> None:
         """Let an actor that was being equipped take jobs.
@@ -207,14 +237,14 @@ class RayBackend:
         except RayTaskError as failure:
             raise SimulationError(cannot_start(f"{type(failure.cause).__name__}: {failure.cause}")) from failure
 
-    def _take_in(self, running: Running, result: Any) -> None:
+    def _take_in(self, running: _Running, result: Any) -> None:
         """Keep the result of a job that has ended, and where its part of a fold lies."""
         job = running.job
         if job.ticket in self._discarded:
             self._discarded.remove(job.ticket)
             return
         if job.fold is not None and not isinstance(result, NeuliteError):
-            self._folded.setdefault(job.fold, {})[job.ticket] = (running.slot, job)
+            self._folds.note(job.fold, job.ticket, running.slot, job)
         if not job.is_repeated:
             self._results[job.ticket] = result
         elif isinstance(result, NeuliteError):
@@ -228,7 +258,9 @@ class RayBackend:
         self._pool.refill(slot)
         lost = {reference: running.job for reference, running in self._running.items() if running.slot is slot}
         self._running = {reference: item for reference, item in self._running.items() if reference not in lost}
-        again = self._lost_folds(slot)
+        again = self._folds.lost_with(slot)
+        for job in again:
+            job.is_repeated = True
         # Actors work in order, so it died of the first; what only waited behind it has had no attempt.
         first, waiting = next(iter(lost.values()), None), list(lost.values())[1:]
         during = first.what if first else f"the folding of {len(again)} updates"
@@ -238,17 +270,7 @@ class RayBackend:
         for job in reversed([*again, *waiting]):
             (self._training if job.call == "train" else self._evaluations).appendleft(job)
 
-    def _lost_folds(self, slot: Slot) -> list[Job]:
-        """Return the jobs whose updates an actor had folded and not handed over yet, to be repeated."""
-        again = []
-        for parts in self._folded.values():
-            for ticket in [ticket for ticket, (place, _) in parts.items() if place is slot]:
-                _, job = parts.pop(ticket)
-                job.is_repeated = True
-                again.append(job)
-        return again
-
-    def _may_try_again(self, job: Job, death: RayActorError | ObjectLostError) -> bool:
+    def _may_try_again(self, job: _Job, death: RayActorError | ObjectLostError) -> bool:
         """Count an attempt at a job of which an actor died, and return whether it has another; nobody waits for some.
 
         Raises:
@@ -289,25 +311,12 @@ class RayBackend:
         while True:
             while any(job.fold == number for job in self._unfinished()):
                 self._settle(None)
-            slots = list({id(slot): slot for slot, _ in self._folded.get(number, {}).values()}.values())
-            if not slots:
-                self._folded.pop(number, None)
+            if not self._folds.holders(number):
                 return found
-            asked = [(slot, slot.actor.take_fold.remote(number)) for slot in slots]
-            for slot, reference in asked:
-                pool, node = self._pool, slot.node
-                try:
-                    found.append(pool.cluster.get(reference))
-                except (RayActorError, ObjectLostError) as loss:
-                    pool.cluster.require_alive()
-                    self._replace(slot, loss)
-                else:
-                    pool.ledger.bring_back(reference, node, jobs=0)
-                    parts = self._folded[number]
-                    self._folded[number] = {ticket: part for ticket, part in parts.items() if part[0] is not slot}
+            found += self._folds.collected(number, self._pool, self._replace)
             self._deal()
 
-    def _unfinished(self) -> Iterator[Job]:
+    def _unfinished(self) -> Iterator[_Job]:
         yield from self._training
         yield from (running.job for running in self._running.values())
 
@@ -326,10 +335,7 @@ class RayBackend:
                 if running.job.fold is not None:
                     # Behind the job, so that its actor forgets what comes of it.
                     running.slot.actor.take_fold.remote(running.job.fold)
-        for number, parts in list(self._folded.items()):
-            if ticket in parts:
-                for slot, _ in self._folded.pop(number).values():
-                    slot.actor.take_fold.remote(number)
+        self._folds.give_up(ticket)
 
     def is_done(self, ticket: int) -> bool:
         """Whether the ticket's result has come in; takes in what has finished."""
@@ -356,7 +362,7 @@ class RayBackend:
         torch.set_num_threads(self._threads_before)
         self._running.clear()
         self._results.clear()
-        self._folded.clear()
+        self._folds.clear()
         # Linux ends a local cluster together with the thread that started it, so that thread must still be there.
         stopped = self._ray_thread.submit(stop_pool, self._started)
         _wait_for(stopped)
@@ -374,3 +380,10 @@ def _wait_for(stopped: Future[None]) -> None:
     stopped.result()
     if interruption is not None:
         raise interruption
+
+
+def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:
+    cause = failure.cause
+    if isinstance(cause, NeuliteError):
+        return cause
+    return SimulationError(f"{job.what} failed: {type(cause).__name__}: {cause}")

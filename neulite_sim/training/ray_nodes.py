@@ -6,11 +6,18 @@ actor on it is given it, and for the driver's own node never. Sizes are those of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import ray
+
+
+class _Placed(Protocol):
+    node: str
+
+
+OnNode = TypeVar("OnNode", bound=_Placed)
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +57,14 @@ class NodeLedger:
         if node not in self._tallies:
             self._tallies[node] = NodeTally(node=node, is_driver=node == self._driver)
         return self._tallies[node]
+
+    def together(self, slots: Sequence[OnNode]) -> list[list[OnNode]]:
+        """Return actors in groups, whose sums travel as one: by node, each by itself on the driver's."""
+        groups: dict[object, list[OnNode]] = {}
+        for slot in slots:
+            key = slot.node if slot.node and slot.node != self._driver else id(slot)
+            groups.setdefault(key, []).append(slot)
+        return list(groups.values())
 
     def welcome(self, workplace: Sent, node: str) -> None:
         """Count an actor on a node, and what it needs beside its tasks."""

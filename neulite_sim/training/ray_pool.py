@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import pickle
 import time
 import warnings
@@ -35,6 +36,8 @@ Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 
 
 REPLACED_AT_START = "an actor died as it started and was replaced"
+GRACE_S = 2.0
+"""How long a run waits for further actors once it has one."""
 NO_NODE_PATIENCE_S = 60.0
 """How long a pool without any actor waits for a node that can hold one."""
 IN_USE_PATIENCE_S = 600.0
@@ -67,9 +70,13 @@ class DeviceActor:
             return replace(update, tensors={}), as_arrays(update.tensors)
         return self._folds.setdefault(task.fold.number, Fold(task.fold)).add(update), {}
 
-    def take_fold(self, number: int) -> Fold | None:
-        """Return and forget what was folded by an order; None where nothing was."""
-        return self._folds.pop(number, None)
+    def take_fold(self, number: int, *others: Fold) -> Fold | None:
+        """Return and forget what was folded by an order, with what `others` of this node have; None for nothing."""
+        own = self._folds.pop(number, None)
+        if own is not None:
+            for other in others:
+                own.merge(other)
+        return own
 
     def evaluate(self, name: str, tensors: Arrays, devices: Integers | None = None) -> EvaluationResult:
         """Return the test result of a global model."""
@@ -199,7 +206,7 @@ def start_pool(options: RayOptions) -> ActorPool:
 
 
 def equip_pool(actors: ActorPool, workplace: Workplace, notify: Callable[[str], None]) -> ActorPool:
-    """Return the pool once an actor has the workplace; all others get it as soon as they are there.
+    """Return the pool once an actor has the workplace, and a little later; others get it as soon as they are there.
 
     One that is killed as it starts is replaced once; one whose start fails would fail again.
 
@@ -216,9 +223,12 @@ def equip_pool(actors: ActorPool, workplace: Workplace, notify: Callable[[str], 
     try:
         for slot in actors.slots:
             actors.begin(slot)
-        while not actors.open:
-            if not actors.admit(await_actor(actors)):
+        until_s = math.inf
+        while actors.starting and (found := await_actor(actors, until_s)):
+            if not actors.admit(found):
                 notify(REPLACED_AT_START)
+            elif until_s == math.inf:
+                until_s = time.monotonic() + GRACE_S
     except RayActorError as death:
         raise BackendUnavailableError(cannot_start(reason_of(death))) from death
     except RayTaskError as failure:
@@ -226,8 +236,8 @@ def equip_pool(actors: ActorPool, workplace: Workplace, notify: Callable[[str], 
     return actors
 
 
-def await_actor(actors: ActorPool) -> Slot:
-    """Return the place of the first actor that has answered, of those that are starting.
+def await_actor(actors: ActorPool, until_s: float = math.inf) -> Slot | None:
+    """Return the place of the first actor that has answered, of those that are starting; None where none has by then.
 
     Raises:
         BackendUnavailableError: no node has room for an actor, and none got any for as long as this waits.
@@ -237,9 +247,12 @@ def await_actor(actors: ActorPool) -> Slot:
         actors.cluster.require_alive()
         actors.grow()
         starting = actors.starting
-        answered, _ = ray.wait(list(starting), num_returns=1, timeout=LOOK_S)
+        patience_s = max(0.0, min(LOOK_S, until_s - time.monotonic()))
+        answered, _ = ray.wait(list(starting), num_returns=1, timeout=patience_s)
         if answered:
             return starting[answered[0]]
+        if time.monotonic() >= until_s:
+            return None
         waited_s = time.monotonic() - began_s
         if waited_s > NO_NODE_PATIENCE_S:
             _require_room(actors.options, waited_s)

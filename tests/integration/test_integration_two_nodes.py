@@ -32,6 +32,10 @@ def pools():
 def cluster(pools):
     """Two nodes with room for an actor each, which all runs share."""
     with nodes(1, 1) as found, lent_pools(pools):
+        simulate(waves("stop.rounds=1", RAY))
+        (pool,) = pools.values()
+        while pool._pool.starting:
+            pool._settle(None)
         yield found
 
 
