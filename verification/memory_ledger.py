@@ -41,7 +41,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 PARTS = tuple(itertools.product((False, True, 2), ("none", "conv", "conv-bn-relu")))
 """Tails and surrogates of NeuLite; where blocks have fewer layers than a tail, the whole block is trained."""
-SUBSET = ("fedavg", "neulite")
+SUBSET = ("fedavg", "neulite", "lora", "fedra", "zeroth-order")
 """Methods on which the variants are tried."""
 
 
@@ -77,12 +77,17 @@ def method_of(name: str, blueprint: Blueprint, **options: object) -> Method:
 
 
 def tried() -> Iterator[tuple[str, str, dict[str, object]]]:
-    """Yield a label, a method and its options: each method at its defaults, NeuLite with other parts as well."""
+    """Yield a label, a method and its options: each method at its defaults, some with others as well."""
     for name in registry.names("method"):
         yield name, name, {}
     for tail, surrogate in PARTS:
         if (tail, surrogate) != (True, "conv"):
             yield f"neulite {tail} {surrogate}", "neulite", {"tail": tail, "surrogate": surrogate}
+    for aggregation in ("flora", "ffa", "fedsa"):
+        yield f"lora {aggregation}", "lora", {"aggregation": aggregation}
+    yield "lora hetlora", "lora", {"aggregation": "hetlora", "ranks": (8, 2, 0)}
+    yield "zeroth-order, 2 steps", "zeroth-order", {"steps": 2, "differences": "forward", "perturbations": 2}
+    yield "zeroth-order, pool", "zeroth-order", {"pool": 16, "noise": "rademacher"}
 
 
 def comparisons(method: Method, blueprint: Blueprint, name: str) -> Iterator[Comparison]:
@@ -93,6 +98,9 @@ def comparisons(method: Method, blueprint: Blueprint, name: str) -> Iterator[Com
                 training = Training(batch_size=batch_size, optimizer=optimizer)
                 yield compared(method, submodel, blueprint, training, f"{submodel}, batch {batch_size}, {optimizer}")
         for label, options in VARIANTS.items() if name in SUBSET else ():
+            if name == "zeroth-order" and "checkpointing" in options:
+                # It keeps nothing that could be computed again.
+                continue
             training = Training(batch_size=BATCHES[0], **options)
             yield compared(method, submodel, blueprint, training, f"{submodel}, batch {BATCHES[0]}, {label}")
 
