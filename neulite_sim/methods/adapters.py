@@ -50,6 +50,8 @@ class AdaptedProjection(nn.Module):
     As with any other layer W + s B A is what it comes to; here B is the factor that reads the input.
     """
 
+    is_transposed = True
+
     def __init__(self, layer: nn.Module, rank: int, scale: float) -> None:
         super().__init__()
         weight, self.bias, self.scale = layer.weight, layer.bias, scale

@@ -81,6 +81,8 @@ class Linear(nn.Linear):
 class TokenEmbedding(nn.Module):
     """A vector for each token, and one for each place where positions are learned."""
 
+    is_table = True
+
     def __init__(self, vocabulary: int, dim: int, *, places: int | None = None, norm: nn.Module | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(vocabulary, dim))

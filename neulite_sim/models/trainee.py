@@ -47,6 +47,8 @@ class Trainee(nn.Module):
     """Set by whoever takes steps: whether a backward pass met a convolution that needs a `ConvolutionGuard`."""
     keeper: PrefixKeeper | None = None
     """Set for a flight by whoever trains: what keeps the features of a frozen prefix from epoch to epoch."""
+    stored_away: Mapping[str, Tensor] = {}
+    """Frozen matrices that are held in fewer bytes (`stored_weights`), by name, without their numbers."""
     num_blocks_applied: int = 0
     """How often `through` was called; a trainee that never does cannot be checkpointed."""
     num_parts: int = 1
@@ -180,6 +182,7 @@ class Trainee(nn.Module):
         for name, tensor in self.state_dict(keep_vars=True).items():
             if tensor.is_floating_point():
                 yield name, tensor
+        yield from self.stored_away.items()
 
     def download_names(self) -> tuple[str, ...]:
         """Return what of `travelling` a device is charged for as it receives it; all of it by default.

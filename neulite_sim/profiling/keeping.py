@@ -9,6 +9,7 @@ those after.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from torch import Tensor
 from neulite_sim.models.prefix import PrefixKeeper, Rows
 from neulite_sim.models.step import Stepper
 from neulite_sim.models.trainee import Trainee
+from neulite_sim.profiling.alike import is_worthwhile, take_alike_steps
 from neulite_sim.profiling.allocations import AllocationLog
 from neulite_sim.profiling.micro_batches import MicroBatches
 from neulite_sim.profiling.tracer import MemoryBytes, OperatorCost, StepTracer, trace
@@ -119,6 +121,9 @@ class _Tracing:
 
         def begun(tracer: StepTracer) -> None:
             stepper.after_micro_batch = tracer.note_end
+            # Ids of tokens: of what reads them alone, sizes are met that need it.
+            if not self.batch[0].is_floating_point() and is_worthwhile(stepper.trainable):
+                stepper.take_step = functools.partial(take_alike_steps, tracer)
 
         how |= {"round_bytes": self.round_bytes, "begun": begun, "log": self.log}
         tracer = trace(trainee, stepper.optimizer, step, self.batch, **how)

@@ -15,6 +15,7 @@ from neulite_sim.arrays import Integers
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper, stepper_of
+from neulite_sim.models.stored_weights import store_frozen
 from neulite_sim.models.trainee import Trainee, lay_out
 from neulite_sim.profiling.allocations import AllocationLog, AllocationRecorder
 from neulite_sim.profiling.keeping import TracedStep, TracedSteps, largest, trace_training
@@ -156,7 +157,7 @@ def profile(
     return Profile(
         submodel=submodel,
         batch_size=batch_size,
-        parameters=sum(parameter.numel() for parameter in trainee.parameters()),
+        parameters=sum(tensor.numel() for tensor in (*trainee.parameters(), *trainee.stored_away.values())),
         trainable_parameters=sum(p.numel() for p in trainee.parameters() if p.requires_grad),
         memory=largest(heaviest),
         bytes_down=sum(_num_bytes(travelling[name]) for name in trainee.download_names()),
@@ -237,6 +238,7 @@ def ready(
 ) -> tuple[Stepper, tuple[Tensor, Tensor]]:
     """Return what takes the trainee's steps, and a batch of noise on the trainee's device for it to step on."""
     lay_out(trainee)
+    trainee.stored_away = store_frozen(trainee, training.frozen_weights)
     trainee.prepare()
     stepper = stepper_of(trainee, training, learning_rate=training.learning_rate, loss_scale=loss_scale)
     device = next(trainee.parameters()).device

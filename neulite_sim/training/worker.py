@@ -19,6 +19,7 @@ from neulite_sim.arrays import Integers
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.models.shortcuts import take_shortcuts
+from neulite_sim.models.stored_weights import round_frozen
 from neulite_sim.models.trainee import Trainee, in_layout, lay_out, load_tensors
 from neulite_sim.seeding import stream
 from neulite_sim.training.allocator import keep_freed_memory
@@ -51,6 +52,7 @@ class Worker:
         place = self._place
         trainee = self._trainee(task.submodel)
         load_tensors(trainee, {**payload, **(personal or {})})
+        round_frozen(trainee, place.training.frozen_weights)
         numbers = place.partition.of(task.device)
         inputs = _taken(place.dataset.train_inputs, numbers)
         labels = self._targets(place.dataset.train_labels[numbers])
