@@ -54,9 +54,10 @@ class AdaptedProjection(nn.Module):
 
     def __init__(self, layer: nn.Module, rank: int, scale: float) -> None:
         super().__init__()
-        weight, self.bias, self.scale = layer.weight, layer.bias, scale
-        assert isinstance(weight, nn.Parameter)
-        self.weight = weight
+        weight, bias = layer.weight, layer.bias
+        assert isinstance(weight, nn.Parameter), "a Conv1D has a weight and a bias"
+        assert isinstance(bias, nn.Parameter), "a Conv1D has a weight and a bias"
+        self.weight, self.bias, self.scale = weight, bias, scale
         channels_in, channels_out = weight.shape
         self.lora_A = nn.Parameter(torch.zeros(rank, channels_out))
         self.lora_B = nn.Parameter(torch.zeros(channels_in, rank))
@@ -64,8 +65,7 @@ class AdaptedProjection(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return what the layer makes of its input, and what the adapter adds."""
         added = features @ self.lora_B @ self.lora_A
-        plain = features @ self.weight if self.bias is None else features @ self.weight + self.bias
-        return torch.add(plain, added, alpha=self.scale)
+        return torch.add(features @ self.weight + self.bias, added, alpha=self.scale)
 
 
 class AdaptedConvolution(nn.Module):

@@ -156,7 +156,7 @@ class Ledger:
         # A sample that would be left over goes with the batch before.
         batches = whole_batches + (rest > 0) - self._merges[profile.batch_size]
         epochs, more = np.divmod(steps, np.maximum(batches, 1))
-        seconds = self._epoch_column(profile) * epochs
+        seconds: Floats = self._epoch_column(profile) * epochs
         for index, device in enumerate(self.population.classes):
             members = self.population.class_index == index
             if members.any():
