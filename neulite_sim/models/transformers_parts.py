@@ -130,6 +130,8 @@ def _nothing_packed() -> Iterator[None]:
 class Before(nn.Module):
     """What a model does with ids before its first layer."""
 
+    remembers = True
+
     def __init__(self, model: nn.Module, anatomy: Anatomy, num_layers: int) -> None:
         super().__init__()
         self.model = _skeleton(model)

@@ -1,9 +1,9 @@
 """The optimizer's step of a network with many parameters of few shapes, traced once for those that are alike.
 
 The charged optimizer goes through the parameters one by one, and what it does with one depends on its shape and on
-what it still holds of the one before. So of two neighbours of the same shapes as two others before them, nothing new
-is seen: their operators are those, and their state is of the same sizes. A language model of 7 billion parameters has
-291 of them, and a dozen such pairs.
+what it still holds of the one before; its state follows from their shapes alone, without a first step. So of two
+neighbours of the same shapes as two others before them, nothing new is seen: their operators are those, and their state
+is of the same sizes. A language model of 7 billion parameters has 291 of them, and a dozen such pairs.
 """
 
 from __future__ import annotations
@@ -25,10 +25,24 @@ FEWEST_PARAMETERS = 2**28
 _Shape = tuple[Any, ...]
 
 
-def is_worthwhile(parameters: Sequence[nn.Parameter]) -> bool:
-    """Return whether to trace alike steps once: for many parameters without numbers."""
-    trained = sum(parameter.numel() for parameter in parameters)
-    return trained >= FEWEST_PARAMETERS and all(isinstance(parameter, FakeTensor) for parameter in parameters)
+def is_worthwhile(module: nn.Module, parameters: Sequence[nn.Parameter]) -> bool:
+    """Return whether to trace alike steps once: for a network of many parameters without numbers.
+
+    Not of one that remembers something from its first step to the next (`remembers`).
+    """
+    held = sum(parameter.numel() for parameter in module.parameters())
+    is_fake = all(isinstance(parameter, FakeTensor) for parameter in parameters)
+    remembers = any(getattr(part, "remembers", False) is True for part in module.modules())
+    return held >= FEWEST_PARAMETERS and is_fake and not remembers
+
+
+def give_states(tracer: StepTracer, *, optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> None:
+    """Let an optimizer hold what it would after a first step; nothing else outlives a step of such a network."""
+    for parameter in parameters:
+        parameter.grad = torch.empty_like(parameter)
+    take_alike_steps(tracer, optimizer, parameters)
+    for parameter in parameters:
+        parameter.grad = None
 
 
 def take_alike_steps(tracer: StepTracer, optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> None:
