@@ -50,11 +50,13 @@ class AdaptedProjection(nn.Module):
     As with any other layer W + s B A is what it comes to; here B is the factor that reads the input.
     """
 
+    is_transposed = True
+
     def __init__(self, layer: nn.Module, rank: int, scale: float) -> None:
         super().__init__()
         weight, bias = layer.weight, layer.bias
-        assert isinstance(weight, nn.Parameter)
-        assert bias is None or isinstance(bias, nn.Parameter)
+        assert isinstance(weight, nn.Parameter), "a Conv1D has a weight and a bias"
+        assert isinstance(bias, nn.Parameter), "a Conv1D has a weight and a bias"
         self.weight, self.bias, self.scale = weight, bias, scale
         channels_in, channels_out = weight.shape
         self.lora_A = nn.Parameter(torch.zeros(rank, channels_out))
@@ -63,8 +65,7 @@ class AdaptedProjection(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return what the layer makes of its input, and what the adapter adds."""
         added = features @ self.lora_B @ self.lora_A
-        plain = features @ self.weight if self.bias is None else features @ self.weight + self.bias
-        return torch.add(plain, added, alpha=self.scale)
+        return torch.add(features @ self.weight + self.bias, added, alpha=self.scale)
 
 
 class AdaptedConvolution(nn.Module):

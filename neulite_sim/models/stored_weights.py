@@ -156,7 +156,8 @@ def _places(module: nn.Module, kind: FrozenWeights) -> Iterator[_Place]:
         weight = part._parameters.get("weight")
         if weight is None or weight.requires_grad or weight.ndim != 2:
             continue
-        is_linear = isinstance(part, nn.Linear) or hasattr(part, "lora_A")
+        is_adapted = hasattr(part, "lora_A") and not getattr(part, "is_transposed", False)
+        is_linear = isinstance(part, nn.Linear) or is_adapted
         is_table = isinstance(part, nn.Embedding) or getattr(part, "is_table", False) is True
         if is_linear or is_table:
             in_blocks = ".head." not in f".{path}." and not is_table
