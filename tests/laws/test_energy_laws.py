@@ -64,10 +64,9 @@ def test_the_joules_of_a_run_of_an_older_version_are_found_afterwards(tmp_path):
     assert until[max(until)] == result.summary["energy_j"]
 
 
-@pytest.mark.parametrize("protocol", ["synchronous", "fedbuff"])
-def test_a_resumed_run_finds_its_batteries_as_they_were(tmp_path, monkeypatch, protocol):
+def test_a_resumed_run_finds_its_batteries_as_they_were(tmp_path):
     scenario = tiny(DRAINED, "workload.epochs=20", "stop.rounds=9", "selection.devices_per_round=2",
-                    "checkpoint.every_rounds=2", f"protocol={protocol}")  # fmt: skip
+                    "checkpoint.every_rounds=2")  # fmt: skip
     whole = simulate(scenario, out=tmp_path / "whole")
     assert any("battery empty" in row["reason"] for row in whole.flights)
     assert min(row["online"] for row in whole.rounds) < 6
