@@ -26,6 +26,7 @@ from neulite_sim.cli import COMMAND_GROUPS, COMMANDS, app
 from neulite_sim.cli.components import _INSIDE, Entry, Option, _default, _entries, _options
 from neulite_sim.cli.failures import OWN_KINDS
 from neulite_sim.population.hardware.catalogue import Fact, catalogue_entries
+from neulite_sim.population.hardware.power import power_facts
 from neulite_sim.registry import GROUPS
 from neulite_sim.scenario.files import MOST_BYTES as MOST_FILE_BYTES
 from neulite_sim.scenario.schema import Scenario
@@ -99,6 +100,10 @@ def scenario_page() -> str:
                 schema, "`downlink` or `uplink` of a link that follows a trace", schema["$defs"]["RateTrace"]
             )
             lines += _section(schema, "`individuals` of an item of `population.groups`", schema["$defs"]["Individuals"])
+        if name == "energy":
+            lines += _section(schema, "`energy`", schema["$defs"]["Energy"])
+            lines += _section(schema, "An item of `energy.power`", schema["$defs"]["DevicePower"])
+            lines += _section(schema, "`energy.battery`", schema["$defs"]["FleetBattery"])
         if name == "training":
             lines += _section(schema, "`training.learning_rate_schedule` with kind `step`", schema["$defs"]["Step"])
             lines += _section(schema, "`training.learning_rate_schedule` with kind `cosine`", schema["$defs"]["Cosine"])
@@ -225,7 +230,25 @@ def hardware_page() -> str:
         ]
         lines += [f"## {name}", "", f"{entry.device_class.family}: {entry.compute_unit}", ""]
         lines += _table(("quantity", "value", "95 % interval", "status", "source"), rows)
-    return "\n".join(lines)
+    return "\n".join([*lines, *_watts()])
+
+
+def _watts() -> list[str]:
+    """Return the watts of every device by state, each with its status and its source."""
+    named = {"idle_watts": "idle", "compute_watts": "compute", "receive_watts": "receive", "send_watts": "send"}
+    rows = [
+        (name, named.get(key, "battery"), f"{fact.value:g} {'W' if key in named else 'Wh'}", fact.status, fact.source)
+        for name, facts in power_facts().items()
+        for key, fact in facts.items()
+    ]
+    return [
+        "## Watts",
+        "",
+        "What each device draws in each state, all of it, and the energy of its battery, if it has one. How they are",
+        "used stands in [energy.md](../background/energy.md).",
+        "",
+        *_table(("device", "state", "value", "status", "source"), rows),
+    ]
 
 
 def _shown(key: str, fact: Fact) -> str:

@@ -10,6 +10,7 @@ from neulite_sim.data.contract import AnyDataset, Partition
 from neulite_sim.data.feature_skew import view_of
 from neulite_sim.data.numbers import shortened
 from neulite_sim.data.of_users import OwnDeal
+from neulite_sim.engine.conflicts import require_power
 from neulite_sim.engine.parts import Parts, Timing
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
@@ -119,6 +120,7 @@ def build_fleet(scenario: Scenario, fleet: DrawnFleet | None = None) -> Populati
     if fleet is None or not fleet.is_of(scenario.population, scenario.seed):
         fleet = draw_fleet(scenario.population, scenario.seed)
     population = with_churn(fleet.population, scenario.churn, scenario.seed)
+    require_power(scenario)
     return with_batteries(population, scenario.energy, scenario.seed)
 
 

@@ -79,6 +79,17 @@ def _shared_links(scenario: Scenario) -> list[Problem]:
     ]
 
 
+def require_power(scenario: Scenario) -> None:
+    """Refuse watts and batteries of a scenario that asks for energy and could not have it.
+
+    Raises:
+        ScenarioError: with a problem for each.
+    """
+    problems = power_problems(scenario)
+    if problems:
+        raise ScenarioError(problems)
+
+
 def power_problems(scenario: Scenario) -> list[Problem]:
     """Return what is wrong with the watts of a scenario that asks for energy: of nobody, missing, or out of order."""
     energy = scenario.energy

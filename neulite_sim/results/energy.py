@@ -3,7 +3,7 @@
     joules = download_s * receive_watts + compute_s * compute_watts + upload_s * send_watts + waiting_s * idle_watts
 
 `waiting_s` are the pauses of the flight. Before its dispatch and after its end a device draws nothing that is counted
-here. The joules of a flight lie on a grid of 2**-30 J, about a nanojoule, and are added up as whole numbers of these: a
+here. The joules of a flight lie on a grid of 2**-36 J, some picojoules, and are added up as whole numbers of these: a
 total does not depend on the order, and it is that of its parts however they are put together.
 """
 
@@ -19,7 +19,7 @@ from neulite_sim.arrays import Flags, Floats, Integers, Repeated
 from neulite_sim.population.hardware.power import Power
 from neulite_sim.results.flight_rows import FlightRows
 
-PER_JOULE = 2**30
+PER_JOULE = 2**36
 """Units of the grid in a joule."""
 _EXACT = 2.0**62
 

@@ -11,9 +11,11 @@ import numpy as np
 from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.charging import build_trainee, own_training
 from neulite_sim.engine.parts import Costing
+from neulite_sim.population.hardware.power import powers_of
 from neulite_sim.profiling.audit import audited
 from neulite_sim.profiling.plans import Plan
 from neulite_sim.profiling.profile import Profile
+from neulite_sim.results.energy import joules_of
 
 
 def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def _entry(costing: Costing, profile: Profile, plan: Plan, *, audits: bool) -> d
         "bytes_up": profile.bytes_up,
         "fits_share": float((fits if costing.chooses_plans else ledger.fits(profile.submodel)).mean()),
         "seconds_per_flight": _seconds_by_class(costing, profile.submodel, plan),
+        "energy_per_flight_j": _joules_by_class(costing, profile.submodel, plan),
     }
     if costing.chooses_plans:
         chosen = ledger.fits(profile.submodel) & (ledger.chosen(profile.submodel) == ledger.plans.index(plan))
@@ -99,6 +102,28 @@ def _entry(costing: Costing, profile: Profile, plan: Plan, *, audits: bool) -> d
         if measured.cuda_allocated_bytes is not None:
             entry["audited_cuda_allocated_bytes"] = measured.cuda_allocated_bytes
     return entry
+
+
+def _joules_by_class(costing: Costing, submodel: str, plan: Plan) -> dict[str, float | None]:
+    """Return the mean joules of an undisturbed flight per device class of the fleet; None where nobody knows them."""
+    population, ledger = costing.population, costing.ledger
+    everybody = np.arange(population.num_devices)
+    chooses = costing.chooses_plans
+    computing_s = ledger.seconds_by(submodel, plan, everybody) if chooses else ledger.compute_s(submodel, everybody)
+    powers = powers_of((device.name for device in population.classes), costing.scenario.energy)
+    joules = joules_of(
+        population.class_index.astype(np.int64),
+        [powers.get(device.name) for device in population.classes],
+        download_s=ledger.download_s(submodel, everybody),
+        compute_s=computing_s,
+        upload_s=ledger.upload_s(submodel, everybody),
+        waiting_s=0.0,
+    )
+    return {
+        device.name: float(joules[population.class_index == index].mean()) if device.name in powers else None
+        for index, device in enumerate(population.classes)
+        if (population.class_index == index).any()
+    }
 
 
 def _seconds_by_class(costing: Costing, submodel: str, plan: Plan) -> dict[str, float]:

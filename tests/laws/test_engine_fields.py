@@ -85,6 +85,9 @@ SHORT_IMAGES = "population.available_memory={kind: explicit, values: [940kB, 960
 AWAY = "population.availability={kind: markov, mean_on: 200ms, mean_off: 100ms}"
 OUTAGES = "{mean_between: 1h, mean_length: 1h}"
 BATTERY = "{capacity_watt_hours: 10, idle_watts: 0.5, working_watts: 4, charging_watts: 3, minimum: 0.8}"
+DRAINED = ("{capacity_watt_hours: 0.0004, level: 1, charging_watts: 3, plugged_in_at: 12h, plugged_in_spread: 0, "
+           "minimum: 0.2}")  # fmt: skip
+"""A battery that a flight of a tenth of a second nearly empties; plugged in at noon."""
 EMPTYING = ("{capacity_watt_hours: 0.02, idle_watts: 0.0001, working_watts: 4, charging_watts: 3, plugged_in_at: 12h, "
             "plugged_in_spread: 0}")  # fmt: skip
 CNN = ("model=cnn", "population.available_memory={kind: uniform, low: 1GB, high: 1GB}")
@@ -150,6 +153,37 @@ SCHEMA = {
     "churn.outages.mean_between": case("churn.outages.mean_between=2h", f"churn.outages={OUTAGES}"),
     "churn.outages.mean_length": case("churn.outages.mean_length=2h", f"churn.outages={OUTAGES}"),
     "churn.outages.groups": case("churn.outages.groups=2", f"churn.outages={OUTAGES}"),
+    "energy": case("energy={}"),
+    **{
+        f"energy.power.{state}_watts": case(f"energy.power={{jetson-nano-4gb: {{{state}_watts: {watts}}}}}", *setup)
+        for state, watts, *setup in (
+            ("idle", 0.5, AWAY, "churn.offline=pause", "stop.rounds=20"),
+            ("compute", 8),
+            ("radio", 3),
+            ("receive", 3),
+            ("send", 3),
+        )
+    },
+    "energy.power.battery_watt_hours": case(
+        "energy.power={jetson-nano-4gb: {battery_watt_hours: 0.0001}}", f"energy.battery={DRAINED}"
+    ),
+    "energy.battery.charging_watts": case(
+        "energy.battery.charging_watts=4", f"energy.battery={DRAINED}", "energy.battery.level=0"
+    ),
+    "energy.battery": case(f"energy.battery={DRAINED}", "energy={}"),
+    **{
+        f"energy.battery.{name}": case(f"energy.battery.{name}={value}", f"energy.battery={DRAINED}")
+        for name, value in (
+            ("capacity_watt_hours", 1),
+            ("level", 0.21),
+            ("charging_watts", 4),
+            ("plugged_in_at", "13h"),
+            ("plugged_in_spread", "10min"),
+            ("plugged_in_for", "4h"),
+            ("minimum", 0.9),
+            ("requires_charging", "true"),
+        )
+    },
     "churn.battery": case(f"churn.battery={BATTERY}"),
     "churn.battery.capacity_watt_hours": case("churn.battery.capacity_watt_hours=12", f"churn.battery={BATTERY}"),
     "churn.battery.idle_watts": case("churn.battery.idle_watts=0.4", f"churn.battery={BATTERY}"),

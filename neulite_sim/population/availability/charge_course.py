@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neulite_sim.arrays import Flags, Floats, Integers
-from neulite_sim.traces.intervals import on_grid
+from neulite_sim.traces.intervals import TICKS_PER_SECOND, on_grid
 from neulite_sim.units import DAY_S, MOST_SECONDS
 
 
@@ -146,6 +146,9 @@ class Course:
         opens_s = np.where(stay.first_j >= least_j, stay.begins_s, on_grid(np.minimum(rises_s, stay.unplugged_s)))
         opens_s = np.where(stay.peak_j >= least_j, opens_s, math.inf)
         falls_s = on_grid(stay.unplugged_s + (stay.peak_j - least_j) / cells.idle_watts)
+        # A charge that only touches what is wanted does so for a moment.
+        touches = (stay.peak_j >= least_j) & (falls_s <= opens_s)
+        falls_s = np.where(touches, opens_s + 1 / TICKS_PER_SECOND, falls_s)
         is_whole = falls_s >= stay.ends_s
         return opens_s, np.where(is_whole, stay.ends_s, falls_s), is_whole
 
@@ -195,7 +198,10 @@ class Course:
             moment_s = np.maximum(opens_s, at_s)
             hits = pending & (moment_s < closes_s) & np.isfinite(moment_s)
             found[hits] = moment_s[hits]
-            pending &= ~hits & (self._next_s + day * DAY_S < latest_s)
+            # Where the peak of a day is too low and the next is no higher, no later one is.
+            peak_j = self._peak_j(np.maximum(day, 1))
+            is_over = (day >= 1) & (peak_j < least_j) & (self._peak_j(day + 1) <= peak_j)
+            pending &= ~hits & ~is_over & (self._next_s + day * DAY_S < latest_s)
             day = np.where(pending, self._risen(day + 1, least_j), day)
         return found
 
