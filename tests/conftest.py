@@ -20,8 +20,9 @@ SLOWEST = (
     "integration_given_models", "integration_participation", "integration_pairs", "integration_scenarios",
     "memory_laws", "integration_resume", "profiling_audit", "engine_laws", "cli_signals", "training_ray",
     "integration_broken_sweeps", "integration_unseen_width", "architecture_contracts", "integration_server_link",
-    "training_conformance", "cli_sweep", "integration_plugin", "integration_memory", "integration_sweeps",
-    "trace_events_laws", "integration_moving_memory", "pinning_laws", "cli_audit", "cli_resume", "cli_whatif",
+    "training_conformance", "integration_two_nodes", "integration_deployment", "cli_sweep", "integration_plugin",
+    "integration_memory", "integration_sweeps", "trace_events_laws", "integration_moving_memory", "pinning_laws",
+    "cli_audit", "cli_resume", "cli_whatif",
 )  # fmt: skip
 """Modules that take longest, in falling order: they begin first, so that no worker is left with one at the end."""
 

@@ -141,8 +141,8 @@ def show_digests(cluster: Cluster, actors: Kept, rounds: int) -> int:
         created = store(other).cumulative_created_bytes - before
         own, there = found["nodes"]
         same = found["digest"] == wanted
-        # Beside what was sent, its store took in what was trained there and is too large to come with the answer.
-        is_once = created <= 1.1 * (there["bytes_sent"] + there["bytes_back"]) + 1e6
+        # Beside what was sent, its store took in what was trained there, and what each actor had added up by itself.
+        is_once = created - there["bytes_sent"] <= 1.1 * there["bytes_back"] * (1 + there["actors"]) + 1e6
         wrong += not (same and is_once)
         print(
             f"{name:<24}{'same' if same else found['digest'][:8]:<10}{own['jobs']:>13}{there['jobs']:>11}"

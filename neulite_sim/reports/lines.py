@@ -146,7 +146,8 @@ def _accuracy(summary: Mapping[str, Any]) -> str:
 
 def _node(row: Mapping[str, Any]) -> str:
     """Return what one node of a cluster did."""
-    what = f"{row['address']}: {row['actors']} actors, {row['jobs']:,} jobs"
+    actors = f"{row['actors']} actor{'' if row['actors'] == 1 else 's'}"
+    what = f"{row['address']}: {actors}, {row['jobs']:,} jobs"
     if row["is_driver"]:
         return f"{what}, nothing sent"
     return f"{what}, {format_bytes(row['bytes_sent'])} there, {format_bytes(row['bytes_back'])} back"
@@ -194,7 +195,7 @@ def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> 
     if summary.get("proxy"):
         facts.append(("proxy", str(summary["proxy"])))
     if summary.get("nodes"):
-        facts.append(("nodes", "; ".join(map(_node, summary["nodes"]))))
+        facts.append(("nodes", "\n".join(map(_node, summary["nodes"]))))
     facts.append(("digest", f"{str(summary['digest'])[:16]}..."))
     if run_dir is not None:
         facts.append(("results", run_dir))

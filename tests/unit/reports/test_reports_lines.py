@@ -118,6 +118,22 @@ def test_summary_of_a_run_that_trained_nothing_says_so():
     assert facts["virtual time"].endswith("in 1 round")
 
 
+def test_summary_of_a_run_on_a_cluster_says_what_each_node_did():
+    own = {"address": "10.0.0.1", "is_driver": True, "actors": 1, "jobs": 9, "bytes_sent": 0, "bytes_back": 0}
+    other = {
+        **own,
+        "address": "10.0.0.2",
+        "is_driver": False,
+        "jobs": 1500,
+        "bytes_sent": 2_000_000,
+        "bytes_back": 3000,
+    }
+    facts = dict(summary_facts({**rehearsal.summary(1), "nodes": [own, {**other, "actors": 2}]}))
+    assert facts["nodes"] == (
+        "10.0.0.1: 1 actor, 9 jobs, nothing sent\n10.0.0.2: 2 actors, 1,500 jobs, 2 MB there, 3 kB back"
+    )
+
+
 def test_summary_text_aligns_facts_and_their_second_lines():
     lines = summary_text(rehearsal.summary(40)).splitlines()
     assert lines[0] == "rehearsal, neulite, seed 42"
