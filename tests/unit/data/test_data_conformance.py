@@ -39,7 +39,7 @@ FIXTURES = {
 }
 """Fixtures that write small files of the real format; a dataset without one must need no files."""
 
-OWN = ("array", "csv", "huggingface")
+OWN = ("array", "csv", "huggingface", "shakespeare", "text")
 """Read what the user has: tested in files of their own, whatever form it has."""
 
 

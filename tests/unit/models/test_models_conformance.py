@@ -13,8 +13,8 @@ from neulite_sim.registry import component, names
 SMALL = {"vit": {"patch": 8, "dim": 24, "depth": 3}}
 
 
-NOT_BY_THEMSELVES = {"given", "python", "timm", "torchvision"}
-"""Kinds that stand for many networks."""
+NOT_BY_THEMSELVES = {"given", "python", "timm", "torchvision", "bert", "gpt", "transformers"}
+"""Kinds that stand for many networks, or read no images: tested in files of their own."""
 
 
 @pytest.fixture(autouse=True, scope="module")
