@@ -156,7 +156,8 @@ class Ledger:
         batches = whole_batches + (rest > 0) - self._merges[profile.batch_size]
         epochs, more = np.divmod(steps, np.maximum(batches, 1))
         whole_s = np.array([step_seconds(profile, device) for device in self.population.classes])
-        return self._epoch_column(profile) * epochs + whole_s[self.population.class_index] * more
+        seconds: Floats = self._epoch_column(profile) * epochs + whole_s[self.population.class_index] * more
+        return seconds
 
     def _epoch_column(self, profile: Profile, *, is_later: bool = False) -> Floats:
         whole_batches, rest = np.divmod(self.num_samples, profile.batch_size)
