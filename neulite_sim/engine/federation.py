@@ -78,9 +78,7 @@ class Federation:
             stage=seen.stage,
             first_flight=self._flights + 1,
         )
-        chosen = offers.taken(positions)
-        owed_bytes = self._costing.method.owed_bytes(self._learning.state, *chosen)
-        flights = self._planner.flights(dispatch, *chosen, owed_bytes)
+        flights = self._planner.flights(dispatch, *offers.taken(positions), self._learning.state)
         self._airspace.depart(flights)
         self._flights += len(flights)
         self._seen = seen

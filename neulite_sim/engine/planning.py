@@ -11,12 +11,14 @@ import numpy as np
 
 from neulite_sim.arrays import Floats, Integers, Repeated
 from neulite_sim.engine.parts import Costing
+from neulite_sim.methods.contract import State
 from neulite_sim.population.availability.battery import build_batteries
 from neulite_sim.population.availability.charges import Charges
 from neulite_sim.population.link.contract import Direction
-from neulite_sim.population.link.network import BITS_PER_BYTE
+from neulite_sim.population.link.network import BITS_PER_BYTE, transfer_s
 from neulite_sim.population.link.throughput import ConstantRate
 from neulite_sim.profiling.cost import Cost, Costs
+from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.seeding import standard_exponentials, standard_normals
 from neulite_sim.timeline.columns import Flights, Outcomes
 from neulite_sim.timeline.flights import (
@@ -61,10 +63,19 @@ class _Plan:
     fails_at_s: Floats = field(default_factory=lambda: np.zeros(0))
 
 
+def owing(ledger: Ledger, costs: Costs, owed_bytes: Integers) -> Costs:
+    """Return costs of devices that download `owed_bytes` more, with the seconds that this takes."""
+    own = np.array([ledger.profiles[name].bytes_down for name in costs.submodels], np.int64)
+    rates, latency_s = ledger.population.downlink_bits_per_second, ledger.population.latency_s
+    seconds = transfer_s(own + owed_bytes, rates[costs.devices], latency_s[costs.devices])
+    return replace(costs, download_s=np.asarray(seconds), owed_bytes=owed_bytes)
+
+
 class Planner:
     """Draws everything random about a flight from streams of (root seed, purpose, device, flight)."""
 
     def __init__(self, costing: Costing) -> None:
+        self._method = costing.method
         self._ledger = costing.ledger
         self._population = costing.population
         self._enforces_memory = costing.method.enforces_memory
@@ -81,17 +92,18 @@ class Planner:
         self._can_end_early = self._population.memory_motion is not None or self._batteries is not None
 
     def flights(
-        self, dispatch: Dispatch, devices: Integers, submodels: Sequence[str], owed_bytes: Integers | None = None
+        self, dispatch: Dispatch, devices: Integers, submodels: Sequence[str], state: State | None = None
     ) -> Flights:
         """Return the flights in which `devices`, at least one, train `submodels`, each with its planned outcome.
 
-        `owed_bytes` are what each downloads beyond its submodel's own bytes; None where that is nothing.
+        What devices download beyond their submodel's own bytes is that of a `state` of the method.
         """
         # The clock begins at a whole number.
         at_s, num = float(dispatch.at_s), len(devices)
         costs = self._ledger.costs_at(submodels, devices, at_s, dispatch.round)
+        owed_bytes = None if state is None else self._method.owed_bytes(state, devices, submodels)
         if owed_bytes is not None:
-            costs = self._ledger.owing(costs, owed_bytes)
+            costs = owing(self._ledger, costs, owed_bytes)
         numbers = np.arange(dispatch.first_flight, dispatch.first_flight + num)
         plan = self._undisturbed(at_s, costs, _jitters(self._population.speed_jitter, self._seed, devices, numbers))
         plan.fails_at_s = self._fail_at_s(at_s, devices, numbers)

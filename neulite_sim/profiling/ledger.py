@@ -139,15 +139,10 @@ class Ledger:
     def _steps_column(self, profile: Profile, steps: int) -> Floats:
         """Return seconds of so many steps of every device: whole epochs, then whole batches of one more."""
         whole_batches, rest = np.divmod(self.num_samples, profile.batch_size)
-        # A sample that would be left over goes with the batch before.
         batches = whole_batches + (rest > 0) - self._merges[profile.batch_size]
         epochs, more = np.divmod(steps, np.maximum(batches, 1))
-        seconds: Floats = self._epoch_column(profile) * epochs
-        for index, device in enumerate(self.population.classes):
-            members = self.population.class_index == index
-            if members.any():
-                seconds[members] += more[members] * step_seconds(profile, device)
-        seconds[batches == 0] = 0.0
+        whole_s = np.array([step_seconds(profile, device) for device in self.population.classes])
+        seconds: Floats = self._epoch_column(profile) * epochs + whole_s[self.population.class_index] * more
         return seconds
 
     def _epoch_column(self, profile: Profile, *, is_later: bool = False) -> Floats:
@@ -359,13 +354,6 @@ class Ledger:
         ]
         parts = [self._costs(name, devices[places], available_bytes[places]) for name, places in members]
         return Costs.joined(parts, [places for _, places in members])
-
-    def owing(self, costs: Costs, owed_bytes: Integers) -> Costs:
-        """Return costs of devices that download `owed_bytes` more, with the seconds that this takes."""
-        own = np.array([self.profiles[name].bytes_down for name in costs.submodels], np.int64)
-        rates, latency_s = self.population.downlink_bits_per_second, self.population.latency_s
-        seconds = transfer_s(own + owed_bytes, rates[costs.devices], latency_s[costs.devices])
-        return replace(costs, download_s=np.asarray(seconds), owed_bytes=owed_bytes)
 
     def _costs(self, submodel: str, devices: Integers, available_bytes: Integers) -> Costs:
         """Return costs with memory of a moment: each device takes the plan that is best with it."""

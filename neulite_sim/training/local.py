@@ -52,13 +52,12 @@ def train_locally(
     trainee.enter(None)
     stepper = stepper_of(trainee, training, learning_rate=task.learning_rate, is_charged=False)
     means = _Means()
-    batch_size = training.batch_size
     epochs = task.epochs or training.epochs
     keeps = training.prefix_cache != "none" and epochs > 1 and transform is None
     with _drawing_from(integer_seed(task.seed, "dropout", task.device, task.flight), labels_N.device):
-        for _ in trainee.each_part(has_batch_statistics=min(len(labels_N), batch_size) > 1):
+        for _ in trainee.each_part(has_batch_statistics=min(len(labels_N), training.batch_size) > 1):
             trainee.keeper = PrefixKeeper(len(labels_N)) if keeps else None
-            for batches in _epochs(len(labels_N), batch_size, order, epochs=epochs, steps=task.steps):
+            for batches in _epochs(len(labels_N), training.batch_size, order, epochs=epochs, steps=task.steps):
                 means.next_epoch()
                 for chosen in batches:
                     rows = torch.from_numpy(chosen)

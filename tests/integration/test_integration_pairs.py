@@ -5,6 +5,7 @@ know nothing of selectors: each method, and each selector, meets one and two act
 """
 
 import itertools
+import json
 import math
 
 import pytest
@@ -148,6 +149,26 @@ def test_devices_that_fit_their_steps_into_memory_give_one_digest(norm):
         for backend in ("inprocess", {"kind": "ray", "workers": 1}, {"kind": "ray", "workers": 2})
     ]
     assert len({row["plan"] for row in runs[0].flights}) > 1
+    assert len({run.summary["digest"] for run in runs}) == 1
+
+
+LLAMA = {"model_type": "llama", "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+         "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 16}  # fmt: skip
+
+
+@pytest.mark.usefixtures("_pools")
+@pytest.mark.parametrize("method", ["lora", "fedra", "zeroth-order"])
+def test_a_language_model_of_transformers_is_tuned_with_one_digest(tmp_path, method):
+    pytest.importorskip("transformers")
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8")
+    given = {**BASE, "data": {"kind": "synthetic-text", "samples": 40, "test_samples": 8, "sequence_length": 16},
+             "model": {"kind": f"transformers:{tmp_path}"}, "method": method, "stop": {"rounds": 2},
+             "workload": {}, "proxy": {}}  # fmt: skip
+    runs = [
+        simulate(parse_scenario({**given, "backend": backend}))
+        for backend in ("inprocess", {"kind": "ray", "workers": 2})
+    ]
+    assert all(math.isfinite(row["loss"]) for row in runs[0].flights)
     assert len({run.summary["digest"] for run in runs}) == 1
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_fleets import fleet_of
 
+from neulite_sim.engine import planning
 from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.population.memory.contract import MemoryMotion
 from neulite_sim.population.memory.steps import SteppedMemory
@@ -235,7 +236,7 @@ def test_so_many_steps_take_whole_epochs_and_then_whole_batches():
 def test_a_device_that_owes_downloads_more_and_takes_longer():
     full = ledger([200, 10_000], [8, 8])
     costs = full.costs_at(["full", "full"], np.arange(2), 0.0, 1)
-    owing = full.owing(costs, np.array([0, 3000]))
+    owing = planning.owing(full, costs, np.array([0, 3000]))
     assert (owing.download_s - costs.download_s).tolist() == [0.0, pytest.approx(3.0)]
     assert [owing[place].owed_bytes for place in range(2)] == [0, 3000]
     assert owing.taken(np.array([1])).owed_bytes.tolist() == [3000]
