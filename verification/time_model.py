@@ -29,6 +29,7 @@ from measured.constants_file import constants_text, shipped
 from measured.networks import HAS_TIMM, Network, forward_of, networks, step_of
 
 from neulite_sim.population.hardware.catalogue import device_class
+from neulite_sim.profiling.fit_quality import quality
 from neulite_sim.profiling.fitting import (
     Board,
     Constants,
@@ -45,13 +46,12 @@ from neulite_sim.profiling.fitting import (
     four_rates,
     networks_left_out,
     plain_roofline,
-    quality,
     roofline,
     share_of,
 )
-from neulite_sim.profiling.ledger import step_seconds
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.roofline import OperatorKind
+from neulite_sim.profiling.step_time import step_seconds
 from neulite_sim.scenario.schema import Training
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "hardware"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -354,49 +354,6 @@ def left_out(
     """Return seconds predicted for each measurement by constants fitted without any measurement of its network."""
     board = Board(name="", machine=machine, steps=tuple(measurements))
     return networks_left_out([board], start, held=held, predict=predict, spread=spread)[""]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
-    """How far predictions are from measurements: relative errors as shares, and how well they order the steps.
-
-    `spearman` is in [-1, 1], NaN where all are equal.
-    """
-
-    count: int
-    median_error: float
-    p90_error: float
-    spearman: float
-
-    def to_json(self) -> Mapping[str, float]:
-        """Return plain values by name."""
-        return asdict(self)
-
-
-def quality(predicted: Floats, measured: Floats) -> Quality:
-    """Return the quality of predictions: |predicted - measured| / measured, at its median and 90th percentile."""
-    errors = np.abs(predicted - measured) / measured
-    return Quality(
-        count=len(errors),
-        median_error=float(np.median(errors)),
-        p90_error=float(np.quantile(errors, 0.9)),
-        spearman=spearman(predicted, measured),
-    )
-
-
-def spearman(first: Floats, second: Floats) -> float:
-    """Return Spearman's rank correlation, equal values sharing the mean of their ranks (Spearman 1904)."""
-    ranks = np.stack([_ranks(first), _ranks(second)])
-    if (np.ptp(ranks, axis=1) == 0).any():
-        return float("nan")
-    left, right = ranks - ranks.mean(axis=1, keepdims=True)
-    return float(left @ right / np.sqrt((left @ left) * (right @ right)))
-
-
-def _ranks(values: Floats) -> Floats:
-    _, positions, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mean_ranks: Floats = np.cumsum(counts) - (counts - 1) / 2
-    return mean_ranks[positions]
 
 
 def share_of(step: Measurement, kind: OperatorKind, constants: Constants, machine: Machine) -> float:

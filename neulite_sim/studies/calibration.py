@@ -23,7 +23,8 @@ from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.machine import free_memory_bytes, installed_memory_bytes
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel
-from neulite_sim.profiling.fitting import Constants, Fitted, Machine, Measurement, Quality, fit, left_out, quality
+from neulite_sim.profiling.fit_quality import Quality, quality
+from neulite_sim.profiling.fitting import Constants, Fitted, Machine, Measurement, fit, left_out
 from neulite_sim.profiling.profile import profile, ready
 from neulite_sim.registry import component
 from neulite_sim.samples import InputSpec

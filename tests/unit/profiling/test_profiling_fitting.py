@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from neulite_sim.profiling.fit_quality import quality, spearman
 from neulite_sim.profiling.fitting import (
     Board,
     Constants,
@@ -24,10 +25,8 @@ from neulite_sim.profiling.fitting import (
     left_out,
     networks_left_out,
     plain_roofline,
-    quality,
     roofline,
     share_of,
-    spearman,
 )
 from neulite_sim.profiling.roofline import OperatorKind
 from neulite_sim.seeding import stream

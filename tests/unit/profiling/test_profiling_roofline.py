@@ -12,9 +12,9 @@ from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel
 from neulite_sim.population.hardware.catalogue import device_class
 from neulite_sim.population.hardware.contract import DeviceClass
-from neulite_sim.profiling.ledger import step_seconds
 from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.profiling.roofline import OperatorKind, rates_of, step_s
+from neulite_sim.profiling.step_time import step_seconds
 from neulite_sim.registry import Options, component
 from neulite_sim.scenario.schema import Training
 

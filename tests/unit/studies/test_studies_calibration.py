@@ -14,7 +14,8 @@ import torch
 
 from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.population.hardware.own import read_hardware
-from neulite_sim.profiling.fitting import Constants, Machine, Measurement, quality
+from neulite_sim.profiling.fit_quality import quality
+from neulite_sim.profiling.fitting import Constants, Machine, Measurement
 from neulite_sim.studies import calibration
 from neulite_sim.studies.calibration import (
     Calibration,
