@@ -25,11 +25,11 @@ class Kept(ray_backend.RayBackend):
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    """Within, runs on Ray find a cluster of two processors that prints nothing."""
+    """Within, runs on Ray find a cluster of four processors that prints nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         try:
             yield
         finally:
@@ -37,9 +37,9 @@ def cluster() -> Iterator[None]:
 
 
 @contextmanager
-def lent_pools() -> Iterator[None]:
-    """Within, every run on Ray with as many workers uses the same actors."""
-    pools: dict[int | None, Kept] = {}
+def lent_pools(pools: dict[int | str | None, Kept] | None = None) -> Iterator[None]:
+    """Within, every run on Ray with as many workers uses the same actors, which are kept in `pools` by that."""
+    pools = {} if pools is None else pools
 
     def lend(options: ray_backend.RayOptions) -> Kept:
         if options.workers not in pools:

@@ -28,7 +28,7 @@ def keep_run(result: RunResult, path: Path) -> None:
         seed=scenario.seed,
         scenario_yaml=dump_scenario(scenario),
         provenance=provenance(scenario, ()),
-        has_asked=scenario.energy is not None,
+        asked=memory.asked,
     )
     with folder:
         _write_rows(memory, folder)

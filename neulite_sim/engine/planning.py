@@ -80,13 +80,20 @@ class Planner:
         self._aloft = self._population.aloft or self._population.availability
         self._can_end_early = self._population.memory_motion is not None or self._batteries is not None
 
-    def flights(self, dispatch: Dispatch, devices: Integers, submodels: Sequence[str]) -> Flights:
-        """Return the flights in which `devices`, at least one, train `submodels`, each with its planned outcome."""
+    def flights(
+        self, dispatch: Dispatch, devices: Integers, submodels: Sequence[str], owed_bytes: Integers | None = None
+    ) -> Flights:
+        """Return the flights in which `devices`, at least one, train `submodels`, each with its planned outcome.
+
+        `owed_bytes` are what each downloads beyond its submodel's own bytes; None where that is nothing.
+        """
         # The clock begins at a whole number.
         at_s, num = float(dispatch.at_s), len(devices)
         costs = self._ledger.costs_at(submodels, devices, at_s, dispatch.round)
+        if owed_bytes is not None:
+            costs = self._ledger.owing(costs, owed_bytes)
         numbers = np.arange(dispatch.first_flight, dispatch.first_flight + num)
-        plan = self._undisturbed(at_s, costs, self._jitters(devices, numbers))
+        plan = self._undisturbed(at_s, costs, _jitters(self._population.speed_jitter, self._seed, devices, numbers))
         plan.fails_at_s = self._fail_at_s(at_s, devices, numbers)
         plan.online_until_s = self._online_until_s(at_s, devices, plan.ends_s)
         return Flights(
@@ -183,7 +190,7 @@ class Planner:
         rates = population.downlink_bits_per_second[cost.device], population.uplink_bits_per_second[cost.device]
         down, up = (
             Load(num_bits=BITS_PER_BYTE * num_bytes, limit_bits_per_second=float(rate), latency_s=latency_s)
-            for num_bytes, rate in zip((profile.bytes_down, profile.bytes_up), rates, strict=True)
+            for num_bytes, rate in zip((profile.bytes_down + cost.owed_bytes, profile.bytes_up), rates, strict=True)
         )
         memory_short_at_s = self._memory_short_at_s(plan.at_s, cost, math.inf)
         ends = replace(self._conditions(plan, place), memory_short_at_s=memory_short_at_s)
@@ -205,21 +212,12 @@ class Planner:
     def _legs(self, plan: _Plan, place: int) -> Legs:
         costs, device = plan.costs, int(plan.costs.devices[place])
         profile = self._ledger.profiles[costs.submodels[place]]
+        down_bytes = profile.bytes_down + (0 if costs.owed_bytes is None else int(costs.owed_bytes[place]))
         return (
-            self._transfer(device, "down", profile.bytes_down, float(costs.download_s[place])),
+            self._transfer(device, "down", down_bytes, float(costs.download_s[place])),
             Steady(float(plan.compute_s[place])),
             self._transfer(device, "up", profile.bytes_up, float(costs.upload_s[place])),
         )
-
-    def _jitters(self, devices: Integers, numbers: Integers) -> Floats | None:
-        """Return by how much longer each flight computes than its device usually would, 1 on average; None: not."""
-        sigma = self._population.speed_jitter
-        if not sigma:
-            return None
-        noises = standard_normals(self._seed, "jitter", devices, numbers)
-        # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
-        jitters: Floats = np.exp(sigma * noises - sigma**2 / 2)
-        return jitters
 
     def _transfer(self, device: int, direction: Direction, num_bytes: int, seconds: float) -> Leg:
         """Return a transfer: `seconds` long, or along the trace that the link of the device follows."""
@@ -253,3 +251,13 @@ class Planner:
         if per_hour == 0:
             return np.full(len(devices), math.inf)
         return at_s + standard_exponentials(self._seed, "hazard", devices, numbers) * HOUR_S / per_hour
+
+
+def _jitters(sigma: float, seed: int, devices: Integers, numbers: Integers) -> Floats | None:
+    """Return by how much longer each flight computes than its device usually would, 1 on average; None: not."""
+    if not sigma:
+        return None
+    noises = standard_normals(seed, "jitter", devices, numbers)
+    # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
+    jitters: Floats = np.exp(sigma * noises - sigma**2 / 2)
+    return jitters

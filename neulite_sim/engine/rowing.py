@@ -19,7 +19,7 @@ from neulite_sim.results.rows import DenialRow, RoundRow
 from neulite_sim.timeline.columns import Flights, Outcomes
 from neulite_sim.timeline.endings import Endings
 from neulite_sim.timeline.flights import CUT, DROPPED, Pauses, waiting_s
-from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.evaluation import EvaluationResult, perplexity
 
 
 class RowMaker:
@@ -32,6 +32,7 @@ class RowMaker:
         self._class_index = population.class_index
         self._num_samples = costing.partition.sizes
         self._chooses_plans = costing.chooses_plans
+        self._predicts_tokens = costing.trained.spec.predicts_tokens
         energy = costing.scenario.energy
         self._has_asked = energy is not None
         known = powers_of(self._class_names, energy)
@@ -77,7 +78,9 @@ class RowMaker:
 
     def _bytes_down(self, flights: Flights) -> Sequence[int]:
         """Return what each device was sent; a flight that was dropped on its way is charged in full."""
-        return _looked_up(flights.submodels, {name: each.bytes_down for name, each in self._profiles.items()})
+        own = _looked_up(flights.submodels, {name: each.bytes_down for name, each in self._profiles.items()})
+        owed = flights.costs.owed_bytes
+        return own if owed is None else [each + more for each, more in zip(own, owed.tolist(), strict=True)]
 
     def _bytes_up(self, ended: Endings) -> Sequence[int]:
         """Return what each device sent: all of its update, or nothing."""
@@ -181,6 +184,7 @@ class RowMaker:
             skipped_terms=sum(skipped_terms(update) for update in facts.learned.values() if update.metrics),
             workers_replaced=facts.workers_replaced,
             wall_time_s=facts.wall_time_s,
+            test_perplexity=perplexity(test.loss) if test and self._predicts_tokens else None,
             energy_j=energy.energy_j if energy else None,
             wasted_energy_j=energy.wasted_energy_j if energy else None,
         )

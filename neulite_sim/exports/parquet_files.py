@@ -13,7 +13,7 @@ from neulite_sim.exports.origin import Origin
 from neulite_sim.exports.words import metric_of, unit_of
 from neulite_sim.results import device_rows
 from neulite_sim.results.cells import column_types, columns_in, scan_columns
-from neulite_sim.results.rows import DeviceRow, Row, columns
+from neulite_sim.results.rows import EVERYTHING, DeviceRow, Row, columns
 
 _TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 GROUP_ROWS = 1 << 16
@@ -55,7 +55,7 @@ def _write(groups: Iterator[Mapping[str, Sequence[Any]]] | Sequence[Any], schema
 
 
 def _schema(path: Path, kind: type[Row], origin: Origin) -> Any:
-    types = column_types(kind, asked=True)
+    types = column_types(kind, asked=EVERYTHING)
     names = columns(kind) if kind is DeviceRow else columns_in(path, kind)
     fields = [
         _named(

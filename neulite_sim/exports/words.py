@@ -15,6 +15,7 @@ from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, Flight
 
 METRICS: Mapping[str, str] = {
     "test_accuracy": "accuracy/test",
+    "test_perplexity": "perplexity/test",
     "train_loss": "loss/train",
     "test_loss": "loss/test",
     "peak_memory_bytes": "memory/peak_bytes",
@@ -42,6 +43,8 @@ OUTCOMES: Mapping[str, str] = {
     "final_accuracy": "accuracy/final",
     "tail_accuracy": "accuracy/tail",
     "best_accuracy": "accuracy/best",
+    "final_perplexity": "perplexity/final",
+    "best_perplexity": "perplexity/best",
     "participation_rate": "participation/rate",
     "data_share": "participation/data_share",
     "peak_memory_bytes": "memory/run_peak_bytes",

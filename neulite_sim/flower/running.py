@@ -33,6 +33,7 @@ from neulite_sim.flower.recording import Logbook
 from neulite_sim.flower.waits import TimeIsOver
 from neulite_sim.population.churn import with_churn
 from neulite_sim.population.sampling import DrawnFleet
+from neulite_sim.results.asking import asked_of
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.places import FLOWER
@@ -109,7 +110,7 @@ def run_app(
         }  # fmt: skip
         folder = RunFolder.create(
             out, name=named, seed=scenario.seed, scenario_yaml=dump_scenario(scenario), provenance=made,
-            has_asked=scenario.energy is not None,
+            asked=asked_of(scenario),
         )  # fmt: skip
         with folder:
             course = _Course(app, flying, client, settings, folder, observers, named, notes)

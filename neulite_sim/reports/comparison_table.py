@@ -84,6 +84,8 @@ def _columns(lines: Sequence[Line]) -> Iterator[Column]:
     else:
         yield Column(head="seed", cells=tuple(str(line.seeds[0]) for line in lines))
     yield _numbers("accuracy %", lines, lambda line: _scaled(line.of("tail_accuracy"), 0.01), _accuracy_word)
+    if any(line.of("final_perplexity").count for line in lines):
+        yield _numbers("perplexity", lines, lambda line: line.of("final_perplexity"))
     yield _numbers("part. %", lines, lambda line: _scaled(line.of("participation_rate"), 0.01))
     inclusive = {True: "yes", False: "no", None: "-"}
     yield Column(head="inclusive", cells=tuple(inclusive[line.is_inclusive] for line in lines), is_numeric=False)

@@ -118,6 +118,8 @@ def round_line(board: Board, row: RoundRow) -> str:
         parts.append(f"staleness {number(row.staleness_mean, 1)}")
     if board.last_accuracy is not None:
         parts.append(f"accuracy {accuracy(board.last_accuracy)} (best {accuracy(board.best_accuracy)})")
+        if board.last_perplexity is not None:
+            parts.append(f"perplexity {number(board.last_perplexity, 2)}")
     elif row.train_loss is not None:
         parts.append(f"loss {number(row.train_loss)}")
     left_s = board.wall_left_s
@@ -140,6 +142,14 @@ def _accuracy(summary: Mapping[str, Any]) -> str:
     whose = [*(["the proxy"] if summary.get("proxy") else []),
              *(["the model as it began: nothing arrived"] if summary.get("flights_arrived") == 0 else [])]  # fmt: skip
     return ", ".join(shown) + (f" (of {', '.join(whose)})" if whose else "")
+
+
+def _node(row: Mapping[str, Any]) -> str:
+    """Return what one node of a cluster did."""
+    what = f"{row['address']}: {row['actors']} actors, {row['jobs']:,} jobs"
+    if row["is_driver"]:
+        return f"{what}, nothing sent"
+    return f"{what}, {format_bytes(row['bytes_sent'])} there, {format_bytes(row['bytes_back'])} back"
 
 
 def _times(times_s: Mapping[str, float | None]) -> str:
@@ -166,6 +176,9 @@ def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> 
     rounds, clock = summary["rounds"], format_seconds(summary["virtual_time_s"])
     which = short_kind(summary.get("compared_with_memory"))
     facts = [("accuracy", _accuracy(summary))]
+    if summary.get("final_perplexity") is not None:
+        final, best = (number(summary[f"{name}_perplexity"], 2) for name in ("final", "best"))
+        facts.append(("perplexity", f"{final} final, {best} best"))
     if summary.get("time_to_accuracy_s") and summary.get("final_accuracy") is not None:
         facts.append(("time to", _times(summary["time_to_accuracy_s"])))
     facts += [
@@ -180,6 +193,8 @@ def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> 
     ]
     if summary.get("proxy"):
         facts.append(("proxy", str(summary["proxy"])))
+    if summary.get("nodes"):
+        facts.append(("nodes", "; ".join(map(_node, summary["nodes"]))))
     facts.append(("digest", f"{str(summary['digest'])[:16]}..."))
     if run_dir is not None:
         facts.append(("results", run_dir))

@@ -21,6 +21,9 @@ from typing import Any
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, open_regular
 from neulite_sim.results.rows import (
+    EVERYTHING,
+    NOTHING,
+    Asked,
     DenialRow,
     DeviceRow,
     DiagnosticRow,
@@ -41,16 +44,16 @@ DEVICES_CSV, DEVICES_PARQUET = "devices.csv", "devices.parquet"
 _CASTS: Mapping[type, Callable[[Any], Any]] = {int: operator.index, float: float, str: str}
 
 
-def column_types(kind: type[Row], *, asked: bool = False) -> Mapping[str, tuple[type, bool]]:
+def column_types(kind: type[Row], *, asked: Asked = NOTHING) -> Mapping[str, tuple[type, bool]]:
     """Return for each column, in order, its type (int, float or str) and whether it may be None.
 
-    Those that a scenario has to ask for are among them with `asked`.
+    Those that a run has to ask for are among them as far as they are `asked` for.
 
     Raises:
         TypeError: a column is annotated with anything else.
     """
     found: dict[str, tuple[type, bool]] = {}
-    left_out = () if asked else asked_columns(kind)
+    left_out = {name for name, what in asked_columns(kind).items() if what not in asked}
     for name, hint in typing.get_type_hints(kind).items():
         if name in left_out:
             continue
@@ -65,14 +68,14 @@ def column_types(kind: type[Row], *, asked: bool = False) -> Mapping[str, tuple[
 
 
 _TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {
-    kind: column_types(kind, asked=True) for kind in (*FILES, *OPTIONAL_FILES, DeviceRow)
+    kind: column_types(kind, asked=EVERYTHING) for kind in (*FILES, *OPTIONAL_FILES, DeviceRow)
 }
 
 
 class _CellReader:
     """Reads the cells of one kind of row; what does not depend on the row is looked up once."""
 
-    def __init__(self, kind: type[Row], *, wall_clock: bool, asked: bool = False) -> None:
+    def __init__(self, kind: type[Row], *, wall_clock: bool, asked: Asked = NOTHING) -> None:
         self.names = columns(kind, wall_clock=wall_clock, asked=asked)
         self._types = tuple(_TYPES[kind][name][0] for name in self.names)
         self._cells_of = operator.attrgetter(*self.names)
@@ -87,15 +90,22 @@ class _CellReader:
 _READERS = {
     (kind, wall_clock): _CellReader(kind, wall_clock=wall_clock) for kind in _TYPES for wall_clock in (True, False)
 }
-_ASKED_READERS = {kind: _CellReader(kind, wall_clock=True, asked=True) for kind in _TYPES}
 
 
-def values(row: Row, *, wall_clock: bool = True, asked: bool = False) -> list[Any]:
+_ASKING_READERS = {
+    (kind, asked): _CellReader(kind, wall_clock=True, asked=asked)
+    for kind in _TYPES
+    for size in range(len(EVERYTHING) + 1)
+    for asked in map(frozenset, itertools.combinations(EVERYTHING, size))
+}
+
+
+def values(row: Row, *, wall_clock: bool = True, asked: Asked = NOTHING) -> list[Any]:
     """Return the cells of a row in column order, each as the int, float, str or None that its column says.
 
-    Without `wall_clock` only those of columns that equal runs share, with `asked` also those that a scenario asks for.
+    Without `wall_clock` only those of columns that equal runs share, of others those `asked` for.
     """
-    return (_ASKED_READERS[type(row)] if asked else _READERS[type(row), wall_clock]).values(row)
+    return (_ASKING_READERS[type(row), asked] if asked else _READERS[type(row), wall_clock]).values(row)
 
 
 def decisive(row: Row) -> list[Any]:
@@ -109,9 +119,9 @@ def decisive(row: Row) -> list[Any]:
 
 
 def record(row: Row, *, wall_clock: bool = True) -> dict[str, Any]:
-    """Return the same with the names of the columns, those that a scenario asks for where they are known."""
-    has_asked = wall_clock and any(getattr(row, name) is not None for name in asked_columns(type(row)))
-    reader = _ASKED_READERS[type(row)] if has_asked else _READERS[type(row), wall_clock]
+    """Return the same with the names of the columns, those that a run asks for where they are known."""
+    known = frozenset(what for name, what in asked_columns(type(row)).items() if getattr(row, name) is not None)
+    reader = _ASKING_READERS[type(row), known] if known and wall_clock else _READERS[type(row), wall_clock]
     return dict(zip(reader.names, reader.values(row), strict=True))
 
 
@@ -132,14 +142,14 @@ def _value(text: str, name: str, *, kind: type[Row], where: str) -> Any:
 
 
 def columns_in(path: Path | str, kind: type[Row]) -> tuple[str, ...]:
-    """Return the columns of a kind of row as a CSV file has them, with those that its scenario asked for.
+    """Return the columns of a kind of row as a CSV file has them, with those that its run asked for.
 
     Raises:
         DataNotFoundError: no such file.
     """
     with _opened(Path(path)) as file:
         header = next(csv.reader(file), [])
-    return tuple(name for name in columns(kind, asked=True) if name in header or name not in asked_columns(kind))
+    return tuple(name for name in columns(kind, asked=EVERYTHING) if name in header or name not in asked_columns(kind))
 
 
 def scan_rows(

@@ -19,18 +19,18 @@ import numpy as np
 
 from neulite_sim.arrays import Floats, Repeated
 from neulite_sim.results.cells import column_types, values
-from neulite_sim.results.rows import FlightRow, asked_columns, columns, later_columns
+from neulite_sim.results.rows import EVERYTHING, NOTHING, FlightRow, asked_columns, columns, later_columns
 
 Column = Sequence[Any]
 Texts = str | list[str]
 """The texts of a column: one for each row, or one for all."""
 
 NAMES = columns(FlightRow)
-ALL_NAMES = columns(FlightRow, asked=True)
+ALL_NAMES = columns(FlightRow, asked=EVERYTHING)
 assert (*NAMES, *asked_columns(FlightRow)) == ALL_NAMES, "what is asked for stands last"
 _LATER = later_columns(FlightRow)
 assert len(_LATER) < 2, "a later column that is left out would move the next one into its place"
-_TYPES = column_types(FlightRow, asked=True)
+_TYPES = column_types(FlightRow, asked=EVERYTHING)
 _TEXTS = tuple(name for name, (cast, _) in _TYPES.items() if cast is str)
 _NUMBERS = {name: optional for name, (cast, optional) in _TYPES.items() if cast is not str}
 _FLOATS = tuple(name for name, (cast, _) in _TYPES.items() if cast is float)
@@ -61,7 +61,8 @@ class FlightRows(Sequence[FlightRow]):
         held = list(rows)
         has_asked = any(getattr(row, name) is not None for row in held for name in asked_columns(FlightRow))
         names = ALL_NAMES if has_asked else NAMES
-        found = [list(column) for column in zip(*(values(row, asked=has_asked) for row in held), strict=True)]
+        asked = EVERYTHING if has_asked else NOTHING
+        found = [list(column) for column in zip(*(values(row, asked=asked) for row in held), strict=True)]
         return cls(dict(zip(names, found or [[] for _ in names], strict=True)))
 
     def __len__(self) -> int:

@@ -12,9 +12,14 @@ from typing import Any
 WALL_CLOCK = {"wall_clock": True}
 LATER = {"later": True}
 """Of the last columns of a row: those that came later, and count in no digest where they have their default."""
-ASKED = {"asked": True}
-"""Of the very last columns: in files only where the scenario asks for them, and never in a digest: they follow from
-the others."""
+ENERGY, PERPLEXITY = "energy", "perplexity"
+Asked = frozenset[str]
+"""What a run asks for of these; files have the columns of that."""
+NOTHING: Asked = frozenset()
+EVERYTHING: Asked = frozenset({ENERGY, PERPLEXITY})
+OF_ENERGY, OF_PERPLEXITY = {"asked": ENERGY}, {"asked": PERPLEXITY}
+"""Of the very last columns: in files only where the run asks for them, and never in a digest: they follow from the
+others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +51,11 @@ class RoundRow:
     workers_replaced: int = field(metadata=WALL_CLOCK)
     """Training workers that died in this round and were replaced; their work ran again."""
     wall_time_s: float = field(metadata=WALL_CLOCK)
-    energy_j: float | None = field(default=None, metadata=ASKED)
+    test_perplexity: float | None = field(default=None, metadata=OF_PERPLEXITY)
+    """exp(test_loss) where targets are the next tokens: of how many equally likely ones the model is as unsure."""
+    energy_j: float | None = field(default=None, metadata=OF_ENERGY)
     """Joules of the flights that were handed over in this round."""
-    wasted_energy_j: float | None = field(default=None, metadata=ASKED)
+    wasted_energy_j: float | None = field(default=None, metadata=OF_ENERGY)
     """Of these, the joules of flights whose update was not merged."""
 
 
@@ -87,7 +94,7 @@ class FlightRow:
     loss: float | None
     plan: str = field(default="", metadata=LATER)
     """How the device took its steps where it had the choice, such as `micro-batch 16 + checkpointing`."""
-    energy_j: float | None = field(default=None, metadata=ASKED)
+    energy_j: float | None = field(default=None, metadata=OF_ENERGY)
     """Joules that the device drew from the dispatch to the end of the flight."""
 
 
@@ -176,21 +183,22 @@ class DeviceRow:
 Row = RoundRow | FlightRow | DenialRow | DiagnosticRow | DeviceRow
 
 
-def columns(kind: type[Row], *, wall_clock: bool = True, asked: bool = False) -> tuple[str, ...]:
+def columns(kind: type[Row], *, wall_clock: bool = True, asked: Asked = NOTHING) -> tuple[str, ...]:
     """Return the column names of a row type, in order; without `wall_clock` those that equal runs share.
 
-    Those that a scenario has to ask for are among them with `asked`.
+    Those that a run has to ask for are among them as far as they are `asked` for.
     """
     return tuple(
         each.name
         for each in fields(kind)
-        if (wall_clock or "wall_clock" not in each.metadata) and (asked or "asked" not in each.metadata)
+        if (wall_clock or "wall_clock" not in each.metadata)
+        and ("asked" not in each.metadata or each.metadata["asked"] in asked)
     )
 
 
-def asked_columns(kind: type[Row]) -> tuple[str, ...]:
-    """Return the columns that a scenario has to ask for, which stand last."""
-    return tuple(each.name for each in fields(kind) if "asked" in each.metadata)
+def asked_columns(kind: type[Row]) -> Mapping[str, str]:
+    """Return the columns that a run has to ask for, which stand last, with what it asks for."""
+    return {each.name: each.metadata["asked"] for each in fields(kind) if "asked" in each.metadata}
 
 
 def later_columns(kind: type[Row]) -> Mapping[str, Any]:

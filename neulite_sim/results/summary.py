@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any
@@ -61,6 +62,8 @@ class Tally:
         self._reached: dict[float, float | None] = dict.fromkeys(targets)
         self._tail: deque[float] = deque(maxlen=TAIL_EVALUATIONS)
         self._best: float | None = None
+        self._perplexity: float | None = None
+        self._best_perplexity: float | None = None
         self._rounds = 0
         self._virtual_time_s = 0.0
         self._peak_memory_bytes = 0
@@ -84,6 +87,9 @@ class Tally:
         self._virtual_time_s = float(row.virtual_time_s)
         if row.test_accuracy is None:
             return
+        if row.test_perplexity is not None:
+            self._perplexity = float(row.test_perplexity)
+            self._best_perplexity = min(self._perplexity, self._best_perplexity or math.inf)
         accuracy = float(row.test_accuracy)
         self._tail.append(accuracy)
         self._best = accuracy if self._best is None else max(self._best, accuracy)
@@ -124,6 +130,12 @@ class Tally:
         total = int(self._samples.sum())
         return int(self._samples[self._took_part].sum()) / total if total else 0.0
 
+    def _perplexities(self) -> dict[str, Any]:
+        """Return what only runs on next tokens have."""
+        if self._best_perplexity is None:
+            return {}
+        return {"final_perplexity": self._perplexity, "best_perplexity": self._best_perplexity}
+
     def summary(
         self, identity: Identity, *, participation_rate: float, proxy: str | None, wall_time_s: float, digest: str
     ) -> dict[str, Any]:
@@ -135,6 +147,7 @@ class Tally:
             "final_accuracy": self._tail[-1] if self._tail else None,
             "tail_accuracy": sum(self._tail) / len(self._tail) if self._tail else None,
             "best_accuracy": self._best,
+            **self._perplexities(),
             "time_to_accuracy_s": {target_name(target): reached_s for target, reached_s in self._reached.items()},
             "participation_rate": float(participation_rate),
             "data_share": self.data_share,

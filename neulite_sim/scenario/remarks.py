@@ -53,7 +53,7 @@ def machine_remarks(scenario: Scenario) -> tuple[str, ...]:
     here = f"this machine has {cores} processor{'' if cores == 1 else 's'}"
     for name, what in (("workers", "so many take turns"), ("threads_per_worker", "more only get in each other's way")):
         wanted = getattr(options, name, None)
-        if wanted is not None and wanted > cores:
+        if isinstance(wanted, int) and wanted > cores:
             found.append(f"backend.{name} is {wanted}, and {here}: {what}")
     return tuple(found)
 

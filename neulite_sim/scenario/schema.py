@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from neulite_sim.bounds import MOST_PATH, Seed
 from neulite_sim.registry import Choice, Options, refusal
@@ -34,6 +34,7 @@ from neulite_sim.scenario.local_training import (
     Step,
     Training,
 )
+from neulite_sim.scenario.written import Written
 from neulite_sim.scenario.yaml_writing import as_yaml
 
 # What other modules find here, wherever it is written.
@@ -118,6 +119,18 @@ class Scenario(Options):
     """Where the local training runs."""
     energy: Energy | None = None
     """Joules in the rows, and the watts of devices; without it the summary has joules by the table of devices."""
+    _written: Written = PrivateAttr(default_factory=Written)
+
+    @property
+    def written(self) -> Written:
+        """Where its values stand."""
+        return self._written
+
+    def written_in(self, written: Written) -> Scenario:
+        """Return the scenario, which was read from there."""
+        copy = self.model_copy()
+        copy._written = written
+        return copy
 
     @field_validator("name")
     @classmethod

@@ -7,9 +7,9 @@ arrival; in between the work may run anywhere. Results depend on the task alone,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from neulite_sim.arrays import Integers
 from neulite_sim.bounds import ThreadCount
@@ -58,6 +58,9 @@ class Backend(Protocol):
     A backend that adds up updates where they arise has `collect_fold(number)` as well. Updates of tasks with a `fold`
     then come without tensors, and when all of them are collected, that returns the `methods.folding.Fold`s that they
     went into. Discarding one of them gives up the whole fold.
+
+    A backend that computes in several places may say by `nodes()` what each of them did: a list of plain mappings, for
+    the summary of a run.
     """
 
     trains: bool
@@ -109,3 +112,9 @@ class Backend(Protocol):
     def close(self) -> None:
         """Stop all work and free what the backend holds."""
         ...
+
+
+def nodes_of(backend: Backend) -> list[dict[str, Any]]:
+    """Return what each of a backend's places did in this run; nothing where it has only one, or does not say."""
+    tell: Callable[[], list[dict[str, Any]]] = getattr(backend, "nodes", list)
+    return tell()

@@ -7,6 +7,7 @@ depend on the task alone and are reduced in the order of devices.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,21 +16,26 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 
 from neulite_sim.arrays import Integers
-from neulite_sim.errors import NeuliteError, SimulationError
+from neulite_sim.errors import BackendLostError, BackendUnavailableError, NeuliteError, SimulationError
 from neulite_sim.later import homes
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.methods.folding import Fold
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.ray_cluster import LOOK_S
+from neulite_sim.training.ray_folds import HeldFolds
+from neulite_sim.training.ray_nodes import Sent
 from neulite_sim.training.ray_options import RayOptions
 from neulite_sim.training.ray_pool import (
+    REPLACED_AT_START,
     ActorPool,
     Slot,
     as_arrays,
     as_tensors,
+    await_actor,
     cannot_start,
     equip_pool,
     reason_of,
@@ -40,19 +46,24 @@ from neulite_sim.training.ray_pool import (
 __getattr__ = homes(__name__, COMPONENT="neulite_sim.training.ray_component")
 
 MAX_ATTEMPTS = 3
+GROW_S = 2.0
+"""How often the cluster is asked whether a node has joined."""
 TASKS_PER_ACTOR = 2
 """One that runs and one that waits, so that an actor never idles while the driver is busy."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Job:
     """A task or an evaluation on its way: `call` is the actor's method, `arguments` may hold object references."""
 
-    ticket: int
     call: str
     what: str
     arguments: tuple[Any, ...]
+    sent: Sent
+    own_bytes: int = 0
+    """Bytes of arguments that are sent with this job alone."""
     fold: int | None = None
+    ticket: int = 0
     attempts: int = 0
     is_repeated: bool = False
     """Whether its result is known, and only its part of a fold is still to come."""
@@ -82,8 +93,9 @@ class RayBackend:
         self._running: dict[Any, _Running] = {}
         self._results: dict[int, Any] = {}
         self._discarded: set[int] = set()
-        self._folded: dict[int, dict[int, tuple[Slot, _Job]]] = {}
-        self._payloads: dict[tuple[int, str], Any] = {}
+        self._folds: HeldFolds[_Job] = HeldFolds()
+        self._payloads: dict[tuple[int, str], Sent] = {}
+        self._looked_s = time.monotonic()
         self._notices: list[str] = []
         self._tickets = 0
         # Ray and its actors take seconds to start; the driver has data to read and models to profile meanwhile.
@@ -98,11 +110,9 @@ class RayBackend:
         self._equipped = self._ray_thread.submit(lambda: equip_pool(self._started.result(), placed, notify))
 
     @property
-    def _slots(self) -> list[Slot]:
-        return self._equipped.result().slots
-
-    def _new_actor(self) -> Any:
-        return self._equipped.result().new_actor()
+    def _pool(self) -> ActorPool:
+        # Asked for anything before its start is over, Ray would start another, default cluster.
+        return self._equipped.result()
 
     def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
         """Queue a task; its payload goes to the object store once per version and submodel."""
@@ -111,34 +121,45 @@ class RayBackend:
             self._payloads = {known: ref for known, ref in self._payloads.items() if known[0] == task.version}
             self._payloads[key] = self._put(payload)
         what = f"local training in flight {task.flight} (device {task.device}, {task.submodel})"
-        arguments = (task, self._payloads[key], as_arrays(personal))
-        return self._submit(self._training, "train", what, arguments, task.fold.number if task.fold else None)
+        sent, own = self._payloads[key], as_arrays(personal)
+        job = _Job(
+            call="train", what=what, arguments=(task, sent.reference, own), sent=sent,
+            own_bytes=sum(array.nbytes for array in own.values()), fold=task.fold.number if task.fold else None,
+        )  # fmt: skip
+        return self._submit(self._training, job)
 
     def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
         """Queue an evaluation; it starts when no training waits."""
         what = f"evaluation of the global model ({name})"
-        return self._submit(self._evaluations, "evaluate", what, (name, self._put(tensors), devices))
+        sent = self._put(tensors)
+        own_bytes = 0 if devices is None else devices.nbytes
+        job = _Job(
+            call="evaluate", what=what, arguments=(name, sent.reference, devices), sent=sent, own_bytes=own_bytes
+        )
+        return self._submit(self._evaluations, job)
 
-    def _put(self, tensors: Payload) -> Any:
-        # Asked for anything before its start is over, Ray would start another, default cluster.
-        return self._equipped.result().cluster.put(as_arrays(tensors))
+    def _put(self, tensors: Payload) -> Sent:
+        arrays = as_arrays(tensors)
+        return Sent(self._pool.cluster.put(arrays), sum(array.nbytes for array in arrays.values()))
 
-    def _submit(
-        self, queue: deque[_Job], call: str, what: str, arguments: tuple[Any, ...], fold: int | None = None
-    ) -> int:
+    def _submit(self, queue: deque[_Job], job: _Job) -> int:
         self._tickets += 1
-        queue.append(_Job(self._tickets, call, what, arguments, fold))
+        job.ticket = self._tickets
+        queue.append(job)
         self._deal()
-        return self._tickets
+        return job.ticket
 
     def _deal(self) -> None:
         """Hand waiting jobs to the least loaded actors."""
+        pool = self._pool
         while self._training or self._evaluations:
-            slot = min(self._slots, key=lambda item: item.load)
-            if slot.load >= TASKS_PER_ACTOR:
+            slot = min(pool.open, key=lambda item: item.load, default=None)
+            if slot is None or slot.load >= TASKS_PER_ACTOR:
                 return
             job = (self._training or self._evaluations).popleft()
-            self._started.result().cluster.require_alive()
+            pool.cluster.require_alive()
+            pool.ledger.send(job.sent, slot.node)
+            pool.ledger.send_once(job.own_bytes, slot.node)
             reference = getattr(slot.actor, job.call).remote(*job.arguments)
             # A test fills its actor: training that is dealt after it goes elsewhere or waits for whoever is free first.
             load = TASKS_PER_ACTOR if job.call == "evaluate" else 1
@@ -146,29 +167,75 @@ class RayBackend:
             self._running[reference] = _Running(job, slot, load)
 
     def _settle(self, timeout_s: float | None) -> None:
-        """Take in what has finished; wait for at least one result where `timeout_s` is None."""
-        cluster, waiting = self._started.result().cluster, list(self._running)
-        if timeout_s is None:
-            finished = cluster.next_finished(waiting)
-        else:
-            finished, _ = ray.wait(waiting, num_returns=1, timeout=timeout_s)
-        for reference in finished:
+        """Take in what has finished; wait for at least one result, or actor, where `timeout_s` is None."""
+        pool = self._pool
+        for reference in self._next_finished(timeout_s):
+            if reference not in self._running:
+                self._admit(pool.starting[reference])
+                continue
             running = self._running[reference]
             try:
-                result = cluster.get(reference)
-            except RayActorError as death:
-                cluster.require_alive()
-                self._replace(running.slot, death)
+                result = pool.cluster.get(reference)
+            except (RayActorError, ObjectLostError) as loss:
+                # What an actor returned is kept on its node, and gone with that.
+                pool.cluster.require_alive()
+                self._replace(running.slot, loss)
                 continue
             except RayTaskError as failure:
                 result = _explained(running.job, failure)
             except RayError as failure:
-                cluster.require_alive()
+                pool.cluster.require_alive()
                 result = SimulationError(f"{running.job.what} failed in Ray: {failure}")
+            else:
+                pool.ledger.bring_back(reference, running.slot.node)
             del self._running[reference]
             running.slot.load -= running.load
             self._take_in(running, result)
         self._deal()
+
+    def _next_finished(self, timeout_s: float | None) -> list[Any]:
+        """Return the one reference that is answered first, of jobs and of actors that start; none after `timeout_s`.
+
+        Raises:
+            BackendLostError: there is no actor any more, and no room for one.
+        """
+        pool = self._pool
+        finished: list[Any] = []
+        while not finished:
+            if not (self._running or pool.open):
+                return [self._next_actor()]
+            pool.cluster.require_alive()
+            if time.monotonic() - self._looked_s > GROW_S:
+                self._looked_s = time.monotonic()
+                pool.grow()
+            # Actors first: where results never stop coming, one that is new would wait for ever.
+            waiting = [*pool.starting, *self._running]
+            finished, _ = ray.wait(waiting, num_returns=1, timeout=LOOK_S if timeout_s is None else timeout_s)
+            if timeout_s is not None:
+                break
+        return finished
+
+    def _next_actor(self) -> Any:
+        try:
+            found = await_actor(self._pool)
+        except BackendUnavailableError as full:
+            raise BackendLostError(str(full)) from full
+        assert found is not None, "waited for as long as it takes"
+        return found.starting
+
+    def _admit(self, slot: Slot) -> None:
+        """Let an actor that was being equipped take jobs.
+
+        Raises:
+            SimulationError: it cannot start.
+        """
+        try:
+            if not self._pool.admit(slot):
+                self._notices.append(REPLACED_AT_START)
+        except RayActorError as death:
+            raise SimulationError(cannot_start(reason_of(death))) from death
+        except RayTaskError as failure:
+            raise SimulationError(cannot_start(f"{type(failure.cause).__name__}: {failure.cause}")) from failure
 
     def _take_in(self, running: _Running, result: Any) -> None:
         """Keep the result of a job that has ended, and where its part of a fold lies."""
@@ -177,22 +244,23 @@ class RayBackend:
             self._discarded.remove(job.ticket)
             return
         if job.fold is not None and not isinstance(result, NeuliteError):
-            self._folded.setdefault(job.fold, {})[job.ticket] = (running.slot, job)
+            self._folds.note(job.fold, job.ticket, running.slot, job)
         if not job.is_repeated:
             self._results[job.ticket] = result
         elif isinstance(result, NeuliteError):
             raise result
 
-    def _replace(self, slot: Slot, death: RayActorError) -> None:
+    def _replace(self, slot: Slot, death: RayActorError | ObjectLostError) -> None:
         """Put a new actor in the place of a dead one and queue its jobs again, in their order and before all others."""
-        if death.actor_init_failed:
+        if isinstance(death, RayActorError) and death.actor_init_failed:
             # It would fail again.
             raise SimulationError(cannot_start(reason_of(death)))
-        ray.kill(slot.actor)
-        slot.actor, slot.load = self._new_actor(), 0
+        self._pool.refill(slot)
         lost = {reference: running.job for reference, running in self._running.items() if running.slot is slot}
         self._running = {reference: item for reference, item in self._running.items() if reference not in lost}
-        again = self._lost_folds(slot)
+        again = self._folds.lost_with(slot)
+        for job in again:
+            job.is_repeated = True
         # Actors work in order, so it died of the first; what only waited behind it has had no attempt.
         first, waiting = next(iter(lost.values()), None), list(lost.values())[1:]
         during = first.what if first else f"the folding of {len(again)} updates"
@@ -202,17 +270,7 @@ class RayBackend:
         for job in reversed([*again, *waiting]):
             (self._training if job.call == "train" else self._evaluations).appendleft(job)
 
-    def _lost_folds(self, slot: Slot) -> list[_Job]:
-        """Return the jobs whose updates an actor had folded and not handed over yet, to be repeated."""
-        again = []
-        for parts in self._folded.values():
-            for ticket in [ticket for ticket, (place, _) in parts.items() if place is slot]:
-                _, job = parts.pop(ticket)
-                job.is_repeated = True
-                again.append(job)
-        return again
-
-    def _may_try_again(self, job: _Job, death: RayActorError) -> bool:
+    def _may_try_again(self, job: _Job, death: RayActorError | ObjectLostError) -> bool:
         """Count an attempt at a job of which an actor died, and return whether it has another; nobody waits for some.
 
         Raises:
@@ -253,20 +311,9 @@ class RayBackend:
         while True:
             while any(job.fold == number for job in self._unfinished()):
                 self._settle(None)
-            slots = list({id(slot): slot for slot, _ in self._folded.get(number, {}).values()}.values())
-            if not slots:
-                self._folded.pop(number, None)
+            if not self._folds.holders(number):
                 return found
-            asked = [(slot, slot.actor.take_fold.remote(number)) for slot in slots]
-            for slot, reference in asked:
-                try:
-                    found.append(self._started.result().cluster.get(reference))
-                except RayActorError as death:
-                    self._started.result().cluster.require_alive()
-                    self._replace(slot, death)
-                else:
-                    parts = self._folded[number]
-                    self._folded[number] = {ticket: part for ticket, part in parts.items() if part[0] is not slot}
+            found += self._folds.collected(number, self._pool, self._replace)
             self._deal()
 
     def _unfinished(self) -> Iterator[_Job]:
@@ -288,14 +335,11 @@ class RayBackend:
                 if running.job.fold is not None:
                     # Behind the job, so that its actor forgets what comes of it.
                     running.slot.actor.take_fold.remote(running.job.fold)
-        for number, parts in list(self._folded.items()):
-            if ticket in parts:
-                for slot, _ in self._folded.pop(number).values():
-                    slot.actor.take_fold.remote(number)
+        self._folds.give_up(ticket)
 
     def is_done(self, ticket: int) -> bool:
         """Whether the ticket's result has come in; takes in what has finished."""
-        if ticket not in self._results and self._running:
+        if ticket not in self._results and (self._running or self._pool.starting):
             self._settle(0)
         return ticket in self._results
 
@@ -305,12 +349,20 @@ class RayBackend:
         self._notices.clear()
         return told
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return a row per node that had an actor: its jobs, and the bytes that went there and came back.
+
+        Nothing where all were on the driver's own node.
+        """
+        rows = self._pool.ledger.rows()
+        return rows if any(not row["is_driver"] for row in rows) else []
+
     def close(self) -> None:
         """Stop the actors, and the local cluster if this backend started it; give PyTorch its threads back."""
         torch.set_num_threads(self._threads_before)
         self._running.clear()
         self._results.clear()
-        self._folded.clear()
+        self._folds.clear()
         # Linux ends a local cluster together with the thread that started it, so that thread must still be there.
         stopped = self._ray_thread.submit(stop_pool, self._started)
         _wait_for(stopped)

@@ -89,18 +89,6 @@ class Cluster:
             with contextlib.suppress(GetTimeoutError):
                 return ray.get(reference, timeout=LOOK_S)
 
-    def next_finished(self, references: list[Any]) -> list[Any]:
-        """Return a list of the one reference of these that is there first, as soon as it is.
-
-        Raises:
-            BackendLostError: none ever will be.
-        """
-        finished: list[Any] = []
-        while not finished:
-            self.require_alive()
-            finished, _ = ray.wait(references, num_returns=1, timeout=LOOK_S)
-        return finished
-
     def require_alive(self) -> None:
         """Do nothing where Ray's processes are there.
 
@@ -119,10 +107,11 @@ class Cluster:
             )
 
 
-def start_cluster(address: str | None, *, dashboard: bool) -> Cluster:
+def start_cluster(address: str | None, *, dashboard: bool, num_processors: int = 1) -> Cluster:
     """Connect to the cluster at `address`, or to a new one on this machine; to what is connected already, if anything.
 
-    Ray's own messages stay off the console. Signals that ask this program to stop pass the new processes by.
+    Ray's own messages stay off the console. Signals that ask this program to stop pass the new processes by. A new
+    cluster holds actors for `num_processors` at least: how many a machine of one's own is to bear is one's own choice.
 
     Raises:
         BackendUnavailableError: no cluster at the address, or a local one cannot start.
@@ -143,7 +132,7 @@ def start_cluster(address: str | None, *, dashboard: bool) -> Cluster:
             cluster.undo.append(ray.shutdown)
             ray.init(
                 address="local",
-                num_cpus=_num_processors(),
+                num_cpus=max(num_processors, _num_processors() or 1),
                 include_dashboard=dashboard,
                 _node_ip_address="127.0.0.1",
                 # Ray opens the folder that it is given to everybody, but not the one around it.

@@ -28,7 +28,7 @@ from tiny_scenarios import tiny
 
 from neulite_sim.engine import assembly, building
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.errors import BackendUnavailableError, SimulationError
+from neulite_sim.errors import BackendLostError, BackendUnavailableError, SimulationError
 from neulite_sim.methods.contract import LocalTask
 from neulite_sim.results.rows import Notice
 from neulite_sim.training import ray_backend, ray_pool
@@ -162,6 +162,12 @@ def light(cluster, tmp_path, monkeypatch):
         pool.close()
 
 
+def until_all_work(pool):
+    """Wait for the actors that start while others already work."""
+    while pool._pool.starting:
+        pool._settle(None)
+
+
 def job(flight, device=0, version=0, fold=None):
     order = None if fold is None else SimpleNamespace(number=fold)
     return SimpleNamespace(flight=flight, device=device, submodel="full", version=version, fold=order)
@@ -240,6 +246,7 @@ def test_training_goes_before_a_test_that_was_submitted_before_it(light, tmp_pat
 def test_training_does_not_queue_behind_a_test(light, tmp_path):
     """The test keeps one actor; both tasks that come after it go to the other."""
     pool = light(2)
+    until_all_work(pool)
     test = pool.submit_evaluation("full", PAYLOAD)
     for ticket in [pool.submit_training(job(flight), PAYLOAD, NOTHING) for flight in (1, 2)]:
         pool.collect_update(ticket)
@@ -378,6 +385,46 @@ def test_actors_that_always_die_as_they_start_are_told(light, tmp_path):
     pool = light(1)
     with pytest.raises(BackendUnavailableError, match=CANNOT_START.format("The actor is dead because its .*")):
         pool.submit_training(job(61), PAYLOAD, NOTHING)
+
+
+def test_actors_without_a_processor_wait_and_the_others_work(light, tmp_path):
+    """The cluster has two processors, and each of three actors asks for one; what goes makes room."""
+    pool = light(3)
+    tickets = [pool.submit_training(job(flight), PAYLOAD, NOTHING) for flight in range(61, 67)]
+    for ticket in tickets:
+        pool.collect_update(ticket)
+    assert len({process for _, process in notes(tmp_path)}) <= 2
+    assert len(pool._pool.starting) >= 1
+    ray.kill(pool._pool.open[0].actor)
+    until_all_work(pool)
+
+
+def test_a_cluster_without_room_for_an_actor_is_refused_at_the_first_task(light, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_pool, "NO_NODE_PATIENCE_S", 0.1)
+    pool = RayBackend(RayOptions(workers=1, threads_per_worker=64))
+    pool.equip(Place(str(tmp_path)))
+    message = (
+        r"^no actor found room on the cluster in \d+ s: each asks for 64 CPU on one node, and [012] of 2 CPU are free "
+        r"on all of them; wait for whoever uses them, add a node \(`ray start --address \.\.\.`\), or use "
+        r"--backend inprocess$"
+    )
+    with pytest.raises(BackendUnavailableError, match=message):
+        pool.submit_training(job(61), PAYLOAD, NOTHING)
+    pool.close()
+
+
+def test_a_pool_whose_last_actor_finds_no_room_any_more_says_that_the_run_can_be_resumed(light, tmp_path, monkeypatch):
+    (tmp_path / "die-61").write_text("1")
+    pool = light(1)
+    pool.collect_evaluation(pool.submit_evaluation("full", PAYLOAD))
+    monkeypatch.setattr(ray_pool, "NO_NODE_PATIENCE_S", 0.1)
+    monkeypatch.setattr(ray_pool, "_num_places", lambda _: 0)
+    pool._pool.slots[0].starting = pool._pool.slots[0].actor.train.remote(job(61), PAYLOAD, NOTHING)
+    monkeypatch.setattr(ray_pool.ray, "wait", lambda references, **_: ([], references))
+    with pytest.raises(
+        BackendLostError, match=r"^no actor found room on the cluster in \d+ s: each asks for 1 CPU on "
+    ):
+        pool.collect_update(pool.submit_training(job(62), PAYLOAD, NOTHING))
 
 
 def test_a_run_that_ends_before_its_actors_are_equipped_closes_the_pool(cluster):
