@@ -168,7 +168,7 @@ SCHEMA = {
         "energy.power={jetson-nano-4gb: {battery_watt_hours: 0.0001}}", f"energy.battery={DRAINED}"
     ),
     "energy.battery.charging_watts": case(
-        "energy.battery.charging_watts=4", f"energy.battery={DRAINED}", "energy.battery.level=0"
+        "energy.battery.charging_watts=4", f"energy.battery={DRAINED.replace('level: 1', 'level: 0')}"
     ),
     "energy.battery": case(f"energy.battery={DRAINED}", "energy={}"),
     **{
