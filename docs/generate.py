@@ -183,7 +183,10 @@ _QUANTITIES: Mapping[str, tuple[str, _Shown]] = {
     "convolution_efficiency": ("efficiency, convolutions", lambda value: f"{value:g}"),
     "bandwidth_efficiency": ("share of bandwidth", lambda value: f"{value:g}"),
     "grouped_bandwidth_efficiency": ("share of bandwidth, grouped convolutions", lambda value: f"{value:g}"),
-    "operator_overhead_s": ("overhead per operator", lambda value: f"{value * 1e6:g} µs"),
+    "pointwise_efficiency": ("efficiency, convolutions of one point, forward", lambda value: f"{value:g}"),
+    "grouped_backward_efficiency": ("efficiency, gradients of grouped convolutions", lambda value: f"{value:g}"),
+    "loading_bytes_per_second": ("loading", lambda value: f"{value / 1e6:.3g} MB/s"),
+    "operator_overhead_s": ("overhead per operator", lambda value: f"{value * 1e6:.3g} µs"),
     "downlink_bits_per_second": ("downlink", lambda value: f"{value / 1e6:g} Mbps"),
     "uplink_bits_per_second": ("uplink", lambda value: f"{value / 1e6:g} Mbps"),
 }
@@ -202,7 +205,9 @@ def hardware_page() -> str:
         "offers; what training may use of it is the scenario's `available_memory`, which is capped at it. *Efficiency*",
         "is the share of the peak that training reaches on operators bound by arithmetic, *share of bandwidth* that",
         "on those bound by traffic; the *overhead* is spent on every operator, whatever its size. A device without an",
-        "efficiency of convolutions or a share of bandwidth is charged its one efficiency and the whole bandwidth.",
+        "efficiency of convolutions or a share of bandwidth is charged its one efficiency and the whole bandwidth;",
+        "without a rate of *loading*, none. What was fitted has its 95 % interval; `python verification/time_model.py`",
+        "fits it.",
         "",
         *_table(("status", "meaning"), list(_STATUSES.items())),
         *_table(
@@ -214,14 +219,23 @@ def hardware_page() -> str:
         ),
     ]
     for name, entry in entries.items():
-        rows = [(_QUANTITIES[key][0], _shown(key, fact), fact.status, fact.source) for key, fact in entry.facts.items()]
+        rows = [
+            (_QUANTITIES[key][0], _shown(key, fact), _interval(key, fact), fact.status, fact.source)
+            for key, fact in entry.facts.items()
+        ]
         lines += [f"## {name}", "", f"{entry.device_class.family}: {entry.compute_unit}", ""]
-        lines += _table(("quantity", "value", "status", "source"), rows)
+        lines += _table(("quantity", "value", "95 % interval", "status", "source"), rows)
     return "\n".join(lines)
 
 
 def _shown(key: str, fact: Fact) -> str:
     return _QUANTITIES[key][1](fact.value)
+
+
+def _interval(key: str, fact: Fact) -> str:
+    if fact.low is None or fact.high is None:
+        return ""
+    return f"{_QUANTITIES[key][1](fact.low)} to {_QUANTITIES[key][1](fact.high)}"
 
 
 # ---- commands.md --------------------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ from neulite_sim.engine.assembly import prepare
 from neulite_sim.engine.charging import build_trainee
 from neulite_sim.engine.parts import Parts
 from neulite_sim.population.hardware.catalogue import device_class
-from neulite_sim.profiling.ledger import step_seconds
 from neulite_sim.profiling.profile import profile, ready
+from neulite_sim.profiling.step_time import step_seconds
 from neulite_sim.profiling.tracer import OperatorCost, trace
 from neulite_sim.reports.drawing import COLOURS
 from neulite_sim.scenario.loading import load_scenario

@@ -21,8 +21,8 @@ from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import FullModel, Trainee
 from neulite_sim.population.hardware.catalogue import device_class
-from neulite_sim.profiling.ledger import step_seconds
 from neulite_sim.profiling.profile import Profile, profile
+from neulite_sim.profiling.step_time import step_seconds
 from neulite_sim.scenario.schema import Training
 
 PAGE = CHECKOUT / "docs" / "background" / "when_blocks_pay.md"

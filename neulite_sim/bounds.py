@@ -22,6 +22,8 @@ MOST_ROUNDS = 10**6
 MOST_CLASSES = 10**6
 MOST_CHANNELS = 1024
 MOST_SIDE = 4096
+MOST_LENGTH = 2**20
+MOST_VOCABULARY = 2**24
 MOST_TIERS = 1000
 MOST_ITEMS = 1000
 MOST_THREADS = 1024
@@ -45,6 +47,9 @@ Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 ResampledSide = Annotated[int, Field(ge=4, le=MOST_SIDE)]
 LayerCount = Annotated[int, Field(ge=1, le=MOST_ITEMS)]
 """Layers of a block, or blocks of a network."""
+SequenceLength = Annotated[int, Field(ge=2, le=MOST_LENGTH)]
+"""Tokens of a sequence."""
+VocabularySize = Annotated[int, Field(ge=2, le=MOST_VOCABULARY)]
 TierCount = Annotated[int, Field(ge=1, le=MOST_TIERS)]
 ThreadCount = Annotated[int, Field(ge=1, le=MOST_THREADS)]
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]

@@ -37,6 +37,8 @@ class InputSpec:
     """Inputs are ids of 0 to `vocabulary` - 1; float32 numbers where it is None."""
     target_shape: Shape = ()
     """One target per sample where it is `()`, one per token where it is `(length,)`."""
+    predicts_tokens: bool = False
+    """Whether the target of each token is the token after it, so that the classes are the vocabulary."""
 
     @property
     def dtype(self) -> DType:
@@ -61,18 +63,52 @@ class InputSpec:
         if len(self.shape) == 1 and self.vocabulary is None and not self.target_shape:
             return f"rows of {shape} numbers"
         what = "numbers" if self.vocabulary is None else f"out of {self.vocabulary} tokens"
-        return f"sequences of {shape} {what}{', each with a target' if self.target_shape else ''}"
+        target = "the next as its target" if self.predicts_tokens else "a target"
+        return f"sequences of {shape} {what}{f', each with {target}' if self.target_shape else ''}"
 
-    def charged_as(self, image_shape: ImageShape | None, num_classes: int | None) -> InputSpec:
-        """Return the spec of the workload that `workload.input_shape` and `workload.classes` make of this one.
+    @property
+    def is_text(self) -> bool:
+        """Whether a sample is a sequence of ids of tokens."""
+        return self.vocabulary is not None and len(self.shape) == 1
+
+    def charged_as(
+        self,
+        image_shape: ImageShape | None,
+        num_classes: int | None,
+        *,
+        sequence_length: int | None = None,
+        vocabulary: int | None = None,
+    ) -> InputSpec:
+        """Return the spec of the workload that the options of the same names in `workload` make of this one.
 
         Raises:
-            ScenarioError: an image's shape is given, and the samples are no images.
+            ScenarioError: an option is given that does not go with samples of this kind.
         """
         if image_shape is not None and not self.is_image:
             message = f"is the shape of an image, but the samples of data are {self}; remove it"
             raise ScenarioError([Problem(key="workload.input_shape", message=message)])
-        return spec_of(self, image_shape, num_classes)
+        for name, given in (("sequence_length", sequence_length), ("vocabulary", vocabulary)):
+            if given is not None and not self.is_text:
+                message = f"is of sequences of tokens, but the samples of data are {self}; remove it"
+                raise ScenarioError([Problem(key=f"workload.{name}", message=message)])
+        if num_classes is not None and self.predicts_tokens:
+            message = f"the samples of data are {self}: their classes are the tokens; set workload.vocabulary"
+            raise ScenarioError([Problem(key="workload.classes", message=message)])
+        spec = self if vocabulary is None else self.of_vocabulary(vocabulary)
+        if sequence_length is not None:
+            spec = spec.of_length(sequence_length)
+        return spec_of(spec, image_shape, num_classes)
+
+    def of_length(self, sequence_length: int) -> InputSpec:
+        """Return the spec of longer or shorter sequences of the same tokens."""
+        assert self.is_text, f"no sequences of tokens: {self}"
+        target_shape = (sequence_length,) if self.target_shape else ()
+        return replace(self, shape=(sequence_length,), target_shape=target_shape)
+
+    def of_vocabulary(self, vocabulary: int) -> InputSpec:
+        """Return the spec of the same sequences out of so many tokens."""
+        num_classes = vocabulary if self.predicts_tokens else self.num_classes
+        return replace(self, vocabulary=vocabulary, num_classes=num_classes)
 
 
 def spec_of(spec: InputSpec | None, input_shape: Shape | None, num_classes: int | None) -> InputSpec:

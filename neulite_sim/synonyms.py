@@ -216,6 +216,10 @@ KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "fedrolex": ("rolex",),
         "allsmall": ("small", "all-small"),
         "exclusivefl": ("exclusive",),
+        "lora": ("fedit", "flora", "hetlora", "ffa-lora", "fedsa", "fedsa-lora", "peft", "adapters"),
+        "head-only": ("linear-probe", "linear-probing", "probing", "head"),
+        "zeroth-order": ("decomfl", "fedkseed", "mezo", "zo", "zeroth"),
+        "zo-warmup": ("zowarmup",),
     },
     "selection": {"uniform": ("random", "all", "uniform-random")},
     "protocol": {

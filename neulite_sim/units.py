@@ -20,6 +20,7 @@ BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**1
 HOUR_S = 3600.0
 DAY_S = 86400.0
 SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+JOULES = {"J": 1.0, "kJ": 1e3, "MJ": 1e6, "GJ": 1e9, "Wh": HOUR_S, "kWh": 1e3 * HOUR_S}
 BITS_PER_SECOND = {"bps": 1.0, "kbps": 1e3, "Kbps": 1e3, "Mbps": 1e6, "Gbps": 1e9}
 
 MOST_BYTES = 10**15
@@ -66,6 +67,15 @@ def parse_seconds(value: object) -> float:
     return _parse(value, SECONDS, "duration", "90s, 15min or 48h")
 
 
+def parse_joules(value: object) -> float:
+    """Return joules from `500kJ`, `15Wh` or a plain number.
+
+    Raises:
+        ValueError: not an energy, or an unknown unit.
+    """
+    return _parse(value, JOULES, "number of joules", "500kJ or 15Wh")
+
+
 def seconds_or(word: str) -> Callable[[object], object]:
     """Return a reader of a duration that may also be one word, such as `first` or `round`."""
     return lambda value: value if value == word else parse_seconds(value)
@@ -93,6 +103,14 @@ def format_bytes(num_bytes: float) -> str:
             number = number.rstrip("0").rstrip(".")
         return f"{number} {unit}"
     return f"{num_bytes:.0f} B"
+
+
+def format_joules(joules: float) -> str:
+    """Return an energy with four significant digits at most: 35.19 J, 1.2 kJ, 4.211 MJ."""
+    for unit, scale in (("GJ", 1e9), ("MJ", 1e6), ("kJ", 1e3)):
+        if abs(float(f"{joules:.4g}")) >= scale:
+            return f"{joules / scale:.4g} {unit}"
+    return f"{joules:.4g} J"
 
 
 def format_percent(share: float, *, unit: str = " %") -> str:

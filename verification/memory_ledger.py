@@ -23,6 +23,7 @@ from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.profiling.audit import audit
 from neulite_sim.profiling.profile import profile
+from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.schema import Training
 
 LARGEST_ERROR = 0.03
@@ -32,6 +33,13 @@ OPTIMIZERS = ("sgd", "adam")
 SHAPES = {"vgg11_bn": (3, 32, 32), "squeezenet": (3, 32, 32)}
 """Other networks take images of 16x16 pixels; these shrink them further than that."""
 OPTIONS = {"vit": {"patch": 4, "dim": 64, "heads": 4, "depth": 6}}
+TEXTS = {
+    "gpt": {"preset": "gpt-0.8m"},
+    "gpt-3m": {"preset": "gpt-3m"},
+    "gpt-11m": {"preset": "gpt-11m"},
+    "bert": {"depth": 3, "dim": 32, "heads": 4},
+}
+"""Language models, three sizes of gpt at their full width, on sequences of 16 out of 64 tokens."""
 VARIANTS: dict[str, dict[str, object]] = {
     "bf16": {"precision": "bf16"},
     "micro-batches": {"micro_batch_size": 3},
@@ -41,7 +49,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 PARTS = tuple(itertools.product((False, True, 2), ("none", "conv", "conv-bn-relu")))
 """Tails and surrogates of NeuLite; where blocks have fewer layers than a tail, the whole block is trained."""
-SUBSET = ("fedavg", "neulite")
+SUBSET = ("fedavg", "neulite", "lora", "fedra", "zeroth-order")
 """Methods on which the variants are tried."""
 
 
@@ -60,7 +68,18 @@ class Comparison:
 
 
 def blueprint_of(model: str) -> Blueprint:
-    """Return a narrow network of the architecture."""
+    """Return a narrow network of the architecture, or a language model."""
+    if model in TEXTS:
+        found = registry.component("model", model.partition("-")[0])
+        predicts = model.startswith("gpt")
+        spec = InputSpec(
+            shape=(16,),
+            vocabulary=64,
+            num_classes=64 if predicts else 4,
+            target_shape=(16,) if predicts else (),
+            predicts_tokens=predicts,
+        )
+        return Blueprint(architecture=found.build(found.options(**TEXTS[model])), spec=spec, name=model)
     found = registry.component("model", model)
     architecture = found.build(found.options(**OPTIONS.get(model, {})))
     shape = SHAPES.get(model, (3, 16, 16))
@@ -77,12 +96,17 @@ def method_of(name: str, blueprint: Blueprint, **options: object) -> Method:
 
 
 def tried() -> Iterator[tuple[str, str, dict[str, object]]]:
-    """Yield a label, a method and its options: each method at its defaults, NeuLite with other parts as well."""
+    """Yield a label, a method and its options: each method at its defaults, some with others as well."""
     for name in registry.names("method"):
         yield name, name, {}
     for tail, surrogate in PARTS:
         if (tail, surrogate) != (True, "conv"):
             yield f"neulite {tail} {surrogate}", "neulite", {"tail": tail, "surrogate": surrogate}
+    for aggregation in ("flora", "ffa", "fedsa"):
+        yield f"lora {aggregation}", "lora", {"aggregation": aggregation}
+    yield "lora hetlora", "lora", {"aggregation": "hetlora", "ranks": (8, 2, 0)}
+    yield "zeroth-order, 2 steps", "zeroth-order", {"steps": 2, "differences": "forward", "perturbations": 2}
+    yield "zeroth-order, pool", "zeroth-order", {"pool": 16, "noise": "rademacher"}
 
 
 def comparisons(method: Method, blueprint: Blueprint, name: str) -> Iterator[Comparison]:
@@ -93,6 +117,9 @@ def comparisons(method: Method, blueprint: Blueprint, name: str) -> Iterator[Com
                 training = Training(batch_size=batch_size, optimizer=optimizer)
                 yield compared(method, submodel, blueprint, training, f"{submodel}, batch {batch_size}, {optimizer}")
         for label, options in VARIANTS.items() if name in SUBSET else ():
+            if name == "zeroth-order" and "checkpointing" in options:
+                # It keeps nothing that could be computed again.
+                continue
             training = Training(batch_size=BATCHES[0], **options)
             yield compared(method, submodel, blueprint, training, f"{submodel}, batch {BATCHES[0]}, {label}")
 
@@ -111,9 +138,12 @@ def compared(method: Method, submodel: str, blueprint: Blueprint, training: Trai
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table and return 0 where every error is small enough, else 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    models = [name for name in registry.names("model") if name != "torchvision"]
+    names = {*registry.names("model"), *TEXTS} - {"torchvision", "timm", "transformers"}
+    models = sorted(name for name in names if name not in ("given", "python"))
     parser.add_argument("--models", default=",".join(models), help="comma-separated architectures")
-    chosen = parser.parse_args(arguments).models.split(",")
+    parser.add_argument("--methods", default="", help="comma-separated kinds of methods; all where it is not given")
+    given = parser.parse_args(arguments)
+    chosen, kinds = given.models.split(","), given.methods.split(",") if given.methods else registry.names("method")
     torch.manual_seed(0)
     start = time.monotonic()
     worst, count = Comparison(label="none", predicted=1, measured=1), 0
@@ -121,6 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for model in chosen:
         blueprint = blueprint_of(model)
         for label, name, options in tried():
+            if name not in kinds:
+                continue
             try:
                 method = method_of(name, blueprint, **options)
             except ScenarioError:

@@ -37,4 +37,5 @@ def with_backend(
         )
     if kind is None and not changes:
         return scenario
-    return parse_scenario({**scenario.dump(), "backend": {**section, **changes}})
+    changed = parse_scenario({**scenario.dump(), "backend": {**section, **changes}})
+    return changed.written_in(scenario.written.without("backend"))

@@ -136,7 +136,7 @@ def compare(
     target: float | str | None = None,
     interval: str = "t",
 ) -> ComparisonResult:
-    """Return accuracy, participation, memory, time to accuracy and traffic of runs side by side.
+    """Return accuracy, participation, memory, time to accuracy, traffic and energy of runs side by side.
 
     What `neulite-sim compare` prints.
 

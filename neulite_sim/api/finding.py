@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.results.places import SCENARIO
-from neulite_sim.results.stored import StoredRun, deeper_runs, find_runs, read_run
+from neulite_sim.results.stored import StoredRun, deeper_runs, find_runs, read_run, with_energy
 
 if TYPE_CHECKING:
     from neulite_sim.engine.run_result import RunResult
@@ -46,7 +46,7 @@ def read_runs(paths: Sequence[Path]) -> Named:
         notes += left_out(path)
         for folder in folders:
             try:
-                found.setdefault(folder.resolve(), read_run(folder))
+                found.setdefault(folder.resolve(), with_energy(read_run(folder)))
             except DataNotFoundError as error:
                 problems.setdefault(str(error), error)
     return Named(runs=tuple(found.values()), problems=tuple(problems.values()), notes=tuple(notes))

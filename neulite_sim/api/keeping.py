@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from neulite_sim.engine.run_result import RunResult
-from neulite_sim.results.flight_rows import NAMES, FlightRows
+from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.memory import MemorySink
 from neulite_sim.results.provenance import provenance
@@ -28,6 +28,7 @@ def keep_run(result: RunResult, path: Path) -> None:
         seed=scenario.seed,
         scenario_yaml=dump_scenario(scenario),
         provenance=provenance(scenario, ()),
+        asked=memory.asked,
     )
     with folder:
         _write_rows(memory, folder)
@@ -36,7 +37,8 @@ def keep_run(result: RunResult, path: Path) -> None:
 
 def _write_rows(memory: MemorySink, folder: RunFolder) -> None:
     if memory.flights:
-        folder.write_flights(FlightRows({name: [row[name] for row in memory.flights] for name in NAMES}))
+        names = memory.flights.columns
+        folder.write_flights(FlightRows({name: [row[name] for row in memory.flights] for name in names}))
     for denial in memory.denials:
         folder.write(DenialRow(**denial))
     for test in memory.diagnostics:

@@ -10,7 +10,7 @@ from neulite_sim.api.result import FilePath
 from neulite_sim.api.sources import Values
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.results.places import SCENARIO
-from neulite_sim.results.stored import find_runs, read_run
+from neulite_sim.results.stored import find_runs, read_run, with_energy
 
 if TYPE_CHECKING:
     from neulite_sim.engine.run_result import RunResult
@@ -31,7 +31,7 @@ def load_run(run_dir: FilePath) -> RunResult:
     if found != [folder]:
         hint = f"name one of the runs in it, such as {found[0]}, or compare them with neulite_sim.compare"
         raise DataNotFoundError(f"{folder}: is no run folder, but holds {len(found)}", hint=hint)
-    run = read_run(folder)
+    run = with_energy(read_run(folder))
     if not run.is_complete:
         hint = "go on with it: neulite_sim.resume(...), or neulite-sim resume"
         raise DataNotFoundError(f"{folder}: this run was cut off, or still goes on", hint=hint)

@@ -59,7 +59,11 @@ def asked_view(name: str | None, *, budget: str | None, target: str | None, inte
         if value is not None and found != wanted:
             raise refused(option, f"acts only with --view {wanted}", "add it, or remove the option")
     if found == QUALITY and budget is None:
-        raise refused("--view quality-under-budget", "needs a budget", "add --budget memory=300MB,time=2h,traffic=1GB")
+        raise refused(
+            "--view quality-under-budget",
+            "needs a budget",
+            "add --budget memory=300MB,time=2h,traffic=1GB,energy=500kJ",
+        )
     return AskedView(
         name=found,
         budget={} if budget is None else parse_budget(budget),

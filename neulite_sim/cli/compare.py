@@ -28,7 +28,9 @@ ViewOption = Annotated[
 ]
 BudgetOption = Annotated[
     str | None,
-    typer.Option(metavar="BOUNDS", help="Of quality-under-budget, such as memory=300MB,time=2h,traffic=1GB."),
+    typer.Option(
+        metavar="BOUNDS", help="Of quality-under-budget, such as memory=300MB,time=2h,traffic=1GB,energy=9kJ."
+    ),
 ]
 TargetOption = Annotated[
     str | None,
@@ -67,7 +69,7 @@ def compare(
     label: PlotLabels = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print accuracy, participation, memory, time to accuracy and traffic of runs side by side."""
+    """Print accuracy, participation, memory, time to accuracy, traffic and energy of runs side by side."""
     from neulite_sim.api.compare import compared
     from neulite_sim.api.views import asked_view
     from neulite_sim.errors import Problem, ScenarioError

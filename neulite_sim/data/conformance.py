@@ -54,9 +54,8 @@ def check_dataset(dataset: AnyDataset) -> None:
     groups = dataset.groups
     if groups is not None:
         assert groups.dtype == np.int64, f"groups: must be int64, are {groups.dtype}"
-        assert groups.shape == dataset.train_labels.shape, (
-            f"groups: one per training sample is {dataset.train_labels.shape}, found {groups.shape}"
-        )
+        count = len(dataset.train_labels)
+        assert groups.shape == (count,), f"groups: one per training sample is {(count,)}, found {groups.shape}"
 
 
 def _kept(dataset: AnyDataset) -> str:
@@ -76,7 +75,8 @@ def _check_part(dataset: AnyDataset, part: str) -> None:
     inputs, labels = getattr(dataset, f"{part}_inputs"), getattr(dataset, f"{part}_labels")
     assert inputs.ndim == 1 + len(spec.shape), f"{part}_{kept}: samples of {spec.shape}, found {inputs.shape}"
     assert inputs.size > 0, f"{part}_{kept}: shape {inputs.shape} holds nothing"
-    assert labels.dtype == np.int64, f"{part}_labels: must be int64, are {labels.dtype}"
+    is_right = labels.dtype.kind in "iu" if spec.predicts_tokens else labels.dtype == np.int64
+    assert is_right, f"{part}_labels: must be int64, are {labels.dtype}"
     assert labels.shape == (len(inputs), *spec.target_shape), f"{part}_labels: {labels.shape} for {len(inputs)} {kept}"
     _check_range(f"{part}_labels", labels, spec.num_classes)
     step = max(1, inputs.size // ANY_VALUES)

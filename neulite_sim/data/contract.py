@@ -77,15 +77,15 @@ class AnyDataset(Protocol):
         """Training inputs as they are kept, `[N, *spec.shape]`."""
 
     @property
-    def train_labels(self) -> NDArray[np.int64]:
-        """Their targets, `[N, *spec.target_shape]`."""
+    def train_labels(self) -> NDArray[Any]:
+        """Their targets, `[N, *spec.target_shape]`; int64, or any whole numbers where they are tokens."""
 
     @property
     def test_inputs(self) -> NDArray[Any]:
         """Inputs of the test samples, like those for training."""
 
     @property
-    def test_labels(self) -> NDArray[np.int64]:
+    def test_labels(self) -> NDArray[Any]:
         """Their targets."""
 
     @property

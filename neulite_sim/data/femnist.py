@@ -12,7 +12,7 @@ label or pixel is a JSON number. What contradicts itself or is anything else is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from neulite_sim.bounds import PathText
 from neulite_sim.data.contract import Dataset, ImageDatasetOptions
 from neulite_sim.data.image_files import Sentences, channel_statistics, entries, is_hidden, listed
+from neulite_sim.data.leaf import lists_of, users_of
 from neulite_sim.data.preparation import prepared
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, plain_json, printable, read_regular, user_path
@@ -125,7 +126,7 @@ def _users(file: Path) -> Iterator[tuple[str, Pixels, Numbers, int]]:
     """Yield the users of one file with their images and labels, and how many images are not of whole grey levels."""
     try:
         content = plain_json(read_regular(file, most_bytes=TABLE_BYTES))
-        pieces = [(user, *_lists(by_name), count) for user, by_name, count in _entries(content)]
+        pieces = [(user, *lists_of(by_name), count) for user, by_name, count in users_of(content)]
     except OSError as failure:
         raise DataNotFoundError(
             f"femnist: {file} cannot be read ({failure.strerror or failure})", hint=ADVICE
@@ -138,42 +139,6 @@ def _users(file: Path) -> Iterator[tuple[str, Pixels, Numbers, int]]:
         if count not in (None, len(labels)):
             raise _damaged(writer, f"num_samples {count!r:.40} for {len(labels)} labels")
         yield user, *_samples(writer, rows, labels)
-
-
-def _entries(content: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the users, what `user_data` holds of each, and their number of samples where the file gives it."""
-    if not isinstance(content, dict):
-        raise ValueError(f"it holds no object with users and user_data but {_name_of(content)}")
-    users, by_name = _member(content, "users", list), _member(content, "user_data", dict)
-    counts = _member(content, "num_samples", list) if "num_samples" in content else [None] * len(users)
-    if not all(isinstance(user, str) for user in users) or len(set(users)) < len(users):
-        raise ValueError("users must be names, each once")
-    if len(counts) != len(users):
-        raise ValueError(f"num_samples has {len(counts)} numbers for {len(users)} users")
-    if unknown := sorted(by_name.keys() ^ set(users)):
-        raise ValueError(f"users and user_data differ in {len(unknown)} names, the first: {unknown[0]!r}")
-    return ((user, by_name[user], count) for user, count in zip(users, counts, strict=True))
-
-
-def _lists(by_name: Any) -> tuple[list[Any], list[Any]]:
-    if not isinstance(by_name, dict):
-        raise ValueError(f"a user has no x and y but {_name_of(by_name)}")
-    return _member(by_name, "x", list), _member(by_name, "y", list)
-
-
-def _member(content: Mapping[str, Any], key: str, kind: type) -> Any:
-    if key not in content:
-        raise ValueError(f"no {key!r}")
-    if not isinstance(content[key], kind):
-        raise ValueError(f"{key} must be {_NAMES[kind]}, found {_name_of(content[key])}")
-    return content[key]
-
-
-_NAMES = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-
-
-def _name_of(value: Any) -> str:
-    return _NAMES.get(type(value), "a number")
 
 
 def _samples(writer: str, rows: Sequence[Any], labels: Sequence[Any]) -> tuple[Pixels, Numbers, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.later import Tensor, torch
 from neulite_sim.samples import InputSpec
 
@@ -22,11 +23,13 @@ class Numbers:
     name: str
     spec: InputSpec
     train_inputs: NDArray[Any]
-    train_labels: NDArray[np.int64]
+    train_labels: NDArray[Any]
     test_inputs: NDArray[Any]
-    test_labels: NDArray[np.int64]
+    test_labels: NDArray[Any]
     groups: NDArray[np.int64] | None = None
     left_out: tuple[str, ...] = ()
+    topics: NDArray[np.int64] | None = None
+    """The class of each training sample to deal them by, where their targets are tokens; None where none is known."""
 
     @property
     def augments(self) -> bool:
@@ -41,6 +44,31 @@ class Numbers:
     def seen(self, inputs: Tensor) -> Tensor:
         """Return the numbers, or ids as int64."""
         return inputs.to(torch.float32 if self.spec.vocabulary is None else torch.int64)
+
+
+def shortened(dataset: Any, sequence_length: int) -> Numbers:
+    """Return the same samples of the same owners, each cut off after so many of its tokens.
+
+    Raises:
+        ScenarioError: samples are no sequences of tokens, or shorter ones.
+    """
+    if not isinstance(dataset, Numbers) or not dataset.spec.is_text:
+        message = f"is of sequences of tokens, but the samples of data are {dataset.spec}; remove it"
+        raise ScenarioError([Problem(key="proxy.sequence_length", message=message)])
+    (whole,) = dataset.spec.shape
+    if sequence_length > whole:
+        message = f"is {sequence_length}, but a sequence of data has {whole} tokens; use 2 to {whole}, or a larger "
+        raise ScenarioError([Problem(key="proxy.sequence_length", message=f"{message}data.sequence_length")])
+    spec = dataset.spec.of_length(sequence_length)
+    places = (slice(None), slice(sequence_length))
+    return replace(
+        dataset,
+        spec=spec,
+        train_inputs=dataset.train_inputs[places],
+        test_inputs=dataset.test_inputs[places],
+        train_labels=dataset.train_labels[places] if spec.target_shape else dataset.train_labels,
+        test_labels=dataset.test_labels[places] if spec.target_shape else dataset.test_labels,
+    )
 
 
 def id_type(vocabulary: int) -> type[np.integer[Any]]:

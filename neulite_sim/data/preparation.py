@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,18 @@ from neulite_sim.data.resampling import resample
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.room import require_room
 from neulite_sim.seeding import stream
+
+
+class Subsets(Protocol):
+    """Options that may ask for so many samples of each part."""
+
+    @property
+    def train_samples(self) -> int | None:
+        """Training samples to take; all where it is None."""
+
+    @property
+    def test_samples(self) -> int | None:
+        """Test samples to take; all where it is None."""
 
 
 def prepared(native: Dataset, options: ImageDatasetOptions, seed: int) -> Dataset:
@@ -42,7 +55,7 @@ def prepared(native: Dataset, options: ImageDatasetOptions, seed: int) -> Datase
     )
 
 
-def require_samples(name: str, options: ImageDatasetOptions, *, train: int, test: int) -> None:
+def require_samples(name: str, options: Subsets, *, train: int, test: int) -> None:
     """Refuse to take more samples than there are.
 
     Raises:

@@ -10,6 +10,7 @@ import numpy as np
 
 from neulite_sim.arrays import Integers
 from neulite_sim.engine.candidates import Whereabouts
+from neulite_sim.population.availability.charges import Charges
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight, Outcome
@@ -36,8 +37,11 @@ class Airspace:
     Its device is free again from its landing on, however long the update waits.
     """
 
-    def __init__(self, whereabouts: Whereabouts) -> None:
+    def __init__(self, whereabouts: Whereabouts, charges: Charges | None = None) -> None:
         self._whereabouts = whereabouts
+        self._charges = charges
+        if charges is not None:
+            charges.begin()
         self._aloft: dict[int, _Departed] = {}
         self._landed: dict[int, Sequence[Ending]] = {}
         self._merges: Counter[str] = Counter()
@@ -52,19 +56,30 @@ class Airspace:
         departed = _Departed(flights=flights, merges_before=self._merges[flights.stages[0]])
         self._aloft.update(dict.fromkeys(flights.numbers, departed))
         self._whereabouts.depart(flights.devices.tolist())
+        if self._charges is not None:
+            self._charges.depart(flights.devices, float(flights.dispatched_s[0]))
         self.num_in_flight += len(flights)
 
     def land(self, ending: Ending) -> None:
         """Take note of a flight that has ended: its device can fly again, whether or not its update waits."""
         self._landed[ending.flight.number] = (ending,)
         self._whereabouts.land((ending.flight.device,))
+        self._drain(Endings.of([ending]))
         self.num_in_flight -= 1
 
     def land_all(self, ended: Endings) -> None:
         """Take note of many."""
         self._landed.update(dict.fromkeys(ended.flights.numbers, ended))
         self._whereabouts.land(ended.flights.devices.tolist())
+        self._drain(ended)
         self.num_in_flight -= len(ended)
+
+    def _drain(self, ended: Endings) -> None:
+        """Take what flights have drawn from the batteries of their devices."""
+        if self._charges is not None and len(ended):
+            found = ended.outcomes
+            seconds = (found.download_s, found.compute_s, found.upload_s)
+            self._charges.land(ended.flights.devices, found.ended_s, seconds, found.pauses)
 
     def staleness(self, flight: Flight) -> int:
         """Return how many aggregations have merged updates of the flight's stage since it left."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from neulite_sim.engine.parts import Costing
 from neulite_sim.models.names import FULL
+from neulite_sim.scenario.schema import Training
 from neulite_sim.units import format_bytes
 
 
@@ -22,9 +23,17 @@ def announcements(costing: Costing) -> tuple[str, ...]:
             f"{kind} trains block by block, and {costing.charged.name} is one block: its only submodel is the whole "
             "model, so no device needs less memory than with fedavg; a model of more blocks would change that"
         )
+    if not method.takes_gradients and (idle := _of_optimizers(costing.scenario.training)):
+        found.append(f"{kind} takes no gradients, so these of training have no effect: {_listed(idle)}")
     if not method.enforces_memory and (short := _without_memory(costing)):
         found.append(short)
     return (*found, *_above_full(costing))
+
+
+def _of_optimizers(training: Training) -> list[str]:
+    """Return what a scenario says of steps along gradients."""
+    names = ("epochs", "optimizer", "momentum", "weight_decay", "clip_norm")
+    return [name for name in names if name in training.model_fields_set]
 
 
 def _without_memory(costing: Costing) -> str:

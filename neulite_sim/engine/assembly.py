@@ -33,6 +33,7 @@ from neulite_sim.outside import printable
 from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.scenario.remarks import remarks
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.written import naming_places
 from neulite_sim.training.contract import Backend
 
 _IN_VAIN = (
@@ -71,6 +72,11 @@ def prepare(scenario: Scenario, fleet: DrawnFleet | None = None) -> Parts:
         ScenarioError: a component refuses its options on this data or fleet.
         DataNotFoundError: a dataset or trace is missing.
     """
+    with naming_places(scenario):
+        return _prepared(scenario, fleet)
+
+
+def _prepared(scenario: Scenario, fleet: DrawnFleet | None) -> Parts:
     check_data(scenario)
     studied, dataset = build_datasets(scenario)
     charged, trained = build_blueprints(scenario, studied, dataset)
@@ -107,14 +113,15 @@ def prepare_variation(parts: Parts, scenario: Scenario) -> Parts:
     """
     charged_model = parts.charged.build_meta()
     charged_training = overridden(scenario.training, scenario.workload, parts.dataset)
-    varied = replace(
-        parts,
-        scenario=scenario,
-        charged_training=charged_training,
-        trained_training=overridden(scenario.training, scenario.proxy, parts.dataset),
-        method=build_method(scenario, charged_model, parts.charged, charged_training),
-    )
-    require_matching_models(varied, charged_model)
+    with naming_places(scenario):
+        varied = replace(
+            parts,
+            scenario=scenario,
+            charged_training=charged_training,
+            trained_training=overridden(scenario.training, scenario.proxy, parts.dataset),
+            method=build_method(scenario, charged_model, parts.charged, charged_training),
+        )
+        require_matching_models(varied, charged_model)
     return varied
 
 
@@ -123,6 +130,7 @@ def charge(parts: Parts, profiler: Profiler | None = None) -> Costing:
 
     `profiler` is called in place of `profile`. A method that chooses its submodels by their costs has done so after it.
     """
-    parts, profiler = settle(parts, profiler)
-    ledger = build_ledger(parts, profiler)
+    with naming_places(parts.scenario):
+        parts, profiler = settle(parts, profiler)
+        ledger = build_ledger(parts, profiler)
     return Costing(**{item.name: getattr(parts, item.name) for item in fields(parts)}, ledger=ledger)

@@ -8,11 +8,13 @@ from typing import Any
 
 from neulite_sim.data.contract import AnyDataset, Partition
 from neulite_sim.data.feature_skew import view_of
+from neulite_sim.data.numbers import shortened
 from neulite_sim.data.of_users import OwnDeal
 from neulite_sim.engine.parts import Parts, Timing
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.contract import Method, Setting
 from neulite_sim.models.contract import BlockModel, Blueprint, Settling
+from neulite_sim.population.batteries import with_batteries
 from neulite_sim.population.churn import with_churn
 from neulite_sim.population.sampling import DrawnFleet, draw_fleet
 from neulite_sim.population.table import Population
@@ -29,6 +31,8 @@ def build_datasets(scenario: Scenario) -> tuple[InputSpec, AnyDataset]:
     """Return what a sample is that is studied, and the dataset that is really trained on."""
     build, options = component("data", scenario.data.kind).build, scenario.data.options
     studied: AnyDataset = build(options, scenario.seed)
+    if scenario.proxy.sequence_length is not None:
+        return studied.spec, shortened(studied, scenario.proxy.sequence_length)
     if scenario.proxy.image_size is None:
         return studied.spec, studied
     if "image_size" not in type(options).model_fields:
@@ -42,16 +46,23 @@ def build_datasets(scenario: Scenario) -> tuple[InputSpec, AnyDataset]:
 def build_blueprints(scenario: Scenario, studied: InputSpec, dataset: AnyDataset) -> tuple[Blueprint, Blueprint]:
     """Return what devices are charged for, and what is really trained."""
     workload, proxy = scenario.workload, scenario.proxy
-    spec = studied.charged_as(workload.input_shape, workload.classes)
+    spec = studied.charged_as(
+        workload.input_shape,
+        workload.classes,
+        sequence_length=workload.sequence_length,
+        vocabulary=workload.vocabulary,
+    )
+    charging = _settled(_built("model", workload.model or scenario.model), spec, scenario)
     charged = Blueprint(
-        architecture=_settled(_built("model", workload.model or scenario.model), spec, scenario),
-        spec=spec,
+        architecture=charging,
+        spec=_read_by(charging, spec, workload.vocabulary),
         name=(workload.model or scenario.model).label,
         norm=scenario.training.norm,
     )
+    training = _settled(_built("model", scenario.model), spec, scenario)
     trained = Blueprint(
-        architecture=_settled(_built("model", scenario.model), spec, scenario),
-        spec=dataset.spec,
+        architecture=training,
+        spec=_read_by(training, dataset.spec),
         width=proxy.width or 1.0,
         name=scenario.model.label,
         norm=scenario.training.norm,
@@ -70,6 +81,19 @@ def _built(group_field: str, choice: Choice) -> Any:
     found = component(group_field, choice.kind)
     argument = choice.kind.partition(":")[2]
     return found.build(choice.options, argument) if found.takes_argument else found.build(choice.options)
+
+
+def _read_by(architecture: Any, spec: InputSpec, vocabulary: int | None = None) -> InputSpec:
+    """Return what samples are for a model: one may have a vocabulary of its own.
+
+    Raises:
+        ScenarioError: the model cannot read them, or `vocabulary` is given and is not the model's own.
+    """
+    found: InputSpec = architecture.reads(spec) if hasattr(architecture, "reads") else spec
+    if vocabulary is not None and found.vocabulary != vocabulary:
+        message = f"is {vocabulary}, but the model has a vocabulary of its own, {found.vocabulary}; remove it"
+        raise ScenarioError([Problem(key="workload.vocabulary", message=message)])
+    return found
 
 
 def _settled(architecture: Any, spec: InputSpec, scenario: Scenario) -> Any:
@@ -94,7 +118,8 @@ def build_fleet(scenario: Scenario, fleet: DrawnFleet | None = None) -> Populati
     """
     if fleet is None or not fleet.is_of(scenario.population, scenario.seed):
         fleet = draw_fleet(scenario.population, scenario.seed)
-    return with_churn(fleet.population, scenario.churn, scenario.seed)
+    population = with_churn(fleet.population, scenario.churn, scenario.seed)
+    return with_batteries(population, scenario.energy, scenario.seed)
 
 
 def build_partition(scenario: Scenario, dataset: AnyDataset) -> Partition:
@@ -112,7 +137,11 @@ def _dealt(deal: Any, dataset: AnyDataset, scenario: Scenario) -> Partition:
         return deal.of(dataset, scenario.population.devices, scenario.seed)
     rng = stream(scenario.seed, "partition")
     owners = {} if dataset.groups is None else {"groups": dataset.groups}
-    partition: Partition = deal(dataset.train_labels, scenario.population.devices, rng, **owners)
+    # The next tokens are no classes that samples could be dealt by; a dataset of texts may know their topics.
+    labels = getattr(dataset, "topics", None)
+    if labels is None:
+        labels = dataset.train_labels
+    partition: Partition = deal(labels, scenario.population.devices, rng, **owners)
     return partition
 
 

@@ -52,10 +52,17 @@ def build_ledger(parts: Parts, profiler: Profiler | None = None) -> Ledger:
         num_samples,
         epochs=training.epochs,
         own_epochs={name: own_training(method, name, training).epochs for name in profiles},
+        own_steps=_own_steps(method),
         owns_data=parts.partition.sizes > 0,
         merged_profiles=merged,
         choice=_choice(rungs, method, charged, training, profiler),
     )
+
+
+def _own_steps(method: Method) -> dict[str, int]:
+    """Return how many steps a local training takes, by the submodels that are not trained for whole epochs."""
+    found = {submodel: method.own_training(submodel).steps for submodel in method.submodels}
+    return {submodel: steps for submodel, steps in found.items() if steps is not None}
 
 
 def settle(parts: Parts, profiler: Profiler | None = None) -> tuple[Parts, Profiler]:

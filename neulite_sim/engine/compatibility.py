@@ -58,6 +58,12 @@ def require_matching_models(parts: Parts, charged_model: BlockModel) -> None:
     if scenario.training.norm == "group" and not replace(trained, norm="batch").has_batch_norm:
         finding = f"group stands in for BatchNorm layers, and {trained.name} has none"
         problems.append(Problem.advising(key="training.norm", found=finding, hint="remove it"))
+    if scenario.training.frozen_weights != "fp32" and not _freezes_matrices(parts):
+        kind = scenario.training.frozen_weights
+        finding = f"{kind} acts on frozen linear layers and embeddings, and {scenario.method.label} freezes none of "
+        hint = "remove it, or use a method that freezes them (lora, neulite)"
+        found = f"{finding}{charged.name}"
+        problems.append(Problem.advising(key="training.frozen_weights", found=found, hint=hint))
     if method.scales_width:
         problems += _unscalable(scenario.method.label, {"workload.model": charged, "model": trained})
     num_charged, num_trained = charged_model.num_blocks, trained_model.num_blocks
@@ -71,6 +77,16 @@ def require_matching_models(parts: Parts, charged_model: BlockModel) -> None:
         problems.append(Problem.advising(key="workload.model", found=finding, hint=hint))
     if problems:
         raise ScenarioError(problems)
+
+
+def _freezes_matrices(parts: Parts) -> bool:
+    """Return whether a submodel has a frozen matrix that devices could hold in fewer bytes."""
+    import torch
+
+    from neulite_sim.models.stored_weights import has_frozen
+
+    with torch.device("meta"):
+        return any(has_frozen(parts.method.trainee(name, parts.charged)) for name in parts.method.submodels)
 
 
 def _unscalable(method_kind: str, blueprints: Mapping[str, Blueprint]) -> list[Problem]:
@@ -119,7 +135,7 @@ def _require_matching_protocol(parts: Parts) -> None:
             f"{scenario.protocol.label} merges updates of older versions, and with {option} "
             f"method {scenario.method.label} needs those of the latest"
         )
-        hint = "use synchronous or deadline, or another value of that option"
+        hint = "use synchronous or deadline" + (", or another value of that option" if ":" in option else "")
         raise ScenarioError([Problem.advising(key="protocol", found=finding, hint=hint)])
 
 

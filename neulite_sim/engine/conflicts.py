@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.errors import Problem, ScenarioError, close_matches
+from neulite_sim.population.availability.charge_course import Cells
+from neulite_sim.population.hardware.power import Known, capacity_watt_hours, known_power
 from neulite_sim.population.table import Population
 from neulite_sim.registry import component
+from neulite_sim.scenario.energy import Energy, FleetBattery
 from neulite_sim.scenario.schema import RateTrace, Scenario
+from neulite_sim.units import HOUR_S
 
 # The backend that trains nothing, so that nothing is ever tested.
 DRY_RUN = "dry-run"
@@ -22,7 +26,7 @@ def require_no_conflict(scenario: Scenario) -> None:
     Raises:
         ScenarioError: with a problem for each.
     """
-    problems = [*_proxies(scenario), *_shared_links(scenario)]
+    problems = [*_proxies(scenario), *_shared_links(scenario), *power_problems(scenario)]
     if scenario.backend.kind == DRY_RUN and scenario.evaluation.diagnostics:
         problems.append(nothing_to_measure(DRY_RUN))
     limits = getattr(scenario.method.options, "memory_limit", True)
@@ -64,6 +68,7 @@ def _shared_links(scenario: Scenario) -> list[Problem]:
     others = {
         "links that follow a trace (population.link)": is_traced,
         "churn.battery": scenario.churn.battery is not None,
+        "energy.battery": scenario.energy is not None and scenario.energy.battery is not None,
     }
     return [
         Problem.advising(
@@ -71,6 +76,66 @@ def _shared_links(scenario: Scenario) -> list[Problem]:
         )
         for other, is_there in others.items()
         if is_there
+    ]
+
+
+def power_problems(scenario: Scenario) -> list[Problem]:
+    """Return what is wrong with the watts of a scenario that asks for energy: of nobody, missing, or out of order."""
+    energy = scenario.energy
+    if energy is None:
+        return []
+    names = list(dict.fromkeys(group.device for group in scenario.population.groups))
+    problems = [
+        Problem.advising(
+            key=f"energy.power.{name}",
+            found=f"no group of population.groups is of a device of that name{close_matches(name, names)}",
+            hint=f"use {' or '.join(names[:5])}, or remove it",
+        )
+        for name in energy.power
+        if name not in names
+    ]
+    for name in names:
+        problems += _watts_of(name, known_power(name, energy))
+    if energy.battery is not None and not problems:
+        problems += [problem for name in names for problem in _battery_of(name, energy, energy.battery)]
+    return problems
+
+
+def _battery_of(name: str, energy: Energy, battery: FleetBattery) -> list[Problem]:
+    """Return why the battery of a kind of device could not work; its watts are known."""
+    capacity, idle = capacity_watt_hours(name, energy), known_power(name, energy).watts["idle_watts"]
+    if capacity is None:
+        found = f"nobody has told what the battery of a {name} holds"
+        hint = f"give it, or energy.power.{name}.battery_watt_hours"
+        return [Problem.advising(key="energy.battery.capacity_watt_hours", found=found, hint=hint)]
+    if battery.charging_watts <= idle:
+        found = f"is {battery.charging_watts:g} W, and an idle {name} draws {idle:g} W: its battery would never charge"
+        return [Problem.advising(key="energy.battery.charging_watts", found=found, hint=f"use more than {idle:g}")]
+    one = np.ones(1)
+    cells = Cells(capacity_j=capacity * HOUR_S * one, idle_watts=idle * one, plugged_at_s=0.0 * one,
+                  charging_watts=battery.charging_watts, plugged_s=battery.plugged_in_for)  # fmt: skip
+    highest = float(cells.highest_j()[0]) / (capacity * HOUR_S)
+    if highest >= battery.minimum:
+        return []
+    found = f"is {battery.minimum:g}, but a day's charging never gets an empty battery of a {name} above {highest:.3g}"
+    hint = "lower it, or raise charging_watts or plugged_in_for"
+    return [Problem.advising(key="energy.battery.minimum", found=found, hint=hint)]
+
+
+def _watts_of(name: str, known: Known) -> list[Problem]:
+    key = f"energy.power.{name}"
+    if known.missing:
+        found = f"nobody has told what a {name} draws ({', '.join(known.missing)})"
+        return [Problem.advising(key=key, found=found, hint="give these watts there")]
+    idle = known.watts["idle_watts"]
+    return [
+        Problem.advising(
+            key=f"{key}.{known.given.get(state) or known.given['idle_watts']}",
+            found=f"{state} would be {watts:g}, less than the {idle:g} W of an idle one",
+            hint=f"use {idle:g} or more, or lower idle_watts",
+        )
+        for state, watts in known.watts.items()
+        if watts < idle and known.given
     ]
 
 

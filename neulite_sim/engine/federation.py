@@ -49,21 +49,19 @@ class Federation:
         owns = costing.partition.sizes > 0
         whereabouts = Whereabouts(costing.population.availability, owns)
         self._lookout = Lookout(costing.method, costing.ledger, whereabouts, owns)
-        self._airspace = Airspace(whereabouts)
+        self._airspace = Airspace(whereabouts, costing.population.charges)
         recorder.roll_call.follow(whereabouts)
         self._learning = Learning(costing, backend, recorder, keeper)
         examiner = Examiner(costing.method, backend, keeper)
         self._testing = Testing(costing.scenario.stop, self._learning, examiner, recorder)
         self._settling = Settling(costing, selector, self._airspace, self._learning, self._testing, recorder, keeper)
-        self._rounds = 0
-        self._flights = 0
+        self._rounds = self._flights = 0
         self._seen: View = NOTHING_SEEN
 
     def dispatch(self, at_s: float, *, wanted: int | None = None) -> Sequence[Flight]:
         """Choose among the offers of now and plan the flights; none where nobody can be offered work."""
         # 1. Offers: what the method could give to whoever is online and not in flight.
-        seen = self._lookout.look(self._learning.state, at_s, self._rounds + 1)
-        offers = seen.offers
+        offers = (seen := self._lookout.look(self._learning.state, at_s, self._rounds + 1)).offers
 
         # 2. Choice: whom of them the selector asks, from a stream of this dispatch.
         rng = brief_stream(self._costing.scenario.seed, "selection", self._rounds, self._flights)
@@ -80,7 +78,9 @@ class Federation:
             stage=seen.stage,
             first_flight=self._flights + 1,
         )
-        flights = self._planner.flights(dispatch, *offers.taken(positions))
+        chosen = offers.taken(positions)
+        owed_bytes = self._costing.method.owed_bytes(self._learning.state, *chosen)
+        flights = self._planner.flights(dispatch, *chosen, owed_bytes)
         self._airspace.depart(flights)
         self._flights += len(flights)
         self._seen = seen

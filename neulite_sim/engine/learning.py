@@ -23,11 +23,11 @@ from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import FoldOrder, LocalTask, State, Update
 from neulite_sim.results.checkpoint import Saved
+from neulite_sim.scenario.learning_rate import learning_rate
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.training.contract import Backend
-from neulite_sim.training.learning_rate import learning_rate
 
 
 @dataclass(slots=True)
@@ -206,6 +206,7 @@ class Learning:
     def _submit(self, training: _Training) -> None:
         flight, method = training.flight, self._method
         assert flight is not None, "where nothing is trained, nothing is submitted"
+        own = method.own_training(flight.submodel)
         task = LocalTask(
             flight=flight.number,
             cost=flight.cost,
@@ -215,7 +216,8 @@ class Learning:
             enforces_memory=method.enforces_memory,
             plan=trained_plan(self._costing, flight.cost.plan),
             fold=training.fold,
-            epochs=method.own_training(flight.submodel).epochs,
+            epochs=own.epochs,
+            steps=own.steps,
         )
         payload = method.payload(training.sent, flight.submodel)
         personal = method.personal_payload(training.sent, flight.device, flight.submodel)

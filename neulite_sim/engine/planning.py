@@ -12,6 +12,7 @@ import numpy as np
 from neulite_sim.arrays import Floats, Integers, Repeated
 from neulite_sim.engine.parts import Costing
 from neulite_sim.population.availability.battery import build_batteries
+from neulite_sim.population.availability.charges import Charges
 from neulite_sim.population.link.contract import Direction
 from neulite_sim.population.link.network import BITS_PER_BYTE
 from neulite_sim.population.link.throughput import ConstantRate
@@ -75,15 +76,24 @@ class Planner:
         )
         traces = self._population.throughput
         self._is_traced = None if traces is None else traces.is_traced()
+        self._charges = self._population.charges
+        self._aloft = self._population.aloft or self._population.availability
         self._can_end_early = self._population.memory_motion is not None or self._batteries is not None
 
-    def flights(self, dispatch: Dispatch, devices: Integers, submodels: Sequence[str]) -> Flights:
-        """Return the flights in which `devices`, at least one, train `submodels`, each with its planned outcome."""
+    def flights(
+        self, dispatch: Dispatch, devices: Integers, submodels: Sequence[str], owed_bytes: Integers | None = None
+    ) -> Flights:
+        """Return the flights in which `devices`, at least one, train `submodels`, each with its planned outcome.
+
+        `owed_bytes` are what each downloads beyond its submodel's own bytes; None where that is nothing.
+        """
         # The clock begins at a whole number.
         at_s, num = float(dispatch.at_s), len(devices)
         costs = self._ledger.costs_at(submodels, devices, at_s, dispatch.round)
+        if owed_bytes is not None:
+            costs = self._ledger.owing(costs, owed_bytes)
         numbers = np.arange(dispatch.first_flight, dispatch.first_flight + num)
-        plan = self._undisturbed(at_s, costs, self._jitters(devices, numbers))
+        plan = self._undisturbed(at_s, costs, _jitters(self._population.speed_jitter, self._seed, devices, numbers))
         plan.fails_at_s = self._fail_at_s(at_s, devices, numbers)
         plan.online_until_s = self._online_until_s(at_s, devices, plan.ends_s)
         return Flights(
@@ -133,11 +143,21 @@ class Planner:
         is_disturbed[plan.traced] = True
         disturbed = np.flatnonzero(is_disturbed).tolist()
         outcomes = outcomes.changed({place: self._outcome(plan, place) for place in disturbed})
+        if self._charges is not None:
+            outcomes = outcomes.changed(self._emptied(plan, outcomes, self._charges))
         if not self._can_end_early:
             return outcomes
         # Memory and battery can only end it earlier, so how far to look ahead is known from the plan without them.
         limits = ((place, self._limits(plan, place, outcomes[place])) for place in range(num))
         return outcomes.changed({place: self._outcome(plan, place, **found) for place, found in limits if found})
+
+    def _emptied(self, plan: _Plan, planned: Outcomes, charges: Charges) -> dict[int, Outcome]:
+        """Return how those flights end in which a battery is empty before their planned end."""
+        seconds = (planned.download_s, planned.compute_s, planned.upload_s)
+        empty_s = charges.empty_s(plan.costs.devices, plan.at_s, seconds, planned.pauses)
+        places = np.flatnonzero(empty_s < planned.ended_s).tolist()
+        # Memory may end it earlier still, so what is known of that is asked with it.
+        return {place: self._outcome(plan, place, battery_empty_at_s=float(empty_s[place])) for place in places}
 
     def _outcome(self, plan: _Plan, place: int, **limits: Any) -> Outcome:
         """Return how one flight ends, leg by leg; `limits` are those of memory and battery."""
@@ -160,7 +180,7 @@ class Planner:
         """
         # Who shares the server's link may fly for longer.
         horizon_s = math.inf if self._shares_link else float(ends_s.max())
-        return self._population.availability.online_until_s(devices, at_s, horizon_s)
+        return self._aloft.online_until_s(devices, at_s, horizon_s)
 
     def _departure(self, plan: _Plan, place: int) -> Departure:
         """Return what a flight goes by over the server's link; it may last longer than planned, so nothing is cut."""
@@ -170,7 +190,7 @@ class Planner:
         rates = population.downlink_bits_per_second[cost.device], population.uplink_bits_per_second[cost.device]
         down, up = (
             Load(num_bits=BITS_PER_BYTE * num_bytes, limit_bits_per_second=float(rate), latency_s=latency_s)
-            for num_bytes, rate in zip((profile.bytes_down, profile.bytes_up), rates, strict=True)
+            for num_bytes, rate in zip((profile.bytes_down + cost.owed_bytes, profile.bytes_up), rates, strict=True)
         )
         memory_short_at_s = self._memory_short_at_s(plan.at_s, cost, math.inf)
         ends = replace(self._conditions(plan, place), memory_short_at_s=memory_short_at_s)
@@ -192,21 +212,12 @@ class Planner:
     def _legs(self, plan: _Plan, place: int) -> Legs:
         costs, device = plan.costs, int(plan.costs.devices[place])
         profile = self._ledger.profiles[costs.submodels[place]]
+        down_bytes = profile.bytes_down + (0 if costs.owed_bytes is None else int(costs.owed_bytes[place]))
         return (
-            self._transfer(device, "down", profile.bytes_down, float(costs.download_s[place])),
+            self._transfer(device, "down", down_bytes, float(costs.download_s[place])),
             Steady(float(plan.compute_s[place])),
             self._transfer(device, "up", profile.bytes_up, float(costs.upload_s[place])),
         )
-
-    def _jitters(self, devices: Integers, numbers: Integers) -> Floats | None:
-        """Return by how much longer each flight computes than its device usually would, 1 on average; None: not."""
-        sigma = self._population.speed_jitter
-        if not sigma:
-            return None
-        noises = standard_normals(self._seed, "jitter", devices, numbers)
-        # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
-        jitters: Floats = np.exp(sigma * noises - sigma**2 / 2)
-        return jitters
 
     def _transfer(self, device: int, direction: Direction, num_bytes: int, seconds: float) -> Leg:
         """Return a transfer: `seconds` long, or along the trace that the link of the device follows."""
@@ -218,7 +229,7 @@ class Planner:
 
     def _conditions(self, plan: _Plan, place: int) -> Conditions:
         """Return what may end or interrupt a flight, memory and battery aside."""
-        availability, churn, device = self._population.availability, self._churn, plan.costs.devices[place : place + 1]
+        availability, churn, device = self._aloft, self._churn, plan.costs.devices[place : place + 1]
         at_s, online_until_s = plan.at_s, float(plan.online_until_s[place])
 
         def until_s(moment_s: float) -> float:
@@ -240,3 +251,13 @@ class Planner:
         if per_hour == 0:
             return np.full(len(devices), math.inf)
         return at_s + standard_exponentials(self._seed, "hazard", devices, numbers) * HOUR_S / per_hour
+
+
+def _jitters(sigma: float, seed: int, devices: Integers, numbers: Integers) -> Floats | None:
+    """Return by how much longer each flight computes than its device usually would, 1 on average; None: not."""
+    if not sigma:
+        return None
+    noises = standard_normals(seed, "jitter", devices, numbers)
+    # The mean of a lognormal is exp(mu + sigma^2 / 2); this mu makes it one.
+    jitters: Floats = np.exp(sigma * noises - sigma**2 / 2)
+    return jitters

@@ -12,6 +12,7 @@ from neulite_sim.engine.run_result import Heard, RunResult
 from neulite_sim.engine.simulation import data_sha256, drive, keeper_of
 from neulite_sim.errors import OutputError
 from neulite_sim.registry import Choice
+from neulite_sim.results.asking import asked_of
 from neulite_sim.results.checkpoint import Found, find_checkpoint
 from neulite_sim.results.contract import Observer
 from neulite_sim.results.folder import RunFolder
@@ -19,6 +20,7 @@ from neulite_sim.results.places import CHECKPOINT, SCENARIO, require_own
 from neulite_sim.results.provenance import check_inputs, check_resumable, read_provenance
 from neulite_sim.scenario.loading import load_scenario
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.scenario.written import naming_places
 from neulite_sim.training.pinning import pinned_torch
 
 
@@ -47,7 +49,6 @@ def find_cut_off(run_dir: Path) -> CutOff:
     return CutOff(run_dir=run_dir, scenario=scenario, found=find_checkpoint(run_dir / CHECKPOINT))
 
 
-@pinned_torch()
 def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Observer] = ()) -> RunResult:
     """Replay a run up to its last checkpoint, go on from there, and return its result.
 
@@ -59,7 +60,15 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
         BackendUnavailableError: the backend cannot start.
         SimulationError: the run failed, or the replay did not come to what the run had come to.
     """
-    scenario = run.scenario if backend is None else run.scenario.model_copy(update={"backend": backend})
+    scenario = run.scenario
+    if backend is not None:
+        scenario = scenario.model_copy(update={"backend": backend}).written_in(scenario.written.without("backend"))
+    with naming_places(scenario):
+        return _resumed(run, scenario, observers)
+
+
+@pinned_torch()
+def _resumed(run: CutOff, scenario: Scenario, observers: Sequence[Observer]) -> RunResult:
     live = building.build_backend(scenario)
     heard = Heard()
     try:
@@ -68,7 +77,10 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
         check_inputs(run.run_dir, run.scenario, made, data_sha256=data_sha256(costing))
         # The journal first: its lock keeps others out of the folder.
         keeper = keeper_of(costing, run.run_dir, run.found)
-        with contextlib.closing(keeper), RunFolder.reopen(run.run_dir) as folder:
+        with (
+            contextlib.closing(keeper),
+            RunFolder.reopen(run.run_dir, asked=asked_of(scenario, costing.trained.spec)) as folder,
+        ):
             keeper.on_success = folder.put_in_place
             if run.found is None:
                 keeper.begin()

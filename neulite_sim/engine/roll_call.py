@@ -138,6 +138,9 @@ class RollCall:
     def _presence(self) -> Callable[[slice], Presence] | None:
         if self._comings is None:
             population = self._population
+            if population.charges is not None:
+                # What flights drain decides who is online, and what was once is not asked again.
+                return None
             found = asked_presence(population.availability, population.num_devices, self._at_s)
             return None if found is None else found.part
         for _ in self._comings.until(self._at_s):

@@ -7,17 +7,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from neulite_sim.arrays import Integers, Repeated
+from neulite_sim.arrays import Floats, Integers, Repeated
 from neulite_sim.engine.airspace import Aloft
 from neulite_sim.engine.facts import RoundFacts, skipped_terms
 from neulite_sim.engine.parts import Costing
 from neulite_sim.methods.contract import Denial
+from neulite_sim.population.hardware.power import powers_of
+from neulite_sim.results.energy import EnergyTally, joules_of
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import DenialRow, RoundRow
 from neulite_sim.timeline.columns import Flights, Outcomes
 from neulite_sim.timeline.endings import Endings
 from neulite_sim.timeline.flights import CUT, DROPPED, Pauses, waiting_s
-from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.evaluation import EvaluationResult, perplexity
 
 
 class RowMaker:
@@ -30,6 +32,11 @@ class RowMaker:
         self._class_index = population.class_index
         self._num_samples = costing.partition.sizes
         self._chooses_plans = costing.chooses_plans
+        self._predicts_tokens = costing.trained.spec.predicts_tokens
+        energy = costing.scenario.energy
+        self._has_asked = energy is not None
+        known = powers_of(self._class_names, energy)
+        self._powers = [known.get(name) for name in self._class_names]
 
     def flight_rows(self, ended: Endings, facts: RoundFacts) -> FlightRows:
         """Return the rows of flights that were handed over in a round."""
@@ -71,7 +78,9 @@ class RowMaker:
 
     def _bytes_down(self, flights: Flights) -> Sequence[int]:
         """Return what each device was sent; a flight that was dropped on its way is charged in full."""
-        return _looked_up(flights.submodels, {name: each.bytes_down for name, each in self._profiles.items()})
+        own = _looked_up(flights.submodels, {name: each.bytes_down for name, each in self._profiles.items()})
+        owed = flights.costs.owed_bytes
+        return own if owed is None else [each + more for each, more in zip(own, owed.tolist(), strict=True)]
 
     def _bytes_up(self, ended: Endings) -> Sequence[int]:
         """Return what each device sent: all of its update, or nothing."""
@@ -94,7 +103,8 @@ class RowMaker:
         if not num:
             return FlightRows.of([])
         has_pauses = any(outcomes.pauses)
-        return FlightRows(
+        waits_s = list(map(waiting_s, outcomes.pauses)) if has_pauses else Repeated(0.0, num)
+        rows = FlightRows(
             {
                 "flight": flights.numbers,
                 "round": Repeated(round_number, num),
@@ -106,7 +116,7 @@ class RowMaker:
                 "download_s": outcomes.download_s.tolist(),
                 "compute_s": outcomes.compute_s.tolist(),
                 "upload_s": outcomes.upload_s.tolist(),
-                "waiting_s": list(map(waiting_s, outcomes.pauses)) if has_pauses else Repeated(0.0, num),
+                "waiting_s": waits_s,
                 "ended_s": outcomes.ended_s.tolist(),
                 "outcome": outcomes.kinds,
                 "reason": outcomes.reasons,
@@ -122,14 +132,32 @@ class RowMaker:
                 "plan": self._plans_of(flights),
             }
         )
+        return rows.costed(self._joules(devices, outcomes, waits_s), is_column=self._has_asked)
+
+    def _joules(self, devices: Integers, outcomes: Outcomes, waits_s: Sequence[float]) -> Floats | None:
+        """Return what each flight took; None where nobody knows the watts of one of their devices."""
+        class_index = self._class_index[devices].astype(np.int64)
+        if None in self._powers and any(self._powers[index] is None for index in np.unique(class_index).tolist()):
+            return None
+        return joules_of(
+            class_index,
+            self._powers,
+            download_s=outcomes.download_s,
+            compute_s=outcomes.compute_s,
+            upload_s=outcomes.upload_s,
+            waiting_s=waits_s.value if isinstance(waits_s, Repeated) else np.array(waits_s),
+        )
 
     def _plans_of(self, flights: Flights) -> Sequence[str]:
         if not self._chooses_plans:
             return Repeated("", len(flights))
         return flights.costs.plan_labels()
 
-    def round_row(self, facts: RoundFacts, test: EvaluationResult | None) -> RoundRow:
-        """Return the row of a round; without a test it has no loss and no accuracy of one."""
+    def round_row(self, facts: RoundFacts, test: EvaluationResult | None, energy: EnergyTally | None) -> RoundRow:
+        """Return the row of a round; without a test it has no loss and no accuracy of one.
+
+        `energy` is that of its flights, where the scenario asks for it.
+        """
         losses = [(loss, facts.learned[number].num_samples) for number, loss in facts.losses.items()]
         weight = sum(samples for _, samples in losses)
         ended = facts.ended
@@ -156,6 +184,9 @@ class RowMaker:
             skipped_terms=sum(skipped_terms(update) for update in facts.learned.values() if update.metrics),
             workers_replaced=facts.workers_replaced,
             wall_time_s=facts.wall_time_s,
+            test_perplexity=perplexity(test.loss) if test and self._predicts_tokens else None,
+            energy_j=energy.energy_j if energy else None,
+            wasted_energy_j=energy.wasted_energy_j if energy else None,
         )
 
 

@@ -22,8 +22,10 @@ from neulite_sim.engine.tracking import Recorder
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.methods.state_files import packages_of
 from neulite_sim.notebook.progress import following
+from neulite_sim.population.hardware.power import powers_of
 from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.results.asking import asked_of
 from neulite_sim.results.checkpoint import Found
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
@@ -35,6 +37,7 @@ from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sources import AnyScenario
+from neulite_sim.scenario.written import naming_places
 from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.training.contract import Backend, nodes_of
 from neulite_sim.training.pinning import pinned_torch
@@ -83,7 +86,7 @@ def simulate(
     given = {"model": model, "data": data, "partition": partition, "method": method, "selector": selector,
              "protocol": protocol, "availability": availability}  # fmt: skip
     scenario = with_given(scenario, **given)
-    with following(progress) as followers:
+    with naming_places(scenario), following(progress) as followers:
         return _simulate(
             scenario, out=out, keeps_folder=keeps_folder, observers=(*observers, *followers), command=command,
             fleet=fleet,
@@ -107,7 +110,7 @@ def _simulate(
         # After a download, too; what is kept of the run holds from any folder.
         scenario = pinned(scenario)
         if out is None and not keeps_folder:
-            memory = MemorySink()
+            memory = MemorySink(asked=asked_of(scenario, costing.trained.spec))
             summary = drive(costing, backend, memory, (*observers, heard))
             return RunResult(summary=summary, run_dir=None, memory=memory, scenario=scenario, notices=heard.messages)
         folder = RunFolder.create(
@@ -118,6 +121,7 @@ def _simulate(
             provenance=provenance(
                 scenario, command or sys.argv, left_out=costing.left_out, data_sha256=data_sha256(costing)
             ),
+            asked=asked_of(scenario, costing.trained.spec),
         )
         with folder:
             try:
@@ -164,7 +168,8 @@ def drive(
 ) -> dict[str, Any]:
     """Run a profiled scenario from its beginning to its end, and return the content of `summary.json`."""
     scenario, method = costing.scenario, costing.method
-    tally = Tally(costing.partition.sizes, targets=targets_of(scenario))
+    powers = powers_of((each.name for each in costing.population.classes), scenario.energy)
+    tally = Tally(costing.partition.sizes, targets=targets_of(scenario), powers=powers)
     recorder = Recorder(costing, sink, observers, tally)
     rate = _participation_rate(costing)
     keeper = keeper or Keeper()

@@ -20,6 +20,7 @@ from neulite_sim.methods.contract import Denial, Proposal
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.digest import Digest
+from neulite_sim.results.energy import EnergyTally, tally_of
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import DiagnosticRow, Notice, Progress, RoundRow, Row
 from neulite_sim.results.summary import Tally
@@ -41,6 +42,7 @@ class Recorder:
         self._sink = sink
         self._observers = observers
         self._tally = tally
+        self._energy_of: dict[int, EnergyTally] = {}
         self._started = time.perf_counter()
         self.digest = Digest()
 
@@ -124,6 +126,8 @@ class Recorder:
     def round_ended(self, facts: RoundFacts) -> None:
         """Write the denials and the flights of a round, flights in the order in which they ended."""
         rows = self._rows.flight_rows(facts.ended.in_order(), facts)
+        if self._costing.scenario.energy is not None:
+            self._energy_of[facts.round] = tally_of(rows)
         self._write_ended(facts.round, facts.at_s, facts.proposal.denials, facts.look, rows)
 
     def round_tested(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
@@ -138,7 +142,7 @@ class Recorder:
                     value=found.value,
                 )
             )
-        row = self._rows.round_row(facts, test)
+        row = self._rows.round_row(facts, test, self._energy_of.pop(facts.round, None))
         self._write(row)
         self._notify(row)
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from neulite_sim.exports.origin import Origin
 from neulite_sim.exports.words import metric_of, unit_of
 from neulite_sim.results import device_rows
-from neulite_sim.results.cells import column_types, scan_columns
-from neulite_sim.results.rows import DeviceRow, Row, columns
+from neulite_sim.results.cells import column_types, columns_in, scan_columns
+from neulite_sim.results.rows import EVERYTHING, DeviceRow, Row, columns
 
 _TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 GROUP_ROWS = 1 << 16
@@ -31,7 +31,7 @@ def write_parquet(origin: Origin, folder: Path) -> None:
     """
     for name, (path, kind) in origin.tables.items():
         groups = _groups(path, kind)
-        _write(groups, _schema(kind, origin), folder / f"{name}.parquet")
+        _write(groups, _schema(path, kind, origin), folder / f"{name}.parquet")
     if rows := origin.audit():
         table = pa.Table.from_pylist(_plain(rows))
         fields = [_named(field, unit_of(field.name), "") for field in table.schema]
@@ -54,12 +54,14 @@ def _write(groups: Iterator[Mapping[str, Sequence[Any]]] | Sequence[Any], schema
             writer.write_table(pa.table(dict(cells), schema=schema), row_group_size=GROUP_ROWS)
 
 
-def _schema(kind: type[Row], origin: Origin) -> Any:
+def _schema(path: Path, kind: type[Row], origin: Origin) -> Any:
+    types = column_types(kind, asked=EVERYTHING)
+    names = columns(kind) if kind is DeviceRow else columns_in(path, kind)
     fields = [
         _named(
             pa.field(name, _TYPES[cast], nullable=optional), "" if cast is str else unit_of(name), metric_of(kind, name)
         )
-        for name, (cast, optional) in column_types(kind).items()
+        for name, (cast, optional) in ((name, types[name]) for name in names)
     ]
     return pa.schema(fields, metadata=_about(origin))
 

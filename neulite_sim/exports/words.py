@@ -15,6 +15,7 @@ from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, Flight
 
 METRICS: Mapping[str, str] = {
     "test_accuracy": "accuracy/test",
+    "test_perplexity": "perplexity/test",
     "train_loss": "loss/train",
     "test_loss": "loss/test",
     "peak_memory_bytes": "memory/peak_bytes",
@@ -28,6 +29,8 @@ METRICS: Mapping[str, str] = {
     "staleness_mean": "participation/staleness_mean_aggregations",
     "bytes_down": "traffic/down_bytes",
     "bytes_up": "traffic/up_bytes",
+    "energy_j": "energy/total_J",
+    "wasted_energy_j": "energy/wasted_J",
     "virtual_time_s": "time/virtual_s",
     "wall_time_s": "time/wall_s",
     "learning_rate": "training/learning_rate",
@@ -40,11 +43,15 @@ OUTCOMES: Mapping[str, str] = {
     "final_accuracy": "accuracy/final",
     "tail_accuracy": "accuracy/tail",
     "best_accuracy": "accuracy/best",
+    "final_perplexity": "perplexity/final",
+    "best_perplexity": "perplexity/best",
     "participation_rate": "participation/rate",
     "data_share": "participation/data_share",
     "peak_memory_bytes": "memory/run_peak_bytes",
     "bytes_down": "traffic/run_down_bytes",
     "bytes_up": "traffic/run_up_bytes",
+    "energy_j": "energy/run_total_J",
+    "wasted_energy_j": "energy/run_wasted_J",
     "flights_arrived": "participation/run_arrived_flights",
     "flights_dropped": "participation/run_dropped_flights",
     "rounds": "time/run_rounds",
@@ -65,6 +72,7 @@ _COUNTS: Mapping[str, str] = {
 _FAMILIES = (
     (r"(^|_)bytes(_|$)", "bytes"),
     (r"_bits_per_second$", "bits per second"),
+    (r"(^|_)energy_j$", "J"),
     (r"_s$", "s"),
     (r"^(offered|denied)_", "rounds"),
     (r"^dropped_", "flights"),
@@ -85,8 +93,8 @@ def unit_of(column: str) -> str:
 def round_points(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield name and value of each number of a round; what is not known is left out."""
     for column, name in METRICS.items():
-        if row[column] is not None:
-            yield name, row[column]
+        if (value := row.get(column)) is not None:
+            yield name, value
 
 
 def _denial_points(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

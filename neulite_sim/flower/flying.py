@@ -6,7 +6,7 @@ place of a ledger of submodels, the one call that is about to leave.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from neulite_sim.engine.planning import Dispatch, Planner
 from neulite_sim.errors import NeuliteError
 from neulite_sim.flower.tracking import Work
 from neulite_sim.population.hardware.contract import DeviceClass
+from neulite_sim.population.hardware.power import Power, powers_of
 from neulite_sim.population.link.network import transfer_s
 from neulite_sim.population.table import Population
 from neulite_sim.profiling.cost import Costs
@@ -188,6 +189,11 @@ class Fleet:
     def partition(self) -> Any:
         """What stands for a partition: its sizes."""
         return SimpleNamespace(sizes=self.samples)
+
+    @property
+    def powers(self) -> Mapping[str, Power]:
+        """Watts of the devices by the name of their class, of those that are known."""
+        return powers_of((each.name for each in self.population.classes), self.scenario.energy)
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from neulite_sim.methods.contract import Denial
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.digest import Digest
+from neulite_sim.results.energy import joules_of_cells, tally_of
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import FlightRow, Notice, Progress, RoundRow, Row
 from neulite_sim.results.summary import Tally
@@ -61,6 +62,7 @@ class Logbook:
         self._tally = tally
         self._tested = tested
         self._num_devices = fleet.population.num_devices
+        self._powers, self._has_asked = fleet.powers, fleet.scenario.energy is not None
         self.roll_call = RollCall(fleet.population, np.ones(self._num_devices, np.bool_))
         self.digest = Digest()
         self._open: _Round | None = None
@@ -138,6 +140,7 @@ class Logbook:
         cut = [(sent, _cut(sent, at_s, reason)) for sent in unanswered if sent.flight is not None]
         flown = [(sent, sent.outcome) for sent in found.flown if sent.outcome is not None]
         rows = FlightRows.of([self._flight_row(sent, outcome, found.number) for sent, outcome in (*flown, *cut)])
+        rows = rows.costed(joules_of_cells(rows.cells, self._powers), is_column=self._has_asked)
         if len(rows):
             self._sink.write_flights(rows)
             self.digest.add_flights(rows)
@@ -224,6 +227,7 @@ class Logbook:
         if test_loss is None and test_accuracy is None:
             test_loss = _mean([(loss_in(sent.numbers), sent.samples) for sent in others])
             test_accuracy = _mean([(accuracy_in(sent.numbers), sent.samples) for sent in others])
+        energy = tally_of(rows) if self._has_asked else None
         now = time.perf_counter()
         wall_s, self._round_began = now - self._round_began, now
         num_denied = sum(map(len, denials))
@@ -249,6 +253,8 @@ class Logbook:
             skipped_terms=0,
             workers_replaced=0,
             wall_time_s=wall_s,
+            energy_j=energy.energy_j if energy else None,
+            wasted_energy_j=energy.wasted_energy_j if energy else None,
         )
 
     def _progress(self, at_s: float) -> None:

@@ -33,6 +33,7 @@ from neulite_sim.flower.recording import Logbook
 from neulite_sim.flower.waits import TimeIsOver
 from neulite_sim.population.churn import with_churn
 from neulite_sim.population.sampling import DrawnFleet
+from neulite_sim.results.asking import asked_of
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.places import FLOWER
@@ -108,8 +109,9 @@ def run_app(
                        "run_config": app.overrides},
         }  # fmt: skip
         folder = RunFolder.create(
-            out, name=named, seed=scenario.seed, scenario_yaml=dump_scenario(scenario), provenance=made
-        )
+            out, name=named, seed=scenario.seed, scenario_yaml=dump_scenario(scenario), provenance=made,
+            asked=asked_of(scenario),
+        )  # fmt: skip
         with folder:
             course = _Course(app, flying, client, settings, folder, observers, named, notes)
             done = course.run(server, folder.path)
@@ -143,7 +145,7 @@ class _Course:
         allocator = scenario.allocator
         self._kept = Kept()
         targets = tuple(sorted(scenario.evaluation.targets))
-        self._tally = Tally(fleet.samples, targets=targets)
+        self._tally = Tally(fleet.samples, targets=targets, powers=fleet.powers)
         self._logbook = Logbook(fleet, sink, observers, self._tally, lambda label: test_of(self._kept, label))
         self._caller = Caller(
             client=client,

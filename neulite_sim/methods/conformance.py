@@ -265,7 +265,17 @@ def _is_same_proposal(bench: _Bench, one: State, other: State) -> bool:
             np.array_equal(getattr(wanted.offers, name), getattr(found.offers, name))
             for name in ("devices", "submodel_index", "expected_s")
         )
+        and all(_owed(bench, one, submodel) == _owed(bench, other, submodel) for submodel in bench.method.submodels)
     )
+
+
+def _owed(bench: _Bench, state: State, submodel: str) -> list[int] | None:
+    """Return what each device downloads beyond a submodel's bytes; None where that is nothing."""
+    owed = bench.method.owed_bytes(state, bench.candidates, [submodel] * len(bench.candidates))
+    assert owed is None or (len(owed) == len(bench.candidates) and (owed >= 0).all()), (
+        f"{submodel}: owed_bytes is {owed}; it must be a number of bytes for each of the devices asked for"
+    )
+    return None if owed is None else [int(each) for each in owed]
 
 
 def _once(updates: list[Update]) -> Iterator[Update]:

@@ -8,7 +8,7 @@ submodel that was chosen, and `digest` with the updates that arrived, in the ord
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -61,8 +61,8 @@ class LocalTask:
     """What one device is asked to train: a submodel of a state's version, and its own conditions.
 
     `cost` is what the device is charged; with `enforces_memory` its peak fits. With a `plan` the real training takes
-    its steps so, and it lasts `epochs`; as the scenario says where they are None. With a `fold` nobody needs the update
-    by itself.
+    its steps so, and it lasts `epochs`; as the scenario says where they are None. It ends after `steps` where they are
+    given, however many epochs that takes. With a `fold` nobody needs the update by itself.
     """
 
     flight: int
@@ -74,6 +74,7 @@ class LocalTask:
     plan: Plan | None = None
     fold: FoldOrder | None = None
     epochs: int | None = None
+    steps: int | None = None
 
     @property
     def device(self) -> int:
@@ -133,20 +134,28 @@ class Setting:
 class OwnTraining:
     """What a method has its own way with in the local training of a submodel; None: as the scenario says.
 
-    A `learning_rate` is the same in every round. `epochs` are charged as they are trained.
+    A `learning_rate` is the same in every round. `epochs` are charged as they are trained, and so are `steps`, of which
+    every device takes as many, whatever samples it owns: it goes through them again, or leaves some out.
 
     Raises:
-        SimulationError: the learning rate is no positive number, or there is less than one epoch.
+        SimulationError: the learning rate is no positive number, there is less than one epoch or step, or both are
+            given.
     """
 
     learning_rate: float | None = None
     epochs: int | None = None
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise SimulationError(f"learning_rate of OwnTraining must be a positive number, is {self.learning_rate}")
-        if self.epochs is not None and (type(self.epochs) is not int or self.epochs < 1):
-            raise SimulationError(f"epochs of OwnTraining must be a whole number from 1 on, is {self.epochs}")
+        for name, given in (("epochs", self.epochs), ("steps", self.steps)):
+            if given is not None and (type(given) is not int or given < 1):
+                raise SimulationError(f"{name} of OwnTraining must be a whole number from 1 on, is {given}")
+        if self.epochs is not None and self.steps is not None:
+            raise SimulationError(
+                f"OwnTraining is told to last {self.epochs} epochs and {self.steps} steps; leave one of them out"
+            )
 
     def applied(self, training: Training) -> Training:
         """Return the training of a scenario with what the method has its own way with."""
@@ -171,13 +180,18 @@ class Method:
     """Whether submodels are the model at several widths; a model that no width makes thinner is refused then."""
     trains_blocks: ClassVar[bool] = False
     """Whether submodels are parts of the chain of blocks; on a model of one block a run says what that comes to."""
+    takes_gradients: ClassVar[bool] = True
+    """Whether devices take an optimizer's steps; a run says what of `training` has no effect where none does."""
     same_as: str = ""
     """Another way to write this very method in a scenario, which a run says; nothing where there is none."""
     decides_by_weights: str = ""
     """The option, as `key: value`, by which offers depend on trained weights; a dry run is refused then."""
 
     needs_current_version: str = ""
-    """The option, as `key: value`, by which updates must come from the latest version: not with every protocol."""
+    """The option, as `key: value`, by which updates must come from the latest version: not with every protocol.
+
+    Why, in words without a colon, where no other value of an option helps.
+    """
 
     @property
     def shaped_by(self) -> Any:
@@ -250,6 +264,14 @@ class Method:
     def personal_payload(self, state: State, device: int, submodel: str) -> Mapping[str, Tensor]:
         """Return what only this device is sent beside the payload, under names of the trainee; nothing by default."""
         return {}
+
+    def owed_bytes(self, state: State, devices: Integers, submodels: Sequence[str]) -> Integers | None:
+        """Return what each of `devices` downloads beyond its submodel's own bytes before it trains `submodels[i]`.
+
+        That is what it has missed since it took part last, or what grows with who takes part. A replay asks as well, so
+        it may depend on what `follow` makes of `progress`. None, as by default: nobody downloads more.
+        """
+        return None
 
     def evaluated(self, state: State) -> str:
         """Return the name of the model that is tested, for `evaluation_model`; it may depend on the state."""

@@ -91,7 +91,7 @@ class DepthModel(Trainee):
         # Before the forward pass, so that these gradients come last and never meet the activations.
         regulariser = self._dynamic_regulariser() if self._alpha else None
         logits = self.all_logits(images_BCHW)
-        cross_entropy = torch.stack([F.cross_entropy(logits_BK, labels_B) for logits_BK in logits]).sum()
+        cross_entropy = torch.stack([self.cross_entropy(logits_BK, labels_B) for logits_BK in logits]).sum()
         loss = cross_entropy
         scalars = {"cross_entropy": cross_entropy.detach(), **self.squared_loss(logits[-1], labels_B)}
         if self._distills:

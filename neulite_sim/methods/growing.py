@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neulite_sim.models.contract import Blueprint
@@ -39,4 +38,4 @@ class GrowingModel(Trainee):
     def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the mean cross-entropy of the batch."""
         logits_BK = self(images_BCHW)
-        return F.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)
+        return self.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neulite_sim.later import homes
@@ -69,7 +68,7 @@ class StageTrainee(Trainee):
         """
         block_map = self.along(self.blocks, inputs)
         logits_BK, final_map = self._output()(block_map)
-        cross_entropy = F.cross_entropy(logits_BK, labels_B)
+        cross_entropy = self.cross_entropy(logits_BK, labels_B)
         squared_loss = self.squared_loss(logits_BK, labels_B)
         if self._curriculum is None:
             return cross_entropy, squared_loss

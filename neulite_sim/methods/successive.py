@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -211,7 +210,7 @@ class SuccessiveModel(Trainee):
     def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the mean cross-entropy of the batch."""
         logits_BK = self(images_BCHW)
-        return F.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)
+        return self.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)
 
 
 def slices_of(blueprint: Blueprint, configurations: Mapping[str, Configuration]) -> Layout:

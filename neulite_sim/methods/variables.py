@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
@@ -71,7 +70,7 @@ class PartialModel(Trainee):
     def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the mean cross-entropy of the batch."""
         logits_BK = self(images_BCHW)
-        return F.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)
+        return self.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)
 
 
 def makes_one_gradient(training: Training) -> bool:

@@ -97,7 +97,7 @@ def simplest_head(shape: Shape, spec: InputSpec) -> nn.Module:
             "choose a method that trains the full model"
         )
         raise ScenarioError([Problem(key="method", message=message)])
-    return PlaceHead(channels, spec.num_classes)
+    return PlaceHead(channels, spec.num_classes, classes_last=spec.predicts_tokens)
 
 
 class MeanHead(nn.Module):
@@ -114,10 +114,11 @@ class MeanHead(nn.Module):
 
 
 class PlaceHead(nn.Module):
-    """One linear layer, the same at each place of a map."""
+    """One linear layer, the same at each place of a map; `classes_last` as `targets` has it."""
 
-    def __init__(self, channels: int, num_classes: int) -> None:
+    def __init__(self, channels: int, num_classes: int, *, classes_last: bool = False) -> None:
         super().__init__()
+        self.classes_last = classes_last
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.optim import Optimizer
 
 from neulite_sim.errors import SimulationError
 from neulite_sim.models.optimizer import make_optimizer, take_step
@@ -70,7 +72,14 @@ class Stepper:
         self._scaler = LossScaler(loss_scale) if training.precision == "fp16" else None
         self.after_micro_batch: Callable[[], None] | None = None
         """Called after each micro-batch's backward pass, for whoever watches a step."""
+        self.take_step: Callable[[Optimizer, Sequence[nn.Parameter]], None] = take_step
+        """How the optimizer takes its step over the parameters, for whoever watches one."""
         trainee.checkpoints_blocks = training.checkpointing
+
+    @property
+    def trainable(self) -> Sequence[nn.Parameter]:
+        """The parameters that it trains."""
+        return self._trainable
 
     @property
     def num_skipped_steps(self) -> int:
@@ -101,7 +110,7 @@ class Stepper:
             return
         if self._training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._trainable, self._training.clip_norm, foreach=False)
-        take_step(self.optimizer, self._trainable)
+        self.take_step(self.optimizer, self._trainable)
 
     def _announce(self, images_BCHW: Tensor, rows: Rows | None) -> None:
         if self._trainee.keeper is not None and rows is not None:
@@ -135,6 +144,12 @@ class Stepper:
     def _may_overrun(self) -> bool:
         """Whether the trainee holds a convolution that could overrun and that no step may have come to yet."""
         return holds_overrunning(self._trainee)
+
+
+def stepper_of(trainee: Trainee, training: Training, **how: Any) -> Stepper:
+    """Return what takes a trainee's steps: its own stepper where it has one; `how` as `Stepper` takes it."""
+    own: Stepper | None = trainee.stepper(training, **how)
+    return Stepper(trainee, training, **how) if own is None else own
 
 
 def _split(rows: Rows | None, sizes: Sequence[int]) -> Sequence[Rows | None]:

@@ -6,12 +6,12 @@ its update aggregates without any translation.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.prefix import Features, PrefixKeeper
 from neulite_sim.models.recurrent import in_plain_operators
+from neulite_sim.models.targets import cross_entropy, puts_classes_last
 from neulite_sim.scenario.schema import Training
 
 
@@ -46,10 +47,20 @@ class Trainee(nn.Module):
     """Set by whoever takes steps: whether a backward pass met a convolution that needs a `ConvolutionGuard`."""
     keeper: PrefixKeeper | None = None
     """Set for a flight by whoever trains: what keeps the features of a frozen prefix from epoch to epoch."""
+    stored_away: Mapping[str, Tensor] = {}
+    """Frozen matrices that are held in fewer bytes (`stored_weights`), by name, without their numbers."""
     num_blocks_applied: int = 0
     """How often `through` was called; a trainee that never does cannot be checkpointed."""
     num_parts: int = 1
     """Parts of a local training: each goes through all epochs before the next begins, under one optimizer for all."""
+
+    def cross_entropy(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+        """Return the mean cross-entropy over all targets of a batch, as `targets.cross_entropy` takes it."""
+        return cross_entropy(logits_BK, labels_B, classes_last=self._puts_classes_last)
+
+    @functools.cached_property
+    def _puts_classes_last(self) -> bool:
+        return puts_classes_last(self)
 
     def squared_loss(self, logits_BK: Tensor, labels_B: Tensor) -> Mapping[str, Tensor]:
         """Return `squared_loss`, the mean over the batch of each sample's squared cross-entropy, where it is wanted.
@@ -60,7 +71,7 @@ class Trainee(nn.Module):
         if not self.reports_squared_loss:
             return {}
         with torch.no_grad():
-            losses = F.cross_entropy(logits_BK, labels_B, reduction="none")
+            losses = cross_entropy(logits_BK, labels_B, reduction="none", classes_last=self._puts_classes_last)
             losses_B = losses.flatten(1).mean(dim=1) if losses.ndim > 1 else losses
             return {"squared_loss": losses_B.square().mean()}
 
@@ -95,14 +106,22 @@ class Trainee(nn.Module):
         With `checkpoints_blocks` the block's activations are dropped and computed again in the backward pass, with the
         same dropout and without a second update of BatchNorm's statistics (T. Chen et al., "Training Deep Nets with
         Sublinear Memory Cost", 2016, https://arxiv.org/abs/1604.06174). A frozen block that needs no gradient of its
-        input has none to drop.
+        input has none to drop. A block of layers that say so (`checkpoints_alone`), such as those of transformers, is
+        checkpointed layer by layer.
         """
+        if self.checkpoints_blocks and type(block) is nn.Sequential and any(map(_is_checkpointed_alone, block)):
+            for part in block:
+                features_BCHW = (
+                    self.through(part, features_BCHW) if _is_checkpointed_alone(part) else part(features_BCHW)
+                )
+            assert isinstance(features_BCHW, Tensor)
+            return features_BCHW
         self.num_blocks_applied += 1
         if not self.checkpoints_blocks or self._keeps_nothing(block, features_BCHW) or not torch.is_grad_enabled():
             result: Tensor = block(features_BCHW)
             return result
         return checkpoint(  # type: ignore[no-any-return]
-            block, features_BCHW, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
+            block, features_BCHW, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_kept(block))
         )
 
     def _keeps_nothing(self, block: nn.Module, features_BCHW: Tensor | tuple[Tensor, ...]) -> bool:
@@ -163,6 +182,29 @@ class Trainee(nn.Module):
         for name, tensor in self.state_dict(keep_vars=True).items():
             if tensor.is_floating_point():
                 yield name, tensor
+        yield from self.stored_away.items()
+
+    def download_names(self) -> tuple[str, ...]:
+        """Return what of `travelling` a device is charged for as it receives it; all of it by default.
+
+        A trainee leaves out what a device has from before, or makes by itself.
+        """
+        return tuple(name for name, _ in self.travelling())
+
+    def sent_names(self) -> tuple[str, ...]:
+        """Return what of `upload_names` a device is charged for as it sends it; all of it by default.
+
+        A trainee leaves out what a device keeps for its next training, of which the simulator takes care.
+        """
+        return self.upload_names()
+
+    def stepper(self, training: Training, **how: Any) -> Any:
+        """Return what takes optimizer steps on this trainee in a way of its own, as `models.step.stepper_of` does.
+
+        None, as by default: steps along the gradient of `loss`.
+        """
+        del training, how
+        return None
 
     def upload_names(self) -> tuple[str, ...]:
         """Return what a device sends back: trainable parameters and the buffers of the layers that hold them."""
@@ -179,12 +221,16 @@ def _is_trainable(layer: nn.Module) -> bool:
     return any(map(_requires_grad, layer.parameters(recurse=False)))
 
 
+def _is_checkpointed_alone(part: nn.Module) -> bool:
+    return getattr(part, "checkpoints_alone", False) is True
+
+
 def _requires_grad(parameter: nn.Parameter) -> bool:
     return parameter.requires_grad
 
 
 @contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
+def statistics_kept(block: nn.Module) -> Iterator[None]:
     """Within, BatchNorm layers normalise as before but leave their running statistics and counters as they are."""
     layers = [layer for layer in block.modules() if isinstance(layer, _BatchNorm) and layer.training]
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
@@ -242,7 +288,7 @@ class FullModel(Trainee):
     def loss(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the mean cross-entropy of the batch."""
         logits_BK = self(images_BCHW)
-        return F.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)
+        return self.cross_entropy(logits_BK, labels_B), self.squared_loss(logits_BK, labels_B)
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

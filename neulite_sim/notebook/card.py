@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neulite_sim.notebook.chart import accuracy_chart
-from neulite_sim.units import format_bytes, format_seconds
+from neulite_sim.units import format_bytes, format_joules, format_seconds
 
 _CELL = "padding:1px 14px 1px 0;text-align:left;vertical-align:top"
 _HEAD = f"{_CELL};font-weight:normal;white-space:nowrap;opacity:.7"
@@ -51,6 +51,9 @@ def facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> list[tup
         ("traffic", f"{format_bytes(summary['bytes_down'])} down, {format_bytes(summary['bytes_up'])} up"),
         ("flights", f"{summary['flights_arrived']:,} arrived, {summary['flights_dropped']:,} dropped"),
     ]
+    if summary.get("energy_j") is not None:
+        wasted = f", {format_joules(summary['wasted_energy_j'])} of it wasted" if summary["wasted_energy_j"] else ""
+        found.append(("energy", f"{format_joules(summary['energy_j'])} of all flights{wasted}"))
     if summary.get("proxy"):
         found.append(("proxy", str(summary["proxy"])))
     if run_dir is not None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from neulite_sim.arrays import Flags as Flags  # Plug-ins of the first version take the array types from here.
 from neulite_sim.arrays import Floats, Integers
+from neulite_sim.population.availability.charges import Charges
 from neulite_sim.population.availability.contract import Availability
 from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.population.link.throughput import ThroughputTraces
@@ -33,6 +34,10 @@ class Population:
     """How much faster than its class each device computes, above 0; everyone as their class where it is None."""
     memory_motion: MemoryMotion | None = None
     """How available memory moves around the column above, which is then nominal; it stays as it is where None."""
+    charges: Charges | None = None
+    """The batteries that flights drain; `availability` heeds them. None where there are none."""
+    aloft: Availability | None = None
+    """When devices are online while they fly, where that is not `availability`: their charge does not matter then."""
     notes: tuple[str, ...] = ()
     """What a user should know about how the table came about: capped memory, groups without a device."""
 

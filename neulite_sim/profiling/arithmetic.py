@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ _CPU_ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for
 _TAKE_ROWS = torch.ops.aten.index_select.default
 _PUT_ROWS = torch.ops.aten.index_copy_.default
 _PLACE_OF_GROUPS = {_CONVOLUTION: 8, _CONVOLUTION_BACKWARD: 9}
+_PLACE_OF_WEIGHT = 1
 
 
 def flops_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> int:
@@ -59,4 +61,8 @@ def kind_of(func: Any, args: tuple[Any, ...]) -> OperatorKind:
     place = _PLACE_OF_GROUPS.get(func)
     if place is None:
         return OperatorKind.OTHER
-    return OperatorKind.GROUPED if args[place] > 1 else OperatorKind.CONVOLUTION
+    is_backward = func is _CONVOLUTION_BACKWARD
+    if args[place] > 1:
+        return OperatorKind.GROUPED_BACKWARD if is_backward else OperatorKind.GROUPED
+    is_of_one_point = not is_backward and math.prod(args[_PLACE_OF_WEIGHT].shape[2:]) == 1
+    return OperatorKind.POINTWISE if is_of_one_point else OperatorKind.CONVOLUTION

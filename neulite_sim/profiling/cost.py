@@ -28,6 +28,8 @@ class Cost:
     peak_memory_bytes: int
     available_memory_bytes: int
     plan: Plan
+    owed_bytes: int = 0
+    """What the device downloads beyond the submodel's own bytes, as `Method.owed_bytes` says."""
 
     @property
     def batch_size(self) -> int:
@@ -61,6 +63,8 @@ class Costs(Sequence[Cost]):
     available_memory_bytes: Integers
     plan_index: NDArray[np.int16]
     plans: tuple[Plan, ...]
+    owed_bytes: Integers | None = None
+    """What each device downloads beyond the submodel's own bytes; None where nobody does."""
 
     @property
     def batch_sizes(self) -> Integers:
@@ -81,7 +85,14 @@ class Costs(Sequence[Cost]):
         }
         plans = tuple(dict.fromkeys(cost.plan for cost in costs))
         index = np.array([plans.index(cost.plan) for cost in costs], np.int16)
-        return cls(submodels=[cost.submodel for cost in costs], plan_index=index, plans=plans, **columns)
+        owed = np.array([cost.owed_bytes for cost in costs], np.int64)
+        return cls(
+            submodels=[cost.submodel for cost in costs],
+            plan_index=index,
+            plans=plans,
+            owed_bytes=owed if owed.any() else None,
+            **columns,
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Costs], places: Sequence[Integers]) -> Costs:
@@ -120,12 +131,14 @@ class Costs(Sequence[Cost]):
             peak_memory_bytes=int(self.peak_memory_bytes[place]),
             available_memory_bytes=int(self.available_memory_bytes[place]),
             plan=self.plans[self.plan_index[place]],
+            owed_bytes=0 if self.owed_bytes is None else int(self.owed_bytes[place]),
         )
 
     def taken(self, places: Integers) -> Costs:
         """Return the entries at some places."""
         columns: dict[str, Any] = {column: getattr(self, column)[places] for column in (*_NUMBERS, "plan_index")}
-        return Costs(submodels=taken(self.submodels, places), plans=self.plans, **columns)
+        owed = None if self.owed_bytes is None else self.owed_bytes[places]
+        return Costs(submodels=taken(self.submodels, places), plans=self.plans, owed_bytes=owed, **columns)
 
 
 _NUMBERS: Mapping[str, tuple[str, type]] = {

@@ -9,6 +9,7 @@ those after.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from torch import Tensor
 from neulite_sim.models.prefix import PrefixKeeper, Rows
 from neulite_sim.models.step import Stepper
 from neulite_sim.models.trainee import Trainee
+from neulite_sim.profiling.alike import give_states, is_worthwhile, take_alike_steps
 from neulite_sim.profiling.allocations import AllocationLog
 from neulite_sim.profiling.micro_batches import MicroBatches
 from neulite_sim.profiling.tracer import MemoryBytes, OperatorCost, StepTracer, trace
@@ -119,11 +121,20 @@ class _Tracing:
 
         def begun(tracer: StepTracer) -> None:
             stepper.after_micro_batch = tracer.note_end
+            if self._is_long(trainee, stepper):
+                stepper.take_step = functools.partial(take_alike_steps, tracer)
+
+        if how.get("num_steps", 2) == 2 and self._is_long(trainee, stepper):
+            how["first"] = functools.partial(give_states, optimizer=stepper.optimizer, parameters=stepper.trainable)
 
         how |= {"round_bytes": self.round_bytes, "begun": begun, "log": self.log}
         tracer = trace(trainee, stepper.optimizer, step, self.batch, **how)
         stepper.after_micro_batch = None
         return tracer
+
+    def _is_long(self, trainee: Trainee, stepper: Stepper) -> bool:
+        """Return whether a step takes so long that what is alike in it is traced once: of networks that read tokens."""
+        return not self.batch[0].is_floating_point() and is_worthwhile(trainee, stepper.trainable)
 
     def step(self, tracer: StepTracer, table_bytes: int = 0) -> TracedStep:
         """Return the last traced step, with the whole batch's inputs and without the table of kept features."""

@@ -83,6 +83,7 @@ class _Entry(_Checked):
     part_peaks_bytes: list[_Count]
     part_kept_bytes_per_sample: list[_Count]
     process_bytes: _Count | None
+    loaded_bytes: _Count
     compared_with_memory: Literal["tensor_bytes", "allocator_bytes", "process_bytes"]
 
     @model_validator(mode="after")
@@ -94,7 +95,7 @@ class _Entry(_Checked):
             raise ValueError("has columns of several lengths")
         if (later[0] is None) != (later[1] is None):
             raise ValueError("has half of a later step")
-        if self.trainable_parameters > self.parameters or self.bytes_up > self.bytes_down:
+        if self.trainable_parameters > self.parameters:
             raise ValueError("has a part that is more than the whole")
         if sum(self.micro_batch_sizes) != self.batch_size:
             raise ValueError("has micro-batches of another batch")

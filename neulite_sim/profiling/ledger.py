@@ -14,29 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neulite_sim.arrays import Flags, Floats, Integers, Repeated
-from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.population.link.network import transfer_s
 from neulite_sim.population.table import Population
 from neulite_sim.profiling.cost import Cost as Cost  # Most take it from here.
 from neulite_sim.profiling.cost import Costs
 from neulite_sim.profiling.plans import Choice, Plan
-from neulite_sim.profiling.roofline import rates_of, step_s
+from neulite_sim.profiling.step_time import step_seconds
 
 if TYPE_CHECKING:
     from neulite_sim.profiling.profile import Profile
-
-
-def step_seconds(profile: Profile, device: DeviceClass, batch_share: float = 1.0, *, is_later: bool = False) -> float:
-    """Return seconds of one training step on a device; `batch_share` in (0, 1] charges a smaller last batch.
-
-    FLOPs and bytes shrink with the batch, the overhead per operator does not. `is_later` asks for a step after the
-    first epoch, which is another where the device keeps features.
-    """
-    if is_later and profile.later_operator_flops is not None and profile.later_operator_bytes is not None:
-        kept = (profile.later_operator_flops, profile.later_operator_bytes, profile.later_operator_kinds)
-        return step_s(*kept, rates_of(device), batch_share, counts=profile.later_operator_counts)
-    columns = (profile.operator_flops, profile.operator_bytes, profile.operator_kinds)
-    return step_s(*columns, rates_of(device), batch_share, counts=profile.operator_counts)
 
 
 def _merged(plan: Plan) -> Plan:
@@ -57,7 +43,7 @@ class Ledger:
     `owns_data[d]` says whether d owns any sample (by default: is charged for any); only who does is ever offered work.
     `merged_profiles` are those at one sample more than the batch size: a device whose last batch would hold one
     sample merges it into the batch before, and needs the memory of that. A submodel of `own_epochs` is trained for so
-    many epochs, any other for `epochs`.
+    many epochs, one of `own_steps` for so many steps, any other for `epochs`.
 
     `profiles` are those of the first plan. With a `choice` each device has a plan of its own: of the largest batch at
     which any fits its memory the fastest one that does. A ledger counts with the nominal memory of the population;
@@ -72,6 +58,7 @@ class Ledger:
         *,
         epochs: int,
         own_epochs: Mapping[str, int] | None = None,
+        own_steps: Mapping[str, int] | None = None,
         owns_data: Flags | None = None,
         merged_profiles: Mapping[str, Profile] | None = None,
         choice: Choice | None = None,
@@ -81,6 +68,7 @@ class Ledger:
         self.num_samples = num_samples
         self.epochs = epochs
         self._own_epochs = own_epochs or {}
+        self._own_steps = own_steps or {}
         self.owns_data: Flags = num_samples > 0 if owns_data is None else owns_data
         self.available_memory_bytes = population.available_memory_bytes
         batch_size = next(iter(self.profiles.values())).batch_size
@@ -141,11 +129,26 @@ class Ledger:
 
     def _computed_column(self, profile: Profile) -> Floats:
         epochs = self._own_epochs.get(profile.submodel, self.epochs)
-        seconds = self._epoch_column(profile) * epochs
-        if profile.later_operator_flops is not None:
+        steps = self._own_steps.get(profile.submodel)
+        seconds = self._epoch_column(profile) * epochs if steps is None else self._steps_column(profile, steps)
+        if steps is None and profile.later_operator_flops is not None:
             seconds = self._epoch_column(profile) + self._epoch_column(profile, is_later=True) * (epochs - 1)
         speed = self.population.speed_factor
         return seconds / (1.0 if speed is None else speed)
+
+    def _steps_column(self, profile: Profile, steps: int) -> Floats:
+        """Return seconds of so many steps of every device: whole epochs, then whole batches of one more."""
+        whole_batches, rest = np.divmod(self.num_samples, profile.batch_size)
+        # A sample that would be left over goes with the batch before.
+        batches = whole_batches + (rest > 0) - self._merges[profile.batch_size]
+        epochs, more = np.divmod(steps, np.maximum(batches, 1))
+        seconds: Floats = self._epoch_column(profile) * epochs
+        for index, device in enumerate(self.population.classes):
+            members = self.population.class_index == index
+            if members.any():
+                seconds[members] += more[members] * step_seconds(profile, device)
+        seconds[batches == 0] = 0.0
+        return seconds
 
     def _epoch_column(self, profile: Profile, *, is_later: bool = False) -> Floats:
         whole_batches, rest = np.divmod(self.num_samples, profile.batch_size)
@@ -356,6 +359,13 @@ class Ledger:
         ]
         parts = [self._costs(name, devices[places], available_bytes[places]) for name, places in members]
         return Costs.joined(parts, [places for _, places in members])
+
+    def owing(self, costs: Costs, owed_bytes: Integers) -> Costs:
+        """Return costs of devices that download `owed_bytes` more, with the seconds that this takes."""
+        own = np.array([self.profiles[name].bytes_down for name in costs.submodels], np.int64)
+        rates, latency_s = self.population.downlink_bits_per_second, self.population.latency_s
+        seconds = transfer_s(own + owed_bytes, rates[costs.devices], latency_s[costs.devices])
+        return replace(costs, download_s=np.asarray(seconds), owed_bytes=owed_bytes)
 
     def _costs(self, submodel: str, devices: Integers, available_bytes: Integers) -> Costs:
         """Return costs with memory of a moment: each device takes the plan that is best with it."""

@@ -14,7 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.noise import noise, taking_turns
-from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper
+from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper, stepper_of
+from neulite_sim.models.stored_weights import store_frozen
 from neulite_sim.models.trainee import Trainee, lay_out
 from neulite_sim.profiling.allocations import AllocationLog, AllocationRecorder
 from neulite_sim.profiling.keeping import TracedStep, TracedSteps, largest, trace_training
@@ -80,6 +81,8 @@ class Profile:
     part_peaks_bytes: tuple[int, ...] = ()
     part_kept_bytes_per_sample: tuple[int, ...] = ()
     process_bytes: int | None = None
+    loaded_bytes: int = 0
+    """Bytes of the samples of a step as a network reads them: what loading is charged for, in the first epoch."""
     compared_with_memory: str = "tensor_bytes"
     """The name of the peak that is compared with the memory of devices."""
 
@@ -149,7 +152,6 @@ def profile(
         if worst is not None:
             heaviest, peaks = tracing.traced(worst, log)
     _require_blocks(submodel, trainee, training)
-    sent = set(trainee.upload_names())
     travelling = dict(trainee.travelling())
     changes = any(part.later is not None for part in parts)
     kept = tuple(part.kept_bytes_per_sample for part in parts)
@@ -157,11 +159,11 @@ def profile(
     return Profile(
         submodel=submodel,
         batch_size=batch_size,
-        parameters=sum(parameter.numel() for parameter in trainee.parameters()),
+        parameters=sum(tensor.numel() for tensor in (*trainee.parameters(), *trainee.stored_away.values())),
         trainable_parameters=sum(p.numel() for p in trainee.parameters() if p.requires_grad),
         memory=largest(heaviest),
-        bytes_down=sum(map(_num_bytes, travelling.values())),
-        bytes_up=sum(_num_bytes(tensor) for name, tensor in travelling.items() if name in sent),
+        bytes_down=sum(_num_bytes(travelling[name]) for name in trainee.download_names()),
+        bytes_up=sum(_num_bytes(travelling[name]) for name in trainee.sent_names()),
         micro_batch_sizes=tracing.micro_batches.sizes,
         allocator_bytes=max(peaks["allocator_bytes"]) if "allocator_bytes" in peaks else None,
         kept_bytes_per_sample=max(kept),
@@ -169,6 +171,7 @@ def profile(
         part_kept_bytes_per_sample=kept if len(parts) > 1 else (),
         compares_samples=trainee.compares_samples,
         process_bytes=max(peaks["process_bytes"]),
+        loaded_bytes=spec.num_bytes * batch_size * len(parts),
         compared_with_memory=allocator.compared_with_memory,
         **_columns([part.first for part in parts]),
         **(_columns([part.later or part.first for part in parts], "later_") if changes else {}),
@@ -238,8 +241,9 @@ def ready(
 ) -> tuple[Stepper, tuple[Tensor, Tensor]]:
     """Return what takes the trainee's steps, and a batch of noise on the trainee's device for it to step on."""
     lay_out(trainee)
+    trainee.stored_away = store_frozen(trainee, training.frozen_weights)
     trainee.prepare()
-    stepper = Stepper(trainee, training, learning_rate=training.learning_rate, loss_scale=loss_scale)
+    stepper = stepper_of(trainee, training, learning_rate=training.learning_rate, loss_scale=loss_scale)
     device = next(trainee.parameters()).device
     inputs = noise(spec, batch_size, device=device)
     return stepper, (inputs, taking_turns(spec, batch_size, num_classes=FEWEST_CLASSES, device=device))

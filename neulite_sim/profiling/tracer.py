@@ -243,12 +243,14 @@ def trace(
     num_steps: int = 2,
     begun: Callable[[StepTracer], None] | None = None,
     after: Callable[[StepTracer], None] | None = None,
+    first: Callable[[StepTracer], None] | None = None,
 ) -> StepTracer:
     """Take training steps, two by default, and return the tracer as it stands after the last.
 
     The first step makes the optimizer's state; peak and operators are those of the last, from before its forward
     pass until after its optimizer step. Gradients are freed before each step; `begun` is called before the first step,
-    `after` after each. Call it under `FakeTensorMode` with a fake module and batch to predict, or plainly to audit.
+    `after` after each. With `first` that is done in the place of the first step, and leaves the state that it would.
+    Call it under `FakeTensorMode` with a fake module and batch to predict, or plainly to audit.
     """
     tracer = StepTracer(round_bytes=round_bytes, log=log)
     if begun is not None:
@@ -264,17 +266,21 @@ def trace(
         tracer.mark((*module.parameters(), *module.buffers()), "parameters")
         tracer.mark(batch, "inputs")
         # The first step runs without optimizer state and would show a peak that only one step in a run has.
-        for _ in range(num_steps):
+        if first is not None:
+            first(tracer)
+            tracer.mark(_states_of(optimizer), "optimizer")
+        for _ in range(num_steps if first is None else num_steps - 1):
             optimizer.zero_grad(set_to_none=True)
             tracer.reset()
             with tracer.saving():
                 step(*batch)
-            tracer.mark(
-                (item for state in optimizer.state.values() for item in state.values() if isinstance(item, Tensor)),
-                "optimizer",
-            )
+            tracer.mark(_states_of(optimizer), "optimizer")
             if after is not None:
                 after(tracer)
     for hook in hooks:
         hook.remove()
     return tracer
+
+
+def _states_of(optimizer: Optimizer) -> Iterator[Tensor]:
+    return (item for state in optimizer.state.values() for item in state.values() if isinstance(item, Tensor))

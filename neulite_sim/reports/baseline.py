@@ -12,8 +12,10 @@ from neulite_sim.results.stored import StoredRun
 
 OPTION = "--baseline"
 LARGER_IS_BETTER: Mapping[str, bool] = {
-    "final_accuracy": True, "tail_accuracy": True, "best_accuracy": True, "participation_rate": True,
+    "final_accuracy": True, "tail_accuracy": True, "best_accuracy": True, "final_perplexity": False,
+    "best_perplexity": False, "participation_rate": True,
     "data_share": True, "virtual_time_s": False, "peak_memory_bytes": False, "bytes_down": False, "bytes_up": False,
+    "energy_j": False, "wasted_energy_j": False,
 }  # fmt: skip
 """Numbers of a summary that are compared, and which way is better."""
 

@@ -41,6 +41,7 @@ class Board:
         self.told_wall_s = 0.0  # the run's wall time when its latest round was told
         self.curve = History()
         self.last_accuracy: float | None = None
+        self.last_perplexity: float | None = None
         self.best_accuracy: float | None = None
         self.budgets: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._pace: deque[tuple[float, int, float]] = deque(maxlen=_PACE_ROUNDS)
@@ -87,6 +88,7 @@ class Board:
         self.num_tests += 1
         self.first_test, self.last_test = self.first_test or row, row
         self.last_accuracy = row.test_accuracy
+        self.last_perplexity = row.test_perplexity
         self.best_accuracy = max(row.test_accuracy, self.best_accuracy or 0.0)
         self.curve.add(row.test_accuracy)
         self._slope.append((row.virtual_time_s, row.test_accuracy))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from neulite_sim.errors import Problem, ScenarioError
@@ -13,31 +13,32 @@ from neulite_sim.reports.intervals import Kind
 from neulite_sim.reports.views import Measure, Unit, View, absences, complete_groups, refused, shown
 from neulite_sim.results.cells import FILES, scan_rows
 from neulite_sim.results.rows import RoundRow
-from neulite_sim.results.stored import StoredRun
-from neulite_sim.units import parse_bytes, parse_seconds
+from neulite_sim.results.stored import StoredRun, energy_until
+from neulite_sim.units import parse_bytes, parse_joules, parse_seconds
 
-BOUNDS: Mapping[str, Unit] = {"memory": "bytes", "time": "seconds", "traffic": "bytes"}
-_NO_ENERGY = "runs do not count energy"
+BOUNDS: Mapping[str, Unit] = {"memory": "bytes", "time": "seconds", "traffic": "bytes", "energy": "joules"}
+_PARSERS: Mapping[Unit, Callable[[object], float]] = {
+    "bytes": parse_bytes, "seconds": parse_seconds, "joules": parse_joules,
+}  # fmt: skip
+_NO_ENERGY = "its energy is not known: nobody has told what a device draws (energy.power)"
 
 
 def parse_budget(text: str) -> dict[str, float]:
-    """Return bounds from `memory=300MB,time=2h,traffic=1GB`: bytes, seconds, bytes.
+    """Return bounds from `memory=300MB,time=2h,traffic=1GB,energy=500kJ`: bytes, seconds, bytes, joules.
 
     Raises:
-        ScenarioError: another bound, energy among them, no size or duration, one given twice, or none above zero.
+        ScenarioError: another bound, no size, duration or energy, one given twice, or none above zero.
     """
     found: dict[str, float] = {}
     for part in text.split(","):
         name, is_pair, value = (piece.strip() for piece in part.partition("="))
-        if name == "energy":
-            raise refused("--budget", f"energy cannot be bounded: {_NO_ENERGY}", "bound memory, time or traffic")
         if name not in BOUNDS or not is_pair:
-            hint = "write for example memory=300MB,time=2h,traffic=1GB"
-            raise refused("--budget", f"{part.strip()!r} is no bound of memory, time or traffic", hint)
+            hint = "write for example memory=300MB,time=2h,traffic=1GB,energy=500kJ"
+            raise refused("--budget", f"{part.strip()!r} is no bound of memory, time, traffic or energy", hint)
         if name in found:
             raise refused("--budget", f"{name} is bounded twice", "remove one")
         try:
-            bound = parse_bytes(value) if BOUNDS[name] == "bytes" else parse_seconds(value)
+            bound = _PARSERS[BOUNDS[name]](value)
         except ValueError as error:
             raise ScenarioError([Problem(key="--budget", message=f"{name}: {error}")]) from None
         if not bound > 0:
@@ -70,22 +71,27 @@ class _Point:
     memory: float
     time: float
     traffic: float
+    energy: float | None
+    """None where nobody knows it, or nobody asked."""
 
     def beyond(self, budget: Mapping[str, float]) -> list[str]:
         """Return which bounds it is beyond, as people read them."""
-        return [f"{name} {shown(getattr(self, name), BOUNDS[name])}" for name, bound in budget.items()
-                if getattr(self, name) > bound]  # fmt: skip
+        costs = {name: getattr(self, name) for name in budget}
+        return [f"{name} {shown(cost, BOUNDS[name])}" for name, cost in costs.items()
+                if cost is not None and cost > budget[name]]  # fmt: skip
 
 
-def _points(run: StoredRun) -> Iterator[_Point]:
-    """Yield the tested rounds of a run with peak memory, virtual seconds and bytes both ways up to each."""
+def _points(run: StoredRun, *, with_energy: bool = True) -> Iterator[_Point]:
+    """Yield the tested rounds of a run with peak memory, virtual seconds, bytes both ways and joules up to each."""
     memory = traffic = 0
+    energies = energy_until(run) if with_energy else None
     for row in scan_rows(run.path / FILES[RoundRow], RoundRow):
         memory = max(memory, row["peak_memory_bytes"])
         traffic += row["bytes_down"] + row["bytes_up"]
         accuracy = row["test_accuracy"]
         if accuracy is not None and math.isfinite(accuracy):
-            yield _Point(accuracy=accuracy, memory=memory, time=row["virtual_time_s"], traffic=traffic)
+            energy = None if energies is None else energies.get(row["round"], 0.0)
+            yield _Point(accuracy=accuracy, memory=memory, time=row["virtual_time_s"], traffic=traffic, energy=energy)
 
 
 def quality_under_budget(
@@ -104,9 +110,13 @@ def quality_under_budget(
         values.append({})
         absent.append({})
         for run in line.runs:
-            points = [] if run.not_applicable is not None else list(_points(run))
-            within = [point.accuracy for point in points if not point.beyond(budget)]
-            if within:
+            bounds_energy = "energy" in budget
+            points = [] if run.not_applicable is not None else list(_points(run, with_energy=bounds_energy))
+            is_blind = bounds_energy and any(point.energy is None for point in points)
+            within = [point.accuracy for point in points if not is_blind and not point.beyond(budget)]
+            if is_blind:
+                absent[-1][run.summary["seed"]] = _NO_ENERGY
+            elif within:
                 values[-1][run.summary["seed"]] = max(within)
             else:
                 absent[-1][run.summary["seed"]] = _why_not_within(run, points, budget)
@@ -128,7 +138,7 @@ def _why_not_within(run: StoredRun, points: Sequence[_Point], budget: Mapping[st
 def cost_to_target(
     lines: Sequence[Line], target: float | None = None, *, baseline: Line | None = None, kind: Kind = "t"
 ) -> View:
-    """Return peak memory, virtual time and traffic of each group until an accuracy (0 to 1) was first measured.
+    """Return peak memory, time, traffic and energy of each group until an accuracy (0 to 1) was first measured.
 
     Without a target it is the highest of those of the scenarios that a run reached.
 
@@ -153,13 +163,15 @@ def cost_to_target(
                 absent[-1][seed] = "never reached it" + ("" if best is None else f" (best {100 * best:.1f} %)")
             else:
                 for name, of in values.items():
-                    of[-1][seed] = float(getattr(first, name))
-    keys = {"memory": "memory_to_target_bytes", "time": "time_to_target_s", "traffic": "bytes_to_target"}
-    names = {"memory": "peak memory", "time": "virtual time", "traffic": "traffic"}
+                    if (cost := getattr(first, name)) is not None:
+                        of[-1][seed] = float(cost)
+    keys = {"memory": "memory_to_target_bytes", "time": "time_to_target_s", "traffic": "bytes_to_target",
+            "energy": "energy_to_target_j"}  # fmt: skip
+    names = {"memory": "peak memory", "time": "virtual time", "traffic": "traffic", "energy": "energy"}
     measures = tuple(
         Measure(key=keys[name], name=names[name], unit=BOUNDS[name], larger_is_better=False,
                 values=tuple(values[name]), absent=tuple(absent))
-        for name in ("memory", "time", "traffic")
+        for name in BOUNDS if name != "energy" or any(values["energy"])
     )  # fmt: skip
     notes = [*notes, *absences(groups, measures[:1]), *([] if baseline is None else pairing_notes(groups, baseline))]
     return View(

@@ -15,8 +15,9 @@ from neulite_sim.results.stored import StoredRun
 
 NOT_APPLICABLE = "NA"
 AVERAGED = (
-    "rounds", "virtual_time_s", "final_accuracy", "tail_accuracy", "best_accuracy", "participation_rate", "data_share",
-    "peak_memory_bytes", "bytes_down", "bytes_up", "flights_arrived", "flights_dropped", "wall_time_s",
+    "rounds", "virtual_time_s", "final_accuracy", "tail_accuracy", "best_accuracy", "final_perplexity",
+    "best_perplexity", "participation_rate", "data_share", "peak_memory_bytes", "bytes_down", "bytes_up",
+    "flights_arrived", "flights_dropped", "energy_j", "wasted_energy_j", "wall_time_s",
 )  # fmt: skip
 """Numbers of a summary of which a group has a mean and a sample standard deviation."""
 

@@ -1,4 +1,4 @@
-"""The table of a comparison: as in papers, accuracy, participation, memory, time to accuracy and traffic.
+"""The table of a comparison: as in papers, accuracy, participation, memory, time to accuracy, traffic and energy.
 
 A column has one unit, named in its head. Where the columns do not fit the width, they stand in blocks below each
 other, each with the names of the runs.
@@ -17,6 +17,7 @@ from neulite_sim.reports.table import TextTable
 from neulite_sim.units import format_bytes
 
 UNITS_S = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
+UNITS_J = ((10**9, "GJ", 1e9), (10**6, "MJ", 1e6), (10**3, "kJ", 1e3), (0, "J", 1.0))
 UNITS_BYTES = ((10**9, "GB", 1e9), (10**6, "MB", 1e6), (10**3, "kB", 1e3), (0, "B", 1.0))
 _TARGETS_SHOWN = 5
 
@@ -83,6 +84,8 @@ def _columns(lines: Sequence[Line]) -> Iterator[Column]:
     else:
         yield Column(head="seed", cells=tuple(str(line.seeds[0]) for line in lines))
     yield _numbers("accuracy %", lines, lambda line: _scaled(line.of("tail_accuracy"), 0.01), _accuracy_word)
+    if any(line.of("final_perplexity").count for line in lines):
+        yield _numbers("perplexity", lines, lambda line: line.of("final_perplexity"))
     yield _numbers("part. %", lines, lambda line: _scaled(line.of("participation_rate"), 0.01))
     inclusive = {True: "yes", False: "no", None: "-"}
     yield Column(head="inclusive", cells=tuple(inclusive[line.is_inclusive] for line in lines), is_numeric=False)
@@ -91,6 +94,24 @@ def _columns(lines: Sequence[Line]) -> Iterator[Column]:
     yield from _times(lines)
     unit, scale = unit_of(UNITS_BYTES, [_traffic(line).mean for line in lines])
     yield _numbers(f"traffic {unit}", lines, lambda line: _scaled(_traffic(line), scale))
+    yield from _energy(lines)
+
+
+def _energy(lines: Sequence[Line]) -> Iterator[Column]:
+    """Yield what the flights of each run took, and the share of it that was wasted; nothing where nobody knows."""
+    energies = [line.of("energy_j") for line in lines]
+    if not any(energy.count for energy in energies):
+        return
+    unit, scale = unit_of(UNITS_J, [energy.mean for energy in energies])
+    yield _numbers(f"energy {unit}", lines, lambda line: _scaled(line.of("energy_j"), scale))
+    if any(line.of("wasted_energy_j").mean for line in lines):
+        yield _numbers("wasted %", lines, _wasted)
+
+
+def _wasted(line: Line) -> Spread:
+    """Return the shares of energy that went into updates that nobody merged, in percent."""
+    pairs = [(run.summary.get("wasted_energy_j"), run.summary.get("energy_j")) for run in line.runs]
+    return spread([None if wasted is None or not energy else 100 * wasted / energy for wasted, energy in pairs])
 
 
 def _memory(found: Spread) -> str:
@@ -195,6 +216,8 @@ def _cell(found: Spread, digits: int) -> str:
 
 def _legend(lines: Sequence[Line], columns: Sequence[Column]) -> Iterator[str]:
     yield "accuracy: mean of the last three tests; part.: devices that can take part; inclusive: all of them can."
+    if any(column.head.startswith("wasted") for column in columns):
+        yield "wasted: share of the energy that went into flights whose update was not merged."
     cells = [cell for column in columns for cell in column.cells]
     groups = [line for line in lines if line.is_group]
     if groups and all(len(line.runs) == 1 for line in groups):

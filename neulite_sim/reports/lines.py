@@ -11,7 +11,7 @@ from neulite_sim.reports.board import Board
 from neulite_sim.reports.figures import Mark, memory_ladder
 from neulite_sim.reports.memory_kinds import short_kind
 from neulite_sim.results.rows import RoundRow, RunStarted
-from neulite_sim.units import format_bytes, format_percent, format_seconds
+from neulite_sim.units import format_bytes, format_joules, format_percent, format_seconds
 
 _MOST_THRESHOLDS = 12
 _FACT_WIDTH = 58
@@ -118,6 +118,8 @@ def round_line(board: Board, row: RoundRow) -> str:
         parts.append(f"staleness {number(row.staleness_mean, 1)}")
     if board.last_accuracy is not None:
         parts.append(f"accuracy {accuracy(board.last_accuracy)} (best {accuracy(board.best_accuracy)})")
+        if board.last_perplexity is not None:
+            parts.append(f"perplexity {number(board.last_perplexity, 2)}")
     elif row.train_loss is not None:
         parts.append(f"loss {number(row.train_loss)}")
     left_s = board.wall_left_s
@@ -163,11 +165,21 @@ def _times(times_s: Mapping[str, float | None]) -> str:
     return "\n".join(lines)
 
 
+def energy(summary: Mapping[str, Any]) -> str:
+    """Return in words what the flights of a run took, and how much of it was for nothing; its energy is known."""
+    wasted = summary.get("wasted_energy_j")
+    total = f"{format_joules(summary['energy_j'])} of all flights"
+    return f"{total}, {format_joules(wasted)} of it wasted" if wasted else total
+
+
 def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> list[tuple[str, str]]:
     """Return the content of `summary.json` as pairs of a label and a text, in reading order."""
     rounds, clock = summary["rounds"], format_seconds(summary["virtual_time_s"])
     which = short_kind(summary.get("compared_with_memory"))
     facts = [("accuracy", _accuracy(summary))]
+    if summary.get("final_perplexity") is not None:
+        final, best = (number(summary[f"{name}_perplexity"], 2) for name in ("final", "best"))
+        facts.append(("perplexity", f"{final} final, {best} best"))
     if summary.get("time_to_accuracy_s") and summary.get("final_accuracy") is not None:
         facts.append(("time to", _times(summary["time_to_accuracy_s"])))
     facts += [
@@ -178,6 +190,7 @@ def summary_facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> 
         ("memory", f"{format_bytes(summary['peak_memory_bytes'])} {which} at the peak of one device"),
         ("traffic", f"{format_bytes(summary['bytes_down'])} down, {format_bytes(summary['bytes_up'])} up"),
         ("flights", f"{summary['flights_arrived']:,} arrived, {summary['flights_dropped']:,} dropped"),
+        *([] if summary.get("energy_j") is None else [("energy", energy(summary))]),
     ]
     if summary.get("proxy"):
         facts.append(("proxy", str(summary["proxy"])))

@@ -33,6 +33,7 @@ _DRY_RUN = "dry-run"
 _HEADS = ("round", "virtual", "stage", "arrived", "denied", "loss", "accuracy")
 # The columns of the last rounds in the order in which a narrow terminal leaves them out.
 _LEAST_FIRST = (
+    "perplexity",
     "wall",
     "up",
     "down",
@@ -275,6 +276,7 @@ def _round_cells(row: RoundRow, *, wide: bool) -> dict[str, Text]:
         "denied": f"{row.denied:,}",
         "loss": number(row.train_loss),
         "accuracy": tested,
+        "perplexity": number(row.test_perplexity, 2),
         "stale": number(row.staleness_mean, 1),
         "discarded": f"{row.discarded:,}",
     }
@@ -290,7 +292,7 @@ def rounds_panel(board: Board, width: int, height: int) -> Panel:
     rows = [_round_cells(row, wide=width >= 110) for row in list(board.rounds)[-max(height - 3, 0) :]]
     lengths = {head: max([len(head), *(row[head].cell_len for row in rows)]) for head in (rows[0] if rows else _HEADS)}
     # What only late updates have is shown only where there are some.
-    for head, name in (("stale", "staleness_mean"), ("discarded", "discarded")):
+    for head, name in (("stale", "staleness_mean"), ("discarded", "discarded"), ("perplexity", "test_perplexity")):
         if not any(getattr(row, name) for row in board.rounds):
             lengths.pop(head, None)
     for head in _LEAST_FIRST:

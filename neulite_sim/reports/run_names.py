@@ -10,9 +10,10 @@ from neulite_sim.reports.plot_options import unknown_label
 
 METHOD_NAMES: Mapping[str, str] = {
     "allsmall": "AllSmall", "depthfl": "DepthFL", "exclusivefl": "ExclusiveFL", "fedavg": "FedAvg",
-    "federated-dropout": "Federated Dropout", "fedepth": "FeDepth", "fedrolex": "FedRolex", "heterofl": "HeteroFL",
-    "neulite": "NeuLite", "partial-variables": "Partial variables", "profl": "ProFL", "progfed": "ProgFed",
-    "slt": "SLT",
+    "federated-dropout": "Federated Dropout", "fedepth": "FeDepth", "fedra": "FedRA", "fedrolex": "FedRolex",
+    "head-only": "Head only", "heterofl": "HeteroFL", "lora": "LoRA", "neulite": "NeuLite",
+    "partial-variables": "Partial variables", "profl": "ProFL", "progfed": "ProgFed", "slt": "SLT",
+    "zeroth-order": "Zeroth order", "zo-warmup": "ZOWarmUp",
 }  # fmt: skip
 """Methods as their papers write them; any other is called as scenarios call it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from neulite_sim.reports.comparison import notes_of
-from neulite_sim.reports.comparison_table import UNITS_BYTES, UNITS_S, Column, tables_of, unit_of
+from neulite_sim.reports.comparison_table import UNITS_BYTES, UNITS_J, UNITS_S, Column, tables_of, unit_of
 from neulite_sim.reports.intervals import Interval
 from neulite_sim.reports.table import TextTable
 from neulite_sim.reports.views import ROBUSTNESS, Measure, View, verdict_of
@@ -58,7 +58,7 @@ def unit_of_measure(measure: Measure) -> tuple[str, float]:
     if measure.unit == "accuracy":
         return "%", 0.01
     sizes = [abs(value) for values in measure.values for value in values.values()]
-    return unit_of(UNITS_S if measure.unit == "seconds" else UNITS_BYTES, sizes)
+    return unit_of({"seconds": UNITS_S, "joules": UNITS_J}.get(measure.unit, UNITS_BYTES), sizes)
 
 
 def interval_text(found: Interval | None, scale: float, *, is_signed: bool = False) -> str:

@@ -15,17 +15,17 @@ from typing import Any, Literal, get_args
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.reports.comparison import Line
 from neulite_sim.reports.intervals import Interval, Kind, mean_interval, paired_difference
-from neulite_sim.units import format_bytes, format_seconds
+from neulite_sim.units import format_bytes, format_joules, format_seconds
 
 ViewName = Literal["quality-under-budget", "cost-to-target", "robustness"]
 VIEWS: tuple[ViewName, ...] = get_args(ViewName)
 QUALITY, COST, ROBUSTNESS = VIEWS
-Unit = Literal["accuracy", "seconds", "bytes"]
+Unit = Literal["accuracy", "seconds", "bytes", "joules"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A number per line and seed: accuracy (0 to 1), seconds or bytes."""
+    """A number per line and seed: accuracy (0 to 1), seconds, bytes or joules."""
 
     key: str
     """What it is called in rows for scripts."""
@@ -123,7 +123,9 @@ def refused(option: str, finding: str, hint: str) -> ScenarioError:
 
 
 def shown(value: float, unit: Unit) -> str:
-    """Return bytes or seconds as people read them."""
+    """Return bytes, joules or seconds as people read them."""
+    if unit == "joules":
+        return format_joules(value)
     return format_bytes(value) if unit == "bytes" else format_seconds(value)
 
 

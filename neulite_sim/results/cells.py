@@ -21,12 +21,16 @@ from typing import Any
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, open_regular
 from neulite_sim.results.rows import (
+    EVERYTHING,
+    NOTHING,
+    Asked,
     DenialRow,
     DeviceRow,
     DiagnosticRow,
     FlightRow,
     RoundRow,
     Row,
+    asked_columns,
     columns,
     later_columns,
 )
@@ -40,14 +44,19 @@ DEVICES_CSV, DEVICES_PARQUET = "devices.csv", "devices.parquet"
 _CASTS: Mapping[type, Callable[[Any], Any]] = {int: operator.index, float: float, str: str}
 
 
-def column_types(kind: type[Row]) -> Mapping[str, tuple[type, bool]]:
+def column_types(kind: type[Row], *, asked: Asked = NOTHING) -> Mapping[str, tuple[type, bool]]:
     """Return for each column, in order, its type (int, float or str) and whether it may be None.
+
+    Those that a run has to ask for are among them as far as they are `asked` for.
 
     Raises:
         TypeError: a column is annotated with anything else.
     """
     found: dict[str, tuple[type, bool]] = {}
+    left_out = {name for name, what in asked_columns(kind).items() if what not in asked}
     for name, hint in typing.get_type_hints(kind).items():
+        if name in left_out:
+            continue
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         cast, *others = [option for option in options if option is not types.NoneType]
         optional = len(options) > 1
@@ -59,15 +68,15 @@ def column_types(kind: type[Row]) -> Mapping[str, tuple[type, bool]]:
 
 
 _TYPES: Mapping[type[Row], Mapping[str, tuple[type, bool]]] = {
-    kind: column_types(kind) for kind in (*FILES, *OPTIONAL_FILES, DeviceRow)
+    kind: column_types(kind, asked=EVERYTHING) for kind in (*FILES, *OPTIONAL_FILES, DeviceRow)
 }
 
 
 class _CellReader:
     """Reads the cells of one kind of row; what does not depend on the row is looked up once."""
 
-    def __init__(self, kind: type[Row], *, wall_clock: bool) -> None:
-        self.names = columns(kind, wall_clock=wall_clock)
+    def __init__(self, kind: type[Row], *, wall_clock: bool, asked: Asked = NOTHING) -> None:
+        self.names = columns(kind, wall_clock=wall_clock, asked=asked)
         self._types = tuple(_TYPES[kind][name][0] for name in self.names)
         self._cells_of = operator.attrgetter(*self.names)
 
@@ -83,12 +92,20 @@ _READERS = {
 }
 
 
-def values(row: Row, *, wall_clock: bool = True) -> list[Any]:
+_ASKING_READERS = {
+    (kind, asked): _CellReader(kind, wall_clock=True, asked=asked)
+    for kind in _TYPES
+    for size in range(len(EVERYTHING) + 1)
+    for asked in map(frozenset, itertools.combinations(EVERYTHING, size))
+}
+
+
+def values(row: Row, *, wall_clock: bool = True, asked: Asked = NOTHING) -> list[Any]:
     """Return the cells of a row in column order, each as the int, float, str or None that its column says.
 
-    Without `wall_clock` only those of columns that equal runs share.
+    Without `wall_clock` only those of columns that equal runs share, of others those `asked` for.
     """
-    return _READERS[type(row), wall_clock].values(row)
+    return (_ASKING_READERS[type(row), asked] if asked else _READERS[type(row), wall_clock]).values(row)
 
 
 def decisive(row: Row) -> list[Any]:
@@ -102,8 +119,9 @@ def decisive(row: Row) -> list[Any]:
 
 
 def record(row: Row, *, wall_clock: bool = True) -> dict[str, Any]:
-    """Return the same with the names of the columns."""
-    reader = _READERS[type(row), wall_clock]
+    """Return the same with the names of the columns, those that a run asks for where they are known."""
+    known = frozenset(what for name, what in asked_columns(type(row)).items() if getattr(row, name) is not None)
+    reader = _ASKING_READERS[type(row), known] if known and wall_clock else _READERS[type(row), wall_clock]
     return dict(zip(reader.names, reader.values(row), strict=True))
 
 
@@ -121,6 +139,17 @@ def _value(text: str, name: str, *, kind: type[Row], where: str) -> Any:
     except ValueError:
         expected = {int: "a whole number", float: "a number"}[cast]
         raise DataNotFoundError(f"{where}: {name} is {text!r}, not {expected}; the file was changed or cut") from None
+
+
+def columns_in(path: Path | str, kind: type[Row]) -> tuple[str, ...]:
+    """Return the columns of a kind of row as a CSV file has them, with those that its run asked for.
+
+    Raises:
+        DataNotFoundError: no such file.
+    """
+    with _opened(Path(path)) as file:
+        header = next(csv.reader(file), [])
+    return tuple(name for name in columns(kind, asked=EVERYTHING) if name in header or name not in asked_columns(kind))
 
 
 def scan_rows(
@@ -154,7 +183,7 @@ def scan_columns(path: Path | str, kind: type[Row], *, most_rows: int = 1 << 15)
         except ValueError:
             # The slow way finds the cell, and says where it stands.
             rows = [shape.row(record, f"{path}:{place}") for place, record, _ in held]
-            yield {name: [row[name] for row in rows] for name in _TYPES[kind]}
+            yield {name: [row[name] for row in rows] for name in rows[0]}
 
 
 class _Shape:
@@ -163,13 +192,15 @@ class _Shape:
     def __init__(self, header: Sequence[str], path: Path, kind: type[Row]) -> None:
         self._kind = kind
         self._later = {name: default for name, default in later_columns(kind).items() if name not in header}
-        missing = [name for name in _TYPES[kind] if name not in header and name not in self._later]
+        asked = {name for name in asked_columns(kind) if name not in header}
+        self.names = tuple(name for name in _TYPES[kind] if name not in asked)
+        missing = [name for name in self.names if name not in header and name not in self._later]
         if missing:
             expected = FILES.get(kind) or OPTIONAL_FILES.get(kind) or DEVICES_CSV
             raise DataNotFoundError(
                 f"{path}: has no column {', '.join(missing)}; it is no {expected}, or of another version"
             )
-        self._places = {name: header.index(name) for name in _TYPES[kind] if name not in self._later}
+        self._places = {name: header.index(name) for name in self.names if name not in self._later}
 
     def has(self, record: Sequence[str], having: Mapping[str, Any]) -> bool:
         """Whether the cells of a record are written like these."""
@@ -181,7 +212,7 @@ class _Shape:
         Raises:
             DataNotFoundError: a cell is not what its column says; it stands at `where`.
         """
-        kind, wanted = self._kind, names or _TYPES[self._kind]
+        kind, wanted = self._kind, names or self.names
         return {
             name: _value(record[self._places[name]], name, kind=kind, where=where)
             if name in self._places
@@ -197,7 +228,7 @@ class _Shape:
         """
         texts = list(zip(*records, strict=True))
         found = {name: _cast(texts[place], *_TYPES[self._kind][name]) for name, place in self._places.items()}
-        return {**found, **{name: [default] * len(records) for name, default in self._later.items()}}
+        return {name: found[name] if name in found else [self._later[name]] * len(records) for name in self.names}
 
 
 def _cast(texts: Sequence[str], cast: type, optional: bool) -> list[Any]:
@@ -210,13 +241,17 @@ def _cast(texts: Sequence[str], cast: type, optional: bool) -> list[Any]:
     return cells
 
 
-def _records(path: Path, kind: type[Row]) -> Iterator[tuple[int, list[str], _Shape]]:
-    """Yield each whole record of a file with its line, and where its columns stand."""
+def _opened(path: Path) -> io.TextIOWrapper:
     try:
         opened = open_regular(path, most_bytes=TABLE_BYTES * 64, follows_links=False)
     except OSError as error:
         raise DataNotFoundError(f"{path}: cannot be read: {error.strerror}", hint="name the folder of a run") from None
-    with io.TextIOWrapper(opened, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+    return io.TextIOWrapper(opened, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _records(path: Path, kind: type[Row]) -> Iterator[tuple[int, list[str], _Shape]]:
+    """Yield each whole record of a file with its line, and where its columns stand."""
+    with _opened(path) as file:
         records = csv.reader(line for line in file if line.endswith("\n"))
         try:
             header = next(records, [])

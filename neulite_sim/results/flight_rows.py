@@ -17,18 +17,20 @@ from typing import Any, overload
 
 import numpy as np
 
-from neulite_sim.arrays import Repeated
+from neulite_sim.arrays import Floats, Repeated
 from neulite_sim.results.cells import column_types, values
-from neulite_sim.results.rows import FlightRow, columns, later_columns
+from neulite_sim.results.rows import EVERYTHING, NOTHING, FlightRow, asked_columns, columns, later_columns
 
 Column = Sequence[Any]
 Texts = str | list[str]
 """The texts of a column: one for each row, or one for all."""
 
 NAMES = columns(FlightRow)
+ALL_NAMES = columns(FlightRow, asked=EVERYTHING)
+assert (*NAMES, *asked_columns(FlightRow)) == ALL_NAMES, "what is asked for stands last"
 _LATER = later_columns(FlightRow)
 assert len(_LATER) < 2, "a later column that is left out would move the next one into its place"
-_TYPES = column_types(FlightRow)
+_TYPES = column_types(FlightRow, asked=EVERYTHING)
 _TEXTS = tuple(name for name, (cast, _) in _TYPES.items() if cast is str)
 _NUMBERS = {name: optional for name, (cast, optional) in _TYPES.items() if cast is not str}
 _FLOATS = tuple(name for name, (cast, _) in _TYPES.items() if cast is float)
@@ -39,10 +41,15 @@ _MANY = 64
 
 
 class FlightRows(Sequence[FlightRow]):
-    """Rows of flights; `cells` are their columns, each a `list` or a `Repeated` of plain int, float, str or None."""
+    """Rows of flights; `cells` are their columns, each a `list` or a `Repeated` of plain int, float, str or None.
 
-    def __init__(self, cells: Mapping[str, Column]) -> None:
-        assert tuple(cells) == NAMES, f"columns {tuple(cells)}"
+    `joules` are what each flight took, where that is known; they are a column where the scenario asks for it.
+    """
+
+    def __init__(self, cells: Mapping[str, Column], *, joules: Floats | None = None) -> None:
+        self.names = tuple(cells)
+        assert self.names in (NAMES, ALL_NAMES), f"columns {self.names}"
+        self.joules = joules
         # Lines are made of what varies, and numbers of flights always do.
         assert not isinstance(cells["flight"], Repeated), "numbers of flights differ"
         self.cells = cells
@@ -51,8 +58,12 @@ class FlightRows(Sequence[FlightRow]):
     @classmethod
     def of(cls, rows: Iterable[FlightRow]) -> FlightRows:
         """Return rows as columns."""
-        cells = [list(column) for column in zip(*map(values, rows), strict=True)] or [[] for _ in NAMES]
-        return cls(dict(zip(NAMES, cells, strict=True)))
+        held = list(rows)
+        has_asked = any(getattr(row, name) is not None for row in held for name in asked_columns(FlightRow))
+        names = ALL_NAMES if has_asked else NAMES
+        asked = EVERYTHING if has_asked else NOTHING
+        found = [list(column) for column in zip(*(values(row, asked=asked) for row in held), strict=True)]
+        return cls(dict(zip(names, found or [[] for _ in names], strict=True)))
 
     def __len__(self) -> int:
         return self._count
@@ -65,12 +76,19 @@ class FlightRows(Sequence[FlightRow]):
 
     def __getitem__(self, place: int | slice) -> FlightRow | FlightRows:
         cells: dict[str, Any] = {name: column[place] for name, column in self.cells.items()}
-        return FlightRows(cells) if isinstance(place, slice) else FlightRow(**cells)
+        if not isinstance(place, slice):
+            return FlightRow(**cells)
+        return FlightRows(cells, joules=None if self.joules is None else self.joules[place])
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield each row as a plain dictionary."""
         for row in zip(*self.cells.values(), strict=True):
-            yield dict(zip(NAMES, row, strict=True))
+            yield dict(zip(self.names, row, strict=True))
+
+    def costed(self, joules: Floats | None, *, is_column: bool) -> FlightRows:
+        """Return the same rows with what each flight took, as a column too where that is asked for."""
+        column = {"energy_j": [None] * len(self) if joules is None else joules.tolist()} if is_column else {}
+        return FlightRows({**{name: self.cells[name] for name in NAMES}, **column}, joules=joules)
 
     def by_round(self) -> Iterator[FlightRows]:
         """Yield the rows in their order, those of one round that follow each other together."""
@@ -92,7 +110,7 @@ class FlightRows(Sequence[FlightRow]):
 
     def as_csv(self) -> str:
         """Return the lines of a CSV file, as `csv.writer` writes them; no text holds a carriage return."""
-        return _lines([self._texts(name, _quoted_for_csv, "") for name in NAMES], "", "\n")
+        return _lines([self._texts(name, _quoted_for_csv, "") for name in self.names], "", "\n")
 
     def as_json(self) -> str:
         """Return a line per row, as `json.dumps` writes a list without spaces."""
@@ -108,6 +126,7 @@ class FlightRows(Sequence[FlightRow]):
         return {
             name: _float_texts(self.cells[name]) if name in _FLOATS else _mapped(repr, self.cells[name])
             for name in _NUMBERS
+            if name in self.cells
         }
 
     def _texts(self, name: str, quoted: Callable[[str], str], nothing: str) -> Texts:

@@ -39,7 +39,7 @@ from neulite_sim.results.places import (
     TIMELINE,
     require_own,
 )
-from neulite_sim.results.rows import FlightRow, RoundRow, Row
+from neulite_sim.results.rows import NOTHING, Asked, FlightRow, RoundRow, Row
 from neulite_sim.results.seals import sealed, sha256
 from neulite_sim.results.sums import sums_of
 from neulite_sim.results.trace_events import TimelineFile
@@ -68,9 +68,10 @@ class RunFolder(Sink):
     As a context manager it closes its files at the end; rows that came after the last round are then written too.
     """
 
-    def __init__(self, path: Path, made: tuple[Path, ...]) -> None:
+    def __init__(self, path: Path, made: tuple[Path, ...], *, asked: Asked = NOTHING) -> None:
         self.path = path
         self._made = made
+        self._asked = asked
         self._tables: dict[type[Row], Table] = {}
         self._timeline: TimelineFile | None = None
         self._staged = ""
@@ -78,7 +79,14 @@ class RunFolder(Sink):
 
     @classmethod
     def create(
-        cls, path: Path | str | None, *, name: str, seed: int, scenario_yaml: str, provenance: Mapping[str, Any]
+        cls,
+        path: Path | str | None,
+        *,
+        name: str,
+        seed: int,
+        scenario_yaml: str,
+        provenance: Mapping[str, Any],
+        asked: Asked = NOTHING,
     ) -> Self:
         """Return a new run folder that holds the scenario, its provenance and tables without rows.
 
@@ -88,17 +96,19 @@ class RunFolder(Sink):
             seed: the root seed.
             scenario_yaml: the resolved scenario as YAML text.
             provenance: what `provenance.json` shall hold.
+            asked: which columns the tables have that a run has to ask for.
 
         Raises:
             OutputError: the folder holds something, or cannot be made or written. Nothing is left behind.
         """
-        folder = cls(*(_claim_free(name, seed) if path is None else _claim(Path(path))))
+        claimed = _claim_free(name, seed) if path is None else _claim(Path(path))
+        folder = cls(*claimed, asked=asked)
         try:
             write_whole(folder.path / SCENARIO, scenario_yaml)
             made = sealed({**provenance, "scenario_sha256": sha256(encoded(scenario_yaml))})
             write_whole(folder.path / PROVENANCE, as_json(made))
             for kind, file in FILES.items():
-                folder._tables[kind] = Table(folder.path / file, kind)
+                folder._tables[kind] = Table(folder.path / file, kind, asked=asked)
             folder._begin_timeline()
             folder.flush()
         except BaseException:
@@ -107,7 +117,7 @@ class RunFolder(Sink):
         return folder
 
     @classmethod
-    def reopen(cls, path: Path) -> Self:
+    def reopen(cls, path: Path, *, asked: Asked = NOTHING) -> Self:
         """Return the folder of a run that was cut off, its tables begun anew: a replay writes every row again.
 
         They are written beside the old ones, which stay until `put_in_place`; without it, they go at the end.
@@ -119,12 +129,12 @@ class RunFolder(Sink):
         if not path.is_dir():
             raise OutputError(f"{path}: there is no such folder any more", hint="name the folder of a run")
         require_own(path)
-        folder = cls(path, ())
+        folder = cls(path, (), asked=asked)
         folder._staged = _STAGED
         folder._remove_staged()
         try:
             for kind, file in FILES.items():
-                folder._tables[kind] = Table(path / file, kind, staged=_STAGED)
+                folder._tables[kind] = Table(path / file, kind, staged=_STAGED, asked=asked)
             folder._begin_timeline()
         except BaseException:
             folder.close()

@@ -9,23 +9,34 @@ from typing import Any
 from torch import Tensor
 
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.results.cells import record, scan_rows
+from neulite_sim.results.cells import columns_in, record, scan_rows
 from neulite_sim.results.contract import Sink
 from neulite_sim.results.device_rows import DeviceRows, find_devices, scan_devices
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.row_table import Rows
-from neulite_sim.results.rows import DenialRow, DeviceRow, DiagnosticRow, FlightRow, RoundRow, Row, columns
+from neulite_sim.results.rows import (
+    NOTHING,
+    Asked,
+    DenialRow,
+    DeviceRow,
+    DiagnosticRow,
+    FlightRow,
+    RoundRow,
+    Row,
+    columns,
+)
 
 
 class MemorySink(Sink):
     """The sink that keeps every row in memory; `summary` and `weights` are there once the run has ended."""
 
-    def __init__(self) -> None:
-        self.rounds = Rows(columns=columns(RoundRow))
-        self.flights = Rows(columns=columns(FlightRow))
+    def __init__(self, *, asked: Asked = NOTHING) -> None:
+        self.rounds = Rows(columns=columns(RoundRow, asked=asked))
+        self.flights = Rows(columns=columns(FlightRow, asked=asked))
         self.denials = Rows(columns=columns(DenialRow))
         self.diagnostics = Rows(columns=columns(DiagnosticRow))
         self.device_rows: DeviceRows | None = None
+        self.asked = asked
         self.summary: dict[str, Any] | None = None
         self.weights: dict[str, Tensor] | None = None
         self._tables: Mapping[type[Row], Rows] = {
@@ -37,7 +48,9 @@ class MemorySink(Sink):
 
     def write(self, row: Row) -> None:
         """Keep one row."""
-        self._tables[type(row)].append(record(row))
+        table = self._tables[type(row)]
+        cells = record(row)
+        table.append({name: cells.get(name) for name in table.columns})
 
     def write_flights(self, rows: FlightRows) -> None:
         """Keep rows of flights."""
@@ -64,7 +77,7 @@ def read_rows(path: Path | str, kind: type[Row]) -> Rows:
     Raises:
         DataNotFoundError: no such file, a column that is missing, or a cell that is not what its column says.
     """
-    return Rows(scan_rows(path, kind), columns=columns(kind))
+    return Rows(scan_rows(path, kind), columns=columns_in(path, kind))
 
 
 def read_devices(run_dir: Path | str) -> Rows:

@@ -12,6 +12,14 @@ from typing import Any
 WALL_CLOCK = {"wall_clock": True}
 LATER = {"later": True}
 """Of the last columns of a row: those that came later, and count in no digest where they have their default."""
+ENERGY, PERPLEXITY = "energy", "perplexity"
+Asked = frozenset[str]
+"""What a run asks for of these; files have the columns of that."""
+NOTHING: Asked = frozenset()
+EVERYTHING: Asked = frozenset({ENERGY, PERPLEXITY})
+OF_ENERGY, OF_PERPLEXITY = {"asked": ENERGY}, {"asked": PERPLEXITY}
+"""Of the very last columns: in files only where the run asks for them, and never in a digest: they follow from the
+others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,12 @@ class RoundRow:
     workers_replaced: int = field(metadata=WALL_CLOCK)
     """Training workers that died in this round and were replaced; their work ran again."""
     wall_time_s: float = field(metadata=WALL_CLOCK)
+    test_perplexity: float | None = field(default=None, metadata=OF_PERPLEXITY)
+    """exp(test_loss) where targets are the next tokens: of how many equally likely ones the model is as unsure."""
+    energy_j: float | None = field(default=None, metadata=OF_ENERGY)
+    """Joules of the flights that were handed over in this round."""
+    wasted_energy_j: float | None = field(default=None, metadata=OF_ENERGY)
+    """Of these, the joules of flights whose update was not merged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +94,8 @@ class FlightRow:
     loss: float | None
     plan: str = field(default="", metadata=LATER)
     """How the device took its steps where it had the choice, such as `micro-batch 16 + checkpointing`."""
+    energy_j: float | None = field(default=None, metadata=OF_ENERGY)
+    """Joules that the device drew from the dispatch to the end of the flight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,9 +183,22 @@ class DeviceRow:
 Row = RoundRow | FlightRow | DenialRow | DiagnosticRow | DeviceRow
 
 
-def columns(kind: type[Row], *, wall_clock: bool = True) -> tuple[str, ...]:
-    """Return the column names of a row type, in order; without `wall_clock` those that equal runs share."""
-    return tuple(each.name for each in fields(kind) if wall_clock or "wall_clock" not in each.metadata)
+def columns(kind: type[Row], *, wall_clock: bool = True, asked: Asked = NOTHING) -> tuple[str, ...]:
+    """Return the column names of a row type, in order; without `wall_clock` those that equal runs share.
+
+    Those that a run has to ask for are among them as far as they are `asked` for.
+    """
+    return tuple(
+        each.name
+        for each in fields(kind)
+        if (wall_clock or "wall_clock" not in each.metadata)
+        and ("asked" not in each.metadata or each.metadata["asked"] in asked)
+    )
+
+
+def asked_columns(kind: type[Row]) -> Mapping[str, str]:
+    """Return the columns that a run has to ask for, which stand last, with what it asks for."""
+    return {each.name: each.metadata["asked"] for each in fields(kind) if "asked" in each.metadata}
 
 
 def later_columns(kind: type[Row]) -> Mapping[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TEXT_BYTES, read_regular
+from neulite_sim.population.hardware.power import powers_in
 from neulite_sim.results.cells import FILES, OPTIONAL_FILES, scan_columns, scan_rows
+from neulite_sim.results.energy import PER_JOULE, EnergyTally, joules_of_cells, units_of
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, SUMMARY, SUMS, require_own
 from neulite_sim.results.rows import DiagnosticRow, FlightRow, RoundRow
@@ -105,6 +108,46 @@ def read_run(path: Path) -> StoredRun:
     return StoredRun(path=path, summary=summary, scenario=scenario, is_complete=is_complete)
 
 
+def with_energy(run: StoredRun) -> StoredRun:
+    """Return the run with the joules of its flights in its summary: those of older versions have none in theirs.
+
+    They are None where the watts of a device are not known, and where the flights cannot be read.
+    """
+    if "energy_j" in run.summary:
+        return run
+    found, powers = EnergyTally(), powers_in(run.scenario)
+    try:
+        require_whole(run.path, FILES[FlightRow])
+        for cells in scan_columns(run.path / FILES[FlightRow], FlightRow):
+            found.add_rows(FlightRows(cells), powers)
+    except DataNotFoundError:
+        found = EnergyTally.unknown()
+    energy = {"energy_j": found.energy_j, "wasted_energy_j": found.wasted_energy_j}
+    return replace(run, summary={**run.summary, **energy})
+
+
+def energy_until(run: StoredRun) -> Mapping[int, float] | None:
+    """Return the joules of the flights of a run up to and with each round that had any; None where nobody knows them.
+
+    Raises:
+        DataNotFoundError: flights.csv is missing or damaged.
+    """
+    powers, units = powers_in(run.scenario), Counter[int]()
+    for cells in scan_columns(run.path / FILES[FlightRow], FlightRow):
+        joules = joules_of_cells(cells, powers)
+        if joules is None:
+            return None
+        # Whole numbers of units: sums of them are exact.
+        rounds, first = np.unique(np.array(cells["round"], np.int64), return_inverse=True)
+        for place, number in enumerate(rounds.tolist()):
+            units[number] += units_of(joules[first == place])
+    total, found = 0, {}
+    for number in sorted(units):
+        total += units[number]
+        found[number] = total / PER_JOULE
+    return found
+
+
 def require_whole(path: Path, *names: str) -> None:
     """Check files of a run folder before they are read: those of a complete run against its sums.
 
@@ -187,7 +230,7 @@ def _summary_of_rows(path: Path, scenario: Mapping[str, Any]) -> Mapping[str, An
         devices = int(scenario["population"]["devices"])
     except (KeyError, TypeError, ValueError):
         raise _damaged(path / SCENARIO, "lacks what a resolved scenario has") from None
-    tally = Tally(np.zeros(devices, dtype=np.int64), targets=_ordered(targets))
+    tally = Tally(np.zeros(devices, dtype=np.int64), targets=_ordered(targets), powers=powers_in(scenario))
     for row in scan_rows(path / FILES[RoundRow], RoundRow):
         tally.add(RoundRow(**row))
     for cells in scan_columns(path / FILES[FlightRow], FlightRow):

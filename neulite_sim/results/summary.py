@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections import Counter, deque
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from neulite_sim.population.hardware.power import Power
+from neulite_sim.results.energy import EnergyTally
 from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import FlightRow, RoundRow, Row
 
@@ -42,15 +46,24 @@ class Tally:
     """Running totals of a run. `add` takes every row; `summary` may be asked at any time.
 
     Accuracies and the clock come from round rows; traffic, memory and participation from flight rows, so that
-    flights that never reached an aggregation count as well.
+    flights that never reached an aggregation count as well. `powers` are the watts of the devices by the name of their
+    class, for rows that do not come with their joules.
     """
 
-    def __init__(self, samples_per_device: ArrayLike, *, targets: tuple[float, ...] = ()) -> None:
+    def __init__(
+        self,
+        samples_per_device: ArrayLike,
+        *,
+        targets: tuple[float, ...] = (),
+        powers: Mapping[str, Power] | None = None,
+    ) -> None:
         self._samples = np.asarray(samples_per_device, dtype=np.int64)
         self._took_part = np.zeros(len(self._samples), dtype=np.bool_)
         self._reached: dict[float, float | None] = dict.fromkeys(targets)
         self._tail: deque[float] = deque(maxlen=TAIL_EVALUATIONS)
         self._best: float | None = None
+        self._perplexity: float | None = None
+        self._best_perplexity: float | None = None
         self._rounds = 0
         self._virtual_time_s = 0.0
         self._peak_memory_bytes = 0
@@ -59,6 +72,8 @@ class Tally:
         self._arrived = 0
         self._dropped = 0
         self._reasons: Counter[str] = Counter()
+        self._powers = powers or {}
+        self._energy = EnergyTally()
 
     def add(self, row: Row) -> None:
         """Take in one row."""
@@ -72,6 +87,9 @@ class Tally:
         self._virtual_time_s = float(row.virtual_time_s)
         if row.test_accuracy is None:
             return
+        if row.test_perplexity is not None:
+            self._perplexity = float(row.test_perplexity)
+            self._best_perplexity = min(self._perplexity, self._best_perplexity or math.inf)
         accuracy = float(row.test_accuracy)
         self._tail.append(accuracy)
         self._best = accuracy if self._best is None else max(self._best, accuracy)
@@ -91,6 +109,7 @@ class Tally:
         lost = [reason for reason, arrived in zip(cells["reason"], has_arrived, strict=True) if not arrived]
         self._dropped += len(lost)
         self._reasons.update(lost)
+        self._energy.add_rows(rows, self._powers)
 
     def nothing_learned(self) -> str:
         """Return in a sentence that no flight ever arrived, and why; an empty string where one did."""
@@ -111,6 +130,12 @@ class Tally:
         total = int(self._samples.sum())
         return int(self._samples[self._took_part].sum()) / total if total else 0.0
 
+    def _perplexities(self) -> dict[str, Any]:
+        """Return what only runs on next tokens have."""
+        if self._best_perplexity is None:
+            return {}
+        return {"final_perplexity": self._perplexity, "best_perplexity": self._best_perplexity}
+
     def summary(
         self, identity: Identity, *, participation_rate: float, proxy: str | None, wall_time_s: float, digest: str
     ) -> dict[str, Any]:
@@ -122,6 +147,7 @@ class Tally:
             "final_accuracy": self._tail[-1] if self._tail else None,
             "tail_accuracy": sum(self._tail) / len(self._tail) if self._tail else None,
             "best_accuracy": self._best,
+            **self._perplexities(),
             "time_to_accuracy_s": {target_name(target): reached_s for target, reached_s in self._reached.items()},
             "participation_rate": float(participation_rate),
             "data_share": self.data_share,
@@ -130,6 +156,8 @@ class Tally:
             "bytes_up": self._bytes_up,
             "flights_arrived": self._arrived,
             "flights_dropped": self._dropped,
+            "energy_j": self._energy.energy_j,
+            "wasted_energy_j": self._energy.wasted_energy_j,
             "proxy": proxy,
             "wall_time_s": float(wall_time_s),
             "digest": digest,

@@ -15,7 +15,7 @@ from neulite_sim.errors import OutputError
 from neulite_sim.outside import create_regular, what_stands
 from neulite_sim.results.cells import column_types, values
 from neulite_sim.results.flight_rows import FlightRows
-from neulite_sim.results.rows import Row, columns
+from neulite_sim.results.rows import NOTHING, Asked, Row, columns
 
 _HELD_CHARACTERS = 1 << 16
 
@@ -93,15 +93,17 @@ def remove(path: Path) -> None:
 class Table:
     """One CSV file that grows at its end by whole rows."""
 
-    def __init__(self, path: Path, kind: type[Row], *, staged: str = "") -> None:
+    def __init__(self, path: Path, kind: type[Row], *, staged: str = "", asked: Asked = NOTHING) -> None:
         self.path = path
+        self._asked = asked
         self._place = path.with_name(path.name + staged)
-        self._texts = [place for place, (cast, _) in enumerate(column_types(kind).values()) if cast is str]
+        types = column_types(kind)
+        self._texts = [place for place, name in enumerate(columns(kind)) if types[name][0] is str]
         self._held = io.StringIO(newline="")
         self._rows = csv.writer(self._held, lineterminator="\n")
         # Python 3.11 leaves a lone carriage return unquoted, which its reader then refuses.
         self._quoted_rows = csv.writer(self._held, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        self._rows.writerow(columns(kind))
+        self._rows.writerow(columns(kind, asked=asked))
         try:
             self._file = create_regular(self._place)
         except OSError as error:
@@ -109,7 +111,7 @@ class Table:
 
     def add(self, row: Row) -> None:
         """Add a row; it is written when enough are held."""
-        cells = values(row)
+        cells = values(row, asked=self._asked)
         needs_quotes = any("\r" in cells[place] for place in self._texts)
         (self._quoted_rows if needs_quotes else self._rows).writerow(cells)
         self._flush_much()

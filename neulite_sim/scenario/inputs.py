@@ -81,8 +81,14 @@ def _mapped(value: Any, change: Callable[[Keys, str, Reads], str], at: Keys, mar
     if isinstance(value, str):
         return change(at, value, mark) if mark is not None else value
     if isinstance(value, Choice):
-        options = _mapped(value.options, change, at, None)
-        return value if options is value.options else dataclasses.replace(value, options=options)
+        options, kind = _mapped(value.options, change, at, None), value.kind
+        # What stands after the colon of a kind may be a path.
+        of_kind: Reads | None = getattr(type(options), "argument_reads", None)
+        if of_kind is not None and ":" in kind:
+            name, _, argument = kind.partition(":")
+            kind = f"{name}:{change((*at, 'kind'), argument, of_kind)}"
+        is_same = options is value.options and kind == value.kind
+        return value if is_same else dataclasses.replace(value, options=options, kind=kind)
     if isinstance(value, BaseModel):
         changes = {}
         for name, info in type(value).model_fields.items():

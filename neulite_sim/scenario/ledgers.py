@@ -6,7 +6,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from neulite_sim.bounds import BatchSize, ChannelCount, ClassCount, EpochCount, ResampledSide, SampleCount, Share, Side
+from neulite_sim.bounds import (
+    BatchSize,
+    ChannelCount,
+    ClassCount,
+    EpochCount,
+    ResampledSide,
+    SampleCount,
+    SequenceLength,
+    Share,
+    Side,
+    VocabularySize,
+)
 from neulite_sim.registry import Choice, Options
 from neulite_sim.scenario.component_fields import ComponentField
 from neulite_sim.scenario.local_training import Precision
@@ -63,6 +74,10 @@ class Workload(Options):
     """Channels, height and width of an input."""
     classes: ClassCount | None = None
     """Number of classes."""
+    sequence_length: SequenceLength | None = None
+    """Tokens of a sequence."""
+    vocabulary: VocabularySize | None = None
+    """Number of tokens that there are, where the model has no vocabulary of its own."""
     samples_per_device: SampleCount | None = None
     """Number of samples of each device."""
     batch_size: BatchSize | None = None
@@ -84,6 +99,8 @@ class Proxy(Options):
     """Share of the channels of each layer that is really trained."""
     image_size: ResampledSide | None = None
     """Side of the images that are really trained on."""
+    sequence_length: SequenceLength | None = None
+    """Tokens of the sequences that are really trained on: the first ones of each, at most as many as the data's."""
     batch_size: BatchSize | None = None
     """Samples per optimizer step."""
     epochs: EpochCount | None = None

@@ -18,6 +18,7 @@ from neulite_sim.scenario.inputs import found_from
 from neulite_sim.scenario.problems import booleans_for_numbers, explain, located, shown
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.tree import Keys, Node, Place, as_node, assign, overlay
+from neulite_sim.scenario.written import Written, keys_of
 from neulite_sim.scenario.yaml_text import read_yaml
 from neulite_sim.scenario.yaml_writing import as_yaml
 
@@ -178,11 +179,11 @@ def _resolve(
         try:
             check(scenario)
         except ScenarioError as error:
-            problems += [problem if problem.file else located(_path_of(problem.key), problem.message, tree)
+            problems += [problem if problem.file else located(keys_of(problem.key), problem.message, tree)
                          for problem in error.problems]  # fmt: skip
     if problems:
         raise ScenarioError(_in_order(problems, tree))
-    return scenario
+    return scenario.written_in(Written(tree))
 
 
 def _with_found_paths(scenario: Scenario, tree: Node, file: str) -> Scenario:
@@ -208,10 +209,6 @@ def _validated(tree: Node, problems: list[Problem]) -> Scenario | None:
 def _not_yet_known(found: Iterable[Problem], known: Iterable[Problem]) -> list[Problem]:
     places = {(problem.key, problem.file, problem.line) for problem in known}
     return [problem for problem in found if (problem.key, problem.file, problem.line) not in places]
-
-
-def _path_of(key: str) -> Keys:
-    return tuple(int(part) if part.isdecimal() else part for part in key.split(".") if part)
 
 
 def _in_order(problems: Iterable[Problem], tree: Node) -> list[Problem]:

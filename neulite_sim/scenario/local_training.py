@@ -26,6 +26,7 @@ from neulite_sim.scenario.component_fields import BareKind
 Precision = Literal["fp32", "bf16", "fp16"]
 MOST_PLANS = 32
 """Micro-batch sizes to choose from: each is profiled with and without checkpointing, in each precision."""
+FrozenWeights = Literal["fp32", "bf16", "int8", "nf4"]
 PrefixCache = Literal["none", "simulator", "device"]
 NormKind = Literal["batch", "group"]
 CheckpointingChoice = Literal["allowed", "never", "always"]
@@ -142,6 +143,10 @@ class Training(Options):
     precision: Precision = "fp32"
     """Numbers of forward pass and loss. bf16 and fp16 halve most activations, but keep a second, half-size copy of
     the weights; the weights that are trained and sent stay fp32. fp16 scales the loss and skips steps that overflow."""
+    frozen_weights: FrozenWeights = "fp32"
+    """How devices hold the matrices that they do not train: fp32, bf16, int8 (a byte a number) or nf4 (half a byte and
+    a scale for each 64). They are made whole for one product at a time. What travels stays fp32. Acts where a method
+    freezes linear layers or embeddings."""
     micro_batch_size: BatchSize | None = None
     """Samples per forward and backward pass: a step adds up the gradients of its micro-batches. Less activation
     memory for more operators; BatchNorm and nHSIC see a micro-batch. The whole batch where it is not given."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from neulite_sim.bounds import MOST_PATH, Seed
 from neulite_sim.registry import Choice, Options, refusal
@@ -19,6 +19,7 @@ from neulite_sim.scenario.brief import brief_values
 from neulite_sim.scenario.churn import Churn
 from neulite_sim.scenario.component_fields import BareKind, ComponentField
 from neulite_sim.scenario.course import Checkpoint, Evaluation, Stop
+from neulite_sim.scenario.energy import DevicePower, Energy
 from neulite_sim.scenario.fleet import Group, Individuals, PopulationSection
 from neulite_sim.scenario.ledgers import CachingAllocator, GlibcAllocator, NoAllocator, Proxy, Workload
 from neulite_sim.scenario.links import Link, Rate, RateTrace, ServerLink
@@ -33,6 +34,7 @@ from neulite_sim.scenario.local_training import (
     Step,
     Training,
 )
+from neulite_sim.scenario.written import Written
 from neulite_sim.scenario.yaml_writing import as_yaml
 
 # What other modules find here, wherever it is written.
@@ -43,6 +45,8 @@ __all__ = [
     "Checkpoint",
     "Constant",
     "Cosine",
+    "DevicePower",
+    "Energy",
     "Evaluation",
     "GlibcAllocator",
     "Group",
@@ -113,6 +117,20 @@ class Scenario(Options):
     process's (glibc)."""
     backend: Annotated[Choice, ComponentField("backend")] = Field(default="ray", validate_default=True)
     """Where the local training runs."""
+    energy: Energy | None = None
+    """Joules in the rows, and the watts of devices; without it the summary has joules by the table of devices."""
+    _written: Written = PrivateAttr(default_factory=Written)
+
+    @property
+    def written(self) -> Written:
+        """Where its values stand."""
+        return self._written
+
+    def written_in(self, written: Written) -> Scenario:
+        """Return the scenario, which was read from there."""
+        copy = self.model_copy()
+        copy._written = written
+        return copy
 
     @field_validator("name")
     @classmethod
@@ -181,10 +199,11 @@ class Scenario(Options):
     def _churn_acts(self) -> Self:
         churn, population = self.churn, self.population
         stays = population.availability.kind == "always" and churn.outages is None and churn.battery is None
+        stays = stays and (self.energy is None or self.energy.battery is None)
         if churn.offline == "pause" and stays:
             raise refusal(
                 "pause acts only where devices go offline, and population.availability is always; remove it, or set "
-                "population.availability, churn.outages or churn.battery",
+                "population.availability, churn.outages, churn.battery or energy.battery",
                 "churn", "offline", given=churn.offline,
             )  # fmt: skip
         groups = None if churn.outages is None else churn.outages.groups
@@ -196,6 +215,15 @@ class Scenario(Options):
         return self
 
     @model_validator(mode="after")
+    def _there_is_one_battery(self) -> Self:
+        if self.energy is not None and self.energy.battery is not None and self.churn.battery is not None:
+            raise refusal(
+                "a device has one battery, and churn.battery is set too, which forgets each flight; remove one of them",
+                "energy", "battery",
+            )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _components_go_together(self) -> Self:
         for choice in (self.data, self.model, self.method, self.selection, self.protocol, self.backend):
             choice.options.check_beside(self)
@@ -203,7 +231,11 @@ class Scenario(Options):
 
     def dump(self) -> dict[str, Any]:
         """Return plain values that load back into an equal scenario."""
-        return self.model_dump(mode="json")
+        plain = self.model_dump(mode="json")
+        # Who does not ask for it has the file, and the hash, of before there was such a section.
+        if plain["energy"] is None:
+            del plain["energy"]
+        return plain
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Yield what a scenario is in one line; `dump` has all of it."""

@@ -24,6 +24,7 @@ from neulite_sim.engine.resuming import find_cut_off
 from neulite_sim.engine.simulation import describe_proxy, identity_of, targets_of
 from neulite_sim.errors import InfeasibleError, NeuliteError, NotResumableError, OutputError
 from neulite_sim.outside import create_regular, open_own, what_stands
+from neulite_sim.results.asking import asked_of
 from neulite_sim.results.folder import RunFolder, clear_cut_off
 from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, require_own
 from neulite_sim.results.provenance import changed_inputs, is_of, provenance, read_provenance
@@ -333,6 +334,7 @@ def write_not_applicable(scenario: Scenario, reason: str, *, out: Path, command:
         seed=scenario.seed,
         scenario_yaml=dump_scenario(scenario),
         provenance=provenance(scenario, command),
+        asked=asked_of(scenario),
     )
     with folder:
         folder.finish(summary, None)

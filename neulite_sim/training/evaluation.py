@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from neulite_sim.models.targets import cross_entropy, puts_classes_last
 from neulite_sim.training.diagnostics import Diagnostic
+
+_MOST_LOSS = 700.0
+"""Of larger ones the exponential is beyond a double."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,14 +27,20 @@ class EvaluationResult:
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
+def perplexity(loss: float) -> float | None:
+    """Return exp(loss), the perplexity of a mean cross-entropy in nats; None where it is no finite number."""
+    return math.exp(loss) if loss < _MOST_LOSS else None
+
+
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> EvaluationResult:
     """Return loss and accuracy of `model` over batches of what it reads and their targets, one or more per sample."""
     model.eval()
+    classes_last = puts_classes_last(model)
     loss, correct, num_targets, num_samples = 0.0, 0, 0, 0
     with torch.no_grad():
         for inputs, labels_B in batches:
             logits_BK = model(inputs)
-            loss += float(F.cross_entropy(logits_BK, labels_B, reduction="sum"))
+            loss += float(cross_entropy(logits_BK, labels_B, reduction="sum", classes_last=classes_last))
             correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
             num_targets += labels_B.numel()
             num_samples += len(labels_B)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from neulite_sim.arrays import Integers
 from neulite_sim.data.batches import batch_slices
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.models.prefix import PrefixKeeper
-from neulite_sim.models.step import Stepper, require_precision
+from neulite_sim.models.step import require_precision, stepper_of
 from neulite_sim.models.trainee import Trainee, in_layout
 from neulite_sim.scenario.schema import Training
 from neulite_sim.seeding import integer_seed, stream
@@ -35,7 +37,8 @@ def train_locally(
     merged into the one before: BatchNorm cannot train on one. A trainee of several parts trains one after the other,
     each for all epochs. Loss and metrics are sample-weighted means over the last epoch, of the last part; metrics named
     `num_...` are sums over all steps. What a frozen prefix makes of a sample is computed in the first epoch alone (of
-    each part), unless `training.prefix_cache` is none or `transform` makes another sample of it in each.
+    each part), unless `training.prefix_cache` is none or `transform` makes another sample of it in each. A task of so
+    many steps goes through the samples as often as it takes, and its last epoch is cut short.
 
     Raises:
         SimulationError: this machine cannot train in `training.precision`.
@@ -47,7 +50,7 @@ def train_locally(
     require_precision(training.precision, labels_N.device)
     # A training that failed may have left its trainee within a part.
     trainee.enter(None)
-    stepper = Stepper(trainee, training, learning_rate=task.learning_rate, is_charged=False)
+    stepper = stepper_of(trainee, training, learning_rate=task.learning_rate, is_charged=False)
     means = _Means()
     batch_size = training.batch_size
     epochs = task.epochs or training.epochs
@@ -55,30 +58,48 @@ def train_locally(
     with _drawing_from(integer_seed(task.seed, "dropout", task.device, task.flight), labels_N.device):
         for _ in trainee.each_part(has_batch_statistics=min(len(labels_N), batch_size) > 1):
             trainee.keeper = PrefixKeeper(len(labels_N)) if keeps else None
-            for _ in range(epochs):
+            for batches in _epochs(len(labels_N), batch_size, order, epochs=epochs, steps=task.steps):
                 means.next_epoch()
-                for chosen in batch_slices(len(labels_N), batch_size, order):
+                for chosen in batches:
                     rows = torch.from_numpy(chosen)
                     batch, labels_B = inputs[rows], labels_N[rows]
                     if transform is not None:
                         batch = transform(batch, generator)
                     stepper.step(in_layout(batch), labels_B, means.add, rows=chosen)
     trainee.keeper = None
-    state = trainee.state_dict(keep_vars=True)
-    tensors = {
-        name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()
-    }
     skipped = {"num_skipped_steps": float(stepper.num_skipped_steps)} if training.precision == "fp16" else {}
     return Update(
         device=task.device,
         submodel=task.submodel,
         num_samples=len(labels_N),
-        tensors=tensors,
+        tensors=_sent(trainee),
         loss=means.loss,
         metrics={**means.metrics, **skipped},
         classes=tuple(torch.unique(labels_N).tolist()),
         version=task.version,
     )
+
+
+def _sent(trainee: Trainee) -> dict[str, Tensor]:
+    """Return what a device sends back."""
+    state = trainee.state_dict(keep_vars=True)
+    return {
+        name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()
+    }
+
+
+def _epochs(
+    num_samples: int, batch_size: int, order: np.random.Generator, *, epochs: int, steps: int | None
+) -> Iterator[list[Integers]]:
+    """Yield the batches of each epoch; with `steps` as many in all, the last epoch cut short, and all as one."""
+    if steps is None:
+        for _ in range(epochs):
+            yield batch_slices(num_samples, batch_size, order)
+        return
+    batches: list[Integers] = []
+    while num_samples and len(batches) < steps:
+        batches += batch_slices(num_samples, batch_size, order)
+    yield batches[:steps]
 
 
 @contextmanager

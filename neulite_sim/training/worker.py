@@ -19,6 +19,7 @@ from neulite_sim.arrays import Integers
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.models.shortcuts import take_shortcuts
+from neulite_sim.models.stored_weights import round_frozen
 from neulite_sim.models.trainee import Trainee, in_layout, lay_out, load_tensors
 from neulite_sim.seeding import stream
 from neulite_sim.training.allocator import keep_freed_memory
@@ -51,13 +52,18 @@ class Worker:
         place = self._place
         trainee = self._trainee(task.submodel)
         load_tensors(trainee, {**payload, **(personal or {})})
+        round_frozen(trainee, place.training.frozen_weights)
         numbers = place.partition.of(task.device)
         inputs = _taken(place.dataset.train_inputs, numbers)
-        labels = torch.from_numpy(place.dataset.train_labels[numbers]).to(place.device)
+        labels = self._targets(place.dataset.train_labels[numbers])
         transform = functools.partial(self._augmented, device=task.device) if place.dataset.augments else None
         seen = inputs.to(place.device) if transform else self._seen_by(task.device, inputs)
         trainee.see_labels(labels)
         return train_locally(trainee, seen, labels, task=task, training=place.training, transform=transform)
+
+    def _targets(self, labels: NDArray[Any]) -> Tensor:
+        """Return targets as a loss reads them; those that are tokens are kept in a smaller type."""
+        return torch.from_numpy(labels).to(self._place.device, torch.int64)
 
     def _trainee(self, submodel: str) -> Trainee:
         if submodel not in self._trainees:
@@ -112,7 +118,7 @@ class Worker:
             return result
         rows = self._same_samples("diagnostics", place.evaluation.diagnostic_samples)
         inputs = self._seen(_taken(place.dataset.train_inputs, rows))
-        labels = torch.from_numpy(place.dataset.train_labels[rows]).to(place.device)
+        labels = self._targets(place.dataset.train_labels[rows])
         plane = nhsic_plane(model, inputs, labels, spec=place.dataset.spec)
         return replace(result, diagnostics=tuple(plane))
 
@@ -121,11 +127,11 @@ class Worker:
         owned = len(self._place.dataset.train_labels)
         return stream(self._place.seed, purpose).choice(owned, min(wanted, owned), replace=False)
 
-    def _batches(self, inputs: NDArray[Any], labels_N: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, inputs: NDArray[Any], labels_N: NDArray[Any]) -> Iterator[tuple[Tensor, Tensor]]:
         for rows in np.array_split(np.arange(len(labels_N)), self._num_batches(len(labels_N))):
             yield (
                 self._seen(_taken(inputs, rows)),
-                torch.from_numpy(labels_N[rows]).to(self._place.device),
+                self._targets(labels_N[rows]),
             )
 
     def _test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -145,7 +151,7 @@ class Worker:
         for device in devices.tolist():
             owned = self._place.partition.of(device)
             seen = self._seen_by(device, _taken(dataset.train_inputs, owned))
-            labels = torch.from_numpy(dataset.train_labels[owned]).to(self._place.device)
+            labels = self._targets(dataset.train_labels[owned])
             count = self._num_batches(len(owned))
             yield from zip(seen.tensor_split(count), labels.tensor_split(count), strict=True)
 

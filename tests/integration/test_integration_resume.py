@@ -134,6 +134,31 @@ def test_a_run_with_parts_of_coadaptation_ends_as_an_unbroken_one(tmp_path, meth
     assert resume(find_cut_off(tmp_path / "broken")).summary["digest"] == whole.summary["digest"]
 
 
+ADAPTED = {
+    "stacks that are owed": {"kind": "lora", "aggregation": "flora", "ranks": [2]},
+    "factors that devices keep": {"kind": "lora", "aggregation": "fedsa", "ranks": [2]},
+    "numbers that are owed": {"kind": "zeroth-order", "perturbations": 2},
+    "a pool of seeds": {"kind": "zeroth-order", "pool": 8, "steps": 2},
+    "a warm-up": {"kind": "zo-warmup", "warmup_rounds": 2, "capable": "first-order"},
+}
+
+
+@pytest.mark.parametrize("method", ADAPTED)
+def test_a_run_whose_devices_keep_or_owe_something_ends_as_an_unbroken_one(tmp_path, method):
+    given = parse_scenario(
+        {
+            **TINY, "data": {**TINY["data"], "image_size": 8}, "model": "lenet", "method": ADAPTED[method],
+            "checkpoint": {"every_rounds": 2}, "stop": {"rounds": 6},
+        }
+    )  # fmt: skip
+    whole = simulate(given, out=tmp_path / "whole")
+    broken_off(tmp_path / "broken", given, 3)
+    assert resume(find_cut_off(tmp_path / "broken")).summary["digest"] == whole.summary["digest"]
+    assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
+    if "owed" in method:
+        assert len({row["bytes_down"] for row in whole.flights}) > 1
+
+
 def wall_times(folder):
     with (folder / "rounds.csv").open() as lines:
         return [float(row["wall_time_s"]) for row in csv.DictReader(lines)]

@@ -399,6 +399,49 @@ OPTIONS = {
             ("scalars", 1, "method.convergence.slope_threshold=0.5"),
         )
     },
+    "method[lora].aggregation": case("method.aggregation=ffa", "method=lora", base="images"),
+    "method[lora].ranks": case("method.ranks=[4]", "method=lora", base="images"),
+    "method[lora].alpha": case("method.alpha=4", "method=lora", base="images"),
+    "method[lora].adapters": case("method.adapters=convolutions", "method=lora", VIT),
+    "method[lora].head": case("method.head=frozen", "method=lora", base="images"),
+    "method[lora].base": case("method.base=sent", "method=lora", base="images"),
+    "method[lora].weighting": case("method.weighting=uniform", "method=lora", UNEQUAL, base="images"),
+    "method[head-only].base": case("method.base=sent", "method=head-only", base="images"),
+    "method[head-only].weighting": case("method.weighting=uniform", "method=head-only", UNEQUAL, base="images"),
+    "method[fedra].shares": case("method.shares=[1, 0.4]", "method=fedra", VIT),
+    "method[fedra].rank": case("method.rank=2", "method=fedra", VIT),
+    "method[fedra].alpha": case("method.alpha=2", "method=fedra", VIT),
+    "method[fedra].head": case("method.head=frozen", "method=fedra", VIT),
+    "method[fedra].base": case("method.base=sent", "method=fedra", VIT),
+    "method[fedra].weighting": case("method.weighting=samples", "method=fedra", VIT, base="unequal"),
+    **{
+        f"method[zeroth-order].{name}": case(f"method.{name}={value}", "method=zeroth-order")
+        for name, value in (
+            ("mu", 0.1),
+            ("perturbations", 2),
+            ("steps", 2),
+            ("differences", "forward"),
+            ("noise", "rademacher"),
+            ("pool", 8),
+        )
+    },
+    "method[zeroth-order].weighting": case("method.weighting=samples", "method=zeroth-order", base="unequal"),
+    "method[zo-warmup].warmup_rounds": case("method.warmup_rounds=1", "method=zo-warmup"),
+    **{
+        f"method[zo-warmup].{name}": case(f"method.{name}={value}", "method={kind: zo-warmup, warmup_rounds: 0}")
+        for name, value in (
+            ("capable", "first-order"),
+            ("zeroth_learning_rate", 0.1),
+            ("mu", 0.1),
+            ("steps", 2),
+            ("perturbations", 2),
+            ("differences", "forward"),
+            ("noise", "normal"),
+        )
+    },
+    "method[zo-warmup].weighting": case(
+        "method.weighting=uniform", "method={kind: zo-warmup, warmup_rounds: 0}", base="unequal"
+    ),
     "model[vit].preset": case("model.preset=mini-imagenet", "model={kind: vit, depth: 3, patch: 4}"),
     "model[vit].patch": case("model.patch=2", VIT),
     "model[vit].dim": case("model.dim=6", VIT),
@@ -586,6 +629,18 @@ REFUSED = {
         "method={kind: depthfl, feddyn_alpha: 0.1}",
         "model=lenet",
         "data.image_size=8",
+    ),
+    "protocol=fedbuff": (
+        "protocol: fedbuff merges updates of older versions, and with seeds of each version method zeroth-order needs "
+        "those of the latest; use synchronous or deadline",
+        "method=zeroth-order",
+    ),
+    "protocol={kind: fedasync}": (
+        "and with aggregation: flora method lora needs those of the latest; use synchronous or deadline, or another "
+        "value of that option",
+        "model=lenet",
+        "data.image_size=8",
+        "method={kind: lora, aggregation: flora}",
     ),
     "churn.offline=pause": ("churn.offline: pause acts only where devices go offline, and population.availability is",),
     "churn.outages={mean_between: 1h, mean_length: 1h, groups: 7}": (

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from neulite_sim.models.step import micro_batch_sizes
 from neulite_sim.population.hardware.contract import DeviceClass
-from neulite_sim.profiling.ledger import Ledger, merges_last_batch, step_seconds
+from neulite_sim.profiling.ledger import Ledger, merges_last_batch
 from neulite_sim.profiling.plans import Choice, Plan, rungs_of
 from neulite_sim.profiling.profile import Profile
+from neulite_sim.profiling.step_time import step_seconds
 from neulite_sim.profiling.tracer import MemoryBytes
 from neulite_sim.scenario.schema import Training
 

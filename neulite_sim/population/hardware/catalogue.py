@@ -1,7 +1,8 @@
 """The catalogue of hardware: `catalogue.toml`, read once, with the status and the source of every number.
 
-The numbers are public facts; the file's own header explains the statuses. Code that needs a device takes a
-`DeviceClass`; tables that show where its numbers come from take its `facts`.
+The numbers are public facts; the file's own header explains the statuses. What is fitted to measurements stands in
+`constants.toml`, which a script writes; a device takes the constants of the board that it names, where it has no own.
+Code that needs a device takes a `DeviceClass`; tables that show where its numbers come from take its `facts`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from types import MappingProxyType
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,11 +27,16 @@ Status = Literal["confirmed", "derived", "general", "measured", "nominal", "assu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """One number of the catalogue: how far it can be trusted and where it comes from."""
+    """One number of the catalogue: how far it can be trusted and where it comes from.
+
+    `low` and `high` are the ends of the 95 % interval of what was fitted, None of what was not.
+    """
 
     value: float
     status: Status
     source: str
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +51,14 @@ class CatalogueEntry:
     facts: Mapping[str, Fact]
 
 
-_MAY_BE_MISSING = ("convolution_efficiency", "bandwidth_efficiency", "grouped_bandwidth_efficiency")
+_MAY_BE_MISSING = (
+    "convolution_efficiency",
+    "bandwidth_efficiency",
+    "grouped_bandwidth_efficiency",
+    "pointwise_efficiency",
+    "grouped_backward_efficiency",
+    "loading_bytes_per_second",
+)
 
 
 class _Origin(Options):
@@ -55,6 +68,16 @@ class _Origin(Options):
 
 class _Number(_Origin):
     value: float
+    low: float | None = Field(default=None, gt=0, le=1e16)
+    high: float | None = Field(default=None, gt=0, le=1e16)
+
+    @model_validator(mode="after")
+    def _lies_in_its_interval(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval has both ends, `low` and `high`; give the other one, too")
+        if self.low is not None and self.high is not None and not self.low <= self.value <= self.high:
+            raise ValueError(f"value {self.value:g} is not in its interval, {self.low:g} to {self.high:g}")
+        return self
 
 
 class _MemoryBytes(_Number):
@@ -91,6 +114,12 @@ class _ShareOfBandwidth(_Number):
     value: float = Field(ge=1e-6, le=5)
 
 
+class _LoadingBytesPerSecond(_Number):
+    """From pictures decoded by a microcontroller to what memory carries."""
+
+    value: float = Field(ge=1e3, le=2e13)
+
+
 class _OverheadSeconds(_Number):
     """Of one operator."""
 
@@ -117,6 +146,9 @@ class _Device(Options):
     convolution_efficiency: _ShareOfConvolutions | None = None
     bandwidth_efficiency: _ShareOfBandwidth | None = None
     grouped_bandwidth_efficiency: _ShareOfBandwidth | None = None
+    pointwise_efficiency: _ShareOfConvolutions | None = None
+    grouped_backward_efficiency: _ShareOfConvolutions | None = None
+    loading_bytes_per_second: _LoadingBytesPerSecond | None = None
     operator_overhead_s: _OverheadSeconds
     downlink_bits_per_second: _LinkBitsPerSecond
     uplink_bits_per_second: _LinkBitsPerSecond
@@ -139,7 +171,9 @@ class _Device(Options):
                 value = round(share * self.installed_memory_bytes.value)
                 found[key] = Fact(value=value, status=number.status, source=f"{share:g}: {number.source}")
             elif isinstance(number, _Number):
-                found[key] = Fact(value=number.value, status=number.status, source=number.source)
+                found[key] = Fact(
+                    value=number.value, status=number.status, source=number.source, low=number.low, high=number.high
+                )
         return found
 
 
@@ -177,15 +211,28 @@ def parse_catalogue(text: str) -> Mapping[str, CatalogueEntry]:
     Raises:
         ValueError: not TOML, or not a catalogue of schema version 1; the message names each key.
     """
-    catalogue = Catalogue.model_validate(tomllib.loads(text))
+    return _parsed(tomllib.loads(text))
+
+
+def _parsed(plain: Mapping[str, Any]) -> Mapping[str, CatalogueEntry]:
+    catalogue = Catalogue.model_validate(plain)
     return MappingProxyType({name: _entry(name, device) for name, device in catalogue.devices.items()})
 
 
 @functools.cache
 def catalogue_entries() -> Mapping[str, CatalogueEntry]:
     """Return every device of the built-in catalogue by name, with the origin of its numbers."""
-    file = resources.files("neulite_sim.population.hardware").joinpath("catalogue.toml")
-    return parse_catalogue(file.read_text(encoding="utf-8"))
+    catalogue, boards = _plain("catalogue.toml"), _plain("constants.toml")["boards"]
+    devices = {}
+    for name, device in catalogue["devices"].items():
+        own = dict(device)
+        devices[name] = {**boards[own.pop("constants")], **own} if "constants" in own else own
+    return _parsed({**catalogue, "devices": devices})
+
+
+def _plain(name: str) -> dict[str, Any]:
+    file = resources.files("neulite_sim.population.hardware").joinpath(name)
+    return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
 @functools.cache

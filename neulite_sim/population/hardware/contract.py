@@ -25,3 +25,12 @@ class DeviceClass:
     """Bytes that operators move per second, over the bandwidth; the whole of it where it is None."""
     grouped_bandwidth_efficiency: float | None = None
     """The same of grouped convolutions, depthwise ones among them, where it is another."""
+    pointwise_efficiency: float | None = None
+    """Share of the peak that convolutions of one point reach forward, where it is not `convolution_efficiency`."""
+    grouped_backward_efficiency: float | None = None
+    """Share of the peak that the gradients of grouped convolutions reach; bound by traffic as these where it is None.
+
+    Of traffic they then have `bandwidth_efficiency`.
+    """
+    loading_bytes_per_second: float | None = None
+    """Bytes of a batch's inputs that are read, decoded and laid out per second; loading is not charged where None."""

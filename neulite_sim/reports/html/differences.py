@@ -16,6 +16,7 @@ from neulite_sim.reports.html.ticks import Axis, Tick, number_axis
 from neulite_sim.reports.html.wording import duration, points, size
 from neulite_sim.reports.intervals import Interval
 from neulite_sim.reports.table import TextTable
+from neulite_sim.units import format_joules
 
 ACCURACY = "tail_accuracy"
 _MOST_DRAWN = 40
@@ -31,6 +32,8 @@ _SAID: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "peak_memory_bytes": ("peak memory (tensor bytes)", lambda value: _signed(value, size)),
     "bytes_down": ("traffic down", lambda value: _signed(value, size)),
     "bytes_up": ("traffic up", lambda value: _signed(value, size)),
+    "energy_j": ("energy", lambda value: _signed(value, format_joules)),
+    "wasted_energy_j": ("energy wasted", lambda value: _signed(value, format_joules)),
 }
 
 

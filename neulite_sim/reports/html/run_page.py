@@ -10,6 +10,7 @@ from neulite_sim.reports.html.accuracy import accuracy_switch
 from neulite_sim.reports.html.asking import asked
 from neulite_sim.reports.html.blocks import Block, Commands, Facts, Grid, Page, Prose, Section, Tile, with_content
 from neulite_sim.reports.html.devices import devices_blocks, read_devices
+from neulite_sim.reports.html.energy import energy_blocks
 from neulite_sim.reports.html.fleet import drawn_memory, kept_memory, needs_of
 from neulite_sim.reports.html.rounds_time import first_rounds, time_blocks
 from neulite_sim.reports.html.run_story import RunStory, read_story
@@ -17,6 +18,7 @@ from neulite_sim.reports.html.taking_part import part_blocks
 from neulite_sim.reports.html.wall import wall_blocks
 from neulite_sim.reports.html.wording import count, duration, percent, size
 from neulite_sim.reports.lines import accuracy as said_accuracy
+from neulite_sim.reports.lines import energy as said_energy
 from neulite_sim.reports.lines import proxy_note
 from neulite_sim.reports.lines import target as said_target
 from neulite_sim.reports.run_names import method_name
@@ -50,6 +52,7 @@ def run_page(path: Path, *, most_rows: int, shown_as: str) -> Page:
             blocks=part_blocks(story, num_samples=None if devices is None else devices.num_samples),
         ),
         Section(name="time", title="Where the time goes", blocks=(*time_blocks(story), *first_rounds(path, story))),
+        Section(name="energy", title="Where the energy goes", blocks=energy_blocks(story)),
         Section(name="devices", title="Devices", blocks=devices_blocks(devices)),
         Section(name="repeat", title="Repeat it", blocks=_repeat(story, shown_as, has_devices=devices is not None)),
         Section(name="provenance", title="Provenance", blocks=(_provenance(story),)),
@@ -160,9 +163,10 @@ def _memory_details(summary: Mapping[str, Any]) -> tuple[str, ...]:
     rate = summary.get("participation_rate")
     what = "tensor bytes of the largest training step"
     traffic = f"traffic {size(summary['bytes_down'])} down, {size(summary['bytes_up'])} up"
+    energy = [] if summary.get("energy_j") is None else [f"energy {said_energy(summary)}"]
     if rate is None:
-        return (what, traffic)
-    return (what, f"{percent(rate)} of the devices hold at least one submodel", traffic)
+        return (what, traffic, *energy)
+    return (what, f"{percent(rate)} of the devices hold at least one submodel", traffic, *energy)
 
 
 def _part_details(story: RunStory) -> tuple[str, ...]:

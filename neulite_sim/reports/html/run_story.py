@@ -21,7 +21,7 @@ from neulite_sim.results.cells import FILES, scan_rows
 from neulite_sim.results.places import PROVENANCE
 from neulite_sim.results.provenance import read_provenance
 from neulite_sim.results.rows import DenialRow, RoundRow
-from neulite_sim.results.stored import StoredRun, read_run, require_whole, scan_flights
+from neulite_sim.results.stored import StoredRun, read_run, require_whole, scan_flights, with_energy
 
 ARRIVED = "arrived"
 SPENT = (*PHASES, "idle")
@@ -87,7 +87,7 @@ def read_story(path: Path) -> RunStory:
         DataNotFoundError: a file of the folder is missing or damaged, or the run has no round yet.
     """
     require_whole(path, *FILES.values())
-    run = read_run(path)
+    run = with_energy(read_run(path))
     rounds = read_rounds(path)
     if not len(rounds.number) and not run.is_complete:
         raise DataNotFoundError(

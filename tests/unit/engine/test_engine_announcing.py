@@ -28,6 +28,12 @@ def test_methods_that_act_on_the_model_say_nothing():
     assert said("method=fedavg") == ()
 
 
+def test_a_method_without_gradients_says_what_of_the_training_it_leaves_out():
+    assert said("method=zeroth-order", "training.momentum=0.5") == (
+        "zeroth-order takes no gradients, so these of training have no effect: epochs and momentum",
+    )
+
+
 def test_exclusivefl_is_fedavg_with_its_limit_on_and_says_so():
     assert said("method=exclusivefl") == (
         "exclusivefl is another name of fedavg with memory_limit true: the same rows, the same digest",

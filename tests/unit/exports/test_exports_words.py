@@ -10,10 +10,12 @@ from stored_runs import round_row
 from neulite_sim.exports.origin import parameters
 from neulite_sim.exports.words import METRICS, OUTCOMES, TABLES, outcomes_of, round_points, unit_of
 from neulite_sim.results.cells import FILES, OPTIONAL_FILES, column_types
-from neulite_sim.results.rows import DeviceRow, RoundRow
+from neulite_sim.results.rows import EVERYTHING, DeviceRow, RoundRow
 from neulite_sim.results.summary import Identity, Tally
 
-PLAIN = {"round", "flight", "device", "version", "block", "train_loss", "test_loss", "loss", "learning_rate"}
+PLAIN = {
+    "round", "flight", "device", "version", "block", "train_loss", "test_loss", "loss", "learning_rate", "test_perplexity",
+}  # fmt: skip
 """Numbers without a unit: what is numbered, losses and rates."""
 
 
@@ -22,7 +24,7 @@ def test_every_table_has_a_name() -> None:
 
 
 def test_every_number_of_a_round_has_a_name_of_its_own() -> None:
-    numbers = {name for name, (cast, _) in column_types(RoundRow).items() if cast is not str}
+    numbers = {name for name, (cast, _) in column_types(RoundRow, asked=EVERYTHING).items() if cast is not str}
     assert METRICS.keys() == numbers - {"round"}
     assert len({*METRICS.values(), *OUTCOMES.values()}) == len(METRICS) + len(OUTCOMES)
 
@@ -34,7 +36,7 @@ def test_every_number_of_a_summary_has_a_name_of_its_own() -> None:
         identity, participation_rate=1.0, proxy=None, wall_time_s=1.0, digest=""
     )
     texts = {*dataclasses.asdict(identity), "proxy", "digest", "time_to_accuracy_s"}
-    assert OUTCOMES.keys() == summary.keys() - texts
+    assert OUTCOMES.keys() - {"final_perplexity", "best_perplexity"} == summary.keys() - texts
     assert outcomes_of({**summary, "time_to_accuracy_s": {"0.5": 3.0, "0.9": None}})["time/to_accuracy_0.5_s"] == 3.0
 
 
@@ -46,7 +48,7 @@ def test_no_name_is_a_folder_of_another() -> None:
 
 def test_every_number_has_a_unit_or_is_known_to_have_none() -> None:
     for kind in TABLES:
-        numbers = {name for name, (cast, _) in column_types(kind).items() if cast is not str}
+        numbers = {name for name, (cast, _) in column_types(kind, asked=EVERYTHING).items() if cast is not str}
         assert {name for name in numbers if not unit_of(name)} <= PLAIN
 
 

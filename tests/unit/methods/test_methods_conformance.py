@@ -23,17 +23,32 @@ VARIANTS = [
     ("depthfl", {"feddyn_alpha": 0.1}),
     ("fedepth", {"link": "conv", "partial": False}),
     ("depthfl", {"extended": False, "classifier": "linear", "ensemble": "all"}),
+    ("lora", {"aggregation": "flora", "ranks": (3, 2, 0)}),
+    ("lora", {"aggregation": "hetlora", "ranks": (3, 2)}),
+    ("lora", {"aggregation": "ffa", "head": "frozen", "base": "sent"}),
+    ("lora", {"aggregation": "fedsa", "adapters": "convolutions"}),
+    ("zeroth-order", {"steps": 2, "perturbations": 2, "differences": "forward"}),
+    ("zeroth-order", {"pool": 8, "steps": 2, "noise": "rademacher"}),
+    ("zo-warmup", {"warmup_rounds": 1}),
+    ("zo-warmup", {"warmup_rounds": 1, "capable": "first-order"}),
 ]
 
 
-def blueprint():
-    found = component("model", "lenet")
+TRANSFORMER = {"patch": 4, "dim": 8, "heads": 2, "depth": 3}
+
+
+def blueprint(kind="lenet", **options):
+    found = component("model", kind)
+    if options:
+        return Blueprint(architecture=found.build(found.options(**options)), input_shape=(1, 8, 8), num_classes=3)
     return Blueprint(architecture=found.build(found.options()), input_shape=(1, 8, 8), num_classes=3, width=0.25)
 
 
 @pytest.mark.parametrize("kind", names("method"))
 def test_every_registered_method_keeps_the_contract(kind):
-    check_method(component("method", kind), blueprint())
+    # It leaves out whole layers, which lenet has none of.
+    model = blueprint("vit", **TRANSFORMER) if kind == "fedra" else blueprint()
+    check_method(component("method", kind), model)
 
 
 @pytest.mark.parametrize(("kind", "options"), VARIANTS)

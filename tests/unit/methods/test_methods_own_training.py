@@ -6,8 +6,8 @@ import pytest
 
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import Method, OwnTraining
+from neulite_sim.scenario.learning_rate import learning_rate
 from neulite_sim.scenario.schema import Training
-from neulite_sim.training.learning_rate import learning_rate
 
 FALLING = Training.model_validate({"learning_rate_schedule": "cosine", "epochs": 3})
 
@@ -37,6 +37,8 @@ def test_epochs_of_its_own_leave_the_learning_rate_as_it_is():
         ({"learning_rate": math.inf}, r"must be a positive number, is inf$"),
         ({"epochs": 0}, r"^epochs of OwnTraining must be a whole number from 1 on, is 0$"),
         ({"epochs": 1.5}, r"must be a whole number from 1 on, is 1\.5$"),
+        ({"steps": 0}, r"^steps of OwnTraining must be a whole number from 1 on, is 0$"),
+        ({"epochs": 2, "steps": 3}, r"^OwnTraining is told to last 2 epochs and 3 steps; leave one of them out$"),
         ({"epochs": True}, r"must be a whole number from 1 on, is True$"),
     ],
 )

@@ -26,8 +26,22 @@ def test_each_gradient_of_a_convolution_costs_its_forward_pass(groups: int, kind
     forward = 2 * 2 * 16 * 5 * 5 * (8 // groups) * 3 * 3
     assert found["convolution"].flops == forward
     assert found["convolution_backward"].flops == 2 * forward
-    expected = OperatorKind.CONVOLUTION if groups == 1 else OperatorKind.GROUPED
-    assert {found[name].kind for name in ("convolution", "convolution_backward")} == {expected}
+    expected = (
+        [OperatorKind.CONVOLUTION, OperatorKind.CONVOLUTION]
+        if groups == 1
+        else [OperatorKind.GROUPED, OperatorKind.GROUPED_BACKWARD]
+    )
+    assert [found[name].kind for name in ("convolution", "convolution_backward")] == expected
+
+
+@pytest.mark.parametrize(("window", "groups"), [(1, 1), (1, 8), (3, 1)])
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_a_window_of_one_point_is_a_kind_of_its_own_forward(window: int, groups: int, dimensions: int) -> None:
+    layer = (nn.Conv1d, nn.Conv2d)[dimensions - 1](8, 16, window, groups=groups, bias=False)
+    found = operators_of(layer, torch.randn(2, 8, *[5] * dimensions, requires_grad=True))
+    is_alone = window == groups == 1
+    assert (found["convolution"].kind == OperatorKind.POINTWISE) == is_alone
+    assert found["convolution_backward"].kind != OperatorKind.POINTWISE
 
 
 def test_a_gradient_nobody_needs_costs_nothing() -> None:

@@ -10,8 +10,9 @@ from neulite_sim.population.availability.kinds import AlwaysOnline
 from neulite_sim.population.hardware.catalogue import device_class
 from neulite_sim.population.table import Population
 from neulite_sim.profiling.audit import audit
-from neulite_sim.profiling.ledger import Ledger, step_seconds
+from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.profiling.profile import profile
+from neulite_sim.profiling.step_time import step_seconds
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import CachingAllocator, Training
 

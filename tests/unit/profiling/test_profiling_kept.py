@@ -35,6 +35,7 @@ def made(**changes):
         "later_operator_kinds": np.array([2, 0], dtype=np.int8),
         "part_peaks_bytes": (11, 21),
         "part_kept_bytes_per_sample": (8, 0),
+        "loaded_bytes": 60,
     }
     return Profile(**{**values, **changes})
 
@@ -113,7 +114,7 @@ DAMAGES = {
     "too large": lambda content: resealed(content, "operator_flops", 0, 1e300),
     "not a number": lambda content: resealed(content, "operator_flops", 0, float("nan")),
     "a column too short": lambda content: resealed(content, "operator_bytes", [1.0]),
-    "no kind": lambda content: resealed(content, "operator_kinds", 0, 3),
+    "no kind": lambda content: resealed(content, "operator_kinds", 0, 5),
     "another batch": lambda content: resealed(content, "micro_batch_sizes", [3, 3]),
     "another submodel": lambda content: resealed(content, "submodel", "stage-2"),
     "half of a later step": lambda content: resealed(content, "later_operator_flops", [1.0]),

@@ -14,9 +14,10 @@ from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.population.memory.contract import MemoryMotion
 from neulite_sim.population.memory.steps import SteppedMemory
 from neulite_sim.population.table import Population
-from neulite_sim.profiling.ledger import Ledger, merges_last_batch, step_seconds
+from neulite_sim.profiling.ledger import Ledger, merges_last_batch
 from neulite_sim.profiling.plans import Choice, Plan, halvings
 from neulite_sim.profiling.profile import Profile
+from neulite_sim.profiling.step_time import step_seconds
 from neulite_sim.profiling.tracer import MemoryBytes
 
 BOARD = DeviceClass(
@@ -217,3 +218,26 @@ def test_the_shortfall_of_some_devices_is_that_of_all_at_their_places() -> None:
     devices = np.array([2, 1])
     assert found.shortfall_bytes_of("full", devices).tolist() == found.shortfall_bytes("full")[devices].tolist()
     assert (found.shortfall_bytes_of("full", devices) > 0).all()
+
+
+def test_so_many_steps_take_whole_epochs_and_then_whole_batches():
+    """Of 10 samples in batches of 4 the third is smaller; of 9 the last one joins the second."""
+    samples = np.array([10, 9, 3, 0], np.int64)
+    profiles, merged = ({"full": made("full", size, 1e6)} for size in (4, 5))
+    found = Ledger(profiles, population([10_000] * 4), samples, epochs=7, own_steps={"full": 5}, merged_profiles=merged)
+    plain = Ledger(profiles, population([10_000] * 4), samples, epochs=1, merged_profiles=merged)
+    whole = step_seconds(profiles["full"], BOARD)
+    epochs = plain.compute_s("full", np.arange(4))
+    wanted = [epochs[0] + 2 * whole, 2 * epochs[1] + whole, 5 * epochs[2], 0.0]
+    assert found.compute_s("full", np.arange(4)) == pytest.approx(wanted)
+
+
+def test_a_device_that_owes_downloads_more_and_takes_longer():
+    full = ledger([200, 10_000], [8, 8])
+    costs = full.costs_at(["full", "full"], np.arange(2), 0.0, 1)
+    owing = full.owing(costs, np.array([0, 3000]))
+    assert (owing.download_s - costs.download_s).tolist() == [0.0, pytest.approx(3.0)]
+    assert [owing[place].owed_bytes for place in range(2)] == [0, 3000]
+    assert owing.taken(np.array([1])).owed_bytes.tolist() == [3000]
+    assert type(owing).of([owing[0], owing[1]]).owed_bytes.tolist() == [0, 3000]
+    assert type(owing).of([owing[0]]).owed_bytes is None

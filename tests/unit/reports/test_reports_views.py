@@ -50,9 +50,12 @@ def test_a_budget_has_bounds_with_units(text, budget):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("energy=5kWh", "--budget: energy cannot be bounded: runs do not count energy; bound memory, time or traffic"),
-        ("memory=1MB,speed=3", "--budget: 'speed=3' is no bound of memory, time or traffic; write for example memory"),
-        ("memory", "--budget: 'memory' is no bound of memory, time or traffic"),
+        ("energy=5kg", "--budget: energy: '5kg' is not a number of joules; write for example 500kJ or 15Wh"),
+        (
+            "memory=1MB,speed=3",
+            "--budget: 'speed=3' is no bound of memory, time, traffic or energy; write for example memory",
+        ),
+        ("memory", "--budget: 'memory' is no bound of memory, time, traffic or energy"),
         ("", "--budget: '' is no bound"),
         ("time=1h,time=2h", "--budget: time is bounded twice; remove one"),
         ("memory=2h", "--budget: memory: '2h' is not a size; write for example 512MB"),

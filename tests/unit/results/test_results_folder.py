@@ -7,7 +7,6 @@ import resource
 import subprocess
 import sys
 import tracemalloc
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from neulite_sim.errors import DataNotFoundError, OutputError
+from neulite_sim.results.cells import record
 from neulite_sim.results.folder import RunFolder, clear_cut_off
 from neulite_sim.results.memory import read_rows
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, FlightRow, RoundRow, columns
@@ -151,7 +151,7 @@ def test_carriage_returns_quotes_and_commas_come_back(tmp_path, make_row):
     row = make_row(FlightRow, reason='lost "link",\r then\n gave up', device_class="phone\r")
     with create(tmp_path) as folder:
         folder.write(row)
-    assert read_rows(tmp_path / "flights.csv", FlightRow) == [asdict(row)]
+    assert read_rows(tmp_path / "flights.csv", FlightRow) == [record(row)]
 
 
 def test_none_is_an_empty_cell_and_floats_stand_with_all_their_digits(tmp_path, make_row):

@@ -1,11 +1,11 @@
 import sys
 import types
-from dataclasses import asdict
 
 import pytest
 import torch
 
 from neulite_sim.errors import NeuliteError
+from neulite_sim.results.cells import record
 from neulite_sim.results.memory import MemorySink, Rows
 from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow, columns
 
@@ -20,9 +20,9 @@ def test_rows_are_kept_by_kind_as_plain_dictionaries(make_row):
     ]
     for row in rows:
         sink.write(row)
-    assert sink.rounds == [asdict(rows[0]), asdict(rows[3])]
-    assert sink.flights == [asdict(rows[1])]
-    assert sink.denials == [asdict(rows[2])]
+    assert sink.rounds == [record(rows[0]), record(rows[3])]
+    assert sink.flights == [record(rows[1])]
+    assert sink.denials == [record(rows[2])]
 
 
 def test_weights_are_kept_as_they_were_at_the_end():

@@ -9,7 +9,7 @@ IDENTITY = Identity(
 KEYS = (
     "name seed method selection model dataset backend compared_with_memory rounds virtual_time_s final_accuracy "
     "tail_accuracy best_accuracy time_to_accuracy_s participation_rate data_share peak_memory_bytes bytes_down bytes_up flights_arrived "
-    "flights_dropped proxy wall_time_s digest"
+    "flights_dropped energy_j wasted_energy_j proxy wall_time_s digest"
 )
 
 

@@ -356,7 +356,7 @@ def test_a_dumped_scenario_loads_again_equal() -> None:
 
 def test_a_dump_has_the_keys_in_the_order_of_the_schema() -> None:
     dumped = yaml.safe_load(dump_scenario(load_scenario("base.yaml")))
-    assert list(dumped) == list(Scenario.model_fields)
+    assert list(dumped) == [name for name in Scenario.model_fields if name != "energy"]
     assert list(dumped["method"])[:3] == ["kind", "curriculum", "coadaptation"]
 
 

@@ -15,13 +15,13 @@ from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.step import Stepper
 from neulite_sim.profiling.plans import plan_of
 from neulite_sim.registry import component
+from neulite_sim.scenario.learning_rate import learning_rate
 from neulite_sim.scenario.schema import Evaluation, Training
 from neulite_sim.training import local as local_module
 from neulite_sim.training import worker as worker_module
 from neulite_sim.training.contract import Workplace
 from neulite_sim.training.evaluation import evaluate, recalibrate_batch_norm
 from neulite_sim.training.inprocess import InProcess, InProcessOptions
-from neulite_sim.training.learning_rate import learning_rate
 from neulite_sim.training.worker import Worker
 
 SHAPE = (1, 8, 8)
@@ -101,7 +101,7 @@ def test_a_worker_takes_the_steps_that_devices_are_charged_for(monkeypatch, kind
     payload = place.method.payload(start(place), submodel)
     quick = Worker(place).train(task(submodel=submodel), payload)
     monkeypatch.setattr(worker_module, "take_shortcuts", lambda trainee: setattr(trainee, "takes_shortcuts", False))
-    monkeypatch.setattr(local_module, "Stepper", lambda *given, is_charged, **named: Stepper(*given, **named))
+    monkeypatch.setattr(local_module, "stepper_of", lambda *given, is_charged, **named: Stepper(*given, **named))
     plain = Worker(place).train(task(submodel=submodel), payload)
     assert quick.loss == pytest.approx(plain.loss, rel=1e-4)
     assert quick.metrics == pytest.approx(plain.metrics, rel=1e-3, abs=1e-6)
