@@ -43,7 +43,7 @@ def problems_of(*settings: str, **changes: Any) -> dict[str, str]:
         ("evaluation.targets=[true]", "evaluation.targets.0", "must be a number, found true"),
         ("evaluation.targets=[0.5, 1.5]", "evaluation.targets.1", "must be at most 1, found 1.5"),
         ("evaluation=", "evaluation", "must be a mapping, found nothing (keys: every_rounds, batch_size, batch_norm, recalibration_samples, diagnostics, diagnostic_samples, targets)"),
-        ("training=fast", "training", "must be a mapping, found 'fast' (keys: epochs, batch_size, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, clip_norm, precision, micro_batch_size, checkpointing, prefix_cache, fit, norm, shrink_batch)"),
+        ("training=fast", "training", "must be a mapping, found 'fast' (keys: epochs, batch_size, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, clip_norm, precision, frozen_weights, micro_batch_size, checkpointing, prefix_cache, fit, norm, shrink_batch)"),
         ("workload.input_shape=[3, 32]", "workload.input_shape",
          "must be a list of at least 3, found a list of 2"),
         ("workload.input_shape=[3, 32, 32, 1]", "workload.input_shape",
