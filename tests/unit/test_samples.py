@@ -5,6 +5,7 @@ import doctest
 import pytest
 
 from neulite_sim import samples
+from neulite_sim.errors import ScenarioError
 from neulite_sim.samples import InputSpec, spec_of
 
 IMAGE = InputSpec(shape=(3, 4, 5), num_classes=10)
@@ -45,3 +46,26 @@ def test_shape_and_classes_go_over_those_of_a_spec():
     assert spec_of(TEXT, (8,), None) == InputSpec(shape=(8,), vocabulary=50, num_classes=2)
     with pytest.raises(TypeError, match="must be given: spec, or input_shape and num_classes"):
         spec_of(None, (3, 4, 5), None)
+
+
+NEXT = InputSpec(shape=(8,), vocabulary=20, num_classes=20, target_shape=(8,), predicts_tokens=True)
+IMAGES = InputSpec(shape=(1, 8, 8), num_classes=3)
+
+
+def test_sequences_are_charged_at_another_length_and_vocabulary():
+    charged = NEXT.charged_as(None, None, sequence_length=64, vocabulary=500)
+    assert charged == InputSpec(shape=(64,), vocabulary=500, num_classes=500, target_shape=(64,), predicts_tokens=True)
+    assert str(charged) == "sequences of 64 out of 500 tokens, each with the next as its target"
+
+
+@pytest.mark.parametrize(
+    ("spec", "classes", "options", "message"),
+    [
+        (IMAGES, None, {"sequence_length": 64}, "workload.sequence_length: is of sequences of tokens, but the samples"),
+        (IMAGES, None, {"vocabulary": 64}, "workload.vocabulary: is of sequences of tokens, but the samples"),
+        (NEXT, 5, {}, "workload.classes: .* their classes are the tokens; set workload.vocabulary"),
+    ],
+)
+def test_what_does_not_go_with_samples_cannot_be_charged(spec, classes, options, message):
+    with pytest.raises(ScenarioError, match=message):
+        spec.charged_as(None, classes, **options)
