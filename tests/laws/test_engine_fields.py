@@ -176,7 +176,6 @@ SCHEMA = {
         for name, value in (
             ("capacity_watt_hours", 1),
             ("level", 0.21),
-            ("charging_watts", 4),
             ("plugged_in_at", "13h"),
             ("plugged_in_spread", "10min"),
             ("plugged_in_for", "4h"),
