@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neulite_sim.engine.conflicts import require_no_conflict
+from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.population.sampling import DrawnFleet, draw_fleet
 from neulite_sim.scenario.loading import load_scenario, parse_scenario
 from neulite_sim.scenario.schema import Scenario
@@ -30,7 +31,16 @@ class _FleetCheck:
 
     def __call__(self, scenario: Scenario) -> None:
         require_no_conflict(scenario)
+        _require_what_apps_know(scenario)
         self.fleet = draw_fleet(scenario.population, scenario.seed)
+
+
+def _require_what_apps_know(scenario: Scenario) -> None:
+    """Refuse what changes the course of a run and does not yet do so for the flights of an app."""
+    if scenario.energy is not None and scenario.energy.battery is not None:
+        finding = "batteries that flights drain do not act in the run of an app"
+        hint = "remove it, or use churn.battery"
+        raise ScenarioError([Problem.advising(key="energy.battery", found=finding, hint=hint)])
 
 
 def load_fleet(path: str, overrides: Sequence[str], *, seed: int | None) -> tuple[Scenario, DrawnFleet]:

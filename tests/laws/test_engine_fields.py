@@ -49,6 +49,7 @@ BASES = {
     "mixed": lambda *more: tiny(*MIXED, *more),
     "partly": lambda *more: tiny(*PARTLY, *more),
     "fleet": lambda *more: tiny(*FLEET, *more),
+    "texts": lambda *more: tiny(*TEXTS, *more),
 }
 """Where a case starts: the smallest scenario in which its field can matter."""
 
@@ -96,6 +97,11 @@ STAIRCASE = ("model=cnn", "data.image_size=8", "method={kind: slt, configuration
              "selection.devices_per_round=6",
              "population.available_memory={kind: explicit, values: [353kB, 1MB, 353kB, 1MB, 353kB, 1MB]}")  # fmt: skip
 """Devices that train the last two layers of full width beside devices that hold the first of these frozen."""
+TEXTS = ("data={kind: synthetic-text, samples: 60, test_samples: 20, sequence_length: 8, authors: 6}", "stop.rounds=1",
+         "model={kind: gpt, depth: 2, dim: 16, heads: 2, hidden: 32}",
+         "population.available_memory={kind: uniform, low: 1GB, high: 1GB}")  # fmt: skip
+"""Made-up texts, and a decoder small enough for a test."""
+ENCODED = (*TEXTS, "data.targets=class", "model={kind: bert, depth: 2, dim: 16, heads: 2, hidden: 32}")
 SCHEMA = {
     "name": case("name=other"),
     "seed": case("seed=4"),
@@ -153,6 +159,10 @@ SCHEMA = {
     "churn.outages.mean_between": case("churn.outages.mean_between=2h", f"churn.outages={OUTAGES}"),
     "churn.outages.mean_length": case("churn.outages.mean_length=2h", f"churn.outages={OUTAGES}"),
     "churn.outages.groups": case("churn.outages.groups=2", f"churn.outages={OUTAGES}"),
+    "training.frozen_weights": case("training.frozen_weights=bf16", "method=head-only", base="texts"),
+    "workload.sequence_length": case("workload.sequence_length=12", base="texts"),
+    "workload.vocabulary": case("workload.vocabulary=50", base="texts"),
+    "proxy.sequence_length": case("proxy.sequence_length=4", base="texts"),
     "energy": case("energy={}"),
     **{
         f"energy.power.{state}_watts": case(f"energy.power={{jetson-nano-4gb: {{{state}_watts: {watts}}}}}", *setup)
@@ -280,6 +290,55 @@ VIT = "model={kind: vit, depth: 3, patch: 4, dim: 12, heads: 3}"
 OORT = "selection={kind: oort, devices_per_round: 10}"
 TIFL = "selection={kind: tifl, devices_per_round: 3, tiers: 3, interval: 1, waits_for_stall: false}"
 OPTIONS = {
+    "data[synthetic-text].authors": case(
+        "data.authors=3", "data.partition=natural", "population.devices=3", base="texts"
+    ),
+    **{
+        f"data[synthetic-text].{name}": case(f"data.{name}={value}", base="texts")
+        for name, value in (
+            ("partition", "{kind: dirichlet, alpha: 0.3}"),
+            ("samples", 48),
+            ("test_samples", 10),
+            ("topics", 3),
+            ("sequence_length", 6),
+            ("targets", "class"),
+            ("tokens", "words"),
+            ("words_per_topic", 5),
+        )
+    },
+    **{
+        f"model[gpt].{name}": case(f"model.{name}={value}", base="texts")
+        for name, value in (
+            ("attention", "math"),
+            ("depth", 1),
+            ("dim", 32),
+            ("heads", 4),
+            ("hidden", 48),
+            ("kv_heads", 1),
+            ("mlp", "swiglu"),
+            ("norm", "rms"),
+            ("position", "rotary"),
+            ("tied", "false"),
+            ("vocabulary", 40),
+        )
+    },
+    "model[gpt].preset": case("model={kind: gpt, preset: gpt-0.8m}", base="texts"),
+    "model[gpt].blocks": case("model.blocks=2", "model.depth=3", "method=neulite", "backend=dry-run", base="texts"),
+    **{
+        f"model[bert].{name}": case(f"model.{name}={value}", *ENCODED[-2:], base="texts")
+        for name, value in (
+            ("attention", "math"),
+            ("depth", 1),
+            ("dim", 32),
+            ("heads", 4),
+            ("hidden", 48),
+            ("vocabulary", 40),
+        )
+    },
+    "model[bert].preset": case("model={kind: bert, preset: bert-tiny}", *ENCODED[-2:], "backend=dry-run", base="texts"),
+    "model[bert].blocks": case(
+        "model.blocks=2", *ENCODED[-2:], "model.depth=3", "method=neulite", "backend=dry-run", base="texts"
+    ),
     f"{DIGITS}.partition": case("data.partition=shards"),
     f"{DIGITS}.image_size": case("data.image_size=6"),
     f"{DIGITS}.train_samples": case("data.train_samples=54"),
@@ -633,6 +692,10 @@ ELSEWHERE = {
     "data[image-folder]": "likewise in test_data_image_folder.py",
     "data[mini-imagenet]": "likewise in test_data_image_folder.py",
     "data[femnist]": "likewise in test_data_femnist.py",
+    "data[text]": "likewise in test_data_texts.py",
+    "data[shakespeare]": "likewise in test_data_texts.py",
+    "data[synthetic-text].feature_skew": "is for images, and refused of tokens (below)",
+    "model[transformers]": "needs files of a configuration: test_models_transformers.py",
     **{
         f"{field}[python]": "runs a file: test_integration_own_code.py, test_user_code_files.py"
         for field in ("data", "partition", "model", "method", "selection", "protocol", "availability")
@@ -769,6 +832,10 @@ REFUSED = {
     "training.precision=bf16": (
         "training.precision: is bf16, but fit.precisions says what to choose from; remove one of them",
         "training.fit={kind: auto, precisions: [fp32, bf16]}",
+    ),
+    "data.feature_skew={kind: brightness}": (
+        "data.feature_skew: alters numbers; the samples of data are sequences of 8 out of 28 tokens",
+        *TEXTS,
     ),
     "training.fit.micro_batch_sizes=[2, 6]": (
         "training.fit.micro_batch_sizes.1: is 6, but devices are charged for batches of 5; use 1 to 5",
@@ -920,7 +987,7 @@ def charges(costing: parts.Costing) -> bytes:
     charged = [(ledger.compute_s(name, devices), ledger.download_s(name, devices), ledger.upload_s(name, devices),
                 ledger.peak_memory_bytes(name)) for name in costing.method.submodels]  # fmt: skip
     return pickle.dumps((
-        data.train_images, data.train_labels, data.test_images, data.test_labels,
+        data.train_inputs, data.train_labels, data.test_inputs, data.test_labels,
         costing.partition.samples, costing.partition.offsets,
         fleet.available_memory_bytes, [fleet.classes[index].name for index in fleet.class_index], online, links, charged,
     ))  # fmt: skip

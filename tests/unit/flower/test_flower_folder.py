@@ -129,6 +129,14 @@ def test_a_wrong_fleet_is_refused_with_its_line(tmp_path: Path) -> None:
         load_fleet(str(tmp_path / "fleet.yaml"), (), seed=None)
 
 
+def test_batteries_that_flights_drain_are_refused_of_an_app(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text(FLEET + "energy:\n  battery: {capacity_watt_hours: 10, charging_watts: 5}\n")
+    with pytest.raises(
+        ScenarioError, match=r"fleet\.yaml:\d+: energy\.battery: batteries that .*; remove it, or use churn"
+    ):
+        load_fleet(str(tmp_path / "fleet.yaml"), (), seed=None)
+
+
 def test_what_is_not_seen_is_said_in_units() -> None:
     assert Unseen.of(None, None) == Unseen(step_s=1.0, memory_bytes=None)
     assert Unseen.of("250ms", "2MB") == Unseen(step_s=0.25, memory_bytes=2_000_000)
