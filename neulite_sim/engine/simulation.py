@@ -25,6 +25,7 @@ from neulite_sim.notebook.progress import following
 from neulite_sim.population.hardware.power import powers_of
 from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
+from neulite_sim.registry import Choice
 from neulite_sim.results.asking import asked_of
 from neulite_sim.results.checkpoint import Found
 from neulite_sim.results.contract import Observer, Sink
@@ -263,12 +264,23 @@ def describe_proxy(scenario: Scenario) -> str | None:
 
 def _workload(scenario: Scenario) -> str:
     workload = scenario.workload
-    model = (workload.model or scenario.model).kind
-    shape = "x".join(map(str, workload.input_shape)) if workload.input_shape else f"{scenario.data.label} images"
+    model = _sized(workload.model or scenario.model)
+    kind = "sequences" if hasattr(scenario.data.options, "sequence_length") else "images"
+    shape = f"{scenario.data.label} {kind}"
+    if workload.input_shape:
+        shape = "x".join(map(str, workload.input_shape))
+    elif workload.sequence_length:
+        shape = f"sequences of {workload.sequence_length} tokens"
     batch = workload.batch_size or scenario.training.batch_size
     extras = {name: getattr(workload, name) for name in ("precision", "micro_batch_size", "checkpointing")}
     told = (f", {name.replace('_', ' ')} {value}" for name, value in extras.items() if value is not None)
     return f"{model} on {shape}, batch {batch}{''.join(told)}"
+
+
+def _sized(model: Choice) -> str:
+    """Return which model is meant, by its preset where it is one of several sizes."""
+    is_chosen = "preset" in model.options.model_fields_set
+    return f"{model.kind} {model.options.preset}" if is_chosen else model.kind
 
 
 def _skipped(costing: Costing) -> list[str]:
