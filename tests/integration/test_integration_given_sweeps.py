@@ -118,7 +118,9 @@ def test_a_run_is_gone_on_with_by_what_it_was_given_and_nothing_else() -> None:
             observers=[BreakAfter(2)],
         )  # fmt: skip
     gc.collect()
-    with pytest.raises(ScenarioError, match=r"scenario\.yaml:\d+: method: was given from Python, and median is not here \(fingerprint "):
+    with pytest.raises(
+        ScenarioError, match=r"scenario\.yaml:\d+: method: was given from Python, and median is not here \(fingerprint "
+    ):
         neulite_sim.resume("runs/cut")
     found = neulite_sim.resume("runs/cut", method=median)
     whole = neulite_sim.simulate({**SHORT, "stop": {"rounds": 3}}, method=median)

@@ -186,9 +186,6 @@ def test_diagnostics_are_the_same_for_any_number_of_actors():
 
 def test_the_methods_offer_several_submodels_on_this_fleet():
     """Without that, a pair would show nothing that fedavg does not show."""
-    trained = {
-        method: {row["submodel"] for row in simulate(pair(method, "uniform", is_dry=True)).flights}
-        for method in METHODS
-    }
-    several = {method for method, submodels in trained.items() if len(submodels) > 1}
-    assert several >= {"depthfl", "fedrolex", "heterofl", "neulite", "progfed"}
+    for method in ("depthfl", "fedrolex", "heterofl", "neulite", "progfed"):
+        flights = simulate(pair(method, "uniform", is_dry=True)).flights
+        assert len({row["submodel"] for row in flights}) > 1, method

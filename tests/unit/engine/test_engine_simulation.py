@@ -102,7 +102,7 @@ def test_a_place_that_is_taken_is_refused_and_the_backend_closed(tmp_path, run_w
 def test_a_dry_run_of_a_method_that_decides_by_trained_weights_is_refused(tmp_path):
     """Weights that never move would look converged; a folder is not made for that."""
     message = (
-        r"^backend: dry-run trains nothing, and with schedule: sequential method neulite decides by trained weights what "
+        r"^--set: backend: dry-run trains nothing, and with schedule: sequential method neulite decides by trained weights what "
         r"comes next; use backend inprocess or ray, or another value of that option$"
     )
     with pytest.raises(ScenarioError, match=message):
