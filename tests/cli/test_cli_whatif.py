@@ -142,7 +142,10 @@ def test_csv_has_the_same_rows() -> None:
     assert printed == Path("rows.csv").read_text()
 
 
-@pytest.mark.parametrize("option", [("--memory", "200B,400B"), ("--scale-memory", "0.5,2"), ("--cap-memory", "400B")])
+@pytest.mark.parametrize(
+    "option",
+    [("--memory", "200B,400B"), ("--scale-memory", "0.5,2", "--methods", "neulite,fedavg"), ("--cap-memory", "400B")],
+)
 def test_a_plot_is_written_beside_the_table(option: tuple[str, str]) -> None:
     assert asked("hand.yaml", *option, "--plot", "a.png").exit_code == 0
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
