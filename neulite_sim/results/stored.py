@@ -127,11 +127,17 @@ def with_energy(run: StoredRun) -> StoredRun:
 
 
 def energy_until(run: StoredRun) -> Mapping[int, float] | None:
-    """Return the joules of the flights of a run up to and with each round that had any; None where nobody knows them.
+    """Return the joules of the flights of a run up to and with each round that had any.
 
-    Raises:
-        DataNotFoundError: flights.csv is missing or damaged.
+    None where the watts of a device are not known, and where the flights cannot be read.
     """
+    try:
+        return _energy_until(run)
+    except DataNotFoundError:
+        return None
+
+
+def _energy_until(run: StoredRun) -> Mapping[int, float] | None:
     powers, units = powers_in(run.scenario), Counter[int]()
     for cells in scan_columns(run.path / FILES[FlightRow], FlightRow):
         joules = joules_of_cells(cells, powers)

@@ -310,7 +310,9 @@ def test_validate_prints_all_problems_of_each_bad_scenario_and_still_the_good_on
     assert found.exit_code == 2
     assert found.stdout == "ok  good.yaml  (small, fedavg, 3 devices)\n"
     lines = found.stderr.splitlines()
-    assert lines[0].startswith("bad.yaml:8: method.kind: 'fedavgg' is not a known method; did you mean 'fedavg'?")
+    assert lines[0].startswith(
+        "bad.yaml:8: method.kind: 'fedavgg' is not a known method; did you mean 'fedavg' or 'fedra'?"
+    )
     assert lines[1:] == [
         "bad.yaml:9: stop.rounds: must be at least 1, found 0",
         "error: 2 problems found",

@@ -127,7 +127,9 @@ def test_every_problem_of_every_combination_comes_before_the_first_run() -> None
     found = swept("tiny.yaml", "--grid", "training.epochs=1,0", "--grid", "method=fedavg,fedavgg")
     assert found.exit_code == 2
     lines = found.stderr.splitlines()
-    assert lines[0].startswith("--grid: method.kind: 'fedavgg' is not a known method; did you mean 'fedavg'?")
+    assert lines[0].startswith(
+        "--grid: method.kind: 'fedavgg' is not a known method; did you mean 'fedavg' or 'fedra'?"
+    )
     assert lines[0].endswith("(in epochs-1-fedavgg and 1 more)")
     assert lines[1:] == [
         "--grid: training.epochs: must be at least 1, found 0 (in epochs-0-fedavg and 1 more)",

@@ -119,7 +119,7 @@ def test_tests_on_devices_for_a_selector_measure_nothing():
 def test_a_backend_that_trains_nothing_is_refused():
     with pytest.raises(
         ScenarioError,
-        match=r"^evaluation.diagnostics: dry-run trains nothing and tests nothing, so there is nothing to measure; "
+        match=r"^--set: evaluation.diagnostics: dry-run trains nothing and tests nothing, so there is nothing to measure; "
         "remove it, or use backend inprocess or ray$",
     ):
         simulate(tiny("evaluation.diagnostics=[nhsic_plane]", "backend=dry-run"))

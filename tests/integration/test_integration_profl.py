@@ -112,7 +112,7 @@ def test_a_fleet_that_fits_no_phase_is_refused() -> None:
 
 def test_a_dry_run_whose_phases_end_by_convergence_is_refused() -> None:
     message = (
-        r"^backend: dry-run trains nothing, and with shrinking_rounds and growing_rounds: null method profl decides by "
+        r"^--set: backend: dry-run trains nothing, and with shrinking_rounds and growing_rounds: null method profl decides by "
         r"trained weights what comes next; use backend inprocess or ray, or another value of that option$"
     )
     with pytest.raises(ScenarioError, match=message):

@@ -17,6 +17,10 @@ from neulite_sim.scenario.schema import CachingAllocator, Training
 SHAPE = (1, 8, 8)
 
 
+METHODS = [kind for kind in names("method") if kind != "fedra"]
+"""FedRA needs layers alike, which the networks here lack."""
+
+
 def small(kind="lenet", width=0.25, classes=10):
     return blueprint(kind, SHAPE, width=width, num_classes=classes)
 
@@ -39,7 +43,7 @@ def key(*given, **options):
     return SHARED.key(*asked(*given, **options))
 
 
-@pytest.mark.parametrize("kind", names("method"))
+@pytest.mark.parametrize("kind", METHODS)
 def test_the_same_submodel_made_anew_has_the_same_profile_and_the_same_key(kind):
     first, second = asked(kind), asked(kind)
     assert first[1] is not second[1]
@@ -101,7 +105,7 @@ def bits(found):
     ]
 
 
-@pytest.mark.parametrize("kind", names("method"))
+@pytest.mark.parametrize("kind", METHODS)
 def test_a_profile_kept_on_disk_is_that_made_anew_to_the_byte(kind, tmp_path):
     submodel, build, how = asked(kind)
     KeptProfiles(tmp_path).keep("a", plainly(submodel, build, **how))
@@ -109,7 +113,7 @@ def test_a_profile_kept_on_disk_is_that_made_anew_to_the_byte(kind, tmp_path):
     assert bits(found) == bits(plainly(submodel, build, **how))
 
 
-@pytest.mark.parametrize("kind", names("method"))
+@pytest.mark.parametrize("kind", METHODS)
 def test_rounds_devices_and_seed_shape_no_submodel_of_a_built_in_method(kind):
     """So that none of them is in the key of a kept profile."""
 

@@ -34,7 +34,7 @@ rounds = st.lists(
 
 
 def fleet(kind: str) -> SimpleNamespace:
-    return SimpleNamespace(num_devices=NUM_DEVICES, memory_motion=None, availability=availability(kind))
+    return SimpleNamespace(num_devices=NUM_DEVICES, memory_motion=None, charges=None, availability=availability(kind))
 
 
 @settings(deadline=None, max_examples=60)

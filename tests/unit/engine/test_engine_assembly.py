@@ -142,7 +142,7 @@ def test_a_width_that_acts_on_nothing_is_refused():
 def test_a_model_that_no_width_makes_thinner_is_refused_for_methods_of_several_widths(model, workload, message):
     with pytest.raises(ScenarioError) as refused:
         assemble(tiny("method=heterofl", f"model={model}", f"workload.model={workload}"))
-    assert [str(problem).startswith(message) for problem in refused.value.problems] == [True]
+    assert [str(problem).startswith(f"--set: {message}") for problem in refused.value.problems] == [True]
 
 
 def test_recalibration_of_a_model_without_batch_norm_is_refused():

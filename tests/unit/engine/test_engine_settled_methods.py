@@ -62,7 +62,8 @@ def test_memory_does_not_fall_where_the_width_rises():
     assert (np.diff(peaks) > 0).all()
 
 
-@pytest.mark.parametrize("kind", names("method"))
+# FedRA needs layers alike, which this network lacks.
+@pytest.mark.parametrize("kind", [kind for kind in names("method") if kind != "fedra"])
 def test_other_methods_stay_as_they_are(kind):
     parts = parts_of(kind)
     if type(parts.method).settled is Method.settled:
