@@ -30,6 +30,7 @@ from neulite_sim.scenario.loading import load_scenario, scenario_hash
 from neulite_sim.scenario.schema import Scenario
 
 PLAIN = {
+    "Energy.power",  # names of devices
     "Scenario.name",
     "Group.device",
     "RayOptions.address",
