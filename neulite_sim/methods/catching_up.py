@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neulite_sim.arrays import Integers
+from neulite_sim.methods.contract import Method, State
 
 CAME, BYTES = "came", "bytes"
 
@@ -66,3 +67,17 @@ class Attendance:
     def followed(self, progress: Mapping[str, Any]) -> Attendance:
         """Return the attendance after a digest of which only `progress` is known."""
         return self.noted(((device, version) for device, version in progress[CAME]), progress[BYTES])
+
+
+class CatchingUp(Method):
+    """A method whose devices catch up with what they missed: `State.extra` is a dataclass with an `attendance`."""
+
+    def progress(self, state: State) -> Mapping[str, Any]:
+        """Return who came into the last digest, and what it made known."""
+        attendance: Attendance = state.extra.attendance
+        return attendance.progress
+
+    def follow(self, state: State, progress: Mapping[str, Any]) -> State:
+        """Return the state after the next digest without its weights."""
+        extra = replace(state.extra, attendance=state.extra.attendance.followed(progress))
+        return replace(state, version=state.version + 1, extra=extra)

@@ -26,15 +26,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from neulite_sim.arrays import Integers
 from neulite_sim.later import Tensor, torch
-from neulite_sim.methods.catching_up import Attendance
-from neulite_sim.methods.contract import Method, Offering, OwnTraining, Setting, State, Update, Weighting
+from neulite_sim.methods.catching_up import Attendance, CatchingUp
+from neulite_sim.methods.contract import Offering, OwnTraining, Setting, State, Update, Weighting
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options, refusal
 from neulite_sim.scenario.learning_rate import learning_rate
@@ -96,7 +96,7 @@ class _Memory:
     sums: Tensor | None
 
 
-class ZerothOrder(Method):
+class ZerothOrder(CatchingUp):
     """Slopes along known noise, from whoever holds a forward pass."""
 
     submodels = (SUBMODEL,)
@@ -240,17 +240,6 @@ class ZerothOrder(Method):
         seeds = [plan.pool[number] for number in met]
         move([after[name] for name in memory.names], plan, seeds, sums[met][:, None], 1.0)
         return {**tensors, **after}
-
-    def progress(self, state: State) -> Mapping[str, Any]:
-        """Return who came into the last digest."""
-        memory: _Memory = state.extra
-        return memory.attendance.progress
-
-    def follow(self, state: State, progress: Mapping[str, Any]) -> State:
-        """Return the state after the next digest without its weights."""
-        memory: _Memory = state.extra
-        extra = replace(memory, attendance=memory.attendance.followed(progress))
-        return replace(state, version=state.version + 1, extra=extra)
 
 
 def _build(options: ZerothOrderOptions, setting: Setting) -> ZerothOrder:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -28,8 +28,8 @@ from pydantic import Field
 from neulite_sim.arrays import Integers
 from neulite_sim.bounds import LearningRate, RoundsOrNone
 from neulite_sim.later import Tensor, torch
-from neulite_sim.methods.catching_up import Attendance
-from neulite_sim.methods.contract import Method, Offering, OwnTraining, Setting, State, Update, Weighting
+from neulite_sim.methods.catching_up import Attendance, CatchingUp
+from neulite_sim.methods.contract import Offering, OwnTraining, Setting, State, Update, Weighting
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
@@ -79,7 +79,7 @@ class _Memory:
     model_bytes: int
 
 
-class ZOWarmUp(Method):
+class ZOWarmUp(CatchingUp):
     """Full steps alone at first, then slopes from whoever holds a forward pass."""
 
     submodels = (FULL, SLOPES)
@@ -207,17 +207,6 @@ class ZOWarmUp(Method):
         rate = self._options.zeroth_learning_rate
         move(list(moved.values()), self.plan, self._seeds(state.version), slopes_KP, rate)
         return moved
-
-    def progress(self, state: State) -> Mapping[str, Any]:
-        """Return who came into the last digest, and what it made known."""
-        memory: _Memory = state.extra
-        return memory.attendance.progress
-
-    def follow(self, state: State, progress: Mapping[str, Any]) -> State:
-        """Return the state after the next digest without its weights."""
-        memory: _Memory = state.extra
-        extra = replace(memory, attendance=memory.attendance.followed(progress))
-        return replace(state, version=state.version + 1, extra=extra)
 
 
 def _build(options: ZOWarmUpOptions, setting: Setting) -> ZOWarmUp:
