@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from neulite_sim.profiling.workspaces import workspaces_of
+from neulite_sim.profiling.operators import Done, device_of, is_in_backward, run
 
 GRAPH_FREED = -1
 """Stands in place of the number of a block where a backward pass has ended, and the graph it went through is gone."""
@@ -53,27 +52,25 @@ class AllocationLog:
             storage = tensor.untyped_storage()
             key = storage._cdata
             # What stands on the meta device takes no memory; a fake tensor names the device that it stands for.
-            if key in self._alive or not storage.nbytes() or tensor.device.type == "meta":
+            if key in self._alive or not storage.nbytes() or device_of(tensor).type == "meta":
                 continue
             number = next(self._numbers)
             # The callback tells when the last reference is gone.
             self._alive[key] = number, weakref.ref(storage, functools.partial(self._forget, key))
             self.events.append(Event(number, storage.nbytes(), self._grows_graph))
 
-    def note_operator(self, func: Any, args: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+    def note_operator(self, done: Done) -> None:
         """Take note of what an operator has made, and of what it took for itself meanwhile."""
-        is_in_backward = torch._C._current_graph_task_id() != -1
-        if self._is_in_backward and not is_in_backward:
+        was_in_backward, self._is_in_backward = self._is_in_backward, is_in_backward()
+        if was_in_backward and not self._is_in_backward:
             self.events.append(Event(GRAPH_FREED))
-        self._is_in_backward = is_in_backward
-        inputs = (leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
         # What checkpointing builds again within the backward pass does not outlive its block.
-        is_building = torch.is_grad_enabled() and not is_in_backward
-        self._grows_graph = is_building and any(tensor.requires_grad for tensor in inputs)
-        for output, held, passing in workspaces_of(func, args, outputs):
+        is_building = torch.is_grad_enabled() and not self._is_in_backward
+        self._grows_graph = is_building and any(tensor.requires_grad for tensor in done.inputs)
+        for place, held, passing in done.facts.workspaces:
             numbers = [self.allocate(num_bytes) for num_bytes in held]
-            if output is not None:
-                self.note([output])
+            if place is not None:
+                self.note([done.outputs[place]])
             numbers += [self.allocate(num_bytes) for num_bytes in passing]
             self.events += map(Event, numbers)
         self._grows_graph = False
@@ -105,6 +102,6 @@ class AllocationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Run one operator and take note of what it made."""
-        result = func(*args, **dict(kwargs or {}))
-        self._log.note(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
-        return result
+        done = run(func, args, kwargs or {})
+        self._log.note(done.outputs)
+        return done.result

@@ -20,10 +20,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from neulite_sim.profiling.allocations import AllocationLog
-from neulite_sim.profiling.arithmetic import bytes_moved, flops_of, kind_of
+from neulite_sim.profiling.operators import is_in_backward, run
 from neulite_sim.profiling.roofline import OperatorKind
 
 
@@ -154,40 +153,19 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one operator and take note of what it made and moved."""
-        kwargs = dict(kwargs or {})
-        result = func(*args, **kwargs)
-        if func is torch.ops.aten.detach.default and args[0].requires_grad and _is_in_backward():
+        done = run(func, args, kwargs or {})
+        if func is torch.ops.aten.detach.default and args[0].requires_grad and is_in_backward():
             # So a checkpointed block that is computed again saves its activations; gradients require no gradient.
-            self._save(result)
-        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+            self._save(done.result)
         if self._log is not None:
-            self._log.note_operator(func, args, outputs)
-        for output in outputs:
+            self._log.note_operator(done)
+        for output in done.outputs:
             self._note(output, "temporaries", moves=False)
-        # Views move no byte, and operators outside of ATen call those that do.
-        if func.namespace == "aten" and not _is_view(func):
-            self._record(func, args, kwargs, result, outputs)
-        return result
-
-    def _record(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, outputs: list[Tensor]
-    ) -> None:
-        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        moved = bytes_moved(func, inputs, outputs)
-        flops = flops_of(func, args, kwargs, result)
-        self._account(func, args, inputs, outputs, flops=flops, moved=moved)
-
-    def _account(
-        self, func: Any, args: tuple[Any, ...], inputs: list[Tensor], outputs: list[Tensor], *, flops: int, moved: int
-    ) -> None:
-        """Take note of what an operator of PyTorch's own cost."""
-        del inputs, outputs
-        if moved or flops:
-            name = func._overloadpacket.__name__
-            kind, live_bytes = kind_of(func, args), self._total
-            self.operators.append(
-                OperatorCost(name=name, flops=flops, bytes_moved=moved, kind=kind, live_bytes=live_bytes)
-            )
+        if done.facts.bytes_moved or done.facts.flops:
+            name, flops, moved, kind, _ = done.facts
+            cost = OperatorCost(name=name, flops=flops, bytes_moved=moved, kind=kind, live_bytes=self._total)
+            self.operators.append(cost)
+        return done.result
 
     def _save(self, tensor: Tensor) -> None:
         known = self._live.get(tensor.untyped_storage()._cdata)
@@ -205,16 +183,6 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         with saved_tensors_hooks(pack, lambda tensor: tensor):
             yield
-
-
-def _is_in_backward() -> bool:
-    return torch._C._current_graph_task_id() != -1
-
-
-def _is_view(func: Any) -> bool:
-    """Whether an operator only looks at its input's storage in another way."""
-    aliases = [item.alias_info for item in func._schema.returns]
-    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
 
 
 def trace_steps(

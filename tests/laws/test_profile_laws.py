@@ -9,6 +9,7 @@ from shared_profiles import SHARED, plainly
 from thin_models import SETTING, blueprint, method
 
 from neulite_sim.engine import charging
+from neulite_sim.profiling import operators
 from neulite_sim.profiling.kept import KeptProfiles
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.registry import component, names
@@ -48,10 +49,38 @@ def test_the_same_submodel_made_anew_has_the_same_profile_and_the_same_key(kind)
     first, second = asked(kind), asked(kind)
     assert first[1] is not second[1]
     one, other = (plainly(submodel, build, **how) for submodel, build, how in (first, second))
+    assert_equal(one, other)
+    assert SHARED.key(*first) == SHARED.key(*second) is not None
+
+
+def assert_equal(one, other):
     for field in dataclasses.fields(Profile):
         mine, its = getattr(one, field.name), getattr(other, field.name)
         assert np.array_equal(mine, its) if isinstance(mine, np.ndarray) else mine == its, field.name
-    assert SHARED.key(*first) == SHARED.key(*second) is not None
+
+
+PLANS = (
+    Training(batch_size=5, micro_batch_size=2, prefix_cache="device", epochs=2),
+    Training(batch_size=4, precision="bf16", checkpointing=True),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "training"),
+    [
+        ("neulite", ("lenet", 0.25), PLANS[0]),
+        ("fedavg", ("resnet18", 0.125), PLANS[1]),
+        ("heterofl", ("lenet", 0.25), PLANS[1]),
+        ("zo-warmup", ("lenet", 0.25), PLANS[0]),
+    ],
+)
+def test_a_profile_is_that_for_which_every_operator_was_asked(kind, model, training, monkeypatch):
+    submodel, build, how = asked(kind, model=small(*model), training=training)
+    first, second = (plainly(submodel, build, **how) for _ in range(2))
+    monkeypatch.setattr(operators, "_call_of", lambda func, args, kwargs: None)
+    every = plainly(submodel, build, **how)
+    assert_equal(first, every)
+    assert_equal(second, every)
 
 
 @pytest.mark.parametrize(

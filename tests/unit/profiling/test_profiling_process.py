@@ -12,6 +12,7 @@ from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.torchvision_classifier import Classifier
 from neulite_sim.models.trainee import FullModel
 from neulite_sim.profiling.allocations import GRAPH_FREED, AllocationLog, AllocationRecorder
+from neulite_sim.profiling.operators import run
 from neulite_sim.profiling.process import process_peaks
 from neulite_sim.profiling.profile import profile
 from neulite_sim.profiling.tracer import trace
@@ -58,7 +59,8 @@ def test_a_convolution_takes_its_weights_in_passing():
         layer, images = nn.Conv2d(4, 8, 3, bias=False), torch.rand(2, 4, 8, 8)
         log.note([*layer.parameters(), images])
         before = len(log.events)
-        log.note_operator(torch.ops.aten.convolution.default, (images, layer.weight), [torch.rand(2, 8, 6, 6)])
+        settings = (None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1)
+        log.note_operator(run(torch.ops.aten.convolution.default, (images, layer.weight, *settings), {}))
     weight_bytes, map_bytes = 4 * 8 * 4 * 9, 4 * 2 * 8 * 36
     taken = [event.num_bytes for event in log.events[before:]]
     assert taken[:3] == [map_bytes, weight_bytes, 0]
