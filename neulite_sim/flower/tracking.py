@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from neulite_sim.population.hardware.contract import DeviceClass
-from neulite_sim.profiling.arithmetic import kind_of
+from neulite_sim.profiling.operators import Done, is_view
 from neulite_sim.profiling.roofline import rates_of, step_s
-from neulite_sim.profiling.tracer import StepTracer, _is_view
+from neulite_sim.profiling.tracer import StepTracer
 
 Operator = tuple[int, int, int]
 """Kind, floating-point operations, and bytes of inputs and outputs."""
@@ -87,7 +87,7 @@ class CallTracer(StepTracer):  # type: ignore[no-untyped-call]
             if isinstance(leaf, nn.Parameter):
                 self._parameters.add(_key_of(leaf))
                 self._note(leaf, "parameters", moves=True)
-        if _is_view(func):
+        if is_view(func):
             return func(*args, **(kwargs or {}))
         return super().__torch_dispatch__(func, types, args, kwargs)
 
@@ -102,13 +102,11 @@ class CallTracer(StepTracer):  # type: ignore[no-untyped-call]
         else:
             super()._forget(key, _reference)
 
-    def _account(
-        self, func: Any, args: tuple[Any, ...], inputs: list[Tensor], outputs: list[Tensor], *, flops: int, moved: int
-    ) -> None:
-        if flops and any(_key_of(tensor) in self._parameters for tensor in inputs):
-            self._compute_with(inputs, outputs)
-        if moved or flops:
-            self.counted[int(kind_of(func, args)), int(flops), int(moved)] += 1
+    def _account(self, done: Done) -> None:
+        facts = done.facts
+        if facts.flops and any(_key_of(tensor) in self._parameters for tensor in done.inputs):
+            self._compute_with(done.inputs, done.outputs)
+        self.counted[int(facts.kind), int(facts.flops), int(facts.bytes_moved)] += 1
 
     def _compute_with(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         """Take note of the operands of an operator that computes with a parameter."""

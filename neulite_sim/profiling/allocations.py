@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from neulite_sim.profiling.operators import Done, device_of, is_in_backward, run
+from neulite_sim.profiling.operators import DEVICE, Done, ask_device, device_of, is_in_backward, run
 
 GRAPH_FREED = -1
 """Stands in place of the number of a block where a backward pass has ended, and the graph it went through is gone."""
@@ -59,11 +59,15 @@ class AllocationLog:
             self._alive[key] = number, weakref.ref(storage, functools.partial(self._forget, key))
             self.events.append(Event(number, storage.nbytes(), self._grows_graph))
 
-    def note_operator(self, done: Done) -> None:
-        """Take note of what an operator has made, and of what it took for itself meanwhile."""
+    def note_moment(self) -> None:
+        """Take note of whether a backward pass runs now, and of the end of one that ran."""
         was_in_backward, self._is_in_backward = self._is_in_backward, is_in_backward()
         if was_in_backward and not self._is_in_backward:
             self.events.append(Event(GRAPH_FREED))
+
+    def note_operator(self, done: Done) -> None:
+        """Take note of what an operator has made, and of what it took for itself meanwhile."""
+        self.note_moment()
         # What checkpointing builds again within the backward pass does not outlive its block.
         is_building = torch.is_grad_enabled() and not self._is_in_backward
         self._grows_graph = is_building and any(tensor.requires_grad for tensor in done.inputs)
@@ -102,6 +106,8 @@ class AllocationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Run one operator and take note of what it made."""
+        if func is DEVICE:
+            return ask_device(args)
         done = run(func, args, kwargs or {})
         self._log.note(done.outputs)
         return done.result

@@ -29,6 +29,7 @@ MOST_KNOWN = 2**17
 _PLAIN = frozenset(
     {int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
 )  # fmt: skip
+DEVICE = torch.ops.prim.device.default
 _FAKE = torch._C._TorchDispatchModeKey.FAKE
 
 
@@ -50,10 +51,6 @@ class Done(NamedTuple):
     inputs: Sequence[Tensor]
     outputs: Sequence[Tensor]
     facts: Facts
-
-
-_DEVICE = torch.ops.prim.device.default
-_FREE = Facts(name="device", flops=0, bytes_moved=0, kind=OperatorKind.OTHER, workspaces=())
 
 
 class _Call(NamedTuple):
@@ -99,9 +96,6 @@ _KNOWN: dict[tuple[Any, ...], _Known] = {}
 
 def run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Done:
     """Run an operator, or return what it made of the like before, on tensors of this call."""
-    if func is _DEVICE:
-        # Asked more often than anything else, by autograd of every tensor.
-        return _ask_device(func, args)
     call = _call_of(func, args, kwargs)
     known = None if call is None else _KNOWN.get(call.key)
     if call is not None and known is not None:
@@ -115,10 +109,11 @@ def run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Done:
     return done
 
 
-def _ask_device(func: Any, args: tuple[Any, ...]) -> Done:
+def ask_device(args: tuple[Any, ...]) -> Any:
+    """Return what the operator `DEVICE` says of a tensor."""
     (tensor,) = args
     is_asked_from_outside = type(tensor) is FakeTensor and not tensor.fake_mode.in_kernel_invocation
-    return Done(tensor.fake_device if is_asked_from_outside else func(tensor), args, (), _FREE)
+    return tensor.fake_device if is_asked_from_outside else DEVICE(tensor)
 
 
 def device_of(tensor: Tensor) -> torch.device:
@@ -251,7 +246,7 @@ def _output_of(result: Any, call: _Call) -> _Output | None:
         looks_at=0 if looks else None,
         shape=tuple(result.shape),
         stride=result.stride(),
-        offset=result.storage_offset(),
+        offset=int(result.storage_offset()),
         dtype=result.dtype,
         device=result.fake_device,
         state={name: value for name, value in vars(result).items() if name != "fake_mode"},

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from neulite_sim.profiling.allocations import AllocationLog
-from neulite_sim.profiling.operators import is_in_backward, run
+from neulite_sim.profiling.operators import DEVICE, Done, ask_device, is_in_backward, run
 from neulite_sim.profiling.roofline import OperatorKind
 
 
@@ -153,6 +153,11 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one operator and take note of what it made and moved."""
+        if func is DEVICE:
+            # Asked more often than all others together, by autograd of every tensor.
+            if self._log is not None:
+                self._log.note_moment()
+            return ask_device(args)
         done = run(func, args, kwargs or {})
         if func is torch.ops.aten.detach.default and args[0].requires_grad and is_in_backward():
             # So a checkpointed block that is computed again saves its activations; gradients require no gradient.
@@ -162,10 +167,15 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for output in done.outputs:
             self._note(output, "temporaries", moves=False)
         if done.facts.bytes_moved or done.facts.flops:
-            name, flops, moved, kind, _ = done.facts
-            cost = OperatorCost(name=name, flops=flops, bytes_moved=moved, kind=kind, live_bytes=self._total)
-            self.operators.append(cost)
+            self._account(done)
         return done.result
+
+    def _account(self, done: Done) -> None:
+        """Take note of what an operator cost that moved or computed anything."""
+        name, flops, moved, kind, _ = done.facts
+        self.operators.append(
+            OperatorCost(name=name, flops=flops, bytes_moved=moved, kind=kind, live_bytes=self._total)
+        )
 
     def _save(self, tensor: Tensor) -> None:
         known = self._live.get(tensor.untyped_storage()._cdata)
