@@ -189,6 +189,9 @@ def _describe(values: Iterable[Any], key: list[Any], inputs: list[Any], mode: Fa
             key += (kind, len(value))
             if not _describe(value, key, inputs, mode):
                 return False
+        elif kind is torch.Generator:
+            # Which numbers come is no matter where none are computed.
+            key += (kind, value.device)
         else:
             return False
     return True

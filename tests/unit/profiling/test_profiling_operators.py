@@ -21,6 +21,8 @@ class Looking(TorchDispatchMode):
         self.facts = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is operators.DEVICE:
+            return operators.ask_device(args)
         done = operators.run(func, args, kwargs or {})
         self.facts.append(done.facts)
         return done.result
@@ -88,6 +90,7 @@ WORK = {
     "empty": lambda: (x(0, 3) + 1).sum(),
     "parameter": lambda: torch.nn.Parameter(x()) * 2,
     "random": lambda: (x().uniform_(), torch.randn(3), torch.nn.functional.dropout(x(), 0.5)),
+    "drawn": lambda: [x().normal_(generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)],
     "kept gradient": lambda: x(requires_grad=True).sum(),
 }
 
