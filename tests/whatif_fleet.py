@@ -13,7 +13,7 @@ from tiny_scenarios import TINY
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.tracer import MemoryBytes
 from neulite_sim.scenario.loading import parse_scenario
-from neulite_sim.studies import whatif
+from neulite_sim.studies import shared_profiler
 from neulite_sim.studies.whatif import Entrant
 
 OWN_BYTES = (200, 300, 450, 500, 800, 1000)
@@ -55,5 +55,5 @@ def written(submodel: str, build: Callable[[], Any], *, batch_size: int, **how: 
 def written_profiles() -> Iterator[None]:
     """Within, a study takes its profiles from `written`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whatif, "profile", written)
+        patch.setattr(shared_profiler, "profile", written)
         yield

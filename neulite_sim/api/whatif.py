@@ -125,9 +125,11 @@ class PlannedStudy:
             ScenarioError: no entrant goes with the scenario.
             DataNotFoundError: a dataset or trace is missing.
         """
+        from neulite_sim.studies.helping import helped
         from neulite_sim.studies.whatif import study
 
-        report = study(self.entrants, self.budgets, self.fleet)
+        with helped(self.entrants, self.budgets) as help_:
+            report = study(self.entrants, self.budgets, self.fleet, before_each=help_.before_profile)
         report["not_applicable"] |= self.left_out
         report["command"] = command
         return StudyResult(content=report, has_details=has_details)

@@ -134,11 +134,15 @@ def _rounds(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
         mark = "*" if row["ends_after_rounds"] else ""
         return _NONE if row["round_s"] is None else f"{_digits(row['round_s'] / scale)}{mark}"
 
-    most = max((row["bytes_per_round"] or 0.0 for row in report["rows"]), default=0.0)
-    bytes_unit, bytes_scale = next((name, size) for least, name, size in _UNITS_BYTES if most >= least)
+    sent = [row["bytes_per_round"] for row in report["rows"] if row["bytes_per_round"]]
+    bytes_unit, bytes_scale = next((name, size) for least, name, size in _UNITS_BYTES if max(sent, default=0) >= least)
+    # Methods that send seeds stand beside those that send the model: no unit suits both.
+    is_mixed = min(sent, default=bytes_scale) < bytes_scale
 
     def traffic(row: BudgetRow) -> str:
-        return _NONE if row["bytes_per_round"] is None else f"{row['bytes_per_round'] / bytes_scale:.0f}"
+        if row["bytes_per_round"] is None:
+            return _NONE
+        return format_bytes(row["bytes_per_round"]) if is_mixed else f"{row['bytes_per_round'] / bytes_scale:.0f}"
 
     drawn = report["devices_per_round"]
     notes = [
@@ -147,7 +151,7 @@ def _rounds(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
     ]
     return [
         *_table(report, seconds, title=f"expected time of a synchronous round ({unit})", notes=notes, width=width),
-        *_table(report, traffic, title=f"expected traffic of a round, down and up ({bytes_unit})", width=width),
+        *_table(report, traffic, title=f"expected traffic of a round, down and up{'' if is_mixed else f' ({bytes_unit})'}", width=width),
     ]
 
 

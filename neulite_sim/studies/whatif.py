@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from neulite_sim.arrays import Flags, Integers
 from neulite_sim.engine.announcing import announcements, other_batches
@@ -19,11 +18,10 @@ from neulite_sim.engine.assembly import charge, prepare, prepare_variation
 from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.errors import ScenarioError
 from neulite_sim.models.names import FULL
-from neulite_sim.models.trainee import FullModel
 from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
-from neulite_sim.profiling.profile import Profile, profile
 from neulite_sim.scenario.schema import Scenario
+from neulite_sim.studies.shared_profiler import SharedProfiler
 from neulite_sim.studies.whatif_rounds import FirstStates, Rounds, rounds_of
 from neulite_sim.training.pinning import pinned_torch
 
@@ -72,12 +70,12 @@ class BudgetedLedger(Ledger):
 
 
 def costings(
-    entrants: Sequence[Entrant], fleet: DrawnFleet | None = None
+    entrants: Sequence[Entrant], fleet: DrawnFleet | None = None, *, before_each: Callable[[], None] | None = None
 ) -> tuple[list[tuple[Entrant, Costing]], dict[str, str]]:
     """Return the entrants with their ledgers, and by variant the reason why another does not go with the scenario.
 
     Their scenarios differ in the method and in what devices are charged per step; data and fleet are made once.
-    `fleet` is theirs where it has been drawn already.
+    `fleet` is theirs where it has been drawn already. `before_each` is called before each profile that is made.
 
     Raises:
         ScenarioError: no entrant goes with the scenario; with the problems of all.
@@ -86,7 +84,7 @@ def costings(
     found: list[tuple[Entrant, Costing]] = []
     refused: dict[str, ScenarioError] = {}
     parts: Parts | None = None
-    profiler = SharedProfiler()
+    profiler = SharedProfiler(before_each)
     for entrant in entrants:
         try:
             parts = _prepared(entrant.scenario, parts, fleet)
@@ -102,42 +100,20 @@ def _prepared(scenario: Scenario, parts: Parts | None, fleet: DrawnFleet | None)
     return prepare(scenario, fleet) if parts is None else prepare_variation(parts, scenario)
 
 
-class SharedProfiler:
-    """`profile`, called once for the full model however many methods train it plainly in the same way."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], Profile] = {}
-
-    def __call__(self, submodel: str, build: Callable[[], Any], **how: Any) -> Profile:
-        """Return what `profile` returns of the same arguments."""
-        if submodel != FULL:
-            return profile(submodel, build, **how)
-        with torch.device("meta"):
-            trainee = build()
-        if type(trainee) is not FullModel:
-            return profile(submodel, build, **how)
-        training = how["training"]
-        key = (how["spec"], how["batch_size"], training, *_shapes(trainee))
-        if key not in self._known:
-            self._known[key] = profile(submodel, build, **how)
-        return self._known[key]
-
-
-def _shapes(trainee: FullModel) -> list[tuple[str, tuple[int, ...]]]:
-    return [(name, tuple(tensor.shape)) for name, tensor in trainee.state_dict().items()]
-
-
 @pinned_torch()
-def study(entrants: Sequence[Entrant], budgets: Budgets, fleet: DrawnFleet | None = None) -> dict[str, Any]:
+def study(
+    entrants: Sequence[Entrant], budgets: Budgets, fleet: DrawnFleet | None = None,
+    *, before_each: Callable[[], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Return a mapping in the shape of `whatif --json`: a row per entrant and budget, thresholds, needs per class.
 
-    `fleet` is that of the entrants, where it has been drawn already.
+    `fleet` is that of the entrants, where it has been drawn already; `before_each` goes to `costings`.
 
     Raises:
         ScenarioError: no entrant goes with the scenario.
         DataNotFoundError: a dataset or trace is missing.
     """
-    found, refused = costings(entrants, fleet)
+    found, refused = costings(entrants, fleet, before_each=before_each)
     first = found[0][1]
     own_bytes = first.population.available_memory_bytes
     answers = [

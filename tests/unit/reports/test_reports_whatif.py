@@ -46,6 +46,15 @@ def test_nearly_everybody_is_not_everybody():
     assert "99.6 (0.4)" in whatif_tables(report)[0].text()
 
 
+def test_traffic_of_seeds_beside_that_of_models_is_not_zero():
+    report = studied("scale", (1.0, 2.0))
+    for row, num_bytes in zip(report["rows"], (40e9, 1234.0, 2.5e6, None), strict=False):
+        row["bytes_per_round"] = num_bytes
+    (traffic,) = (table for table in whatif_tables(report) if table.title.startswith("expected traffic"))
+    assert traffic.title == "expected traffic of a round, down and up"
+    assert [row[1:] for row in traffic.rows[:2]] == [("40 GB", "1.234 kB"), ("2.5 MB", "-")]
+
+
 def test_a_run_that_cannot_reach_its_last_stage_is_marked(report):
     (rounds,) = (table for table in whatif_tables(report) if table.title.startswith("expected time"))
     progfed = dict(zip(rounds.headers, next(row for row in rounds.rows if row[0] == "progfed"), strict=True))

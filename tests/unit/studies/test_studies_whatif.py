@@ -8,8 +8,9 @@ import pytest
 from whatif_fleet import OWN_BYTES, entrant, written, written_profiles
 
 from neulite_sim.errors import ScenarioError
-from neulite_sim.studies import whatif
-from neulite_sim.studies.whatif import Budgets, SharedProfiler, study
+from neulite_sim.studies import shared_profiler, whatif
+from neulite_sim.studies.shared_profiler import SharedProfiler
+from neulite_sim.studies.whatif import Budgets, study
 
 ROW = {"method", "budget_bytes", "participation_rate", "data_share", "binding_submodel", "round_s", "bytes_per_round"}
 
@@ -122,7 +123,7 @@ def _by_batch(method, submodel, charged, training, profiler=None):
 def test_the_full_model_is_profiled_once_for_all_methods_that_train_it_plainly():
     asked = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whatif, "profile", lambda submodel, build, **how: asked.append(submodel) or written(
+        patch.setattr(shared_profiler, "profile", lambda submodel, build, **how: asked.append(submodel) or written(
             submodel, build, **how))  # fmt: skip
         study([entrant(name) for name in ("fedavg", "exclusivefl", "neulite")], Budgets(kind="memory", values=(900,)))
     assert asked == ["full", "stage-1", "stage-2"]
@@ -131,7 +132,7 @@ def test_the_full_model_is_profiled_once_for_all_methods_that_train_it_plainly()
 def test_another_batch_size_is_another_profile():
     profiler, asked = SharedProfiler(), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whatif, "profile", lambda submodel, build, **how: asked.append(how["batch_size"]) or written(
+        patch.setattr(shared_profiler, "profile", lambda submodel, build, **how: asked.append(how["batch_size"]) or written(
             submodel, build, **how))  # fmt: skip
         for batch_size in (5, 6, 5):
             found = entrant("fedavg", f"training.batch_size={batch_size}")
