@@ -151,7 +151,12 @@ def _rounds(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
     ]
     return [
         *_table(report, seconds, title=f"expected time of a synchronous round ({unit})", notes=notes, width=width),
-        *_table(report, traffic, title=f"expected traffic of a round, down and up{'' if is_mixed else f' ({bytes_unit})'}", width=width),
+        *_table(
+            report,
+            traffic,
+            title=f"expected traffic of a round, down and up{'' if is_mixed else f' ({bytes_unit})'}",
+            width=width,
+        ),
     ]
 
 
