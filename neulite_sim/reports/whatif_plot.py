@@ -261,12 +261,12 @@ def _handles(study: Study) -> tuple[list[Artist], list[str]]:
 
 
 def _shares(axes: Axes, study: Study, sheet: Sheet) -> None:
+    axes.set(ylabel="can take part (%)", ylim=(-4, 104), yticks=range(0, 101, 20))
     _curves(axes, study, sheet, lambda row: 100 * row["participation_rate"])
     for place, variant in enumerate(study.labels):
         rows = study.rows(variant)
         axes.plot([study.at(row) for row in rows], [100 * row["data_share"] for row in rows],
                   color=look(place)["color"], linestyle=":", linewidth=0.7 * sheet.line_pt)  # fmt: skip
-    axes.set(ylabel="can take part (%)", ylim=(-4, 104), yticks=range(0, 101, 20))
 
 
 def _rounds(axes: Axes, study: Study, sheet: Sheet) -> None:
@@ -293,7 +293,10 @@ def _accuracies(axes: Axes, study: Study, sheet: Sheet) -> None:
 
 
 def _curves(axes: Axes, study: Study, sheet: Sheet, value: Callable[[BudgetRow], float | None]) -> None:
-    """Draw a curve per variant over the budgets at which it has a value, one that lies on others as stripes."""
+    """Draw a curve per variant over the budgets at which it has a value, one that lies on others as stripes.
+
+    The panel has its limits by then: they say which curves lie on each other.
+    """
     low, high = axes.get_ylim()
     curves = []
     for variant in study.labels:

@@ -145,6 +145,20 @@ def test_methods_that_agree_are_stripes_and_all_have_a_line(report):
     assert dashes[2][1] is not None
 
 
+def test_shares_that_the_eye_cannot_tell_apart_are_stripes_too():
+    report = studied("scale", (0.5, 1.0, 2.0))
+    shares = {"fedavg": (0.0220, 0.442, 0.767), "exclusivefl": (0.0225, 0.442, 0.767), "neulite": (0.5, 0.6, 0.9)}
+    for variant, values in shares.items():
+        rows = (row for row in report["rows"] if row["variant"] == variant)
+        for row, value in zip(rows, values, strict=True):
+            row["participation_rate"] = value
+    kept = [row for row in report["rows"] if row["variant"] in shares]
+    lines = whatif_figure({**report, "rows": kept}).axes[0].lines
+    solid = {line.get_label(): line.is_dashed() for line in lines if line.get_marker() != "None"}
+    # The first of the two lies below the other, whose gaps show it.
+    assert sorted(solid.values()) == [False, False, True]
+
+
 def test_where_methods_were_trained_their_accuracy_is_a_panel_in_percent(report):
     rows = [{**row, "tail_accuracy": 0.5 if row["participation_rate"] else None} for row in report["rows"]]
     panels = whatif_figure({**report, "rows": rows}).axes
