@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Counts = NDArray[np.int32]
 
 Entry = TypeVar("Entry", covariant=True)
 

@@ -7,7 +7,7 @@ numbers and turn them into what a network reads with `seen`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
@@ -179,16 +179,18 @@ class Partition:
     """Which samples belong to nobody, a sentence each."""
     view: View | None = None
     """How each device sees what it owns; as it is where this is None."""
+    sizes: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    """Number of samples of each device; one column for all who ask."""
+
+    def __post_init__(self) -> None:
+        sizes = np.diff(self.offsets)
+        sizes.flags.writeable = False
+        object.__setattr__(self, "sizes", sizes)
 
     @property
     def num_devices(self) -> int:
         """Number of devices, those without samples included."""
         return len(self.offsets) - 1
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Number of samples of each device."""
-        return np.diff(self.offsets)
 
     def of(self, device: int) -> NDArray[np.int64]:
         """Return the sample numbers of one device."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neulite_sim.arrays import Flags, Integers
+from neulite_sim.arrays import Counts, Flags, Integers
 from neulite_sim.engine.comings import Comings
 from neulite_sim.engine.stays import Airtime, Stays
 from neulite_sim.engine.views import Look
@@ -28,10 +28,10 @@ class Seen:
     """In how many of `num_looks` looks every device was so; each is int64 `[N]`. `unable` are online and not aloft."""
 
     num_looks: int
-    online: Integers
-    aloft: Integers
+    online: Counts
+    aloft: Counts
     """In flight, and online."""
-    unable: Integers
+    unable: Counts
 
 
 class Looks:
@@ -72,17 +72,17 @@ class Looks:
         is_flyer = np.zeros(len(self._comings.online), np.bool_)
         is_flyer[stays.devices] = True
         was_online = self._comings.online.copy()
-        online = [was_online * rank[-1] for rank in ranks]
+        online: list[Counts] = [was_online * np.int32(rank[-1]) for rank in ranks]
         of_flyers: list[tuple[Integers, Integers, Integers]] = []
         for changes in self._comings.until(float(moments_s[-1])):
             places = np.searchsorted(moments_s, changes.moments_s)
             for counts, rank in zip(online, ranks, strict=True):
-                np.add.at(counts, changes.devices, changes.signs * (rank[-1] - rank[places]))
+                np.add.at(counts, changes.devices, (changes.signs * (rank[-1] - rank[places])).astype(np.int32))
             mine = np.flatnonzero(is_flyer[changes.devices])
             of_flyers.append((changes.devices[mine], places[mine], changes.signs[mine]))
         flown = _Flown(stays, was_online, of_flyers, num_looks=len(kinds))
         aloft, *aloft_by_kind = (flown.online(rank) for rank in ranks)
-        unable = np.zeros(len(is_flyer), np.int64)
+        unable: Counts = np.zeros(len(is_flyer), np.int32)
         for is_unable, counts, away in zip(self._unable, online[1:], aloft_by_kind, strict=True):
             unable += np.where(is_unable, counts - away, 0)
         self._moments_s, self._marks, self._kinds, self._unable = [], [], [], []
@@ -111,9 +111,9 @@ class _Flown:
         order = np.argsort(keys, kind="stable")
         self._keys, self._places, self._signs = keys[order], places[order], signs[order]
 
-    def online(self, rank: Integers) -> Integers:
+    def online(self, rank: Integers) -> Counts:
         """Return for every device in how many looks of a kind it was online in the air; `rank[k]` are among the k."""
-        counts = np.zeros(len(self._was_online), np.int64)
+        counts: Counts = np.zeros(len(self._was_online), np.int32)
         signs = np.concatenate([[0], np.cumsum(self._signs)])
         shares = np.concatenate([[0], np.cumsum(self._signs * rank[self._places])])
         for looks, sign in ((self._stays.begins, -1), (self._stays.ends, 1)):
@@ -122,5 +122,5 @@ class _Flown:
             after = np.searchsorted(self._keys, devices * self._per_device + looks)
             before = self._was_online[devices] * rank[looks]
             since = (signs[after] - signs[first]) * rank[looks] - (shares[after] - shares[first])
-            np.add.at(counts, devices, sign * (before + since))
+            np.add.at(counts, devices, (sign * (before + since)).astype(np.int32))
         return counts

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from neulite_sim.arrays import Flags, Floats, Integers
+from neulite_sim.arrays import Counts, Flags, Floats, Integers
 from neulite_sim.engine.candidates import Whereabouts
 from neulite_sim.engine.comings import Comings, Presence, asked_presence
 from neulite_sim.engine.looks import Looks
@@ -24,7 +23,6 @@ from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.timeline.flights import ARRIVED
 from neulite_sim.timeline.reasons import cause_of
 
-Counts = NDArray[np.int32]
 FEW_FLIGHTS = 4096
 """Flights are counted so many at a time: an asynchronous protocol ends one per round."""
 
@@ -112,11 +110,11 @@ class RollCall:
         seen = self._looks.worked_out() if self._looks is not None else None
         if seen is None:
             return
-        owned = np.where(self._owns, seen.num_looks, 0)
-        self._denied.add_counts(OFFLINE, np.where(self._owns, seen.num_looks - seen.online, 0))
+        num_looks = np.int32(seen.num_looks)
+        self._denied.add_counts(OFFLINE, self._owns * (num_looks - seen.online))
         self._denied.add_counts(IN_FLIGHT, seen.aloft)
         self._denied.add_counts(OUT_OF_MEMORY, seen.unable)
-        self._denied.add_counts(NO_DATA, seen.num_looks - owned)
+        self._denied.add_counts(NO_DATA, ~self._owns * num_looks)
 
     def roll(self) -> Roll:
         """Return what was counted so far."""
@@ -166,7 +164,7 @@ class _Tables:
         is_one[devices] = True
         np.add(column, is_one, out=column)
 
-    def add_counts(self, name: str, counts: Integers) -> None:
+    def add_counts(self, name: str, counts: Integers | Counts) -> None:
         """Add a count of every device."""
         if counts.any():
             column = self._column(name)

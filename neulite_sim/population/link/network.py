@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neulite_sim.arrays import Floats, Integers
 from neulite_sim.outside import user_path
@@ -112,24 +113,31 @@ class _Files:
         return self._files[path]
 
 
+def _same(count: int, value: Any) -> NDArray[Any]:
+    """Return a column of one value, which cannot be written."""
+    return np.broadcast_to(np.asarray(value), count)
+
+
 def _rates(
     rates: Sequence[float | RateTrace], group_of_device: Integers, *, keys: Sequence[str], files: _Files
 ) -> RateColumns:
     """Return the columns of one direction, their traces still to come: only then are all files read."""
     count = len(group_of_device)
+    constant = np.array([np.nan if isinstance(rate, RateTrace) else rate for rate in rates], np.float64)
+    # Columns of traces, where there is none to follow, take no memory.
+    column = np.full if any(isinstance(rate, RateTrace) for rate in rates) else _same
     found = RateColumns(
         traces=(),
-        trace_of_device=np.full(count, -1),
-        offset_s=np.zeros(count),
-        scale=np.ones(count),
-        is_repeated=np.zeros(count, np.bool_),
-        bits_per_second=np.zeros(count),
+        trace_of_device=column(count, -1),
+        offset_s=column(count, 0.0),
+        scale=column(count, 1.0),
+        is_repeated=column(count, False),
+        bits_per_second=constant[group_of_device],
     )
     for group, rate in enumerate(rates):
-        members = np.flatnonzero(group_of_device == group)
         if not isinstance(rate, RateTrace):
-            found.bits_per_second[members] = rate
             continue
+        members = np.flatnonzero(group_of_device == group)
         file = files.get(user_path(rate.trace), keys[group])
         traces = file.first + file.rows[members]
         span_s = np.array([trace.span_s for trace in files.traces])
