@@ -21,8 +21,8 @@ SLOWEST = (
     "memory_laws", "integration_resume", "profiling_audit", "engine_laws", "cli_signals", "training_ray",
     "integration_broken_sweeps", "integration_unseen_width", "architecture_contracts", "integration_server_link",
     "training_conformance", "integration_two_nodes", "integration_deployment", "cli_sweep", "integration_plugin",
-    "integration_memory", "integration_sweeps", "trace_events_laws", "integration_moving_memory", "pinning_laws",
-    "cli_audit", "cli_resume", "cli_whatif",
+    "integration_texts_on_ray", "integration_memory", "integration_sweeps", "trace_events_laws",
+    "integration_moving_memory", "pinning_laws", "cli_audit", "cli_resume", "cli_whatif",
 )  # fmt: skip
 """Modules that take longest, in falling order: they begin first, so that no worker is left with one at the end."""
 

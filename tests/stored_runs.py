@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tiny_scenarios import tiny
 
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.provenance import provenance
-from neulite_sim.results.rows import FlightRow, RoundRow, Row
+from neulite_sim.results.rows import NOTHING, PERPLEXITY, Asked, FlightRow, RoundRow, Row
 from neulite_sim.results.seals import sealed
 from neulite_sim.results.stored import StoredRun, read_run
 from neulite_sim.results.summary import Identity, Tally
@@ -53,14 +54,22 @@ def write_run(
     rate: float = 1.0,
     proxy: str | None = None,
     is_complete: bool = True,
+    perplexities: Sequence[float | None] = (),
 ) -> StoredRun:
-    """Write a run of the tiny scenario with a round and a flight per pair of second and accuracy, and read it back."""
+    """Write a run of the tiny scenario with a round and a flight per pair of second and accuracy, and read it back.
+
+    With `perplexities`, one a round, it is one whose rounds have a column of them.
+    """
     rows = [
         row
-        for number, (second, accuracy) in enumerate(curve, start=1)
-        for row in (flight_row(number, second), round_row(number, second, accuracy))
+        for number, ((second, accuracy), perplexity) in enumerate(zip_longest(curve, perplexities), start=1)
+        for row in (
+            flight_row(number, second),
+            round_row(number, second, accuracy, test_perplexity=perplexity),
+        )
     ]
-    return write_rows(path, rows, *overrides, rate=rate, proxy=proxy, is_complete=is_complete)
+    asked = frozenset({PERPLEXITY}) if perplexities else NOTHING
+    return write_rows(path, rows, *overrides, rate=rate, proxy=proxy, is_complete=is_complete, asked=asked)
 
 
 def write_rows(
@@ -71,12 +80,13 @@ def write_rows(
     proxy: str | None = None,
     is_complete: bool = True,
     files: Mapping[str, str] | None = None,
+    asked: Asked = NOTHING,
     **made: Any,
 ) -> StoredRun:
     """Write a run of the tiny scenario with these rows and files, and with this in its provenance; read it back."""
     scenario = tiny(*overrides)
     folder = RunFolder.create(path, name="tiny", seed=scenario.seed, scenario_yaml=dump_scenario(scenario),
-                              provenance={**provenance(scenario, []), **made})  # fmt: skip
+                              provenance={**provenance(scenario, []), **made}, asked=asked)  # fmt: skip
     tally = Tally([10] * scenario.population.devices, targets=scenario.evaluation.targets)
     for name, text in (files or {}).items():
         (path / name).write_text(text, encoding="utf-8")

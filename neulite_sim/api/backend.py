@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Scenario
 
+WorkerCount = int | Literal["auto"]
+"""A number of Ray actors, or as many as the processors hold."""
+
 
 def with_backend(
-    scenario: Scenario, *, kind: str | None = None, workers: int | None = None, address: str | None = None
+    scenario: Scenario, *, kind: str | None = None, workers: WorkerCount | None = None, address: str | None = None
 ) -> Scenario:
     """Return the scenario with another backend; what the old and the new one have in common is kept.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from neulite_sim.api.result import FilePath
 from neulite_sim.api.sources import Values
@@ -42,7 +42,7 @@ def resume(
     run_dir: FilePath,
     *,
     backend: str | None = None,
-    workers: int | None = None,
+    workers: int | Literal["auto"] | None = None,
     observers: Sequence[Observer] = (),
     progress: bool | None = None,
     **values: Unpack[Values],
@@ -54,7 +54,7 @@ def resume(
     Args:
         run_dir: the folder of the run.
         backend: "ray" or "inprocess", where it is to run from now on; by default where it ran before.
-        workers: number of Ray actors.
+        workers: number of Ray actors, or "auto" for as many as the processors hold.
         observers: are told what happens, as those of `simulate`.
         progress: whether to show how it goes: by default in a notebook only.
         values: what was given to the run from Python, once more: it is not in the folder.

@@ -13,6 +13,7 @@ import typer
 from neulite_sim.cli.answers import ask_for_json
 
 if TYPE_CHECKING:
+    from neulite_sim.api.backend import WorkerCount
     from neulite_sim.reports.plot_options import PlotOptions
 
 ScenarioPath = Annotated[str, typer.Argument(metavar="SCENARIO", help="Scenario file (YAML).", show_default=False)]
@@ -25,6 +26,10 @@ Overrides = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Replace the scenario's seed.")]
+Workers = Annotated[
+    str | None,
+    typer.Option("--workers", metavar="N|auto", help="Number of Ray actors; auto for as many as the processors hold."),
+]
 AsJson = Annotated[
     bool,
     typer.Option("--json", callback=ask_for_json, help="Print JSON on standard output."),
@@ -75,6 +80,27 @@ PlotLabels = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="RUN=NAME", help="What a run is called in the figure. Repeatable."),
 ]
+
+
+def workers_asked(text: str | None) -> WorkerCount | None:
+    """Return how many actors `--workers` asks for; None where it is not given.
+
+    Raises:
+        ScenarioError: it is neither `auto` nor a number of actors.
+    """
+    from neulite_sim.bounds import MOST_THREADS
+    from neulite_sim.errors import Problem, ScenarioError
+
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    # What int() takes beyond digits, signs and underscores among them, is a slip here.
+    if text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MOST_THREADS:
+        return int(text)
+    found = f"{text!r} is neither auto nor a whole number from 1 to {MOST_THREADS}"
+    hint = "write for example --workers 4, or --workers auto for as many as the processors hold"
+    raise ScenarioError([Problem.advising(key="--workers", found=found, hint=hint)])
 
 
 def plot_asked(

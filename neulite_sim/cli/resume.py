@@ -9,13 +9,13 @@ import typer
 
 from neulite_sim.cli.answers import answer
 from neulite_sim.cli.interruption import resumable
-from neulite_sim.cli.options import AsJson, NoCache
+from neulite_sim.cli.options import AsJson, NoCache, Workers, workers_asked
 
 
 def resume(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run that was stopped or killed.")],
     backend: Annotated[str | None, typer.Option(metavar="KIND", help="ray or inprocess.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of Ray actors.")] = None,
+    workers: Workers = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing while it runs.")] = False,
     no_cache: NoCache = False,
     as_json: AsJson = False,
@@ -27,9 +27,10 @@ def resume(
     from neulite_sim.studies.handing import take_over
 
     take_over()
+    num_workers = workers_asked(workers)
     console = screen(stderr=as_json)
     with resumable(str(run_dir)), run_console(console, quiet=quiet) as view:
-        result = go_on(run_dir, backend=backend, workers=workers, observers=[view], progress=False)
+        result = go_on(run_dir, backend=backend, workers=num_workers, observers=[view], progress=False)
     if as_json:
         answer({**result.summary, "run_dir": str(result.run_dir)}, indent=None, is_ascii=True)
     if not (as_json and quiet):

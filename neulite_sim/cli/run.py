@@ -12,7 +12,7 @@ import typer
 from neulite_sim.cli.answers import answer
 from neulite_sim.cli.export import ONE_OF, export_finished, tools_named
 from neulite_sim.cli.interruption import resumable
-from neulite_sim.cli.options import AsJson, NoCache, Overrides, ScenarioPath, Seed
+from neulite_sim.cli.options import AsJson, NoCache, Overrides, ScenarioPath, Seed, Workers, workers_asked
 
 if TYPE_CHECKING:
     from neulite_sim.exports.tools import Tool
@@ -27,7 +27,7 @@ def run(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder; runs/NAME-SEED by default.")] = None,
     seed: Seed = None,
     backend: Annotated[str | None, typer.Option(metavar="KIND", help="ray, inprocess or dry-run.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of Ray actors.")] = None,
+    workers: Workers = None,
     ray_address: Annotated[str | None, typer.Option(metavar="ADDR", help="Address of a running Ray cluster.")] = None,
     exports: Annotated[
         list[str] | None,
@@ -52,9 +52,10 @@ def run(
 
     take_over()
     tools = tools_named(exports or ())
+    num_workers = workers_asked(workers)
     check = FleetCheck()
     loaded: Scenario = load_scenario(scenario, overrides or (), seed=seed, checks=[check])
-    loaded = with_backend(loaded, kind=backend, workers=workers, address=ray_address)
+    loaded = with_backend(loaded, kind=backend, workers=num_workers, address=ray_address)
     keepers = _audit(loaded, check.fleet, quiet=quiet) if audit else []
     console = screen(stderr=as_json)
     with resumable() as place, run_console(console, quiet=quiet) as view:

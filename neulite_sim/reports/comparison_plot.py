@@ -1,4 +1,4 @@
-"""The figure of a comparison: accuracy against virtual time and against rounds.
+"""The figure of a comparison: accuracy, and perplexity where runs have it, against virtual time and against rounds.
 
 Lines that lie on each other are drawn as stripes of their colours; where a run ended before the others there is a mark.
 """
@@ -14,52 +14,69 @@ import numpy as np
 
 from neulite_sim.notebook.figure import new_figure
 from neulite_sim.reports.comparison import Line
-from neulite_sim.reports.curves import TOGETHER_SHARE, MeanCurve, Tested, coinciding, joined, tested_rounds
+from neulite_sim.reports.curve_panel import Curves, add_curves, ends_early, last_place
+from neulite_sim.reports.curves import MeanCurve, Tested, joined, tested_rounds
 from neulite_sim.reports.drawing import (
-    LINE_SHARE,
     Legend,
     Sheet,
     add_legend,
     add_title,
     legend_of,
     look,
-    percent_range,
     sheet_of,
-    striped,
-    ticks_within,
     time_unit,
     whole_numbers,
     wrapped,
     write_figure,
 )
+from neulite_sim.reports.measures import ACCURACY, Measure, measures_of
 from neulite_sim.reports.plot_options import PlotOptions
 from neulite_sim.reports.run_names import names_of
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_FEW_TESTS = 12
 _LEAST_PANEL_IN = 1.0
-# Of the diagonal of a panel, between two markers of a line with many tests.
-_MARKER_STEP = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A line of the figure: what it is called, the tests of its runs, and how it looks."""
+    """A line of the figure: what it is called, the tests of its runs by what they find, and how it looks."""
 
     label: str
-    tests: tuple[Tested, ...]
+    tests: Mapping[Measure, tuple[Tested, ...]]
     look: dict[str, Any]
 
-    def over_time(self, unit_s: float) -> MeanCurve | None:
-        """Return its mean accuracy over virtual time."""
-        return joined([(test.seconds / unit_s, test.accuracies) for test in self.tests])
+    def over_time(self, measure: Measure, unit_s: float) -> MeanCurve | None:
+        """Return its mean over virtual time."""
+        return joined([(test.seconds / unit_s, test.values) for test in self.tests[measure]])
 
-    def over_rounds(self) -> MeanCurve | None:
-        """Return its mean accuracy over rounds."""
-        return joined([(test.rounds, test.accuracies) for test in self.tests])
+    def over_rounds(self, measure: Measure) -> MeanCurve | None:
+        """Return its mean over rounds."""
+        return joined([(test.rounds, test.values) for test in self.tests[measure]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrangement:
+    """What is drawn where: of each measure the curves of its panels, side by side, or below each other."""
+
+    panels: Mapping[Measure, Sequence[Curves]]
+    is_narrow: bool
+    legend: Legend
+
+    @property
+    def rows(self) -> int:
+        """How many panels stand below each other."""
+        return len(self.panels) * (self._num_over if self.is_narrow else 1)
+
+    @property
+    def columns(self) -> int:
+        """How many panels stand beside each other."""
+        return 1 if self.is_narrow else self._num_over
+
+    @property
+    def _num_over(self) -> int:
+        return len(next(iter(self.panels.values())))
 
 
 def draw(lines: Sequence[Line], path: Path | None, options: PlotOptions | None = None) -> Figure:
@@ -86,36 +103,63 @@ def comparison_figure(lines: Sequence[Line], options: PlotOptions | None = None)
     from matplotlib.lines import Line2D
 
     options = options or PlotOptions()
-    drawn = _drawn(lines, options)
-    longest_s = max((float(test.seconds[-1]) for item in drawn for test in item.tests if len(test)), default=0.0)
+    measures = measures_of([run for line in lines for run in line.runs])
+    drawn = _drawn(lines, options, measures)
+    longest_s = max((float(test.seconds[-1]) for item in drawn for test in item.tests[ACCURACY] if len(test)),
+                    default=0.0)  # fmt: skip
     unit, unit_s = time_unit(longest_s)
     sheet = sheet_of(options)
-    curves = [[item.over_time(unit_s) for item in drawn], [item.over_rounds() for item in drawn]]
+    panels = {
+        measure: [[item.over_time(measure, unit_s) for item in drawn], [item.over_rounds(measure) for item in drawn]]
+        for measure in measures
+    }
     width_in = options.size_in[0] if options.size_in else sheet.width_in
-    labels, notes = [item.label for item in drawn], "; ".join(_notes(curves))
-    is_narrow = sheet.is_narrow(width_in)
-    rows = 2 if is_narrow else 1
-    legend = legend_of(labels, width_in=width_in, font_pt=sheet.font_pt, note=notes)
-    if options.size_in is not None and _panel_in(options.size_in[1], legend, rows, sheet) < _LEAST_PANEL_IN:
-        # What the marks mean is then for the caption; and rounds, for a figure of their own size.
-        legend = legend_of(labels, width_in=width_in, font_pt=sheet.font_pt)
-        if is_narrow and _panel_in(options.size_in[1], legend, rows, sheet) < _LEAST_PANEL_IN:
-            rows, curves = 1, curves[:1]
-    height_in = options.size_in[1] if options.size_in else rows * sheet.panel_in + legend.height_in
+    found = _arrangement(panels, [item.label for item in drawn], width_in=width_in, options=options, sheet=sheet)
+    height_in = options.size_in[1] if options.size_in else found.rows * sheet.panel_in + found.legend.height_in
     figure = new_figure(figsize=(width_in, height_in), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(rows, len(curves) // rows, sharey=True))
-    for axes, found in zip(panels, curves, strict=True):
-        _add_curves(axes, found, drawn, sheet)
-    if len(panels) > 1:
-        whole_numbers(panels[1])
-    for axes, name in zip(panels, (f"virtual time ({unit})", "rounds (aggregations)"), strict=False):
-        axes.set_xlabel(name)
-    for axes in panels if is_narrow else panels[:1]:
-        label = wrapped(_accuracy_label(lines), _panel_in(height_in, legend, rows, sheet), sheet.font_pt)
-        axes.set_ylabel(label)
-    add_legend(figure, [Line2D([], [], **item.look) for item in drawn], legend)
+    grid = iter(np.ravel(figure.subplots(found.rows, found.columns, sharey="row", squeeze=False)))
+    for measure, curves in found.panels.items():
+        axes = [next(grid) for _ in curves]
+        if found.is_narrow and len(axes) > 1:
+            axes[1].sharey(axes[0])
+        for panel, each, name in zip(axes, curves, (f"virtual time ({unit})", "rounds (aggregations)"), strict=False):
+            add_curves(panel, each, [item.look for item in drawn], sheet, measure)
+            panel.set_xlabel(name)
+        if len(axes) > 1:
+            whole_numbers(axes[1])
+        for panel in axes if found.is_narrow else axes[:1]:
+            room_in = _panel_in(height_in, found.legend, found.rows, sheet)
+            panel.set_ylabel(wrapped(_value_label(lines, measure), room_in, sheet.font_pt))
+    add_legend(figure, [Line2D([], [], **item.look) for item in drawn], found.legend)
     add_title(figure, options.title_or(""), width_in=width_in)
     return figure
+
+
+def _arrangement(
+    panels: Mapping[Measure, Sequence[Curves]],
+    labels: Sequence[str],
+    *,
+    width_in: float,
+    options: PlotOptions,
+    sheet: Sheet,
+) -> Arrangement:
+    """Return the whole figure, or of a size that is asked for as much as its panels have room for."""
+    is_narrow = sheet.is_narrow(width_in)
+    bare = legend_of(labels, width_in=width_in, font_pt=sheet.font_pt)
+    noted = legend_of(labels, width_in=width_in, font_pt=sheet.font_pt, note="; ".join(_notes(panels)))
+    over_time = {measure: curves[:1] for measure, curves in panels.items()}
+    # What the marks mean is then for the caption; and rounds, and then perplexity, for a figure of their own size.
+    less = [(panels, bare), *([(over_time, bare)] if is_narrow else [])]
+    if len(panels) > 1:
+        less.append(({ACCURACY: less[-1][0][ACCURACY]}, bare))
+    choices = [
+        Arrangement(panels=kept, is_narrow=is_narrow, legend=legend) for kept, legend in ((panels, noted), *less)
+    ]
+    if options.size_in is None:
+        return choices[0]
+    height_in = options.size_in[1]
+    fitting = (each for each in choices if _panel_in(height_in, each.legend, each.rows, sheet) >= _LEAST_PANEL_IN)
+    return next(fitting, choices[-1])
 
 
 def _panel_in(height_in: float, legend: Legend, rows: int, sheet: Sheet) -> float:
@@ -123,11 +167,12 @@ def _panel_in(height_in: float, legend: Legend, rows: int, sheet: Sheet) -> floa
     return (height_in - legend.height_in) / rows - 4.0 * sheet.font_pt / 72
 
 
-def _drawn(lines: Sequence[Line], options: PlotOptions) -> list[Drawn]:
+def _drawn(lines: Sequence[Line], options: PlotOptions, measures: Sequence[Measure]) -> list[Drawn]:
     found = []
     for place, (line, name) in enumerate(zip(lines, names_of(lines, options.labels), strict=True)):
-        tests = tuple(tested_rounds(run) for run in line.runs if run.not_applicable is None)
-        found.append(Drawn(label=_label(name, line, tests), tests=tests, look=look(place)))
+        runs = [run for run in line.runs if run.not_applicable is None]
+        tests = {measure: tuple(tested_rounds(run, measure.column) for run in runs) for measure in measures}
+        found.append(Drawn(label=_label(name, line, tests[ACCURACY]), tests=tests, look=look(place)))
     return found
 
 
@@ -139,66 +184,19 @@ def _label(name: str, line: Line, tests: Sequence[Tested]) -> str:
     return f"{name} ({len(tests)} seeds)" if len(tests) > 1 else name
 
 
-def _accuracy_label(lines: Sequence[Line]) -> str:
+def _value_label(lines: Sequence[Line], measure: Measure) -> str:
     proxies = [bool(run.summary.get("proxy")) for line in lines for run in line.runs if run.is_complete]
     of = " of the proxy" if proxies and all(proxies) else ", of some runs the proxy's" if any(proxies) else ""
-    return f"test accuracy{of} (%)"
+    return f"test {measure.name}{of}{measure.unit}"
 
 
-def _notes(panels: Sequence[Sequence[MeanCurve | None]]) -> Iterator[str]:
-    known = [[curve for curve in panel if curve is not None] for panel in panels]
+def _notes(panels: Mapping[Measure, Sequence[Curves]]) -> Iterator[str]:
+    known = [[curve for curve in panel if curve is not None] for each in panels.values() for panel in each]
     every = [curve for panel in known for curve in panel]
     if any(curve.count > 1 for curve in every):
         yield "line: mean, band: range of the seeds"
     if any(len(curve.ends) for curve in every):
-        yield "tick across a line: a seed ended, and counts with its last accuracy from there on"
-    if any(_ends_early(curve, _last(panel)) for panel in known for curve in panel):
+        named = " and ".join(measure.name for measure in panels)
+        yield f"tick across a line: a seed ended, and counts with its last {named} from there on"
+    if any(ends_early(curve, last_place(panel)) for panel in known for curve in panel):
         yield "ring: the end of a line that ends before others"
-
-
-def _last(curves: Sequence[MeanCurve]) -> float:
-    return max((float(curve.at[-1]) for curve in curves), default=1.0) or 1.0
-
-
-def _ends_early(curve: MeanCurve, last: float) -> bool:
-    return bool(curve.at[-1] < TOGETHER_SHARE * last)
-
-
-def _add_curves(axes: Axes, curves: Sequence[MeanCurve | None], drawn: Sequence[Drawn], sheet: Sheet) -> None:
-    """Draw the curves of a panel, and marks where seeds and lines end."""
-    known = [curve for curve in curves if curve is not None]
-    low, high = percent_range([float(100 * end(values)) for curve in known
-                               for end, values in ((np.min, curve.low), (np.max, curve.high))])  # fmt: skip
-    last = _last(known)
-    axes.set(xlim=(-0.03 * last, 1.04 * last), ylim=(low, high))
-    ticks_within(axes, 0, 100)
-    axes.grid(visible=True)
-    pairs = [None if curve is None else (curve.at, 100 * curve.mean) for curve in curves]
-    places = coinciding(pairs, tolerance=LINE_SHARE * (high - low))
-    for place, (curve, item, (rank, among)) in enumerate(zip(curves, drawn, places, strict=True)):
-        if curve is None:
-            continue
-        colour = item.look["color"]
-        axes.plot(curve.at, curve.mean * 100, zorder=3, **_line(item.look, curve, place, (rank, among), sheet))
-        if curve.has_band:
-            axes.fill_between(curve.at, curve.low * 100, curve.high * 100, color=colour, alpha=0.15, linewidth=0)
-        if len(curve.ends):
-            axes.plot(curve.ends, [100 * curve.value_at(end) for end in curve.ends], linestyle="none", marker="|",
-                      markersize=2.6 * sheet.marker_pt, markeredgewidth=sheet.line_pt, color=colour, zorder=4,
-                      clip_on=False, gid="seed ends")  # fmt: skip
-        if _ends_early(curve, last):
-            axes.plot(curve.at[-1:], curve.mean[-1:] * 100, linestyle="none", marker="o", color=colour, zorder=5,
-                      markersize=(1.7 + 0.8 * (among - 1 - rank)) * sheet.marker_pt, markerfacecolor="white",
-                      markeredgewidth=sheet.line_pt, clip_on=False, gid="line ends")  # fmt: skip
-
-
-def _line(
-    looks: Mapping[str, Any], curve: MeanCurve, place: int, coincidence: tuple[int, int], sheet: Sheet
-) -> dict[str, Any]:
-    """Return how the curve of the line at a place is drawn: a marker at each of few tests, or here and there."""
-    found = striped(looks, *coincidence, sheet)
-    if len(curve.at) > _FEW_TESTS:
-        # At other places than the line before, so that lines near each other show their markers.
-        found["markevery"] = (place * 0.37 % 1 * _MARKER_STEP, _MARKER_STEP)
-        found["markersize"] = sheet.marker_pt
-    return found

@@ -1,6 +1,6 @@
-"""Accuracy over virtual time and rounds: of a run, and the mean of the seeds of a group.
+"""What tests find over virtual time and rounds, such as accuracy: of a run, and the mean of the seeds of a group.
 
-A seed that ended before the others keeps its last accuracy from there on: that of the model it ended with. So the mean
+A seed that ended before the others keeps its last value from there on: that of the model it ended with. So the mean
 goes on to the end of the longest seed, is of the same seeds everywhere, and never jumps because one of them ended;
 where each did stands in `ends`.
 """
@@ -22,7 +22,7 @@ TOGETHER_SHARE = 0.985
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanCurve:
-    """Accuracy (0 to 1) over rounds or seconds; `low` and `high` are its limits over the seeds of a group."""
+    """What tests find over rounds or seconds; `low` and `high` are its limits over the seeds of a group."""
 
     at: Floats
     mean: Floats
@@ -45,25 +45,25 @@ class MeanCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tested:
-    """The tests of a run: rounds, virtual seconds and accuracies (0 to 1)."""
+    """The tests of a run: rounds, virtual seconds and what was found, such as accuracies (0 to 1)."""
 
     rounds: Floats
     seconds: Floats
-    accuracies: Floats
+    values: Floats
 
     def __len__(self) -> int:
         return len(self.rounds)
 
 
-def tested_rounds(run: StoredRun) -> Tested:
-    """Return the tests of a run; those whose accuracy is no number are left out.
+def tested_rounds(run: StoredRun, column: str) -> Tested:
+    """Return the tests of a run, with what a column has of each; those whose value is no number are left out.
 
     Raises:
         DataNotFoundError: rounds.csv is missing or damaged.
     """
-    columns = np.array(run.curve(), dtype=np.float64).reshape(-1, 3)
+    columns = np.array(run.curve(column), dtype=np.float64).reshape(-1, 3)
     columns = columns[np.isfinite(columns).all(axis=1)]
-    return Tested(rounds=columns[:, 0], seconds=columns[:, 1], accuracies=columns[:, 2])
+    return Tested(rounds=columns[:, 0], seconds=columns[:, 1], values=columns[:, 2])
 
 
 def joined(curves: Sequence[tuple[Floats, Floats]]) -> MeanCurve | None:

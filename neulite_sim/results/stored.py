@@ -46,18 +46,16 @@ class StoredRun:
         reason = self.summary.get("not_applicable")
         return None if reason is None else str(reason)
 
-    def curve(self) -> list[tuple[int, float, float]]:
+    def curve(self, column: str = "test_accuracy") -> list[tuple[int, float, float]]:
         """Return round, virtual second and accuracy (0 to 1) of every tested round; empty where none was tested.
+
+        Another `column` of rounds.csv takes the place of accuracy; empty where the run has no such column.
 
         Raises:
             DataNotFoundError: rounds.csv is missing or damaged.
         """
         rows = scan_rows(self.path / FILES[RoundRow], RoundRow)
-        return [
-            (row["round"], row["virtual_time_s"], row["test_accuracy"])
-            for row in rows
-            if row["test_accuracy"] is not None
-        ]
+        return [(row["round"], row["virtual_time_s"], row[column]) for row in rows if row.get(column) is not None]
 
     def diagnostics(self) -> list[Mapping[str, Any]]:
         """Return the rows of diagnostics.csv; none where the run was not asked for diagnostics.

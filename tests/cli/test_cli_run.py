@@ -1,13 +1,19 @@
-"""What `run` prints while it runs, where there is no terminal."""
+"""What `run` prints while it runs, where there is no terminal; how many actors `--workers` asks for."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny_scenarios import tiny
+import yaml
+from tiny_scenarios import TINY, tiny
+from typer.testing import CliRunner
 
+from neulite_sim import cli
+from neulite_sim.api.backend import with_backend
+from neulite_sim.cli.options import workers_asked
 from neulite_sim.engine import assembly, tracking
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.reports.plain import PlainConsole
@@ -46,3 +52,30 @@ def test_the_last_round_and_the_summary_tell_the_same_wall_time(now_s: list[floa
     assert last.endswith(f" | wall {total}")
     # A round has a dispatch, three results and its end.
     assert summary["wall_time_s"] == 3 * 5 * EVENT_S
+
+
+@pytest.mark.parametrize(("text", "workers"), [("auto", "auto"), ("1", 1), ("1024", 1024)])
+def test_workers_are_a_number_or_auto(text: str, workers: int | str) -> None:
+    asked = workers_asked(text)
+    assert asked == workers
+    backend = with_backend(tiny("backend={kind: ray, workers: 3}"), workers=asked).backend.dump()
+    assert backend["workers"] == workers
+    assert workers_asked(None) is None
+
+
+@pytest.mark.parametrize("command", ["run", "resume"])
+@pytest.mark.parametrize("text", ["Auto", "0", "-1", "1025", "two", "1_0", "", "9" * 5000])
+def test_anything_else_is_refused_before_anything_is_read(command: str, text: str) -> None:
+    result = CliRunner().invoke(cli.app, [command, "nowhere", f"--workers={text}"], prog_name="neulite-sim")
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.split())
+    assert said.startswith(f"--workers: {text!r} is neither auto nor a whole number from 1 to 1024; write for example")
+    assert said.endswith("--workers 4, or --workers auto for as many as the processors hold")
+
+
+def test_auto_acts_with_actors_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(yaml.safe_dump(TINY))
+    result = CliRunner().invoke(cli.app, ["run", "tiny.yaml", "--workers", "auto"], prog_name="neulite-sim")
+    assert result.exit_code == 2
+    assert "--workers: 'auto' acts only with backend ray, not with 'inprocess'; add --backend ray" in result.stderr

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from broken_runs import BreakAfter, Broken
+from broken_runs import broken_off, tables
 from safetensors.torch import load_file
 from stored_runs import resealed
 from tiny_scenarios import TINY, WAVES
@@ -13,7 +13,6 @@ from tiny_scenarios import TINY, WAVES
 from neulite_sim.engine.resuming import find_cut_off, resume
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import DataNotFoundError, OutputError, ScenarioError
-from neulite_sim.results.cells import FILES
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.training.worker import Worker
 
@@ -61,30 +60,6 @@ def scenario(protocol="synchronous", method="neulite", **changes):
         "checkpoint": {"every_rounds": 3},
     }
     return parse_scenario({**given, "stop": {"rounds": 10}, **CHANGES.get(method, {}), **changes})
-
-
-def tables(folder):
-    """The rows of a run folder without what depends on the clock on the wall."""
-    found = {}
-    for file in FILES.values():
-        with (folder / file).open() as lines:
-            rows = list(csv.DictReader(lines))
-        found[file] = [{k: v for k, v in row.items() if k not in ("wall_time_s", "workers_replaced")} for row in rows]
-    return {**found, "devices.csv": (folder / "devices.csv").read_bytes()}
-
-
-def broken_off(folder, given, *rounds):
-    """Break a run off after each of `rounds`, taking it up again in between."""
-    for number, last in enumerate(rounds):
-        observers = [BreakAfter(last)]
-        if number:
-            run = find_cut_off(folder)
-            with pytest.raises(Broken):
-                resume(run, observers=observers)
-            continue
-        with pytest.raises(Broken):
-            simulate(given, out=folder, observers=observers)
-    assert not (folder / "COMPLETE").exists()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -48,6 +48,11 @@ def test_actors_of_two_nodes_give_the_digest_of_the_driver(name, cluster):
     assert own["jobs"] > 0 < other["jobs"]
 
 
+def lose_a_node(cluster):
+    """Kill the node beside the driver's, or one of them, with its actors and all that they hold."""
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+
 class Ordeal:
     """Loses the other node after two rounds, adds a larger one, and holds up the rounds after that until it is used."""
 
@@ -60,7 +65,7 @@ class Ordeal:
         if isinstance(event, Notice):
             self.told.append(event.message)
         elif isinstance(event, RoundRow) and event.round == 2:
-            self.cluster.remove_node(next(iter(self.cluster.worker_nodes)), allow_graceful=False)
+            lose_a_node(self.cluster)
         elif isinstance(event, RoundRow) and event.round == 4:
             self.cluster.add_node(num_cpus=2)
             until_s = time.monotonic() + 60
@@ -94,3 +99,27 @@ def test_what_a_node_needs_is_sent_there_once_whatever_its_number_of_actors(clus
     assert (own["bytes_sent"], own["bytes_back"]) == (0, 0)
     assert (there["node"], there["actors"]) == (other, 2)
     assert 1400 * 144 * 4 < there["bytes_sent"] <= created < 1.05 * there["bytes_sent"]
+
+
+# The last one: it leaves the driver's node alone.
+def test_parts_of_a_model_and_a_buffer_of_updates_outlive_a_node(cluster, ordeal):
+    given = (
+        "method={kind: fedepth, link: conv}",
+        # Most hold two parts, some the last block alone, and some the full model.
+        "population.available_memory={kind: choice, values: [1600kB, 2550kB, 2600kB], weights: [1, 5, 2]}",
+        "protocol={kind: fedbuff, concurrency: 4, buffer_size: 2}",
+    )
+    told = []
+
+    class Losing:
+        def notify(self, event):
+            if isinstance(event, Notice):
+                told.append(event.message)
+            elif isinstance(event, RoundRow) and event.round == 2:
+                lose_a_node(cluster)
+
+    found = simulate(waves(*given, RAY), observers=[Losing()])
+    assert found.summary["digest"] == simulate(waves(*given)).summary["digest"]
+    assert "parts-2" in {row["submodel"] for row in found.flights}
+    assert len(cluster.worker_nodes) == 0
+    assert any(message.startswith("an actor died during ") for message in told)

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import pytest
 from shared_profiles import SHARED, plainly
-from thin_models import SETTING, blueprint, method
+from thin_models import SETTING, blueprint, fitting, method
 
 from neulite_sim.engine import charging
 from neulite_sim.profiling import operators
@@ -16,10 +16,6 @@ from neulite_sim.registry import component, names
 from neulite_sim.scenario.schema import CachingAllocator, Training
 
 SHAPE = (1, 8, 8)
-
-
-METHODS = [kind for kind in names("method") if kind != "fedra"]
-"""FedRA needs layers alike, which the networks here lack."""
 
 
 def small(kind="lenet", width=0.25, classes=10):
@@ -35,8 +31,9 @@ def asked(kind="fedavg", submodel=None, model=None, training=None, **options):
         arguments.append((submodel, build, how))
 
     charging.profile_submodel(
-        chosen, submodel or chosen.submodels[-1], model or small(), training or Training(batch_size=4), noted
-    )
+        chosen, submodel or chosen.submodels[-1], model or small(fitting(kind, "lenet")),
+        training or Training(batch_size=4), noted,
+    )  # fmt: skip
     return arguments[0]
 
 
@@ -44,7 +41,7 @@ def key(*given, **options):
     return SHARED.key(*asked(*given, **options))
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", names("method"))
 def test_the_same_submodel_made_anew_has_the_same_profile_and_the_same_key(kind):
     first, second = asked(kind), asked(kind)
     assert first[1] is not second[1]
@@ -134,7 +131,7 @@ def bits(found):
     ]
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", names("method"))
 def test_a_profile_kept_on_disk_is_that_made_anew_to_the_byte(kind, tmp_path):
     submodel, build, how = asked(kind)
     KeptProfiles(tmp_path).keep("a", plainly(submodel, build, **how))
@@ -142,7 +139,7 @@ def test_a_profile_kept_on_disk_is_that_made_anew_to_the_byte(kind, tmp_path):
     assert bits(found) == bits(plainly(submodel, build, **how))
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", names("method"))
 def test_rounds_devices_and_seed_shape_no_submodel_of_a_built_in_method(kind):
     """So that none of them is in the key of a kept profile."""
 
@@ -150,7 +147,9 @@ def test_rounds_devices_and_seed_shape_no_submodel_of_a_built_in_method(kind):
         made = component("method", kind)
         chosen = made.build(made.options(), setting)
         submodel = chosen.submodels[-1]
-        return bits(plainly(submodel, lambda: chosen.trainee(submodel, small()), **asked(kind)[2]))
+        return bits(
+            plainly(submodel, lambda: chosen.trainee(submodel, small(fitting(kind, "lenet"))), **asked(kind)[2])
+        )
 
     other = dataclasses.replace(SETTING, max_rounds=7, num_devices=9, seed=5)
     assert shaped(SETTING) == shaped(other)

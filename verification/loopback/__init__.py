@@ -1,1 +1,1 @@
-"""A federation of processes that talk over TCP, slowed down to stated speeds; used by `verification/deployment.py`."""
+"""A federation of processes that talk over TCP, slowed down to stated speeds; used by `verification/deployed`."""

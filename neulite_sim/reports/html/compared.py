@@ -1,74 +1,77 @@
-"""Figures of several runs: accuracy of each line, and what each method asks of a fleet's memory."""
+"""Figures of several runs: what tests of each line found, and what each method asks of a fleet's memory."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from neulite_sim.arrays import Floats
 from neulite_sim.reports.comparison import Line
 from neulite_sim.reports.curves import joined
-from neulite_sim.reports.html.accuracy import OVER, accuracy_figure
-from neulite_sim.reports.html.blocks import Block, Prose, Switch
+from neulite_sim.reports.html.blocks import Block, Prose
 from neulite_sim.reports.html.devices import read_devices
 from neulite_sim.reports.html.fleet import Memory, drawn_memory, kept_memory, needs_of
 from neulite_sim.reports.html.line_charts import Series
+from neulite_sim.reports.html.measured import OVER, measure_figure, switch_of
 from neulite_sim.reports.html.run_story import num_devices_of, read_rounds, read_story
 from neulite_sim.reports.html.wall import wall_blocks
 from neulite_sim.reports.html.wording import count
-from neulite_sim.reports.lines import accuracy
+from neulite_sim.reports.measures import Measure, measures_of
 from neulite_sim.results.stored import StoredRun
 
 MOST_LINES = 14
 """Lines that one figure can show so that they are told apart."""
 
 
-def accuracy_of_lines(lines: Sequence[Line], names: Mapping[str, str]) -> tuple[Block, ...]:
-    """Return accuracy over time, rounds and bytes: a curve per line, of a group the mean and the range of its seeds.
+def tests_of_lines(lines: Sequence[Line], names: Mapping[str, str]) -> tuple[Block, ...]:
+    """Return what tests found over time, rounds and bytes: a curve per line, of a group the mean and its seeds' range.
 
     Raises:
         DataNotFoundError: the rows of a run are missing or damaged.
     """
     shown = lines[:MOST_LINES]
-    tests = {line.name: [_tests(run.path) for run in line.runs if run.not_applicable is None] for line in shown}
-    options = []
-    for over, place, axis in OVER:
-        series = [
-            found
-            for look, line in enumerate(shown)
-            if (found := _mean_curve(names[line.name], tests[line.name], place, look)) is not None
-        ]
-        if series:
-            high = max(line.at[-1] for line in series)
-            options.append((over, accuracy_figure(series, over, axis, high, caption=_caption(lines, tests))))
-    if not options:
-        return (Prose(paragraphs=("Nothing was tested.",)),)
-    return (Switch(name="over", question="Accuracy over", options=tuple(options)),)
+    rounds = {line.name: [read_rounds(run.path) for run in line.runs if run.not_applicable is None] for line in shown}
+    blocks: list[Block] = []
+    for measure in measures_of([run for line in lines for run in line.runs]):
+        tests = {name: [_columns(each.tests[measure]) for each in own] for name, own in rounds.items()}
+        caption = _caption(measure, lines, tests)
+        options = []
+        for over, place, axis in OVER:
+            series = [
+                found
+                for look, line in enumerate(shown)
+                if (found := _mean_curve(measure, names[line.name], tests[line.name], place, look)) is not None
+            ]
+            if series:
+                high = max(line.at[-1] for line in series)
+                options.append((over, measure_figure(measure, series, over, axis, high, caption=caption)))
+        if options:
+            blocks.append(switch_of(measure, options))
+    return tuple(blocks) or (Prose(paragraphs=("Nothing was tested.",)),)
 
 
-def _tests(path: Path) -> Floats:
-    """Return the tests of a run, a row each: round, virtual seconds, bytes so far, accuracy."""
-    return np.array(read_rounds(path).tests, np.float64).reshape(-1, 4)
+def _columns(tests: Sequence[tuple[int, float, int, float]]) -> Floats:
+    """Return tests, a row each: round, virtual seconds, bytes so far, what was found."""
+    return np.array(tests, np.float64).reshape(-1, 4)
 
 
-def _mean_curve(name: str, tests: Sequence[Floats], place: int, look: int) -> Series | None:
+def _mean_curve(measure: Measure, name: str, tests: Sequence[Floats], place: int, look: int) -> Series | None:
     curve = joined([(each[:, place], each[:, 3]) for each in tests])
     if curve is None:
         return None
-    tips = [f"{name}: {accuracy(float(value))}" for value in curve.mean]
+    tips = [f"{name}: {measure.say(float(value))}" for value in curve.mean]
     limits = {"low": curve.low.tolist(), "high": curve.high.tolist()} if curve.has_band else {}
     return Series(name=name, at=curve.at.tolist(), values=curve.mean.tolist(), tips=tips, look=look, **limits)
 
 
-def _caption(lines: Sequence[Line], tests: Mapping[str, Sequence[Floats]]) -> str:
+def _caption(measure: Measure, lines: Sequence[Line], tests: Mapping[str, Sequence[Floats]]) -> str:
     parts = []
     if any(len(each) > 1 for each in tests.values()):
         parts.append(
-            "Line: mean of the seeds, each counting with its last accuracy once it has ended; band: from the "
+            f"Line: mean of the seeds, each counting with its last {measure.name} once it has ended; band: from the "
             "lowest to the highest of them."
         )
     if len(lines) > MOST_LINES:

@@ -21,11 +21,13 @@ from neulite_sim.reports.html.blocks import (
     Tile,
     with_content,
 )
-from neulite_sim.reports.html.compared import accuracy_of_lines, wall_of_lines
+from neulite_sim.reports.html.compared import tests_of_lines, wall_of_lines
 from neulite_sim.reports.html.differences import ACCURACY, Compared, differences
+from neulite_sim.reports.html.measured import said_measures
 from neulite_sim.reports.html.wording import NONE, count, duration, listed, percent, points, size
 from neulite_sim.reports.intervals import mean_interval
 from neulite_sim.reports.lines import accuracy
+from neulite_sim.reports.measures import PERPLEXITY, measures_of
 from neulite_sim.reports.run_names import names_of
 from neulite_sim.reports.table import TextTable
 from neulite_sim.results.stored import StoredRun
@@ -53,7 +55,7 @@ def comparison_page(runs: Sequence[StoredRun], *, baseline: str | None, shown_as
     )
     sections = (
         Section(name="differences", title="What differs, and by how much", blocks=differences(compared)),
-        Section(name="accuracy", title="Accuracy", blocks=accuracy_of_lines(lines, compared.names)),
+        Section(name="accuracy", title=said_measures(runs), blocks=tests_of_lines(lines, compared.names)),
         Section(name="numbers", title="All numbers", blocks=_numbers(compared)),
         Section(name="memory", title="The memory wall", blocks=wall_of_lines(lines, compared.names)),
         Section(name="question", title="What was asked", blocks=_asked(compared)),
@@ -139,6 +141,9 @@ def _tile(compared: Compared, line: Line) -> Tile:
         against = difference(line, compared.baseline, ACCURACY)
         if against is not None:
             details.append(f"{points(against.mean)}: {against.verdict()}")
+    perplexity = line.of(PERPLEXITY.summarised).mean
+    if perplexity is not None:
+        details.append(f"perplexity {PERPLEXITY.say(perplexity)} at the end")
     memory = line.of("peak_memory_bytes").mean
     rate = line.of("participation_rate").mean
     if memory is not None and rate is not None:
@@ -172,13 +177,17 @@ def _asked(compared: Compared) -> tuple[Block, ...]:
 
 def _runs(compared: Compared) -> tuple[Block, ...]:
     pairs = [(line, run) for line in compared.lines for run in line.runs]
-    heads = ("run", "of", "seed", "accuracy", "virtual time", "peak memory", "state", "digest")
+    has_perplexity = PERPLEXITY in measures_of([run for _, run in pairs])
+    found = ("accuracy", *([PERPLEXITY.name] if has_perplexity else []), "virtual time", "peak memory")
+    heads = ("run", "of", "seed", *found, "state", "digest")
     rows, values = [], []
     for line, run in pairs[:_MOST_RUNS]:
         summary = run.summary
         state = "complete" if run.is_complete else "cut off"
+        perplexity = summary.get(PERPLEXITY.summarised)
         cells: tuple[Any, ...] = (
             summary.get(ACCURACY),
+            *([perplexity] if has_perplexity else []),
             summary.get("virtual_time_s"),
             summary.get("peak_memory_bytes"),
         )
@@ -188,15 +197,16 @@ def _runs(compared: Compared) -> tuple[Block, ...]:
                 compared.name(line),
                 str(summary.get("seed")),
                 accuracy(cells[0]),
-                duration(cells[1]),
-                size(cells[2]),
+                *([PERPLEXITY.say(perplexity)] if has_perplexity else []),
+                duration(cells[-2]),
+                size(cells[-1]),
                 "NA" if run.not_applicable else state,
                 str(summary.get("digest") or NONE)[:12],
             )
         )
         values.append((None, None, summary.get("seed"), *cells, None, None))
     note = (f"{len(pairs) - _MOST_RUNS:,} more runs are not listed.",) if len(pairs) > _MOST_RUNS else ()
-    table = TextTable(headers=heads, rows=tuple(rows), numeric=frozenset(heads[2:6]), notes=note)
+    table = TextTable(headers=heads, rows=tuple(rows), numeric=frozenset(heads[2:-2]), notes=note)
     return (Grid(table=table, is_tool=len(rows) > 8, values=tuple(values)),)
 
 

@@ -15,6 +15,7 @@ from neulite_sim.reports.html.svg import Size, both
 from neulite_sim.reports.html.ticks import Axis, Tick, number_axis
 from neulite_sim.reports.html.wording import duration, points, size
 from neulite_sim.reports.intervals import Interval
+from neulite_sim.reports.measures import PERPLEXITY
 from neulite_sim.reports.table import TextTable
 from neulite_sim.units import format_joules
 
@@ -26,6 +27,8 @@ _SAID: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "final_accuracy": ("final accuracy", points),
     "tail_accuracy": ("accuracy (mean of up to three last tests)", points),
     "best_accuracy": ("best accuracy", points),
+    "final_perplexity": ("final perplexity", lambda value: _signed(value, PERPLEXITY.say)),
+    "best_perplexity": ("best perplexity", lambda value: _signed(value, PERPLEXITY.say)),
     "participation_rate": ("devices that can take part", points),
     "data_share": ("data that took part", points),
     "virtual_time_s": ("virtual time", lambda value: _signed(value, duration)),

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neulite_sim.reports.html.accuracy import accuracy_switch
 from neulite_sim.reports.html.asking import asked
 from neulite_sim.reports.html.blocks import Block, Commands, Facts, Grid, Page, Prose, Section, Tile, with_content
 from neulite_sim.reports.html.devices import devices_blocks, read_devices
 from neulite_sim.reports.html.energy import energy_blocks
 from neulite_sim.reports.html.fleet import drawn_memory, kept_memory, needs_of
+from neulite_sim.reports.html.measured import measure_switch, said_measures
 from neulite_sim.reports.html.rounds_time import first_rounds, time_blocks
 from neulite_sim.reports.html.run_story import RunStory, read_story
 from neulite_sim.reports.html.taking_part import part_blocks
@@ -21,6 +21,7 @@ from neulite_sim.reports.lines import accuracy as said_accuracy
 from neulite_sim.reports.lines import energy as said_energy
 from neulite_sim.reports.lines import proxy_note
 from neulite_sim.reports.lines import target as said_target
+from neulite_sim.reports.measures import ACCURACY, PERPLEXITY
 from neulite_sim.reports.run_names import method_name
 from neulite_sim.reports.table import TextTable
 
@@ -44,7 +45,7 @@ def run_page(path: Path, *, most_rows: int, shown_as: str) -> Page:
         peaks = {name: (need.least, need.most) for name, need in ranked}
     sections = (
         Section(name="question", title="What was asked", blocks=(Facts(items=asked(run.scenario)),)),
-        Section(name="accuracy", title="Accuracy", blocks=_accuracy(story)),
+        Section(name="accuracy", title=said_measures([run]), blocks=_tests(story)),
         Section(name="memory", title="The memory wall", blocks=wall_blocks(memory, needs, peaks=peaks)),
         Section(
             name="part",
@@ -86,7 +87,9 @@ def answer(story: RunStory) -> str:
         said = f"Nothing was tested in {how_long}."
     else:
         whose = "The proxy" if summary.get("proxy") else "The model"
-        said = f"{whose} reached {said_accuracy(accuracy)} accuracy in {how_long}."
+        perplexity = summary.get(PERPLEXITY.summarised)
+        also = "" if perplexity is None else f" and a perplexity of {PERPLEXITY.say(perplexity)}"
+        said = f"{whose} reached {said_accuracy(accuracy)} accuracy{also} in {how_long}."
     rate, data = summary.get("participation_rate"), summary.get("data_share")
     if rate is not None:
         everybody = "Every device has" if rate >= 1 else f"{percent(rate)} of the devices have"
@@ -132,6 +135,9 @@ def _accuracy_details(summary: Mapping[str, Any], stop: Mapping[str, Any]) -> tu
     if summary.get("tail_accuracy") is None:
         return ("not tested",)
     said = [f"mean of up to three last tests; best {said_accuracy(summary['best_accuracy'])}"]
+    if summary.get(PERPLEXITY.summarised) is not None:
+        final, best = (PERPLEXITY.say(summary[f"{name}_perplexity"]) for name in ("final", "best"))
+        said.append(f"perplexity {final} at the end; best {best}")
     target = stop.get("target_accuracy")
     if target is not None:
         is_reached = summary["best_accuracy"] >= target
@@ -186,12 +192,13 @@ def _warnings(story: RunStory) -> Sequence[str]:
     return said
 
 
-def _accuracy(story: RunStory) -> tuple[Block, ...]:
-    if not story.rounds.tests:
+def _tests(story: RunStory) -> tuple[Block, ...]:
+    tests = story.rounds.tests
+    if not tests[ACCURACY]:
         why = "Nobody could train." if story.run.not_applicable is not None else "Nothing was tested."
         return (Prose(paragraphs=(why,)),)
     times = story.run.summary.get("time_to_accuracy_s") or {}
-    blocks: list[Block] = [accuracy_switch(story.rounds.tests, target=_goal(story))]
+    blocks: list[Block] = [measure_switch(ACCURACY, tests[ACCURACY], target=_goal(story))]
     if times:
         rows = tuple((_target(target), "never" if at_s is None else duration(at_s)) for target, at_s in times.items())
         table = TextTable(
@@ -201,6 +208,8 @@ def _accuracy(story: RunStory) -> tuple[Block, ...]:
             numeric=frozenset(("accuracy", "first reached after")),
         )
         blocks.append(Grid(table=table))
+    if tests[PERPLEXITY]:
+        blocks.append(measure_switch(PERPLEXITY, tests[PERPLEXITY]))
     return tuple(blocks)
 
 

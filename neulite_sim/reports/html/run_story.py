@@ -5,6 +5,7 @@ Rows are streamed: what is kept grows with the rounds and with a byte or two per
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import numpy as np
 from neulite_sim.arrays import Floats, Integers
 from neulite_sim.errors import DataNotFoundError, NeuliteError
 from neulite_sim.outside import what_stands
+from neulite_sim.reports.measures import MEASURES, Measure
 from neulite_sim.reports.timeline_table import PHASES
 from neulite_sim.results.cells import FILES, scan_rows
 from neulite_sim.results.places import PROVENANCE
@@ -31,13 +33,13 @@ _COUNTS = ("online", "offered", "selected", "arrived", "dropped", "denied", "byt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounds:
-    """The rounds of a run as columns, and of every test its round, second, bytes so far and accuracy."""
+    """The rounds of a run as columns, and of every test its round, second, bytes so far and what it found."""
 
     number: Integers
     end_s: Floats
     stages: Sequence[str]
     counts: Mapping[str, Integers]
-    tests: Sequence[tuple[int, float, int, float]]
+    tests: Mapping[Measure, Sequence[tuple[int, float, int, float]]]
 
     def bins(self) -> list[slice]:
         """Return at most `MOST_BINS` runs of consecutive rounds, equally many in each but the last."""
@@ -127,7 +129,7 @@ def read_rounds(path: Path) -> Rounds:
     """
     numbers, ends_s, stages = [], [], []
     counts: dict[str, list[int]] = {name: [] for name in _COUNTS}
-    tests: list[tuple[int, float, int, float]] = []
+    tests: dict[Measure, list[tuple[int, float, int, float]]] = {measure: [] for measure in MEASURES}
     moved = 0
     for row in scan_rows(path / FILES[RoundRow], RoundRow):
         numbers.append(row["round"])
@@ -136,8 +138,10 @@ def read_rounds(path: Path) -> Rounds:
         for name, cells in counts.items():
             cells.append(row[name])
         moved += row["bytes_down"] + row["bytes_up"]
-        if row["test_accuracy"] is not None:
-            tests.append((row["round"], row["virtual_time_s"], moved, row["test_accuracy"]))
+        for measure, found in tests.items():
+            value = row.get(measure.column)
+            if value is not None and math.isfinite(value):
+                found.append((row["round"], row["virtual_time_s"], moved, value))
     return Rounds(
         number=np.array(numbers, np.int64),
         end_s=np.array(ends_s, np.float64),

@@ -1,13 +1,17 @@
 """Axes of charts: limits, and ticks at numbers that people count in. Pure functions.
 
 Steps are 1, 2 or 5 times a power of ten for numbers, percentages and sizes, and the usual parts of minutes, hours and
-days for times. A tick says its number without its unit; the unit stands in the title of the axis.
+days for times; where perplexities differ twentyfold, their axis is logarithmic. A tick says its number without its
+unit; the unit stands in the title of the axis.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from neulite_sim.reports.measures import log_steps, perplexity_range, step_text
 
 _TIMES_S = (
     ("milliseconds", 1e-3, 0.0, (1.0,)),
@@ -38,9 +42,14 @@ class Axis:
     low: float
     high: float
     ticks: tuple[Tick, ...]
+    is_log: bool = False
+    """Whether equal ratios are equally far apart; `low` is above zero then."""
 
     def share(self, value: float) -> float:
         """Return where a value lies, 0 at `low` and 1 at `high`; outside it is one of the two."""
+        if self.is_log:
+            value = min(max(value, self.low), self.high)
+            return math.log(value / self.low) / math.log(self.high / self.low)
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
 
 
@@ -84,6 +93,15 @@ def percent_axis(title: str, low: float, high: float, most: int) -> Axis:
     bottom, top = max(found.low, 0.0), min(found.high, 100.0)
     ticks = tuple(Tick(at=tick.at / 100, text=tick.text) for tick in found.ticks if bottom <= tick.at <= top)
     return Axis(title=f"{title} (%)", low=bottom / 100, high=top / 100, ticks=ticks)
+
+
+def perplexity_axis(title: str, values: Sequence[float], most: int) -> Axis:
+    """Return an axis that holds perplexities, all finite."""
+    found = perplexity_range(values)
+    if not found.is_log:
+        return number_axis(title, max(found.low, 0.0), found.high, most)
+    ticks = tuple(Tick(at=at, text=step_text(at)) for at in log_steps(found.low, found.high, most))
+    return Axis(title=f"{title} (logarithmic)", low=found.low, high=found.high, ticks=ticks, is_log=True)
 
 
 def time_axis(title: str, high_s: float, most: int, *, low_s: float = 0.0) -> Axis:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from thin_models import blueprint
+from thin_models import blueprint, fitting
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -53,9 +53,10 @@ def grouped(kind: str, shape: tuple[int, int, int]) -> Blueprint:
     return Blueprint(architecture=plain.architecture, spec=plain.spec, width=plain.width, name=kind, norm="group")
 
 
-@pytest.mark.parametrize("kind", ["resnet18", "vgg11_bn"])
-# FedRA needs layers alike, which convolutional networks lack.
-@pytest.mark.parametrize("name", [name for name in names("method") if name != "fedra"])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    dict.fromkeys((fitting(name, kind), name) for kind in ("resnet18", "vgg11_bn") for name in names("method")),
+)
 def test_no_method_trains_a_batch_norm_then(kind: str, name: str) -> None:
     """Not in what it adds of its own either: surrogates, classifiers, links."""
     plan = grouped(kind, (3, 32, 32))

@@ -182,9 +182,9 @@ def test_rounds_have_whole_numbers_and_accuracies_no_ticks_beyond_all_and_nothin
 
 
 def test_tests_without_a_number_are_left_out():
-    run = SimpleNamespace(curve=lambda: [(1, 10.0, math.nan), (2, 20.0, 0.5)])
-    found = curves.tested_rounds(run)
-    assert (found.rounds.tolist(), found.seconds.tolist(), found.accuracies.tolist()) == ([2], [20], [0.5])
+    run = SimpleNamespace(curve=lambda column: [(1, 10.0, math.nan), (2, 20.0, 0.5)])
+    found = curves.tested_rounds(run, "test_accuracy")
+    assert (found.rounds.tolist(), found.seconds.tolist(), found.values.tolist()) == ([2], [20], [0.5])
 
 
 @pytest.mark.parametrize("style", ["paper", "slides"])
@@ -243,6 +243,39 @@ def test_the_text_of_a_pdf_is_found(tmp_path):
 def test_the_axis_says_where_accuracy_is_of_a_proxy(tmp_path, proxies, label):
     runs = [write_run(tmp_path / f"{place}", proxy=proxy) for place, proxy in enumerate(proxies)]
     assert drawn(lines_of(runs)[0])[0].get_ylabel() == label
+
+
+def test_perplexity_stands_in_panels_of_its_own_where_runs_have_it(tmp_path):
+    text = write_run(tmp_path / "text", [(10.0, 0.1), (20.0, None), (30.0, 0.2)], perplexities=(24.0, None, 18.0))
+    other = write_run(tmp_path / "other", [(10.0, 0.3)], "seed=9")
+    panels = drawn(lines_of([text, other])[0])
+    labels = ["test accuracy (%)", "", "test perplexity", ""]
+    assert [axes.get_ylabel() for axes in panels] == labels
+    assert [[line.get_xydata().tolist() for line in axes.lines if line.get_gid() is None] for axes in panels[2:]] == [
+        [[[10.0, 24.0], [30.0, 18.0]]], [[[1.0, 24.0], [3.0, 18.0]]]
+    ]  # fmt: skip
+    assert [axes.get_yscale() for axes in panels] == ["linear"] * 4
+
+
+def test_perplexities_that_differ_much_stand_on_a_logarithmic_axis(tmp_path):
+    run = write_run(tmp_path / "a", [(10.0, 0.1), (20.0, 0.2)], perplexities=(50_000.0, 40.0))
+    figure = comparison_figure(lines_of([run])[0], PlotOptions(style="paper"))
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "linear", "log", "log"]
+    over_time, over_rounds = figure.axes[2:]
+    assert [text.get_text() for text in over_time.get_yticklabels()] == ["100", "1,000", "10,000"]
+    assert over_rounds.get_ylim() == over_time.get_ylim()
+    low, high = over_time.get_ylim()
+    assert low < 40 < 50_000 < high
+
+
+@pytest.mark.parametrize(
+    ("size_in", "names"), [((7.0, 2.2), ["accuracy", ""]), ((7.0, 4.5), ["accuracy", "", "perplexity", ""]),
+                           ((3.3, 2.4), ["accuracy"]), ((3.3, 4.5), ["accuracy", "perplexity"])]
+)  # fmt: skip
+def test_a_small_figure_leaves_out_rounds_and_then_perplexity(tmp_path, size_in, names):
+    run = write_run(tmp_path / "a", [(10.0, 0.1), (20.0, 0.2)], perplexities=(24.0, 18.0))
+    figure = comparison_figure(lines_of([run])[0], PlotOptions(style="paper", size_in=size_in))
+    assert [" ".join(axes.get_ylabel().split()[1:2]) for axes in figure.axes] == names
 
 
 @pytest.mark.parametrize(("name", "head"), [("x.png", b"\x89PNG"), ("x.SVG", b"<?xml"), ("x.pdf", b"%PDF")])

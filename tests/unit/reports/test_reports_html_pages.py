@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,23 @@ def test_a_proxy_is_named_wherever_the_accuracy_stands(tmp_path: Path) -> None:
     page = text_of(of_run(stored_runs.write_run(tmp_path / "run", proxy="trained: half of it; charged: all").path))
     assert "The proxy reached 60.0 % accuracy" in page
     assert "Accuracy is of a proxy: half of it; charged: all." in page
+
+
+def test_perplexity_has_a_curve_and_numbers_where_the_run_has_it(tmp_path: Path) -> None:
+    curve = ((10.0, 0.1), (20.0, None), (30.0, 0.2))
+    run = stored_runs.write_run(tmp_path / "run", curve, perplexities=(24.0, None, 18.25))
+    page = of_run(run.path)
+    check_sound(page)
+    text = text_of(page)
+    assert "The model reached 15.0 % accuracy and a perplexity of 18.25 in 3 rounds" in text
+    assert "perplexity 18.25 at the end; best 18.25" in text
+    assert "Accuracy and perplexity" in text
+    assert "Perplexity over virtual time" in text
+    assert 'aria-label="Test perplexity over rounds: perplexity ends at 18.25."' in page
+    for number, second, perplexity in run.curve("test_perplexity"):
+        assert re.search(rf"round {number}, {second:g}s, \S+ k?B: {perplexity:.2f}", page)
+    without = of_run(stored_runs.write_run(tmp_path / "other", curve).path)
+    assert "erplexity" not in without
 
 
 def test_a_run_that_was_cut_off_is_shown_as_far_as_its_rows_go(tmp_path: Path) -> None:
@@ -226,6 +244,20 @@ def test_one_seed_each_tells_nothing_apart(pairs: list[Any]) -> None:
     text = text_of(html_of(comparison_page([pairs[0], pairs[3]], baseline=None, shown_as=["runs"])))
     assert "HeteroFL (+10.0 points) is not told apart from it" in text
     assert "one seed: unknown" in text
+
+
+def test_a_comparison_of_texts_has_perplexity_in_curves_tables_and_tiles(tmp_path: Path) -> None:
+    runs = [stored_runs.write_run(tmp_path / f"{method}-{seed}", ((10.0, 0.1), (20.0, 0.2)), f"method={method}",
+                                  f"seed={seed}", perplexities=(24.0, last + seed))
+            for method, last in (("fedavg", 10.0), ("heterofl", 12.0)) for seed in (1, 2)]  # fmt: skip
+    page = html_of(comparison_page(runs, baseline="fedavg", shown_as=["runs"]))
+    check_sound(page)
+    text = text_of(page)
+    assert "perplexity 11.50 at the end" in text
+    assert re.search(r"final perplexity\s+\+2\.00\s+\+2\.00 to \+2\.00\s+2\s+worse", text)
+    assert "Perplexity over virtual time" in text
+    assert "FedAvg ends at 11.50; HeteroFL ends at 13.50" in page
+    assert re.search(r"heterofl-2\s+HeteroFL\s+2\s+15\.0 %\s+14\.00\s+20s", text)
 
 
 def test_steps_that_are_made_to_fit_and_proxies_are_named(tmp_path: Path) -> None:

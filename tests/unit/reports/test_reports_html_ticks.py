@@ -13,6 +13,7 @@ from neulite_sim.reports.html.ticks import (
     nice_step,
     number_axis,
     percent_axis,
+    perplexity_axis,
     time_axis,
 )
 
@@ -73,3 +74,22 @@ def test_any_axis_holds_its_values_with_few_rising_ticks_of_different_texts(
     assert len(places) <= most + 2
     assert all(axis.low - slack <= at <= axis.high + slack for at in places)
     assert 0 <= axis.share(low) <= axis.share(high) <= 1
+
+
+def test_perplexities_have_an_even_axis_until_they_differ_much() -> None:
+    assert texts(perplexity_axis("perplexity", [11.4, 19.6], 5)) == ["10", "12", "14", "16", "18", "20"]
+    assert texts(perplexity_axis("perplexity", [19.3, 19.3], 5)) == ["18.0", "18.5", "19.0", "19.5", "20.0", "20.5"]
+    found = perplexity_axis("perplexity", [50.0, 50_000.0], 5)
+    assert (found.title, texts(found)) == ("perplexity (logarithmic)", ["100", "1,000", "10,000"])
+    assert found.share(500.0) == pytest.approx(1 / 3)
+    assert (found.share(1.0), found.share(1e9)) == (0, 1)
+
+
+@given(st.lists(st.floats(1.0, 1e300), min_size=1, max_size=4))
+def test_an_axis_of_perplexities_holds_them_in_their_order(values: list[float]) -> None:
+    found = perplexity_axis("perplexity", values, 5)
+    assert found.low <= min(values) <= max(values) <= found.high
+    assert 1 <= len(found.ticks) <= 8
+    assert all(found.low <= tick.at <= found.high for tick in found.ticks)
+    shares = [found.share(value) for value in sorted(values)]
+    assert shares == sorted(shares)
