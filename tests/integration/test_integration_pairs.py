@@ -116,9 +116,7 @@ def _pools():
         yield
 
 
-@pytest.mark.parametrize(
-    ("method", "selection", "protocol", "actors"), RUNS, ids=[" + ".join(run[:3]) for run in RUNS]
-)
+@pytest.mark.parametrize(("method", "selection", "protocol", "actors"), RUNS, ids=[" + ".join(run[:3]) for run in RUNS])
 def test_methods_selectors_and_protocols_go_together_with_one_digest(method, selection, protocol, actors, request):
     result = simulate(run_of(method, selection, protocol))
     assert [row["round"] for row in result.rounds] == list(range(1, ROUNDS + 1))
