@@ -29,7 +29,7 @@ SLOWEST = (
 # No test writes into the user's folder, and none finds a kept profile that did not ask for `shared_profiles`.
 os.environ[CACHE] = "off"
 # Ray's actors give way to all else by default, so that runs on them would wait for the tests of the other worker.
-os.environ["RAY_worker_niceness"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from neulite_sim.cli import app
 
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 # 60 samples on 6 devices: batches of 9 leave one of ten samples over, so that everybody is charged for ten.
 MERGING = {**TINY, "training": {**TINY["training"], "batch_size": 9}, "model": "lenet"}
 

@@ -112,7 +112,7 @@ def run_of(method, selection, protocol="synchronous", *, is_dry=False, **backend
 
 @pytest.fixture(scope="module")
 def _pools():
-    with cluster(), lent_pools():
+    with cluster(), lent_pools(most=2):
         yield
 
 
