@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -95,9 +96,13 @@ def shared_profiles() -> Iterator[None]:
     """
     from shared_profiles import SHARED
 
+    from neulite_sim.studies import helping
+
     SHARED.is_on = True
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE, os.environ[OF_SESSION])
+        # The other processor has tests of its own to run.
+        patch.setattr(helping, "PATIENCE_S", math.inf)
         yield
     SHARED.is_on = False
 

@@ -59,7 +59,8 @@ def test_a_peak_is_one_text_in_every_command(scenario: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run one.yaml --backend dry-run", "profile one.yaml", "whatif one.yaml --memory 9MB"]
+    "command",
+    ["run one.yaml --backend dry-run", "profile one.yaml", "whatif one.yaml --memory 9MB --methods fedavg,neulite"],
 )
 def test_who_is_charged_for_another_batch_is_told(scenario: dict, command: str) -> None:
     assert (
