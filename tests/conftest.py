@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -16,18 +17,21 @@ OF_SESSION = "NEULITE_SIM_TEST_CACHE"
 """Where the session keeps profiles: a folder of its own, or the one that whoever starts it has named."""
 
 SLOWEST = (
-    "docs_pages", "integration_given_sweeps", "engine_fields", "models_given", "integration_own_code",
-    "integration_given_models", "integration_participation", "integration_pairs", "integration_scenarios",
-    "memory_laws", "integration_resume", "profiling_audit", "engine_laws", "cli_signals", "training_ray",
-    "integration_broken_sweeps", "integration_unseen_width", "architecture_contracts", "integration_server_link",
-    "training_conformance", "integration_two_nodes", "integration_deployment", "cli_sweep", "integration_plugin",
-    "integration_texts_on_ray", "integration_memory", "integration_sweeps", "trace_events_laws",
-    "integration_moving_memory", "pinning_laws", "cli_audit", "cli_resume", "cli_whatif",
+    "docs_pages", "engine_fields", "integration_pairs", "integration_resume", "integration_scenarios",
+    "integration_instruction_sets", "cli_signals", "training_ray", "models_given", "architecture_contracts",
+    "profiling_audit", "integration_participation", "engine_laws", "integration_on_gpu", "integration_given_models",
+    "memory_laws", "integration_own_code", "integration_two_nodes", "integration_texts_on_ray", "api_same_answers", "profiling_language",
+    "integration_given_sweeps", "integration_broken_sweeps", "integration_unseen_width", "integration_server_link",
+    "training_conformance", "integration_deployment", "cli_sweep", "integration_plugin", "integration_memory",
+    "integration_sweeps", "trace_events_laws", "integration_moving_memory", "pinning_laws", "cli_audit", "cli_resume",
+    "cli_whatif",
 )  # fmt: skip
 """Modules that take longest, in falling order: they begin first, so that no worker is left with one at the end."""
 
 # No test writes into the user's folder, and none finds a kept profile that did not ask for `shared_profiles`.
 os.environ[CACHE] = "off"
+# Ray's actors give way to all else by default, so that runs on them would wait for the tests of the other worker.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,9 +97,13 @@ def shared_profiles() -> Iterator[None]:
     """
     from shared_profiles import SHARED
 
+    from neulite_sim.studies import helping
+
     SHARED.is_on = True
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE, os.environ[OF_SESSION])
+        # The other processor has tests of its own to run.
+        patch.setattr(helping, "PATIENCE_S", math.inf)
         yield
     SHARED.is_on = False
 

@@ -8,6 +8,7 @@ A forked command has its own process, session where asked for, environment, fold
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -52,6 +53,7 @@ class Command:
             "folder": str(Path.cwd()),
             "environment": dict(os.environ if env is None else env),
             "new_session": start_new_session,
+            "pass_fds": list(pass_fds),
         }
         self._line = socket.socket(socket.AF_UNIX)
         self._line.connect(os.environ[AT])
@@ -200,7 +202,12 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
     """Turn this process into one that was started as asked."""
     if request["new_session"]:
         os.setsid()
-    for number, file in enumerate(files[:3]):
+    numbers = (0, 1, 2, *request["pass_fds"])
+    # Above all numbers that are asked for, so that none is overwritten before it is where it belongs.
+    kept = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, max(numbers) + 1) for file in files]
+    for file in files:
+        os.close(file)
+    for number, file in zip(numbers, kept, strict=True):
         os.dup2(file, number)
         os.close(file)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"):

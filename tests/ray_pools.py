@@ -19,6 +19,20 @@ from neulite_sim.training import ray_backend, ray_component
 class Kept(ray_backend.RayBackend):
     """A pool that outlives its run. A run ends at a later version than it starts from, so payloads are not mixed up."""
 
+    def __init__(self, options: ray_backend.RayOptions) -> None:
+        super().__init__(options)
+        self._whole = self._started
+
+    def lend(self, actors: int | None) -> None:
+        """Let the next run have the first of the actors only; None for all."""
+        whole = self._whole
+        self._started = self._ray_thread.submit(lambda: replace(whole.result(), slots=whole.result().slots[:actors]))
+
+    def end(self) -> None:
+        """Stop all actors."""
+        self._started = self._whole
+        super().close()
+
     def close(self) -> None:
         """Left to `lent_pools`."""
 
@@ -39,14 +53,21 @@ def cluster() -> Iterator[None]:
 
 
 @contextmanager
-def lent_pools(pools: dict[int | str | None, Kept] | None = None) -> Iterator[None]:
-    """Within, every run on Ray with as many workers uses the same actors, which are kept in `pools` by that."""
+def lent_pools(pools: dict[int | str | None, Kept] | None = None, *, most: int | None = None) -> Iterator[None]:
+    """Within, every run on Ray with as many workers uses the same actors, which are kept in `pools` by that.
+
+    Runs with up to `most` workers use the first of as many actors.
+    """
     pools = {} if pools is None else pools
 
     def lend(options: ray_backend.RayOptions) -> Kept:
-        if options.workers not in pools:
-            pools[options.workers] = Kept(options)
-        return pools[options.workers]
+        asked = options.workers
+        is_part = most is not None and isinstance(asked, int) and asked <= most
+        started = most if is_part else asked
+        if started not in pools:
+            pools[started] = Kept(options.model_copy(update={"workers": started}))
+        pools[started].lend(asked if is_part else None)
+        return pools[started]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray_component, "COMPONENT", replace(ray_component.COMPONENT, build=lend))
@@ -54,4 +75,4 @@ def lent_pools(pools: dict[int | str | None, Kept] | None = None) -> Iterator[No
             yield
         finally:
             for pool in pools.values():
-                super(Kept, pool).close()
+                pool.end()

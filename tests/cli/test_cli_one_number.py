@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from neulite_sim.cli import app
 
+pytestmark = pytest.mark.usefixtures("shared_profiles")
+
 # 60 samples on 6 devices: batches of 9 leave one of ten samples over, so that everybody is charged for ten.
 MERGING = {**TINY, "training": {**TINY["training"], "batch_size": 9}, "model": "lenet"}
 
@@ -57,7 +59,8 @@ def test_a_peak_is_one_text_in_every_command(scenario: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run one.yaml --backend dry-run", "profile one.yaml", "whatif one.yaml --memory 9MB"]
+    "command",
+    ["run one.yaml --backend dry-run", "profile one.yaml", "whatif one.yaml --memory 9MB --methods fedavg,neulite"],
 )
 def test_who_is_charged_for_another_batch_is_told(scenario: dict, command: str) -> None:
     assert (

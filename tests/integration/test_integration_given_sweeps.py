@@ -55,6 +55,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("forked_sweeps")
 def test_runs_of_a_sweep_have_what_was_given_also_two_at_a_time_and_where_one_was_cut_off(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +77,7 @@ def test_runs_of_a_sweep_have_what_was_given_also_two_at_a_time_and_where_one_wa
     assert [path.name for path in (folder / "runs" / ".sweep").iterdir()] == ["lock"]
 
 
+@pytest.mark.usefixtures("forked_sweeps")
 def test_profiles_and_studies_are_those_of_what_was_given() -> None:
     assert neulite_sim.profile(SHORT, method=Halved).rows[0]["method"] == "Halved"
     study = neulite_sim.whatif(SHORT, memory="15MB", methods=[Halved], train=True, out="study")

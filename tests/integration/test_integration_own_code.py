@@ -3,6 +3,7 @@
 import json
 import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from broken_runs import BreakAfter, Broken
+from ray_pools import cluster, lent_pools
 from tiny_scenarios import TINY, tiny
 from torch import nn
 
@@ -137,11 +139,22 @@ MODEL_AND_DATA = {"model": Net, "data": stripes, "partition": every_sixth}
 OWN = {"method": median, "selector": Rotation, "availability": Evenings}
 
 
+@pytest.fixture(name="_actors", scope="module")
+def _two_actors() -> Iterator[None]:
+    """Two actors, of which a run takes as many as it asks for."""
+    with cluster(), lent_pools(most=2):
+        yield
+
+
 @pytest.fixture(name="file", scope="module")
 def _file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     # The same code, without what it imports of the tests.
-    kept = [line for line in FILE.splitlines() if not line.startswith(("from broken_runs", "from tiny_scenarios"))]
+    kept = [
+        line
+        for line in FILE.splitlines()
+        if not line.startswith(("from broken_runs", "from ray_pools", "from tiny_scenarios"))
+    ]
     (folder / "own.py").write_text("\n".join(kept))
     return folder / "own.py"
 
@@ -166,6 +179,7 @@ def test_the_same_code_gives_the_same_run_from_python_from_a_file_and_registered
     assert results[2].summary["selection"] == "Rotation"
 
 
+@pytest.mark.usefixtures("_actors")
 def test_actors_are_sent_the_code_and_give_the_same_bits(file: Path, tmp_path: Path) -> None:
     ray = ["backend={kind: ray, workers: 2}"]
     halved = {"method": Halved, "selector": last_ones}
@@ -188,6 +202,7 @@ def staged_in_file(file: Path) -> dict[str, Any]:
     return {**STAGED, **{field: located(named) for field, named in IN_FILE.items()}}
 
 
+@pytest.mark.usefixtures("_actors")
 def test_models_and_data_of_ones_own_train_alike_everywhere(file: Path, tmp_path: Path) -> None:
     """From Python and from a file, in process and on one or two actors, unbroken and resumed: one digest."""
     named = staged_in_file(file)

@@ -1,7 +1,8 @@
 """Any method works with any selector and any protocol: every pair runs on digits, with one digest for any actors.
 
-Starting an actor takes longer than such a run, so that the runs of this module share theirs, each equipped anew. Actors
-know nothing of selectors: each method, and each selector, meets one and two actors in some of the pairs.
+A run is of a method, a selector and a protocol at once: each pair of two of these is in one of them. Each method meets
+one and two actors, and so does each selector and each protocol. Starting an actor takes longer than such a run, so that
+the runs of this module share theirs, each equipped anew.
 """
 
 import itertools
@@ -62,21 +63,40 @@ MODELS = {"fedra": {"model": {"kind": "vit", "patch": 4, "depth": 3}, "workload"
 OF_THE_LATEST = ("zeroth-order", "zo-warmup")
 """Methods whose updates are of no use to a later version; protocols that would mix them are refused."""
 
-PAIRS = list(itertools.product(METHODS, names("selection")))
-ON_ACTORS = set(zip(METHODS, itertools.cycle(names("selection"))))
-"""A pair of each method and of each selector."""
-
 PROTOCOLS = {
+    "synchronous": {},
     "deadline": {"over_selection": 2, "maximum_wait": "20s"},
     "fedasync": {"concurrency": 4},
     "fedbuff": {"concurrency": 4, "buffer_size": 2},
 }
-PROTOCOL_PAIRS = [
-    pair for pair in itertools.product(METHODS, PROTOCOLS) if pair[0] not in OF_THE_LATEST or pair[1] == "deadline"
+MERGED = {"synchronous": DEVICES_PER_ROUND, "deadline": DEVICES_PER_ROUND, "fedasync": 1, "fedbuff": 2}
+"""How many updates a round takes in at most."""
+MIXING = ("fedasync", "fedbuff")
+SELECTORS = names("selection")
+
+
+def protocols_of(method):
+    """Return the protocols of a method's runs: each that it goes with, and as many as there are selectors."""
+    if method in OF_THE_LATEST:
+        return ["synchronous", "deadline", "synchronous"]
+    return list(PROTOCOLS)
+
+
+def actors_of(place, method, protocol):
+    """Return how many actors a run is repeated on, if any: of each method, a run on one and one or two on two."""
+    if protocol in MIXING:
+        return 2 if protocol == MIXING[place // 2 % 2] else None
+    return 1 + (place + list(PROTOCOLS).index(protocol)) % 2
+
+
+RUNS = [
+    (method, SELECTORS[(place + number) % len(SELECTORS)], protocol, actors_of(place, method, protocol))
+    for place, method in enumerate(METHODS)
+    for number, protocol in enumerate(protocols_of(method))
 ]
 
 
-def pair(method, selection, protocol="synchronous", *, is_dry=False, **backend):
+def run_of(method, selection, protocol="synchronous", *, is_dry=False, **backend):
     kind = method.split(" ")[0]
     selector = {"kind": selection, "devices_per_round": DEVICES_PER_ROUND, **OPTIONS.get(selection, {})}
     given = {
@@ -84,7 +104,7 @@ def pair(method, selection, protocol="synchronous", *, is_dry=False, **backend):
         **MODELS.get(kind, {}),
         "method": {"kind": kind, **METHODS[method]},
         "selection": selector,
-        "protocol": {"kind": protocol, **PROTOCOLS.get(protocol, {})},
+        "protocol": {"kind": protocol, **PROTOCOLS[protocol]},
     }
     chosen = {"kind": "ray", **backend} if backend else "dry-run" if is_dry else "inprocess"
     return parse_scenario({**given, "backend": chosen})
@@ -92,48 +112,44 @@ def pair(method, selection, protocol="synchronous", *, is_dry=False, **backend):
 
 @pytest.fixture(scope="module")
 def _pools():
-    with cluster(), lent_pools():
+    with cluster(), lent_pools(most=2):
         yield
 
 
-@pytest.mark.parametrize(("method", "selection"), PAIRS, ids=[" + ".join(pair) for pair in PAIRS])
-def test_a_pair_runs_and_gives_one_digest_for_any_number_of_actors(method, selection, request):
-    result = simulate(pair(method, selection))
+@pytest.mark.parametrize(("method", "selection", "protocol", "actors"), RUNS, ids=[" + ".join(run[:3]) for run in RUNS])
+def test_methods_selectors_and_protocols_go_together_with_one_digest(method, selection, protocol, actors, request):
+    result = simulate(run_of(method, selection, protocol))
     assert [row["round"] for row in result.rounds] == list(range(1, ROUNDS + 1))
-    assert all(1 <= row["arrived"] <= DEVICES_PER_ROUND for row in result.rounds)
-    assert all(math.isfinite(row["loss"]) for row in result.flights)
+    assert all(1 <= row["arrived"] <= MERGED[protocol] for row in result.rounds)
+    losses = [row["loss"] for row in result.flights if row["loss"] is not None]
+    assert all(map(math.isfinite, losses))
+    assert sum(row["arrived"] for row in result.rounds) == len(losses)
+    assert protocol != "synchronous" or len(losses) == len(result.flights)
     assert all(row["peak_memory_bytes"] <= row["available_memory_bytes"] for row in result.flights)
-    if (method, selection) in ON_ACTORS:
+    assert protocol not in MIXING or max(row["staleness"] or 0 for row in result.flights) > 0
+    if actors is not None:
         request.getfixturevalue("_pools")
-        digests = {n: simulate(pair(method, selection, workers=n)).summary["digest"] for n in (1, 2)}
-        assert digests == dict.fromkeys((1, 2), result.summary["digest"])
+        on_actors = simulate(run_of(method, selection, protocol, workers=actors))
+        assert on_actors.summary["digest"] == result.summary["digest"]
 
 
-def test_every_method_and_every_selector_meets_actors():
-    assert {method for method, _ in ON_ACTORS} == set(METHODS)
-    assert {selection for _, selection in ON_ACTORS} == set(names("selection"))
-
-
-def test_every_protocol_has_its_options_here():
-    assert {"synchronous", *PROTOCOLS} == set(names("protocol"))
-
-
-@pytest.mark.usefixtures("_pools")
-@pytest.mark.parametrize(("method", "protocol"), PROTOCOL_PAIRS, ids=[" + ".join(pair) for pair in PROTOCOL_PAIRS])
-def test_any_method_works_with_any_protocol_and_gives_one_digest(method, protocol):
-    result = simulate(pair(method, "uniform", protocol))
-    assert [row["round"] for row in result.rounds] == list(range(1, ROUNDS + 1))
-    merged = {"deadline": DEVICES_PER_ROUND, "fedasync": 1, "fedbuff": 2}[protocol]
-    assert all(1 <= row["arrived"] <= merged for row in result.rounds)
-    assert sum(row["arrived"] for row in result.rounds) == sum(row["loss"] is not None for row in result.flights)
-    if protocol != "deadline":
-        assert max(row["staleness"] or 0 for row in result.flights) > 0
-    assert simulate(pair(method, "uniform", protocol, workers=2)).summary["digest"] == result.summary["digest"]
+def test_every_pair_is_in_a_run_and_everything_meets_one_and_two_actors():
+    assert set(PROTOCOLS) == set(names("protocol"))
+    together = {frozenset(two) for run in RUNS for two in itertools.combinations(run, 2)}
+    kinds = (METHODS, SELECTORS, PROTOCOLS)
+    wanted = {frozenset(two) for some, others in itertools.combinations(kinds, 2)
+              for two in itertools.product(some, others)}  # fmt: skip
+    refused = {frozenset(two) for two in itertools.product(OF_THE_LATEST, MIXING)}
+    assert together & refused == set()
+    assert wanted - refused <= together
+    on_actors = {frozenset(two) for kind in kinds for two in itertools.product(kind, (1, 2))}
+    # What mixes versions needs at least two at work.
+    assert on_actors - {frozenset((protocol, 1)) for protocol in MIXING} <= together
 
 
 @pytest.mark.usefixtures("_pools")
-@pytest.mark.parametrize("norm", ["batch", "group"])
-def test_devices_that_fit_their_steps_into_memory_give_one_digest(norm):
+@pytest.mark.parametrize(("norm", "actors"), [("batch", 2), ("group", 1)])
+def test_devices_that_fit_their_steps_into_memory_give_one_digest(norm, actors):
     training = {**BASE["training"], "fit": {"kind": "auto", "micro_batch_sizes": [16, 8]}, "norm": norm}
     shape = {
         "model": "resnet18",
@@ -146,7 +162,7 @@ def test_devices_that_fit_their_steps_into_memory_give_one_digest(norm):
              "population": {**BASE["population"], "available_memory": memory}}  # fmt: skip
     runs = [
         simulate(parse_scenario({**given, "backend": backend}))
-        for backend in ("inprocess", {"kind": "ray", "workers": 1}, {"kind": "ray", "workers": 2})
+        for backend in ("inprocess", {"kind": "ray", "workers": actors})
     ]
     assert len({row["plan"] for row in runs[0].flights}) > 1
     assert len({run.summary["digest"] for run in runs}) == 1
@@ -187,5 +203,5 @@ def test_diagnostics_are_the_same_for_any_number_of_actors():
 def test_the_methods_offer_several_submodels_on_this_fleet():
     """Without that, a pair would show nothing that fedavg does not show."""
     for method in ("depthfl", "fedrolex", "heterofl", "neulite", "progfed"):
-        flights = simulate(pair(method, "uniform", is_dry=True)).flights
+        flights = simulate(run_of(method, "uniform", is_dry=True)).flights
         assert len({row["submodel"] for row in flights}) > 1, method

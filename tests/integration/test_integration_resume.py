@@ -39,6 +39,13 @@ PARTS = {
     "random channels": {"kind": "federated-dropout", "rates": [1, 0.5]},
     "random variables": {"kind": "partial-variables", "shares": [1, 0.5]},
 }
+IN_ROUNDS, MIXING = ("synchronous", "deadline"), ("fedasync", "fedbuff")
+RESUMED = [
+    (kinds[(place + number) % 2], method)
+    for place, method in enumerate(METHODS)
+    for number, kinds in enumerate((IN_ROUNDS, MIXING))
+]
+"""Each method with a protocol of rounds, in which all are of one version, and with one that mixes versions."""
 WITHOUT_FEDDYN = {"plain depthfl": "depthfl"}
 CHANGES = {
     "fedrolex": {"evaluation": {"every_rounds": 2, "batch_norm": "running"}},
@@ -62,8 +69,7 @@ def scenario(protocol="synchronous", method="neulite", **changes):
     return parse_scenario({**given, "stop": {"rounds": 10}, **CHANGES.get(method, {}), **changes})
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("protocol", "method"), RESUMED)
 def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, protocol, method):
     # FedDyn is the part of depthfl that keeps something for each device; it needs updates of the current version.
     is_stale = method == "depthfl" and protocol in ("fedasync", "fedbuff")
@@ -75,6 +81,12 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, protocol, method):
     assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken")]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+def test_every_method_and_every_protocol_is_resumed():
+    assert {method for _, method in RESUMED} == set(METHODS)
+    assert {protocol for protocol, _ in RESUMED} == set(PROTOCOLS)
+    assert set(PROTOCOLS) == {*IN_ROUNDS, *MIXING}
 
 
 def test_several_updates_of_one_device_in_a_buffer_are_replayed_too(tmp_path):

@@ -26,16 +26,10 @@ TIMELINE = {"train_loss", "test_loss", "test_accuracy", "loss", "skipped_terms",
 
 
 @pytest.fixture(scope="module")
-def _cluster():
-    with cluster():
+def _actors():
+    """Four actors, of which a run takes as many as it asks for."""
+    with cluster(), lent_pools(most=4):
         yield
-
-
-@pytest.fixture(scope="module", params=[1, 2, 4])
-def workers(request, _cluster):
-    """As many actors, which run one scenario after the other."""
-    with lent_pools():
-        yield request.param
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +53,8 @@ def test_the_same_scenario_twice_gives_the_same_digest(name, once):
     assert simulate(waves(*SCENARIOS[name])).summary["digest"] == once[name].summary["digest"]
 
 
+@pytest.mark.usefixtures("_actors")
+@pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_any_number_of_actors_gives_the_digest_of_the_driver(name, workers, once):
     scenario = waves(*SCENARIOS[name], f"backend={{kind: ray, workers: {workers}}}")
