@@ -24,8 +24,11 @@ class Kept(ray_backend.RayBackend):
         self._whole = self._started
 
     def lend(self, actors: int | None) -> None:
-        """Let the next run have the first of the actors only; None for all."""
+        """Let the next run have the first of the actors only; None for all, with those that have joined since."""
         whole = self._whole
+        if actors is None:
+            self._started = whole
+            return
         self._started = self._ray_thread.submit(lambda: replace(whole.result(), slots=whole.result().slots[:actors]))
 
     def end(self) -> None:

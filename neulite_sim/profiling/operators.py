@@ -4,7 +4,8 @@ Over fake tensors all of this follows from the operator and from shape, strides 
 it out in Python, for many operators in hundreds of lines; a step asks thousands of times, and mostly for the same. So
 what was asked before is looked up, and new tensors are made without asking. It is not looked up where the answer could
 depend on more than the key holds: for tensors with known values, without plain strides, or of another mode; for
-operators that change the shape of what goes in; and where an output shares its storage with one of several inputs.
+operators that change the shape of what goes in, or are not PyTorch's own; and where an output shares its storage with
+one of several inputs.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ MOST_KNOWN = 2**17
 _PLAIN = frozenset(
     {int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
 )  # fmt: skip
+_BUILT_IN = frozenset({"aten", "prim", "prims"})
 DEVICE = torch.ops.prim.device.default
 _FAKE = torch._C._TorchDispatchModeKey.FAKE
 
@@ -164,7 +166,7 @@ def _facts_of(
 def _call_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Call | None:
     """Return what an answer depends on; None where that cannot be said."""
     mode = torch._C._get_dispatch_mode(_FAKE)
-    if mode is None or torch.is_inference_mode_enabled():
+    if mode is None or func.namespace not in _BUILT_IN or torch.is_inference_mode_enabled():
         return None
     key: list[Any] = [func, torch.get_default_dtype(), torch._C._get_mkldnn_enabled(), len(args)]
     inputs: list[Any] = []

@@ -121,6 +121,18 @@ def test_a_step_is_the_same_to_the_byte_and_asks_nothing_the_second_time(monkeyp
     assert sum(fact.flops for fact in first[0]) > 0
 
 
+def test_an_operator_of_somebody_else_is_asked_each_time():
+    sizes = iter((2, 3))
+
+    @torch.library.custom_op("tests_of_operators::moody", mutates_args=())
+    def moody(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.clone()
+
+    moody.register_fake(lambda tensor: tensor.new_empty(next(sizes)))
+    with FakeTensorMode(), Looking():
+        assert [moody(x()).shape for _ in range(2)] == [(2,), (3,)]
+
+
 def test_tensors_of_two_modes_are_told_apart():
     with FakeTensorMode() as one, Looking():
         made = x() + 1
