@@ -25,7 +25,7 @@ MOST_HELD = 2**18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """In how many of `num_looks` looks every device was so; each is int64 `[N]`. `unable` are online and not aloft."""
+    """In how many of `num_looks` looks every device was so; each is int32 `[N]`. `unable` are online and not aloft."""
 
     num_looks: int
     online: Counts

@@ -164,11 +164,11 @@ class _Tables:
         is_one[devices] = True
         np.add(column, is_one, out=column)
 
-    def add_counts(self, name: str, counts: Integers | Counts) -> None:
+    def add_counts(self, name: str, counts: Counts) -> None:
         """Add a count of every device."""
         if counts.any():
             column = self._column(name)
-            np.add(column, counts, out=column, casting="same_kind")
+            np.add(column, counts, out=column)
 
     def add_each(self, name: str, devices: Integers) -> None:
         """Count some devices, as often as each is named."""

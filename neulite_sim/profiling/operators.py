@@ -123,11 +123,6 @@ def device_of(tensor: Tensor) -> torch.device:
     return tensor.fake_device if type(tensor) is FakeTensor else tensor.device
 
 
-def forget() -> None:
-    """Forget all calls, so that the next ones are asked anew."""
-    _KNOWN.clear()
-
-
 def is_in_backward() -> bool:
     """Whether a backward pass runs in this thread."""
     return bool(torch._C._current_graph_task_id() != -1)
