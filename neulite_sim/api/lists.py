@@ -20,6 +20,8 @@ Listed = str | float | Sequence[str | float] | None
 """Values with commas between them, one value, or a list; None for none."""
 
 
+DEFAULT_SCALES = (0.5, 1, 2)
+"""Factors of the fleet's own budgets that a study asks about where it was given no budgets."""
 Methods = str | Mapping[str, Any] | Sequence[Any] | None
 """Names of methods, mappings with options, or what was given from Python."""
 
@@ -32,18 +34,18 @@ def refused(option: str, found: str, hint: str = "") -> ScenarioError:
 
 
 def budgets_of(given: Mapping[str, Listed]) -> Budgets:
-    """Return the budgets of the one kind that was given, in rising order.
+    """Return the budgets of the one kind that was given, in rising order; `DEFAULT_SCALES` where none was.
 
     Raises:
-        ScenarioError: none or several kinds were given, or a value is not understood.
+        ScenarioError: several kinds were given, or a value is not understood.
     """
     from neulite_sim.studies.whatif import Budgets
     from neulite_sim.units import parse_bytes
 
-    chosen = {kind: listed for kind, listed in given.items() if listed is not None}
-    if len(chosen) != 1:
-        found = " and ".join(BUDGET_OPTIONS[kind] for kind in chosen) or "none"
-        raise refused("", f"give exactly one of {', '.join(BUDGET_OPTIONS.values())}; found {found}")
+    chosen = {kind: listed for kind, listed in given.items() if listed is not None} or {"scale": DEFAULT_SCALES}
+    if len(chosen) > 1:
+        found = " and ".join(BUDGET_OPTIONS[kind] for kind in chosen)
+        raise refused("", f"give only one of {', '.join(BUDGET_OPTIONS.values())}; found {found}")
     ((kind, listed),) = chosen.items()
     values = _numbers(BUDGET_OPTIONS[kind], listed, _factor if kind == "scale" else parse_bytes)
     return Budgets(kind=kind, values=tuple(sorted(values)))  # type: ignore[arg-type]

@@ -197,7 +197,8 @@ def whatif(
 ) -> StudyResult:  # fmt: skip
     """Return for other memory budgets who can take part with each method, what stops the others, what a round costs.
 
-    What `neulite-sim whatif` prints. Give exactly one of `memory`, `scale_memory` and `cap_memory`.
+    What `neulite-sim whatif` prints. Give one of `memory`, `scale_memory` and `cap_memory`, or
+    none for half of the fleet's own budgets, these, and twice as much.
 
     Args:
         scenario: a path, a mapping of plain values, or a `Scenario`.

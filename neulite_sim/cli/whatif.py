@@ -93,7 +93,8 @@ def whatif(
 ) -> None:
     """Say for other memory budgets who can take part with each method, what stops the others, and what a round costs.
 
-    Give exactly one of --memory, --scale-memory and --cap-memory. Nothing is trained without --train.
+    Give one of --memory, --scale-memory and --cap-memory, or none for half of the fleet's own budgets, these, and twice
+    as much. Nothing is trained without --train.
     """
     from neulite_sim.api.whatif import planned_study, require_training
 

@@ -32,7 +32,9 @@ _PLAIN = frozenset(
 )  # fmt: skip
 _BUILT_IN = frozenset({"aten", "prim", "prims"})
 DEVICE = torch.ops.prim.device.default
+DETACH = torch.ops.aten.detach.default
 _FAKE = torch._C._TorchDispatchModeKey.FAKE
+_META = torch.device("meta")
 
 
 class Facts(NamedTuple):
@@ -88,9 +90,12 @@ class _Known:
 
     def again(self, call: _Call) -> Done:
         """Return the same call on other tensors."""
+        if self.gathers is None:
+            (output,) = self.outputs
+            one = None if output is None else _made(output, call)
+            return Done(one, call.inputs, () if one is None else (one,), self.facts)
         made = [None if output is None else _made(output, call) for output in self.outputs]
-        result = made[0] if self.gathers is None else self.gathers(made)
-        return Done(result, call.inputs, [tensor for tensor in made if tensor is not None], self.facts)
+        return Done(self.gathers(made), call.inputs, [tensor for tensor in made if tensor is not None], self.facts)
 
 
 _KNOWN: dict[tuple[Any, ...], _Known] = {}
@@ -165,9 +170,11 @@ def _call_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Ca
         return None
     key: list[Any] = [func, torch.get_default_dtype(), torch._C._get_mkldnn_enabled(), len(args)]
     inputs: list[Any] = []
-    if not _describe(args, key, inputs, mode) or not _describe(kwargs, key, inputs, mode):
+    if not _describe(args, key, inputs, mode):
         return None
-    return None if kwargs and not _describe(kwargs.values(), key, inputs, mode) else _Call(tuple(key), inputs, mode)
+    if kwargs and not (_describe(kwargs, key, inputs, mode) and _describe(kwargs.values(), key, inputs, mode)):
+        return None
+    return _Call(tuple(key), inputs, mode)
 
 
 def _describe(values: Iterable[Any], key: list[Any], inputs: list[Any], mode: FakeTensorMode) -> bool:
@@ -257,7 +264,7 @@ def _made(output: _Output, call: _Call) -> Any:
     if output.is_input is not None:
         return call.inputs[output.is_input]
     with torch._C._DisableTorchDispatch():
-        plain = torch.empty_strided(output.shape, output.stride, dtype=output.dtype, device="meta")
+        plain = torch.empty_strided(output.shape, output.stride, dtype=output.dtype, device=_META)
         if output.looks_at is not None:
             storage = call.inputs[output.looks_at].untyped_storage()
             plain.set_(storage, output.offset, output.shape, output.stride)

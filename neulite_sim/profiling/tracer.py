@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from neulite_sim.profiling.allocations import AllocationLog
-from neulite_sim.profiling.operators import DEVICE, Done, ask_device, is_in_backward, run
+from neulite_sim.profiling.operators import DETACH, DEVICE, Done, ask_device, is_in_backward, run
 from neulite_sim.profiling.roofline import OperatorKind
 
 
@@ -159,7 +159,7 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._log.note_moment()
             return ask_device(args)
         done = run(func, args, kwargs or {})
-        if func is torch.ops.aten.detach.default and args[0].requires_grad and is_in_backward():
+        if func is DETACH and args[0].requires_grad and is_in_backward():
             # So a checkpointed block that is computed again saves its activations; gradients require no gradient.
             self._save(done.result)
         if self._log is not None:

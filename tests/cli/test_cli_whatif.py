@@ -50,6 +50,12 @@ def test_json_has_a_row_per_budget_and_method_in_rising_order() -> None:
     assert report["includes_everyone_at_bytes"] == {"neulite": PEAKS["stage-2"], "fedavg": PEAKS["full"]}
 
 
+def test_without_budgets_it_is_half_of_the_fleets_own_these_and_twice_as_much() -> None:
+    found = reported("hand.yaml", "--methods", "neulite")
+    assert [row["scale"] for row in found["rows"]] == [0.5, 1, 2]
+    assert found["rows"] == reported("hand.yaml", "--methods", "neulite", "--scale-memory", "0.5,1,2")["rows"]
+
+
 def test_all_methods_take_part_by_default_the_scenarios_own_first_with_its_options() -> None:
     report = reported("hand.yaml", "--memory", "300B", "--set", "method.curriculum=false")
     methods = [row["method"] for row in report["rows"]]
@@ -154,8 +160,7 @@ def test_a_plot_is_written_beside_the_table(option: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give exactly one of --memory, --scale-memory, --cap-memory; found none"),
-        (("--memory", "1B", "--cap-memory", "2B"), "give exactly one of --memory, --scale-memory, --cap-memory; found "
+        (("--memory", "1B", "--cap-memory", "2B"), "give only one of --memory, --scale-memory, --cap-memory; found "
                                                    "--memory and --cap-memory"),
         (("--memory", "1B,big"), "--memory: 'big' is not a size; write for example 512MB or 512MiB (units: B, kB, KB, "
                                  "MB, GB, TB, KiB, MiB, GiB, TiB)"),

@@ -56,7 +56,6 @@ def test_runs_at_a_time_are_a_number(jobs: Any) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({}, "give exactly one of --memory, --scale-memory, --cap-memory; found none"),
         ({"memory": [1], "cap_memory": 2}, "found --memory and --cap-memory"),
         ({"memory": ["12 apples"]}, "--memory: "),
         ({"memory": [0]}, "--memory: '0' is not above zero; leave it out"),
