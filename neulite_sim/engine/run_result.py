@@ -8,7 +8,7 @@ from typing import Any
 
 from neulite_sim.notebook.card import card, facts
 from neulite_sim.notebook.chart import curve_of
-from neulite_sim.notebook.plot import Against, draw
+from neulite_sim.notebook.plot import Against, Measured, draw
 from neulite_sim.results.memory import MemorySink, read_devices, read_rows
 from neulite_sim.results.row_table import Rows
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, Event, FlightRow, Notice, RoundRow, Row, columns
@@ -58,17 +58,18 @@ class RunResult:
             return Rows(columns=columns(DiagnosticRow))
         return self._rows("diagnostics", DiagnosticRow)
 
-    def plot(self, *, against: Against = "time", axes: Any = None) -> Any:
+    def plot(self, *, against: Against = "time", axes: Any = None, measure: Measured | None = None) -> Any:
         """Draw accuracy in percent (the training loss where nothing was tested), and return matplotlib's figure.
 
-        `against` is "time", the virtual one, or "round". With `axes` the run is drawn into these, beside what they
-        hold, and labelled with its name, its method and its seed.
+        `against` is "time", the virtual one, or "round". `measure` is "accuracy", "perplexity" (of runs that predict
+        tokens) or "loss", that of training. With `axes` the run is drawn into these, beside what they hold, and
+        labelled with its name, its method and its seed.
 
         Raises:
             NeuliteError: matplotlib is not installed, or there is nothing to draw.
         """
         names = "{name}, {method}, seed {seed}".format_map(self.summary)
-        return draw(self.rounds, against=against, axes=axes, label=names)
+        return draw(self.rounds, against=against, axes=axes, label=names, measure=measure)
 
     def _repr_html_(self) -> str:
         """Show the run as a card in a notebook."""

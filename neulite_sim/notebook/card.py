@@ -34,6 +34,9 @@ def card(summary: Mapping[str, Any], curve: Sequence[tuple[int, float, float]], 
 def facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> list[tuple[str, str]]:
     """Return what a card says, as pairs of a label and a text."""
     found = [("accuracy", _accuracy(summary))]
+    if summary.get("final_perplexity") is not None:
+        final, best = (perplexity_text(summary[f"{name}_perplexity"]) for name in ("final", "best"))
+        found.append(("perplexity", f"{final} at the end, {best} at best"))
     reached = {target: at_s for target, at_s in summary["time_to_accuracy_s"].items() if at_s is not None}
     if reached:
         times = (f"{100 * float(target):g} % in {format_seconds(at_s)}" for target, at_s in reached.items())
@@ -59,6 +62,11 @@ def facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> list[tup
     if run_dir is not None:
         found.append(("results", run_dir))
     return found
+
+
+def perplexity_text(value: float) -> str:
+    """Return a perplexity with two decimals, in powers of ten from 100,000 on."""
+    return f"{value:.2f}" if value < 1e5 else f"{value:.2e}"
 
 
 def _accuracy(summary: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from neulite_sim.notebook.card import perplexity_text
 from neulite_sim.notebook.chart import accuracy_chart
 from neulite_sim.results.contract import Observer
 from neulite_sim.results.rows import Event, Notice, Progress, RoundRow, RunStarted
@@ -43,6 +44,7 @@ class Follower(Observer):
         self._shown_s = -every_s
         self._started: RunStarted | None = None
         self._curve: list[tuple[int, float, float]] = []
+        self._perplexity: float | None = None
         self._rounds = 0
         self._virtual_s = 0.0
 
@@ -58,6 +60,7 @@ class Follower(Observer):
             self._rounds, self._virtual_s = event.round, event.virtual_time_s
             if event.test_accuracy is not None:
                 self._curve.append((event.round, event.virtual_time_s, event.test_accuracy))
+                self._perplexity = event.test_perplexity
         if self._clock() - self._shown_s >= self._every_s:
             self._show()
             self._shown_s = self._clock()
@@ -76,6 +79,8 @@ class Follower(Observer):
         )
         if self._curve:
             line += f", accuracy {100 * self._curve[-1][2]:.1f} %"
+        if self._perplexity is not None:
+            line += f", perplexity {perplexity_text(self._perplexity)}"
         bar = f'<progress value="{self._rounds}" max="{started.max_rounds}" style="width:420px"></progress>'
         page = f"<div>{html.escape(line)}<br>{bar}<br>{accuracy_chart(self._curve)}</div>"
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from neulite_sim.models.names import FULL
 from neulite_sim.reports.comparison_table import Column, tables_of
+from neulite_sim.reports.lines import number
 from neulite_sim.reports.memory_kinds import ON_THE_BOARD, memory_sentence, process_sentence
 from neulite_sim.reports.table import TextTable
 from neulite_sim.units import format_bytes, format_percent
@@ -170,7 +171,7 @@ def _learning(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
 
     reached = [target for row in report["rows"] for target, at_s in (row["time_to_accuracy_s"] or {}).items() if at_s]
     notes = ["Test accuracy in %, mean of the last three tests, from real runs; NA: nobody could train."]
-    tables = _table(report, cell, title="accuracy", notes=notes, width=width)
+    tables = [*_table(report, cell, title="accuracy", notes=notes, width=width), *_perplexity(report, width)]
     if not reached:
         return tables
     target = max(reached, key=lambda each: (reached.count(each), float(each)))
@@ -183,6 +184,18 @@ def _learning(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
 
     title = f"virtual time to {float(target):.0%} accuracy ({unit})"
     return [*tables, *_table(report, time, title=title, width=width)]
+
+
+def _perplexity(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
+    if not any("final_perplexity" in row for row in report["rows"]):
+        return []
+
+    def cell(row: BudgetRow) -> str:
+        value = row["final_perplexity"]
+        return "NA" if value is None else number(value, 2)
+
+    notes = ["Test perplexity at the end of real runs; lower is better."]
+    return _table(report, cell, title="perplexity", notes=notes, width=width)
 
 
 def _submodels(report: Mapping[str, Any], width: int | None) -> list[TextTable]:

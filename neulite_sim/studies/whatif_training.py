@@ -18,6 +18,7 @@ from neulite_sim.studies.whatif import Budgets, Entrant
 from neulite_sim.units import format_bytes
 
 LEARNED = ("final_accuracy", "tail_accuracy", "time_to_accuracy_s")
+OF_TOKENS = "final_perplexity"
 
 Key = tuple[str, float]
 """A variant and a value of the budgets."""
@@ -65,10 +66,14 @@ def _budget_slug(budgets: Budgets, value: float) -> str:
 
 def with_learning(report: Mapping[str, Any], budgets: Budgets, runs: Mapping[Key, PlannedRun]) -> dict[str, Any]:
     """Return a study with what its runs learned in its rows; None where nobody could train, or the run failed."""
-    rows = []
-    for row in report["rows"]:
-        run = runs[row["variant"], row["scale"] if budgets.kind == "scale" else row["budget_bytes"]]
-        summary = read_run(run.folder).summary if (run.folder / COMPLETE).exists() else {}
-        learned = {key: summary.get(key) for key in LEARNED}
-        rows.append({**row, **learned, "run_dir": str(run.folder)})
+    found = [
+        (row, runs[row["variant"], row["scale"] if budgets.kind == "scale" else row["budget_bytes"]])
+        for row in report["rows"]
+    ]
+    summaries = [read_run(run.folder).summary if (run.folder / COMPLETE).exists() else {} for _, run in found]
+    keys = (*LEARNED, *([OF_TOKENS] if any(OF_TOKENS in summary for summary in summaries) else []))
+    rows = [
+        {**row, **{key: summary.get(key) for key in keys}, "run_dir": str(run.folder)}
+        for (row, run), summary in zip(found, summaries, strict=True)
+    ]
     return {**report, "rows": rows}

@@ -216,3 +216,27 @@ def test_training_adds_accuracy_and_is_not_done_twice() -> None:
     again = CliRunner().invoke(app, list(arguments), prog_name="neulite-sim")
     assert again.stderr == "nothing to run in runs/tiny-whatif: all 2 finished before\n"
     assert json.loads(again.stdout)["rows"] == rows
+
+
+@pytest.mark.usefixtures("forked_sweeps")
+def test_training_on_tokens_adds_perplexity() -> None:
+    data = {"kind": "synthetic-text", "samples": 60, "test_samples": 20, "sequence_length": 8, "authors": 6}
+    model = {"kind": "gpt", "depth": 2, "dim": 16, "heads": 2, "hidden": 32}
+    texts = {**TINY, "name": "texts", "data": data, "model": model, "stop": {"rounds": 1}}
+    Path("texts.yaml").write_text(yaml.safe_dump(texts))
+    arguments = ["whatif", "texts.yaml", "--memory", "10B,1GB", "--methods", "fedavg", "--train"]
+    found = CliRunner().invoke(app, [*arguments, "--json"], prog_name="neulite-sim")
+    assert found.exit_code == 0, found.stderr
+    Path("study.json").write_text(found.stdout)
+    denied, trained = json.loads(found.stdout)["rows"]
+    assert denied["final_perplexity"] is None
+    assert trained["final_perplexity"] == read_run(Path(trained["run_dir"])).summary["final_perplexity"]
+    shown = CliRunner().invoke(app, arguments, prog_name="neulite-sim").stdout
+    table = shown.split("perplexity\n")[1].splitlines()
+    assert table[2].split() == ["fedavg", "NA", f"{trained['final_perplexity']:.2f}"]
+    assert table[3] == "Test perplexity at the end of real runs; lower is better."
+    made = CliRunner().invoke(app, ["report", "study.json", "--out", "study.html"], prog_name="neulite-sim")
+    assert made.exit_code == 0, made.output
+    page = Path("study.html").read_text()
+    assert "Perplexity of real runs" in page
+    assert f"{trained['final_perplexity']:.2f}" in page

@@ -46,6 +46,7 @@ class BudgetRow(_Outside):
     bytes_per_round: Amount | None = None
     ends_after_rounds: int | None = None
     tail_accuracy: Share | None = None
+    final_perplexity: float | None = None
 
 
 class ClassRow(_Outside):

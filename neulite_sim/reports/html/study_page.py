@@ -28,7 +28,7 @@ from neulite_sim.reports.html.svg import Size, both
 from neulite_sim.reports.html.ticks import Axis, byte_axis, number_axis, percent_axis, time_axis
 from neulite_sim.reports.html.wall import DEFINITION
 from neulite_sim.reports.html.wording import NONE, count, duration, listed, percent, size
-from neulite_sim.reports.lines import accuracy
+from neulite_sim.reports.lines import accuracy, number
 from neulite_sim.reports.table import TextTable
 
 _MOST_LINES = 7
@@ -297,6 +297,15 @@ def _accuracy(study: Study) -> Sequence[Block]:
             notes=("Mean of up to three last tests; NA: nobody could train.",),
         )
     )
+    if any(row.final_perplexity is not None for row in study.content.rows):
+        blocks.append(
+            _by_budget(
+                study,
+                "Perplexity of real runs",
+                lambda row: "NA" if row.final_perplexity is None else number(row.final_perplexity, 2),
+                notes=("At the end; lower is better.",),
+            )
+        )
     return blocks
 
 

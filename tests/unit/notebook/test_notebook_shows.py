@@ -66,6 +66,9 @@ def test_a_card_says_what_came_out_in_percent_and_common_units() -> None:
     assert said["peak memory"] == "501.7 MB (tensor bytes) on one device"
     assert said["results"] == "runs/x-3"
     assert dict(facts({**SUMMARY, "final_accuracy": None}))["accuracy"] == "not measured"
+    assert "perplexity" not in said
+    of_tokens = dict(facts({**SUMMARY, "final_perplexity": 11.4321, "best_perplexity": 2.5e7}))
+    assert of_tokens["perplexity"] == "11.43 at the end, 2.50e+07 at best"
     proxied = dict(facts({**SUMMARY, "proxy": "trained: less"}))
     assert proxied["accuracy"].endswith("at best, of the proxy")
     assert proxied["proxy"] == "trained: less"
@@ -170,6 +173,22 @@ def test_a_result_is_drawn_into_a_figure_that_a_notebook_shows() -> None:
     assert over_time.axes[0].get_xlabel() == "virtual time (seconds)"
     at_s = [row["virtual_time_s"] for row in result.rounds]
     assert over_time.axes[0].lines[0].get_xdata().tolist() == at_s
+
+
+def test_another_measure_is_drawn_where_the_run_has_it() -> None:
+    pytest.importorskip("matplotlib")
+    result = run()
+    losses = result.plot(against="round", measure="loss").axes[0]
+    assert losses.get_ylabel() == "training loss"
+    assert losses.lines[0].get_ydata().tolist() == [row["train_loss"] for row in result.rounds]
+    perplexities = [{**row, "test_perplexity": 30.0 - row["round"]} for row in result.rounds]
+    drawn = plot.draw(perplexities, against="round", axes=None, label="x", measure="perplexity").axes[0]
+    assert drawn.get_ylabel() == "test perplexity"
+    assert drawn.lines[0].get_ydata().tolist() == [29, 28, 27, 26]
+    with pytest.raises(NeuliteError, match="^this run has no perplexity to plot$"):
+        result.plot(measure="perplexity")
+    with pytest.raises(NeuliteError, match="with measure accuracy, perplexity, loss, not 'bytes'"):
+        result.plot(measure="bytes")  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_drawn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
