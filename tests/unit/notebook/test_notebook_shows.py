@@ -185,7 +185,7 @@ def test_another_measure_is_drawn_where_the_run_has_it() -> None:
     drawn = plot.draw(perplexities, against="round", axes=None, label="x", measure="perplexity").axes[0]
     assert drawn.get_ylabel() == "test perplexity"
     assert drawn.lines[0].get_ydata().tolist() == [29, 28, 27, 26]
-    with pytest.raises(NeuliteError, match="^this run has no perplexity to plot$"):
+    with pytest.raises(NeuliteError, match=r"^this run has no perplexity to plot$"):
         result.plot(measure="perplexity")
     with pytest.raises(NeuliteError, match="with measure accuracy, perplexity, loss, not 'bytes'"):
         result.plot(measure="bytes")  # type: ignore[arg-type]
