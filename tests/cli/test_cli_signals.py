@@ -129,20 +129,17 @@ def test_a_command_that_is_interrupted_as_it_starts_ends_in_one_line(wait_s: flo
     assert errors[0].startswith("interrupted")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_run_on_ray_ends_like_any_other_and_takes_the_cluster_with_it(
-    number: signal.Signals, started: list[Program]
-) -> None:
+def test_a_run_on_ray_ends_like_any_other_and_takes_the_cluster_with_it(started: list[Program]) -> None:
     """The signal comes to all its processes, twice; only the address of the loopback interface was ever open."""
-    program = run(started, "--backend", "ray", "--workers", "1", is_forked=number != signal.SIGTERM, TMPDIR="/tmp")
+    program = run(started, "--backend", "ray", "--workers", "1", TMPDIR="/tmp")
     program.wait_for_rows()
     everybody = of_session(program.process.pid)
     sockets = listening(everybody)
     folders = {word for pid in everybody for word in _cluster_folders(pid)}
     modes = {stat.S_IMODE(path.stat().st_mode) for path in folders}
-    stranger = _stranger(everybody) if number == signal.SIGTERM else "AuthenticationError"
+    stranger = _stranger(everybody)
     for _ in range(2):
-        os.killpg(program.process.pid, number)
+        os.killpg(program.process.pid, signal.SIGTERM)
         time.sleep(0.1)
     assert program.ended() == (130, [GO_ON])
     assert "AuthenticationError" in stranger

@@ -257,18 +257,18 @@ def test_what_happened_is_written_with_its_round_and_not_held(tmp_path, flight, 
                 timeline.add(flight(number, device, 10.0 * number, (1, 2, 3), round_number=number))
             timeline.add(aggregation(number, 10.0 * number + 9, stage=f"stage-{number % 4}"))
 
-    play(range(1, 60))
+    play(range(1, 40))
     written = timeline._packed.tell()
     tracemalloc.start()
-    play(range(60, 70))
+    play(range(40, 45))
     gc.collect()
     before, _ = tracemalloc.get_traced_memory()
-    play(range(70, 370))
+    play(range(45, 120))
     gc.collect()
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    per_round = written / 59
-    assert timeline._packed.tell() == pytest.approx(369 * per_round, rel=0.1)
+    per_round = written / 39
+    assert timeline._packed.tell() == pytest.approx(119 * per_round, rel=0.1)
     assert after - before < 5_000
     timeline.close()
     timeline.close()
