@@ -11,11 +11,13 @@ the head (`transformers_parts`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -34,10 +36,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from neulite_sim.models.contract import BlockModel
+    from neulite_sim.models.transformers_parts import Anatomy
 
 INSTALL = "pip install 'neulite-sim[transformers]'"
 CONFIG = "config.json"
 _ATTENTION = {"fused": "sdpa", "math": "eager"}
+_NO_FUSED = "scaled_dot_product_attention"
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _WARNS_OF_PADDING = "warn_if_padding_and_no_attention_mask"
 Kernel = Literal["fused", "math"]
 
@@ -48,8 +53,9 @@ class TransformersOptions(Options):
     argument_reads: ClassVar[Reads] = Reads(is_folder=None)
     blocks: LayerCount | None = None
     """Into how many blocks the layers are cut, as evenly as can be; four, or as many as there are layers."""
-    attention: Kernel = "fused"
-    """`fused`: PyTorch's attention that keeps no score of two tokens. `math`: scores and their softmax are tensors."""
+    attention: Kernel | None = None
+    """`fused`: PyTorch's attention that keeps no score of two tokens. `math`: scores and their softmax are tensors.
+    By default fused where transformers has it for the network, and else math."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +66,32 @@ class Pretrained:
     config: str
     folder: str
     blocks: int | None
-    kernel: Kernel
+    kernel: Kernel | None
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is to be said of it."""
+        begins = f"{self.name} begins with weights drawn from the seed: there is no model.safetensors beside it"
         if self.folder:
-            return (f"{self.name} begins with the weights in {self.folder}",)
-        return (f"{self.name} begins with weights drawn from the seed: there is no model.safetensors beside it",)
+            begins = f"{self.name} begins with the weights in {self.folder}"
+        if self.kernel is not None or not _lacks_fused(self):
+            return (begins,)
+        return (begins, f"{self.name} keeps the scores of its attention: transformers has no fused one for it")
 
     def reads(self, spec: InputSpec) -> InputSpec:
         """Return what samples are for its own vocabulary.
 
         Raises:
-            ScenarioError: the samples are no sequences of tokens, or more tokens or longer than it knows.
+            ScenarioError: the samples are no sequences of tokens, or more tokens or longer than it knows; or what a
+                step of it takes depends on the tokens.
         """
         if not spec.is_text or (spec.target_shape and not spec.predicts_tokens):
             finding = f"{self.name} reads sequences of tokens, and the samples of data are {spec}"
             hint = "use data of kind synthetic-text, text or shakespeare, or another model"
             raise ScenarioError([Problem.advising(key="model", found=finding, hint=hint)])
         config = self._config()
-        longest = getattr(config, "max_position_embeddings", None)
+        self._refuse_experts(config)
+        longest = _asked(config, "max_position_embeddings")
         if isinstance(longest, int) and spec.shape[0] > longest:
             finding = f"{self.name} reads up to {longest} tokens, and a sequence of data has {spec.shape[0]}"
             raise ScenarioError(
@@ -88,24 +99,51 @@ class Pretrained:
             )
         return fitting_vocabulary(spec, int(config.vocab_size))
 
+    def _refuse_experts(self, config: Any) -> None:
+        for name in _EXPERTS:
+            count = _asked(config, name)
+            if isinstance(count, int) and count > 1:
+                finding = (
+                    f"{self.name} sends each token to some of {count} experts ({name}), so that what a step takes "
+                    "depends on the tokens and cannot be predicted"
+                )
+                raise ScenarioError([Problem.advising(key="model", found=finding, hint="use a dense model")])
+
     def _config(self) -> Any:
         package, content = _transformers(), json.loads(self.config)
         kind = content.pop("model_type")
-        config = package.AutoConfig.for_model(kind, **content)
+        try:
+            config = package.AutoConfig.for_model(kind, **content)
+            # Some are only looked at where they are asked for.
+            _ = config.vocab_size, config.hidden_size
+        except Exception as failure:
+            finding = f"{self.name} is no configuration that transformers takes: {_reason(failure)}"
+            hint = "give the config.json of a causal or classification model of text"
+            raise ScenarioError([Problem.advising(key="model", found=finding, hint=hint)]) from failure
         return config.get_text_config()
 
     def __call__(self, spec: InputSpec, width: float) -> BlockModel:
         """Return the network; no width makes it thinner."""
         import torch
+        from torch._subclasses.fake_tensor import FakeTensor
 
-        from neulite_sim.models.decoder import cut_at, token_chain
-        from neulite_sim.models.transformers_parts import After, Before, Layer, Told
+        from neulite_sim.models.transformers_parts import check_parts
 
         spec = self.reads(spec)
         model = self._made(spec, torch.get_default_device())
-        anatomy = _anatomy(self, spec)
+        chain = self._cut(model, _anatomy(self, spec), spec)
+        is_real = not any(isinstance(each, FakeTensor) or each.is_meta for each in model.parameters())
+        if is_real:
+            check_parts(chain, model, self.name, spec)
+        return chain
+
+    def _cut(self, model: nn.Module, anatomy: Anatomy, spec: InputSpec) -> BlockModel:
+        """Return the chain of a model's parts."""
+        from neulite_sim.models.decoder import cut_at, token_chain
+        from neulite_sim.models.transformers_parts import After, Before, Layer, Told
+
         layers = list(model.get_submodule(anatomy.layers).children())
-        before = Before(model, anatomy, len(layers))
+        before = Before(model, anatomy)
         told = Told(before)
         parts = [Layer(layer, number, told) for number, layer in enumerate(layers)]
         head = After(model, anatomy, predicts_tokens=spec.predicts_tokens)
@@ -128,24 +166,25 @@ class Pretrained:
         else:
             config.num_labels = spec.num_classes
         config.use_cache = False
-        implementation = _ATTENTION[self.kernel]
-        is_real = device.type != "meta" and not isinstance(torch.empty(0), FakeTensor)
+        kernel = self.kernel or ("math" if _lacks_fused(self) else "fused")
+        implementation = _ATTENTION[kernel]
+        is_fake = isinstance(torch.empty(0), FakeTensor)
         try:
-            if self.folder and is_real:
+            if self.folder and device.type != "meta" and not is_fake:
                 model = auto.from_pretrained(
                     self.folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32,
                     attn_implementation=implementation, trust_remote_code=False,
                 )  # fmt: skip
             else:
-                model = auto.from_config(
-                    config, dtype=torch.float32, attn_implementation=implementation, trust_remote_code=False
-                )
-        except (ValueError, OSError, KeyError, TypeError, AttributeError, RuntimeError) as failure:
-            reason = printable(str(failure).splitlines()[0] if str(failure) else type(failure).__name__)
-            finding = f"{self.name} cannot be built by transformers: {reason}"
+                with _nothing_drawn() if is_fake else contextlib.nullcontext():
+                    model = auto.from_config(
+                        config, dtype=torch.float32, attn_implementation=implementation, trust_remote_code=False
+                    )
+        except Exception as failure:
+            finding = f"{self.name} cannot be built by transformers: {_reason(failure)}"
             hint = "give the configuration of a causal or classification model"
-            if "scaled_dot_product_attention" in reason:
-                hint = "set model.attention: math"
+            if _NO_FUSED in str(failure):
+                hint = "set model.attention: math, or leave it out"
             raise ScenarioError([Problem.advising(key="model", found=finding, hint=hint)]) from failure
         if model.config.pad_token_id is None:
             # Its head for classes refuses batches without one, although nothing here is padded.
@@ -161,17 +200,68 @@ def _say_nothing(*_args: Any, **_kwargs: Any) -> None:
     """Stand in for a warning that looks at ids, which meta and fake tensors do not have; nothing here is padded."""
 
 
+def _reason(failure: Exception) -> str:
+    """Return the first line of what the package says, and of the second where the first is but a heading."""
+    said = [line.strip() for line in str(failure).splitlines() if line.strip()] or [type(failure).__name__]
+    return printable(" ".join(said[: 2 if said[0].endswith(":") else 1]))
+
+
+def _asked(config: Any, name: str) -> Any:
+    """Return what a configuration has by a name; None where it has none, or will not tell."""
+    try:
+        return getattr(config, name, None)
+    except Exception:
+        return None
+
+
 @functools.lru_cache(maxsize=8)
-def _anatomy(architecture: Pretrained, spec: InputSpec) -> Any:
+def _lacks_fused(architecture: Pretrained) -> bool:
+    """Return whether transformers refuses to build a network with PyTorch's own attention."""
+    import torch
+    from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+    package = _transformers()
+    for auto in (package.AutoModelForCausalLM, package.AutoModelForSequenceClassification):
+        try:
+            with unset_fake_temporarily(), torch.device("meta"):
+                auto.from_config(architecture._config(), attn_implementation=_ATTENTION["fused"])
+        except Exception as failure:
+            if _NO_FUSED in str(failure):
+                return True
+        else:
+            return False
+    return False
+
+
+@functools.lru_cache(maxsize=8)
+def _anatomy(architecture: Pretrained, spec: InputSpec) -> Anatomy:
     """Return where the layers are, found out on the meta device; the same for each build."""
     import torch
     from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-    from neulite_sim.models.transformers_parts import anatomy_of
+    from neulite_sim.models.transformers_parts import anatomy_of, check_parts
 
     with unset_fake_temporarily(), torch.device("meta"):
         model = architecture._made(spec, torch.device("meta"))
-        return anatomy_of(model, architecture.name, spec.shape[0])
+        anatomy = anatomy_of(model, architecture.name, spec.shape[0])
+        check_parts(architecture._cut(model, anatomy, spec), model, architecture.name, spec)
+        return anatomy
+
+
+@contextlib.contextmanager
+def _nothing_drawn() -> Iterator[None]:
+    """Within, truncated normal weights are left as they are: PyTorch draws them until it likes their numbers.
+
+    It leaves those of meta tensors out itself; fake ones have no numbers either.
+    """
+    from torch.nn import init
+
+    drawn = init._no_grad_trunc_normal_
+    init._no_grad_trunc_normal_ = lambda tensor, *_args, **_kwargs: tensor
+    try:
+        yield
+    finally:
+        init._no_grad_trunc_normal_ = drawn
 
 
 def _one_layer(before: Any, after: Any, *, like: Any) -> nn.Module:

@@ -18,11 +18,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.copying import copied
+from neulite_sim.samples import InputSpec
 
 _FEWEST_IDS = 2
+_STRIDE = 7919
 _LOOKS_FOR_PACKED = "find_packed_sequence_indices"
 
 
@@ -50,7 +53,15 @@ def _features_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     return found
 
 
-class _Catch(nn.Module):
+class _StandIn(nn.Module):
+    """In the place of a layer, with what models look at before they call one: `told` by its name."""
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.__dict__ |= told
+
+
+class _Catch(_StandIn):
     """In the place of the first layer: ends the forward pass with what comes to it."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -58,11 +69,11 @@ class _Catch(nn.Module):
         raise _CaughtError(_features_of(args, kwargs))
 
 
-class _Give(nn.Module):
+class _Give(_StandIn):
     """In the place of all layers: puts out the map that it was given before."""
 
-    def __init__(self, answers_tuple: bool) -> None:
-        super().__init__()
+    def __init__(self, told: Mapping[str, Any], *, answers_tuple: bool) -> None:
+        super().__init__(told)
         self._answers_tuple = answers_tuple
         self.features: Tensor | None = None
 
@@ -132,15 +143,15 @@ class Before(nn.Module):
 
     remembers = True
 
-    def __init__(self, model: nn.Module, anatomy: Anatomy, num_layers: int) -> None:
+    def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
         super().__init__()
         self.model = _skeleton(model)
         for path in anatomy.after:
             _put(self.model, path, nn.Identity())
         self._layers = anatomy.layers
-        self._num_layers = num_layers
+        self._traits = [_traits(layer) for layer in model.get_submodule(anatomy.layers).children()]
         self._answers_tuple = anatomy.answers_tuple
-        self._put_layers([_Catch()])
+        self._put_layers([_Catch(self._traits[0])])
 
     def _put_layers(self, layers: list[nn.Module]) -> None:
         _put(self.model, self._layers, nn.ModuleList(layers))
@@ -159,7 +170,7 @@ class Before(nn.Module):
         noted: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         answers_tuple = self._answers_tuple
 
-        class Note(nn.Module):
+        class Note(_StandIn):
             def forward(self, *args: Any, **kwargs: Any) -> Any:
                 features = _features_of(args, kwargs)
                 named = {name: value for name, value in kwargs.items() if name != "hidden_states"}
@@ -167,13 +178,13 @@ class Before(nn.Module):
                 return (features,) if answers_tuple else features
 
         ids = torch.zeros(features_BND.shape[:2], dtype=torch.int64, device=features_BND.device)
-        self._put_layers([Note() for _ in range(self._num_layers)])
+        self._put_layers([Note(traits) for traits in self._traits])
         try:
             with torch.no_grad(), _nothing_packed():
                 self.model(input_ids=ids, use_cache=False)
         finally:
-            self._put_layers([_Catch()])
-        assert len(noted) == self._num_layers, f"{len(noted)} of {self._num_layers} layers ran"
+            self._put_layers([_Catch(self._traits[0])])
+        assert len(noted) == len(self._traits), f"{len(noted)} of {len(self._traits)} layers ran"
         return noted
 
 
@@ -229,7 +240,8 @@ class After(nn.Module):
         for path, part in list(self.model.named_modules()):
             if isinstance(part, nn.Linear) and id(part.weight) in tied:
                 _put(self.model, path, _Tied(tied[id(part.weight)], part.bias))
-        self._give = _Give(anatomy.answers_tuple)
+        first = next(model.get_submodule(anatomy.layers).children())
+        self._give = _Give(_traits(first), answers_tuple=anatomy.answers_tuple)
         _put(self.model, anatomy.layers, nn.ModuleList([self._give]))
 
     def forward(self, features_BND: Tensor) -> Tensor:
@@ -261,28 +273,77 @@ def anatomy_of(model: nn.Module, name: str, length: int) -> Anatomy:
         for place, part in model.named_modules()
         if place and not any(place == root or place.startswith(f"{root}.") for root in (path,))
     ]
+    told_weights: list[bool] = []
+
+    def reached(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        events.append(("layer", ""))
+        beside = (args[1:], kwargs) if args else {name: it for name, it in kwargs.items() if name != "hidden_states"}
+        told_weights.append(any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in tree_leaves(beside)))
+
     for layer in layers:
-        handles.append(layer.register_forward_pre_hook(lambda *_: events.append(("layer", ""))))
+        handles.append(layer.register_forward_pre_hook(reached, with_kwargs=True))
         handles.append(layer.register_forward_hook(lambda _m, _i, found: answers.append(isinstance(found, tuple))))
     ids = torch.zeros((_FEWEST_IDS, length), dtype=torch.int64, device="meta")
     try:
-        with torch.no_grad(), _nothing_packed():
+        with _nothing_packed():
             model(input_ids=ids, use_cache=False)
     except Exception as failure:
-        finding = (
-            f"{name} cannot be taken apart: {str(failure).splitlines()[0] if str(failure) else type(failure).__name__}"
-        )
-        raise _refused(finding) from failure
+        raise _refused(f"{name} cannot be taken apart: {_reason(failure)}") from failure
     finally:
         for handle in handles:
             handle.remove()
     places = [place for place, (kind, _) in enumerate(events) if kind == "layer"]
     if not places or len(places) != len(layers) or len(set(answers)) != 1:
         raise _refused(f"{name} has no list of layers that run one after the other, once each")
+    if any(told_weights):
+        raise _refused(f"{name} tells its layers, beside their map, what hangs on weights outside of them")
     before = {where for kind, where in events[: places[0]] if kind == "module"}
     after = {where for kind, where in events[places[-1] :] if kind == "module"}
     around = {where for where in before | after if f"{path}.".startswith(f"{where}.")}
     return Anatomy(path, answers[0], _leaves(before - after - around), _leaves(after - before - around))
+
+
+def check_parts(chain: nn.Module, model: nn.Module, name: str, spec: InputSpec) -> None:
+    """Compare what the parts of a model answer, one after the other, with what it answers as a whole.
+
+    On the meta device only the shapes can be compared.
+
+    Raises:
+        ScenarioError: the parts do not run, or answer otherwise.
+    """
+    device = next(model.parameters()).device
+    length, vocabulary = spec.shape[0], spec.vocabulary
+    assert vocabulary is not None
+    ids = (torch.arange(_FEWEST_IDS * length, device=device) * _STRIDE % vocabulary).reshape(_FEWEST_IDS, length)
+    chain.eval()
+    model.eval()
+    try:
+        with torch.no_grad(), _nothing_packed():
+            expected = model(input_ids=ids, use_cache=False).logits
+            found = chain(ids)
+    except Exception as failure:
+        raise _refused(f"{name} cannot be taken apart: {_reason(failure)}") from failure
+    finally:
+        chain.train()
+        model.train()
+    expected = expected.movedim(-1, 1) if spec.predicts_tokens else expected
+    same = found.shape == expected.shape
+    if not same or not (device.type == "meta" or torch.allclose(found, expected, atol=1e-5, equal_nan=True)):
+        raise _refused(f"{name} cannot be taken apart: its parts answer otherwise than the whole")
+
+
+def _reason(failure: Exception) -> str:
+    return str(failure).splitlines()[0] if str(failure) else type(failure).__name__
+
+
+def _traits(layer: nn.Module) -> dict[str, Any]:
+    """Return the plain attributes of a layer, such as which kind of attention it has."""
+    plain = (bool, int, float, str)
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if isinstance(value, plain) and not name.startswith("_") and name != "training"
+    }
 
 
 def _leaves(paths: set[str]) -> frozenset[str]:

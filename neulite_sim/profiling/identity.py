@@ -36,7 +36,7 @@ OWN = "neulite_sim"
 _ABOVE = frozenset({"cli", "engine", "reports", "results", "selection", "studies", "timeline", "training"})
 """Packages above methods and models: these cannot import them, so nothing there shapes a step."""
 
-_VERSIONED = ("numpy", "pydantic", "timm", "torch", "torchvision")
+_VERSIONED = ("numpy", "pydantic", "timm", "torch", "torchvision", "transformers")
 """What trainees are made of and does not change without its version."""
 
 _ELUSIVE_NAMES = frozenset({"__import__", "compile", "environ", "eval", "exec", "getenv", "import_module", "open"})

@@ -13,6 +13,7 @@ from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.gpt import COMPONENT as GPT
 from neulite_sim.models.trainee import FullModel
 from neulite_sim.models.transformers_model import COMPONENT
+from neulite_sim.models.transformers_parts import After
 from neulite_sim.profiling.audit import audit
 from neulite_sim.profiling.profile import profile
 from neulite_sim.samples import InputSpec
@@ -150,3 +151,78 @@ def test_what_does_not_fit_a_configuration_is_refused(tmp_path):
         Blueprint(architecture=architecture(tmp_path, "llama", blocks=9), spec=TOKENS).build_meta()
     with pytest.raises(ScenarioError, match="reads sequences of tokens, and the samples of data are 1x8x8 images"):
         Blueprint(architecture=long, spec=InputSpec(shape=(1, 8, 8), num_classes=3)).build_meta()
+
+
+FAMILIES = {
+    "gpt_neo": {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "gemma2": PLAIN | {"num_key_value_heads": 2, "head_dim": 8},
+    "mpt": {"d_model": 32, "n_layers": 2, "n_heads": 4},
+    "gptj": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "rotary_dim": 4},
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+    "modernbert": PLAIN | {"num_hidden_layers": 4},
+    "fnet": PLAIN,
+}
+SETTINGS = {"vocab_size": 60, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+ENCODERS = ("distilbert", "modernbert", "fnet")
+
+
+@pytest.mark.parametrize("kind", [*FAMILIES, "llama", "qwen2", "gpt2"])
+def test_the_parts_of_a_family_answer_learn_and_are_charged_as_the_whole(tmp_path, kind):
+    settings = SETTINGS | {**FAMILIES, **CONFIGS}[kind]
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, **settings}))
+    made, spec = COMPONENT.build(COMPONENT.options(), str(tmp_path)), CLASSES if kind in ENCODERS else TOKENS
+    model = Blueprint(architecture=made, spec=spec).build_seeded(0).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = made._made(spec, torch.device("cpu")).eval()
+    ids = torch.randint(3, 60, (3, 12))
+    expected = theirs(input_ids=ids).logits
+    expected = expected.movedim(-1, 1) if spec is TOKENS else expected
+    found = model(ids)
+    torch.testing.assert_close(found, expected)
+    squares = []
+    for network, logits in ((model, found), (theirs, expected)):
+        logits.square().mean().backward()
+        squares.append(sum(float(each.grad.square().sum()) for each in network.parameters() if each.grad is not None))
+    assert squares[0] == pytest.approx(squares[1], rel=1e-5)
+    blueprint, training = Blueprint(architecture=made, spec=spec), Training(batch_size=4, epochs=1)
+    found = profile("full", lambda: FullModel(blueprint), spec=spec, batch_size=4, training=training)
+    assert found.tensor_bytes == audit(lambda: FullModel(blueprint), spec=spec, batch_size=4, training=training).total
+
+
+def test_a_family_without_fused_attention_keeps_its_scores_and_says_so(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bloom", **SETTINGS, **FAMILIES["bloom"]}))
+    made = COMPONENT.build(COMPONENT.options(), str(tmp_path))
+    assert "keeps the scores of its attention: transformers has no fused one for it" in made.remarks[1]
+    assert len(architecture(tmp_path, "llama").remarks) == 1
+    asked = COMPONENT.build(COMPONENT.options(attention="fused"), str(tmp_path))
+    assert len(asked.remarks) == 1
+    with pytest.raises(ScenarioError, match=r"set model.attention: math, or leave it out"):
+        Blueprint(architecture=asked, spec=TOKENS).build_meta()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("mixtral", PLAIN, r"sends each token to some of 8 experts \(num_\w*experts\), .* depends on the tokens and cannot"),
+        ("falcon", PLAIN | {"head_dim": 8}, "is no configuration that transformers takes: .* has no setter; give the"),
+        ("mamba2", PLAIN, "is no configuration that transformers takes: .*Inconsistent configuration"),
+        ("mpnet", PLAIN, "tells its layers, beside their map, what hangs on weights outside of them; use another"),
+        ("rwkv", {"hidden_size": 32, "num_hidden_layers": 2}, "cannot be taken apart: .*has no attribute 'attention'"),
+        ("deberta-v2", PLAIN | {"relative_attention": False}, "cannot be taken apart: not enough values to unpack"),
+        ("albert", PLAIN | {"embedding_size": 16}, "has no list of layers that run one after the other, once each"),
+    ],
+)  # fmt: skip
+def test_a_family_that_is_no_chain_is_refused(tmp_path, kind, settings, message):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, **SETTINGS, **settings}))
+    spec = TOKENS if kind in ("mixtral", "falcon", "mamba2", "rwkv") else CLASSES
+    with pytest.raises(ScenarioError, match=message):
+        Blueprint(architecture=COMPONENT.build(COMPONENT.options(), str(tmp_path)), spec=spec).build_meta()
+
+
+def test_parts_that_answer_otherwise_than_the_whole_are_refused(tmp_path, monkeypatch):
+    forward = After.forward
+    monkeypatch.setattr(After, "forward", lambda self, features: forward(self, features.flip(-1)))
+    with pytest.raises(ScenarioError, match="cannot be taken apart: its parts answer otherwise than the whole"):
+        Blueprint(architecture=architecture(tmp_path, "gpt2"), spec=TOKENS).build_seeded(0)

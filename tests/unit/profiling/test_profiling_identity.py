@@ -1,9 +1,11 @@
 """What decides a profile: equal for equal values and code, different for anything else, none where it cannot be said."""
 
+import ast
 import functools
 import importlib
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +87,7 @@ def test_versions_and_machine_decide(monkeypatch, item):
 
 
 PLUGIN = """
+import ast
 import functools
 from dataclasses import dataclass
 from torch import nn
@@ -175,3 +178,28 @@ def test_a_file_that_others_options_name_may_be_read(plugin, tmp_path):
     assert identity_of(value=plugin.Named((str(tmp_path / "nothing"),))) is not None
     assert identity_of(value=plugin.Named((str(tmp_path / "my_other.py"),))) is None
     assert identity_of(value=str(tmp_path / "my_other.py")) is not None
+
+
+NOT_IN_STEPS = {"scipy"}
+"""Fits constants to measurements, and makes no step."""
+
+
+def packages_named_in(path):
+    """Return the packages that a file of this project imports, looks for, or imports by name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("import_module", "find_spec"):
+            said = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
+            yield getattr(said, "value", None) or "neulite_sim"
+
+
+def test_a_profile_counts_with_the_version_of_every_package_that_steps_are_made_of():
+    package = Path(identity.__file__).parents[1]
+    files = [path for part in ("models", "methods", "profiling") for path in sorted((package / part).rglob("*.py"))]
+    named = {name.partition(".")[0] for path in files for name in packages_named_in(path)}
+    others = named - set(sys.stdlib_module_names) - {"neulite_sim"}
+    assert {"torch", "timm", "transformers"} <= others
+    assert others - NOT_IN_STEPS <= set(identity._VERSIONED)
