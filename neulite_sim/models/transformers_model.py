@@ -113,14 +113,14 @@ class Pretrained:
         package, content = _transformers(), json.loads(self.config)
         kind = content.pop("model_type")
         try:
-            config = package.AutoConfig.for_model(kind, **content)
+            config = package.AutoConfig.for_model(kind, **content).get_text_config()
             # Some are only looked at where they are asked for.
             _ = config.vocab_size, config.hidden_size
         except Exception as failure:
             finding = f"{self.name} is no configuration that transformers takes: {_reason(failure)}"
             hint = "give the config.json of a causal or classification model of text"
             raise ScenarioError([Problem.advising(key="model", found=finding, hint=hint)]) from failure
-        return config.get_text_config()
+        return config
 
     def __call__(self, spec: InputSpec, width: float) -> BlockModel:
         """Return the network; no width makes it thinner."""

@@ -162,6 +162,7 @@ FAMILIES = {
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
     "modernbert": PLAIN | {"num_hidden_layers": 4},
     "fnet": PLAIN,
+    "gemma3": {"text_config": PLAIN | {"vocab_size": 60, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}},
 }
 SETTINGS = {"vocab_size": 60, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 ENCODERS = ("distilbert", "modernbert", "fnet")
