@@ -5,7 +5,7 @@ Every number is one of `neulite-sim profile scenarios/paper/base.yaml --set data
 `python docs/any_network.py`, a quarter of an hour.
 
 `python docs/any_network.py DIR` prints the table of real training in its place: it writes the digits as pictures to
-`DIR/digits` and runs `scenarios/study/published_pool.yaml` on them, some ten minutes of one core. What is complete in
+`DIR/digits` and runs `scenarios/study/published_pool.yaml` on them, an hour of one core or more. What is complete in
 DIR is not run again.
 """
 
@@ -83,7 +83,7 @@ def wished_blocks(networks: Sequence[str] = tuple(WISHED)) -> Iterator[str]:
         yield _row([name, f"{own['full']:.0f}", *cells])
 
 
-TRAINED = ("shufflenet_v2_x0_5", "resnet18")
+TRAINED = ("shufflenet_v2_x0_5", "mobilenet_v3_small")
 TRAINED_METHODS = {"neulite": "neulite", "fedavg": "{kind: fedavg, memory_limit: false}"}
 TRAINING = "{epochs: 5, batch_size: 16, learning_rate: 0.05, learning_rate_schedule: cosine}"
 
