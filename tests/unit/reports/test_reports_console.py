@@ -264,7 +264,11 @@ def test_rehearsal_runs_as_a_program_on_a_real_terminal_and_in_a_pipe():
     assert "round 2/2 | virtual " in piped.stdout
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "LINES": "24", "COLUMNS": "80"}
-    subprocess.run(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, check=True)
+    # A frame at each event: how many there would be otherwise depends on what else the machine does.
+    drawn_at_once = "from neulite_sim.reports import console; console._FRAME_S, console._DRAWING_SHARE = 0.0, 1e9; "
+    command = [sys.executable, "-c", f"{drawn_at_once}console._rehearse(2, 0.01)"]
+    # Read while it runs: a terminal takes in only so much that nobody has read.
+    program = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
     try:
@@ -273,6 +277,7 @@ def test_rehearsal_runs_as_a_program_on_a_real_terminal_and_in_a_pipe():
     except OSError:
         pass
     os.close(ours)
+    assert program.wait() == 0
     assert b"\x1b[?1049h" in shown
     assert b"memory of the fleet" in shown
     assert b"82.1 % final" in shown.split(b"\x1b[?1049l")[1]
