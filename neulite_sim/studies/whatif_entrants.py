@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, get_args
+
+import yaml
 
 from neulite_sim import registry
 from neulite_sim.errors import Problem, ScenarioError
@@ -97,7 +100,8 @@ def entrants(
     Args:
         source: the scenario: a file, plain values or a scenario.
         methods: as in `--methods`: names, or mappings with options, separated by commas; all methods by default, the
-            scenario's own first and with its options, and FedAvg with `training.fit: auto` beside them.
+            scenario's own first and with its options, and FedAvg with `training.fit: auto` beside them. A mapping with
+            `fit` says how steps are fitted for this one, whatever the ways are.
         overrides: `key=value` texts; what they say about the method holds for the scenario's own method only.
         ways: how steps are taken; micro-batches that are larger than the batch are left out, with the reason.
         checks: those of `load_scenario`, called once, for the scenario itself.
@@ -110,8 +114,8 @@ def entrants(
     found: list[Entrant] = []
     left_out: dict[str, str] = {}
     baseline = _baseline(source, base, others) if methods is None and all(way == Tuning() for way in ways) else None
-    for name, setting in _methods(source, base, methods):
-        for way in ways:
+    for name, setting, fit in _methods(source, base, methods):
+        for way in ways if fit is None else dict.fromkeys(_fitted(way, fit) for way in ways):
             variant = f"{name}, {way.label}" if way.label else name
             if problem := _too_large(base, way):
                 left_out[variant] = problem
@@ -122,6 +126,10 @@ def entrants(
         if baseline is not None:
             found.append(baseline)
             baseline = None
+    names = [entrant.variant for entrant in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        hint = "give each of these methods a fit of its own, one none and one auto"
+        raise ScenarioError([Problem.advising(key=METHODS_OPTION, found=f"two rows are called {twice!r}", hint=hint)])
     if not found:
         raise ScenarioError([Problem(key=MICRO_OPTION, message=next(iter(left_out.values())))])
     return found, left_out
@@ -136,18 +144,58 @@ def _baseline(source: Source, base: Scenario, overrides: Sequence[str]) -> Entra
     return Entrant(method=FEDAVG, variant=f"{FEDAVG}, {way.label}", scenario=scenario)
 
 
-def _methods(source: Source, base: Scenario, methods: str | None) -> list[tuple[str, str | None]]:
-    """Return names of methods with the setting that chooses each; None for the scenario's own as it stands."""
+_Named = tuple[str, str | None, FitKind | None]
+"""The name of a method, the setting that chooses it (None: the scenario's own as it stands), and its own fit."""
+
+
+def _methods(source: Source, base: Scenario, methods: str | None) -> list[_Named]:
     own = base.method.kind
     if methods is None:
         others = [name for name in registry.names("method") if name != own]
-        return [(base.method.label, None), *((name, f"method={name}") for name in others)]
+        return [(base.method.label, None, None), *((name, f"method={name}", None) for name in others)]
+    found: list[_Named] = []
+    for text, fit in _by_fit(methods):
+        try:
+            axis = load_sweep(source, grid=[f"method={text}"]).axes[0]
+        except ScenarioError as error:
+            raise ScenarioError(replace(problem, key="", file=METHODS_OPTION) for problem in error.problems) from None
+        texts = [setting.text for setting in axis.settings]
+        found += [
+            (slug, None if text == f'method="{own}"' else text, fit)
+            for slug, text in zip(axis.slugs, texts, strict=True)
+        ]
+    return found
+
+
+def _by_fit(methods: str) -> list[tuple[str, FitKind | None]]:
+    """Return the methods in their order, neighbours of the same fit together; None where nothing is said of it."""
     try:
-        axis = load_sweep(source, grid=[f"method={methods}"]).axes[0]
-    except ScenarioError as error:
-        raise ScenarioError(replace(problem, key="", file=METHODS_OPTION) for problem in error.problems) from None
-    texts = [setting.text for setting in axis.settings]
-    return [(slug, None if text == f'method="{own}"' else text) for slug, text in zip(axis.slugs, texts, strict=True)]
+        items = yaml.safe_load(f"[{methods}]")
+    except yaml.YAMLError:
+        return [(methods, None)]
+    if not any(isinstance(item, dict) and "fit" in item for item in items):
+        return [(methods, None)]
+    parts = [_fit_of(item) for item in items]
+    return [
+        (",".join(text for text, _ in group), fit) for fit, group in itertools.groupby(parts, key=lambda part: part[1])
+    ]
+
+
+def _fit_of(item: Any) -> tuple[str, FitKind | None]:
+    if not isinstance(item, dict) or "fit" not in item:
+        return json.dumps(item), None
+    rest = {key: value for key, value in item.items() if key != "fit"}
+    if item["fit"] not in get_args(FitKind):
+        message = f"fit of {rest.get('kind')} must be none or auto, found {item['fit']!r}"
+        raise ScenarioError([Problem(key="", file=METHODS_OPTION, message=message)])
+    return json.dumps(rest if len(rest) > 1 else rest.get("kind")), item["fit"]
+
+
+def _fitted(way: Tuning, fit: FitKind) -> Tuning:
+    """Return a way with another fit; where each device has its own plan, there is no more than the batch to it."""
+    if fit == "auto":
+        return Tuning(batch_size=way.batch_size, fit=fit)
+    return replace(way, fit=fit)
 
 
 def _loaded(source: Source, overrides: Sequence[str]) -> Scenario:

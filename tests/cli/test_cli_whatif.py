@@ -92,6 +92,22 @@ def test_ways_to_fit_are_an_axis() -> None:
     ]  # fmt: skip
 
 
+def test_a_method_may_have_a_fit_of_its_own() -> None:
+    chosen = "fedavg,{kind: fedavg, fit: auto},neulite,{kind: neulite, sigma: 4, fit: auto},{kind: fedavg, memory_limit: false}"
+    report = reported("hand.yaml", "--memory", "300B", "--methods", chosen)
+    assert [(row["variant"], row["fit"]) for row in report["rows"]] == [
+        ("fedavg", "none"), ("fedavg, fit auto", "auto"), ("neulite", "none"), ("neulite-sigma-4, fit auto", "auto"),
+        ("fedavg-memory_limit-false", "none"),
+    ]  # fmt: skip
+    plain = reported("hand.yaml", "--memory", "300B", "--methods", "fedavg", "--fit", "none,auto")
+    assert report["rows"][:2] == plain["rows"]
+    both = reported("hand.yaml", "--memory", "300B", "--methods", "neulite,{kind: fedavg, fit: none}", "--fit", "auto",
+                    "--batch-sizes", "2,4")  # fmt: skip
+    assert [row["variant"] for row in both["rows"]] == [
+        "neulite, batch 2, fit auto", "neulite, batch 4, fit auto", "fedavg, batch 2", "fedavg, batch 4",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("kinds", ["", "some", "auto,auto", "none,,auto"])
 def test_other_ways_to_fit_are_refused(kinds: str) -> None:
     found = asked("hand.yaml", "--memory", "300B", "--fit", kinds)
@@ -182,6 +198,10 @@ def test_a_plot_is_written_beside_the_table(option: tuple[str, str]) -> None:
           "--batch-sizes", "x"), "--batch-sizes: 'x' is not a whole number of samples; write for example 32"),
         (("--memory", "1B", "--methods", "{kind: fedavg, speed: 2}"), "--methods: method.speed: unknown key (choices: "
          "kind, memory_limit, weighting, proximal_mu)"),
+        (("--memory", "1B", "--methods", "{kind: fedavg, fit: best}"), "--methods: fit of fedavg must be none or auto, "
+                                                                       "found 'best'"),
+        (("--memory", "1B", "--methods", "fedavg,{kind: fedavg, fit: none}"), "--methods: two rows are called 'fedavg'; "
+         "give each of these methods a fit of its own, one none and one auto"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_refused(arguments: tuple[str, ...], message: str) -> None:
