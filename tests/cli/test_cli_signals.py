@@ -178,7 +178,8 @@ def _cluster_folders(pid: int) -> set[Path]:
 
 
 def test_a_run_whose_raylet_is_killed_says_so_and_how_to_go_on(started: list[Program]) -> None:
-    program = run(started, "--backend", "ray", "--workers", "1", is_forked=True)
+    # Of a program of its own standard error ends with the watcher, which speaks after it.
+    program = run(started, "--backend", "ray", "--workers", "1")
     program.wait_for_rows()
     (raylet,) = [pid for pid in of_session(program.process.pid) if _executable(pid) == "raylet"]
     os.kill(raylet, signal.SIGKILL)
