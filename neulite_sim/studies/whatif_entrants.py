@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-import yaml
-
 from neulite_sim import registry
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.scenario.loading import Check
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sources import Source, scenario_from
 from neulite_sim.scenario.sweep_files import load_sweep
+from neulite_sim.scenario.yaml_text import read_yaml
 from neulite_sim.studies.whatif import Entrant
 
 FitKind = Literal["none", "auto"]
@@ -169,10 +168,8 @@ def _methods(source: Source, base: Scenario, methods: str | None) -> list[_Named
 
 def _by_fit(methods: str) -> list[tuple[str, FitKind | None]]:
     """Return the methods in their order, neighbours of the same fit together; None where nothing is said of it."""
-    try:
-        items = yaml.safe_load(f"[{methods}]")
-    except yaml.YAMLError:
-        return [(methods, None)]
+    node, problems = read_yaml(f"[{methods}]", METHODS_OPTION, with_lines=False)
+    items = [] if node is None or problems else node.plain()
     if not any(isinstance(item, dict) and "fit" in item for item in items):
         return [(methods, None)]
     parts = [_fit_of(item) for item in items]
