@@ -22,6 +22,7 @@ Listed = str | float | Sequence[str | float] | None
 
 DEFAULT_SCALES = (0.5, 1, 2)
 """Factors of the fleet's own budgets that a study asks about where it was given no budgets."""
+
 Methods = str | Mapping[str, Any] | Sequence[Any] | None
 """Names of methods, mappings with options, or what was given from Python."""
 

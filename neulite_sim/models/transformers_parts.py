@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.copying import copied
+from neulite_sim.models.failures import failure_of
 from neulite_sim.samples import InputSpec
 
 _FEWEST_IDS = 2
@@ -288,7 +289,7 @@ def anatomy_of(model: nn.Module, name: str, length: int) -> Anatomy:
         with _nothing_packed():
             model(input_ids=ids, use_cache=False)
     except Exception as failure:
-        raise _refused(f"{name} cannot be taken apart: {_reason(failure)}") from failure
+        raise _refused(f"{name} cannot be taken apart: {failure_of(failure).reason}") from failure
     finally:
         for handle in handles:
             handle.remove()
@@ -322,7 +323,7 @@ def check_parts(chain: nn.Module, model: nn.Module, name: str, spec: InputSpec) 
             expected = model(input_ids=ids, use_cache=False).logits
             found = chain(ids)
     except Exception as failure:
-        raise _refused(f"{name} cannot be taken apart: {_reason(failure)}") from failure
+        raise _refused(f"{name} cannot be taken apart: {failure_of(failure).reason}") from failure
     finally:
         chain.train()
         model.train()
@@ -330,10 +331,6 @@ def check_parts(chain: nn.Module, model: nn.Module, name: str, spec: InputSpec) 
     same = found.shape == expected.shape
     if not same or not (device.type == "meta" or torch.allclose(found, expected, atol=1e-5, equal_nan=True)):
         raise _refused(f"{name} cannot be taken apart: its parts answer otherwise than the whole")
-
-
-def _reason(failure: Exception) -> str:
-    return str(failure).splitlines()[0] if str(failure) else type(failure).__name__
 
 
 def _traits(layer: nn.Module) -> dict[str, Any]:

@@ -46,14 +46,19 @@ def architecture(folder, kind, *, also=None, **options):
     return COMPONENT.build(COMPONENT.options(**options), str(path))
 
 
+def parts_and_whole(made, spec):
+    """Return a chain and the library's own model with the same weights, both as for a test."""
+    model = Blueprint(architecture=made, spec=spec).build_seeded(0).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return model, made._made(spec, torch.device("cpu")).eval()
+
+
 @pytest.mark.parametrize(("kind", "spec"), [("llama", TOKENS), ("qwen2", CLASSES), ("gpt2", TOKENS), ("bert", CLASSES)])
 def test_models_of_a_configuration_keep_the_laws_and_make_what_the_library_makes(tmp_path, kind, spec):
     made = architecture(tmp_path, kind)
     check_architecture(made, spec=spec)
-    model = Blueprint(architecture=made, spec=spec).build_seeded(0).eval()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        theirs = made._made(spec, torch.device("cpu")).eval()
+    model, theirs = parts_and_whole(made, spec)
     ids = torch.randint(1, 60, (3, 12))
     expected = theirs(input_ids=ids).logits
     torch.testing.assert_close(model(ids), expected.movedim(-1, 1) if spec is TOKENS else expected)
@@ -173,10 +178,7 @@ def test_the_parts_of_a_family_answer_learn_and_are_charged_as_the_whole(tmp_pat
     settings = SETTINGS | {**FAMILIES, **CONFIGS}[kind]
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, **settings}))
     made, spec = COMPONENT.build(COMPONENT.options(), str(tmp_path)), CLASSES if kind in ENCODERS else TOKENS
-    model = Blueprint(architecture=made, spec=spec).build_seeded(0).eval()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        theirs = made._made(spec, torch.device("cpu")).eval()
+    model, theirs = parts_and_whole(made, spec)
     ids = torch.randint(3, 60, (3, 12))
     expected = theirs(input_ids=ids).logits
     expected = expected.movedim(-1, 1) if spec is TOKENS else expected
