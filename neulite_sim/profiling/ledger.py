@@ -23,6 +23,7 @@ from neulite_sim.profiling.step_time import step_seconds
 
 if TYPE_CHECKING:
     from neulite_sim.profiling.profile import Profile
+    from neulite_sim.profiling.tracer import MemoryBytes
 
 
 def _merged(plan: Plan) -> Plan:
@@ -279,6 +280,11 @@ class Ledger:
         fewest = np.array([owned.min() if len(owned) else 0], dtype=np.int64)
         found = (self._profile(submodel, each) for each in ([plan] if plan else self._possible(submodel)))
         return min(int(item.memory_bytes(fewest)[0]) for item in found)
+
+    def least_memory(self, submodel: str) -> MemoryBytes:
+        """Return the split of the peak of the plan with the lowest one, features kept left out."""
+        found = (self._profile(submodel, plan).memory for plan in self._possible(submodel))
+        return min(found, key=lambda memory: memory.total)
 
     def least_process_bytes(self, submodel: str) -> int | None:
         """Return the lowest peak of the whole process over the plans of whole batches, features kept left out.

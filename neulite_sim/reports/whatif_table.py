@@ -31,6 +31,7 @@ def whatif_tables(report: Mapping[str, Any], *, width: int | None = None, detail
         *_rounds(report, width),
         *_learning(report, width),
         *(_submodels(report, width) if details else ()),
+        *(_categories(report, width) if details else ()),
         *_classes(report, width),
     ]
 
@@ -212,6 +213,18 @@ def _submodels(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
     for place, head in enumerate(_budgets(report)):
         columns.append(Column(head=head, cells=tuple(_percent(rows[place]["fits_share"]) for rows in lines.values())))
     return tables_of(columns, title="% of devices that hold each submodel", width=width)
+
+
+def _categories(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
+    """Return what the lowest peak of each submodel is made of."""
+    first = {(row["variant"], row["submodel"]): row["memory"] for row in report["submodels"] if "memory" in row}
+    if not first:
+        return []
+    columns = [Column(head="submodel", cells=tuple(f"{variant} {name}" for variant, name in first), is_numeric=False)]
+    for category in next(iter(first.values())):
+        cells = tuple(format_bytes(memory[category]) for memory in first.values())
+        columns.append(Column(head=category, cells=cells))
+    return tables_of(columns, title="lowest peak of each submodel, split", width=width)
 
 
 def _classes(report: Mapping[str, Any], width: int | None) -> list[TextTable]:

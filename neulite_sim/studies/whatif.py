@@ -7,7 +7,7 @@ all budgets, and the full model once for all methods that train it plainly.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -228,6 +228,7 @@ class Answer:
             rows.append({
                 "submodel": name,
                 "peak_memory_bytes": self.ledger.least_peak_bytes(name),
+                "memory": asdict(self.ledger.least_memory(name)),
                 "process_bytes": self.ledger.least_process_bytes(name),
                 "fits_share": float(fits.mean()),
                 "data_share": self._data_share(fits),

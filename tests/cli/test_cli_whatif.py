@@ -152,6 +152,8 @@ def test_the_table_has_a_line_per_method_and_a_column_per_budget() -> None:
     assert ["neulite", "stage-1", "200", "B", "-", "-"] in lines
     assert ["fedavg", "full", "600", "B", "full", "400", "B", "-"] in lines
     assert ["neulite", "stage-1", "500", "B", "0", "100", "100"] in lines
+    split = reported("hand.yaml", "--memory", "300B", "--methods", "neulite,fedavg")["submodels"]
+    assert all(sum(row["memory"].values()) == row["peak_memory_bytes"] for row in split)
 
 
 def test_csv_has_the_same_rows() -> None:
