@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 _LOCALS = "<locals>"
+_OWN = __name__.partition(".")[0]
+_AT_THE_MARGIN = re.compile(rb"^class \w+[(:].*\n(?:[ \t].*\n|\s*\n|\).*\n)*", re.MULTILINE)
+"""A class and all that is indented below it."""
 
 
 def attribute_docstrings(kind: type) -> Mapping[str, str]:
@@ -33,12 +37,22 @@ def _of_module(name: str) -> Mapping[str, Mapping[str, str]]:
     if file is None or not file.endswith(".py") or name.partition(".")[0] in ("pydantic", *sys.stdlib_module_names):
         return {}
     try:
-        tree = ast.parse(Path(file).read_bytes())
+        source = Path(file).read_bytes()
+        body = _parsed(source, of_classes=name.partition(".")[0] == _OWN)
     except (OSError, SyntaxError, ValueError):
         return {}
     found: dict[str, dict[str, str]] = {}
-    _gather(tree.body, "", found)
+    _gather(body, "", found)
     return found
+
+
+def _parsed(source: bytes, *, of_classes: bool) -> list[ast.stmt]:
+    """Return the statements of a source, or `of_classes` at its margin alone, which takes a quarter of the time.
+
+    Where code stands in a text at the margin, that would be taken for code: own modules have none.
+    """
+    parts = [match[0] for match in _AT_THE_MARGIN.finditer(source)] if of_classes else [source]
+    return [statement for part in parts for statement in ast.parse(part).body]
 
 
 def _gather(body: list[ast.stmt], inside: str, found: dict[str, dict[str, str]]) -> None:

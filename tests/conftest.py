@@ -30,6 +30,9 @@ SLOWEST = (
 
 # No test writes into the user's folder, and none finds a kept profile that did not ask for `shared_profiles`.
 os.environ[CACHE] = "off"
+# Each of the hundreds of processes that tests start would compile all modules anew, which takes it half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Ray's actors give way to all else by default, so that runs on them would wait for the tests of the other worker.
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 

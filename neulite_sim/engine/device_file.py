@@ -35,7 +35,11 @@ class DeviceFile:
                 f"devices.csv gets {self._num_devices:,} rows, which takes a while; with pyarrow installed (python -m "
                 "pip install pyarrow) it would be devices.parquet, smaller and faster to read"
             )
-        self._sink.write_devices(device_rows(self._costing, self._roll_call.roll()))
+        roll = self._roll_call.roll()
+        # The run is over: of a million devices that is a tenth of the memory, and rows need some.
+        if forget := getattr(self._costing.population.availability, "forget", None):
+            forget()
+        self._sink.write_devices(device_rows(self._costing, roll))
 
     def rescue(self) -> None:
         """Write the same where a run has failed, if that can be done; nobody is told where it cannot."""

@@ -198,6 +198,8 @@ def drive(
         raise
     finally:
         keeper.close()
+    # Of a million devices it holds columns that nobody needs any more.
+    del federation
     devices.write()
     weights = method.evaluation_tensors(state)
     summary = tally.summary(

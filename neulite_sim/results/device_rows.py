@@ -160,8 +160,26 @@ def _as_arrow(arrow: Any, column: Column, kind: Any) -> Any:
         return arrow.repeat(arrow.scalar(column.value, kind), len(column))
     if isinstance(column, Coded):
         # No text is made for each device.
-        return arrow.DictionaryArray.from_arrays(column.codes, arrow.array(column.texts, kind)).dictionary_decode()
-    return arrow.array(column, kind, mask=np.isnan(column) if column.dtype.kind == "f" else None)
+        codes = _from_memory(arrow, column.codes.astype(np.int64), arrow.int64())
+        return arrow.DictionaryArray.from_arrays(codes, _texts_from_memory(arrow, column.texts)).dictionary_decode()
+    is_float = column.dtype.kind == "f"
+    numbers = column.astype(np.float64 if kind == arrow.float64() else np.int64)
+    return _from_memory(arrow, numbers, kind, is_known=~np.isnan(column) if is_float else None)
+
+
+# `arrow.array` would import pandas where it is installed, which takes half a second and 40 MB.
+def _from_memory(arrow: Any, numbers: NDArray[Any], kind: Any, *, is_known: NDArray[np.bool_] | None = None) -> Any:
+    """Return numbers as a column of pyarrow."""
+    known = None if is_known is None else arrow.py_buffer(np.packbits(is_known, bitorder="little"))
+    return arrow.Array.from_buffers(kind, len(numbers), [known, arrow.py_buffer(np.ascontiguousarray(numbers))])
+
+
+def _texts_from_memory(arrow: Any, texts: Sequence[str]) -> Any:
+    """Return texts as a column of pyarrow."""
+    packed = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, packed)]).astype(np.int32)
+    buffers = [None, arrow.py_buffer(ends), arrow.py_buffer(b"".join(packed))]
+    return arrow.Array.from_buffers(arrow.string(), len(packed), buffers)
 
 
 def find_devices(folder: Path) -> Path | None:

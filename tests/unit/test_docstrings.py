@@ -1,8 +1,14 @@
 """The texts below attributes, as Pydantic would have read them."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
+import neulite_sim
+from neulite_sim import docstrings
 from neulite_sim.docstrings import attribute_docstrings
+
+SOURCES = sorted(Path(neulite_sim.__file__).parent.rglob("*.py"))
 
 
 class Read(BaseModel):
@@ -52,3 +58,14 @@ def test_classes_within_functions_are_found():
 def test_a_class_without_a_source_has_none():
     made = type("Made", (), {"__module__": "nowhere", "__annotations__": {"field": int}})
     assert dict(attribute_docstrings(made)) == dict(attribute_docstrings(int)) == {}
+
+
+def test_what_is_read_of_own_modules_alone_is_what_stands_in_them():
+    def classes(source, *, of_classes):
+        found = {}
+        docstrings._gather(docstrings._parsed(source, of_classes=of_classes), "", found)
+        return {name: texts for name, texts in found.items() if "<locals>" not in name}
+
+    found = {path: classes(path.read_bytes(), of_classes=True) for path in SOURCES}
+    assert found == {path: classes(path.read_bytes(), of_classes=False) for path in SOURCES}
+    assert sum(map(len, found.values())) > 500

@@ -119,6 +119,11 @@ class ChunkedAvailability:
             comes=comes,
         )
 
+    def forget(self) -> None:
+        """Let go of the chunks: whoever asks again has them made again."""
+        self._cache.clear()
+        self._presence = None
+
     def _changed_between(self, index: int) -> tuple[Integers, Flags]:
         """Return the rows that change at the very moment at which chunk `index` begins, and whether they come."""
         before, chunk = self._chunk(index - 1), self._chunk(index)
@@ -132,6 +137,8 @@ class ChunkedAvailability:
 
     def _present(self, index: int) -> Presence:
         if self._presence is None or self._presence[0] != index:
+            # Let go of first: of a million devices it is as large as half a chunk.
+            self._presence = None
             self._presence = index, Presence(self._chunk(index), stretch_s=self._stretch_s)
         return self._presence[1]
 

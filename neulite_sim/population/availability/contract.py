@@ -34,6 +34,8 @@ class Availability(Protocol):
         """Return the first time >= `at_s` when each of `devices` is online; `inf` where that never happens."""
         ...
 
+    # It may also have `forget()`, which lets go of what it holds to answer faster. The answers stay the same.
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:

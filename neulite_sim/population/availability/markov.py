@@ -57,7 +57,12 @@ class MarkovSource:
         """Return when each device is online in chunk `index`, in seconds since its start."""
         rest_s = self._rest_s(index)
         rest_after_s = np.empty_like(rest_s)
-        parts = []
+        chunk = stacked(self._parts(index, rest_s, rest_after_s))
+        self._keep(index + 1, rest_after_s)
+        return chunk
+
+    def _parts(self, index: int, rest_s: Floats, rest_after_s: Floats) -> Iterator[Intervals]:
+        """Yield the intervals of block after block, and fill in how long visits last beyond the end of the chunk."""
         for marks in self._marks(index):
             block = slice(marks.first, marks.first + len(marks.head))
             marks.duration_s[marks.head] = rest_s[block]
@@ -68,9 +73,7 @@ class MarkovSource:
             next_s[marks.tail] = self.length_s
             np.minimum(end_s, next_s, out=end_s)
             online = (marks.start_s, end_s) if self._visits_are_online else (end_s, next_s)
-            parts.append(merged(marks.rows, *online, num_rows=len(marks.head)))
-        self._keep(index + 1, rest_after_s)
-        return stacked(parts)
+            yield merged(marks.rows, *online, num_rows=len(marks.head))
 
     def _marks(self, index: int) -> Iterator[_Marks]:
         """Yield the marks of chunk `index`, block after block from the chunk's own stream."""
