@@ -64,22 +64,24 @@ class Airspace:
         """Take note of a flight that has ended: its device can fly again, whether or not its update waits."""
         self._landed[ending.flight.number] = (ending,)
         self._whereabouts.land((ending.flight.device,))
-        self._drain(Endings.of([ending]))
+        if self._charges is not None:
+            self._drain(Endings.of([ending]), self._charges)
         self.num_in_flight -= 1
 
     def land_all(self, ended: Endings) -> None:
         """Take note of many."""
         self._landed.update(dict.fromkeys(ended.flights.numbers, ended))
         self._whereabouts.land(ended.flights.devices.tolist())
-        self._drain(ended)
+        if self._charges is not None and len(ended):
+            self._drain(ended, self._charges)
         self.num_in_flight -= len(ended)
 
-    def _drain(self, ended: Endings) -> None:
+    @staticmethod
+    def _drain(ended: Endings, charges: Charges) -> None:
         """Take what flights have drawn from the batteries of their devices."""
-        if self._charges is not None and len(ended):
-            found = ended.outcomes
-            seconds = (found.download_s, found.compute_s, found.upload_s)
-            self._charges.land(ended.flights.devices, found.ended_s, seconds, found.pauses)
+        found = ended.outcomes
+        seconds = (found.download_s, found.compute_s, found.upload_s)
+        charges.land(ended.flights.devices, found.ended_s, seconds, found.pauses)
 
     def staleness(self, flight: Flight) -> int:
         """Return how many aggregations have merged updates of the flight's stage since it left."""
