@@ -52,6 +52,10 @@ def check_availability(factory: AvailabilityFactory, *, num_devices: int = NUM_D
     _check_between(moments_s, kept)
     if isinstance(asked, Followed):
         _check_stretches(asked, moments_s, kept)
+    if forget := getattr(asked, "forget", None):
+        for at_s, answer in list(zip(moments_s, kept, strict=True))[::8]:
+            forget()
+            _check_same(_answer(asked, num_devices, at_s), answer, at_s)
 
 
 _LOOKUPS = ("online", "online_until_s", "next_online_s")
@@ -105,8 +109,8 @@ def _word(is_online: bool) -> str:
 def _check_same(found: Answer, wanted: Answer, at_s: float) -> None:
     for name, one, other in zip(_LOOKUPS, found, wanted, strict=True):
         assert np.array_equal(one, other), (
-            f"{name}: at {at_s:g} s, device {_first(one != other)} gets another answer when asked in another order, or "
-            "of another fleet of the same seed; lookups must be pure"
+            f"{name}: at {at_s:g} s, device {_first(one != other)} gets another answer when asked in another order, "
+            "after `forget`, or of another fleet of the same seed; lookups must be pure"
         )
 
 

@@ -296,6 +296,16 @@ class OneShort(Windows):
         return super().next_online_s(devices, at_s)[1:]
 
 
+class ForgetsItself(Windows):
+    shift_s = 0.0
+
+    def forget(self):
+        self.shift_s = HOUR
+
+    def _since_s(self, devices, at_s):
+        return super()._since_s(devices, at_s + self.shift_s)
+
+
 def test_an_availability_as_small_as_it_gets_keeps_the_contract() -> None:
     check_availability(Windows)
 
@@ -312,6 +322,7 @@ def test_an_availability_as_small_as_it_gets_keeps_the_contract() -> None:
         (CutsAtTheHorizon, "with horizon_s .* before the horizon both must agree"),
         (Whole, "next_online_s: seconds must be float64, are int64"),
         (SameArray, "online: what was returned at .* s changed afterwards"),
+        (ForgetsItself, "another answer when asked in another order, after `forget`"),
         (OneShort, r"next_online_s: \(23,\) for 24 devices at 0 s"),
     ],
 )
