@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
+
 from neulite_sim.engine.airspace import Aloft
 from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.parts import Costing
@@ -69,7 +71,7 @@ class Recorder:
         # As bytes: as text a million devices would be a list, and megabytes, at each checkpoint.
         for devices in (proposal.offers.devices, *(item.devices for item in proposal.denials)):
             digest.update(len(devices).to_bytes(8, "little"))
-            digest.update(devices.astype("<i8").tobytes())
+            digest.update(np.ascontiguousarray(devices, "<i8").data)
         return digest.hexdigest()
 
     def _write(self, row: Row) -> None:
