@@ -47,7 +47,7 @@ def _of_module(name: str) -> Mapping[str, Mapping[str, str]]:
 
 
 def _parsed(source: bytes, *, of_classes: bool) -> list[ast.stmt]:
-    """Return the statements of a source, or `of_classes` at its margin alone, which takes a quarter of the time.
+    """Return the statements of a source, or `of_classes` at its margin alone, which takes a third of the time.
 
     Where code stands in a text at the margin, that would be taken for code: own modules have none.
     """

@@ -162,9 +162,11 @@ def _as_arrow(arrow: Any, column: Column, kind: Any) -> Any:
         # No text is made for each device.
         codes = _from_memory(arrow, column.codes.astype(np.int64), arrow.int64())
         return arrow.DictionaryArray.from_arrays(codes, _texts_from_memory(arrow, column.texts)).dictionary_decode()
-    is_float = column.dtype.kind == "f"
-    numbers = column.astype(np.float64 if kind == arrow.float64() else np.int64)
-    return _from_memory(arrow, numbers, kind, is_known=~np.isnan(column) if is_float else None)
+    is_known = ~np.isnan(column) if column.dtype.kind == "f" else None
+    # What is not known has no whole number to become.
+    filled = column if is_known is None else np.where(is_known, column, 0)
+    numbers = filled.astype(np.float64 if kind == arrow.float64() else np.int64)
+    return _from_memory(arrow, numbers, kind, is_known=is_known)
 
 
 # `arrow.array` would import pandas where it is installed, which takes half a second and 40 MB.

@@ -7,6 +7,7 @@ device and day from the day's own stream.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,9 +50,12 @@ class DiurnalSource:
 
     def chunk(self, index: int) -> Intervals:
         """Return when each device is online on day `index`, in seconds since its midnight."""
+        return stacked(self._parts(index))
+
+    def _parts(self, index: int) -> Iterator[Intervals]:
+        """Yield the intervals of block after block."""
         # Stream keys count from 0, and day 0 is reached by two days before it.
         streams = [stream(self._seed, "availability", index + day - _REACHING_DAYS[0]) for day in _REACHING_DAYS]
-        parts = []
         for first in range(0, self._num_devices, DEVICES_PER_BLOCK):
             phase_s = self._phase_s[first : first + DEVICES_PER_BLOCK]
             start_s, end_s = np.empty((2, len(phase_s), len(_REACHING_DAYS)))
@@ -63,8 +67,7 @@ class DiurnalSource:
             np.maximum.accumulate(end_s, axis=1, out=end_s)
             rows = np.repeat(np.arange(len(phase_s)), len(_REACHING_DAYS))
             cut = np.clip(start_s.ravel(), 0.0, DAY_S), np.clip(end_s.ravel(), 0.0, DAY_S)
-            parts.append(merged(rows, *cut, num_rows=len(phase_s)))
-        return stacked(parts)
+            yield merged(rows, *cut, num_rows=len(phase_s))
 
     def _draw(self, rng: np.random.Generator, num_devices: int) -> tuple[Floats, Floats]:
         """Return jitter within half a day and length within a day; a length of 0 is a day without a window."""
