@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from neulite_sim.arrays import Integers, Repeated
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, create_regular, open_regular
+from neulite_sim.results.behind import Behind
 from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET, column_types, scan_rows
 from neulite_sim.results.cells import scan_columns as scan_cells
 from neulite_sim.results.rows import DeviceRow, columns
@@ -148,11 +149,15 @@ def _write_parquet(path: Path, rows: DeviceRows) -> None:
     texts = [name for name, (cast, _) in _TYPES.items() if cast is str]
     whole = {name: "DELTA_BINARY_PACKED" for name, (cast, _) in _TYPES.items() if cast is int}
     how = {"use_dictionary": texts, "column_encoding": whole, "compression": "zstd"}
-    with create_regular(path) as file, parquet.ParquetWriter(arrow.PythonFile(file, mode="w"), schema, **how) as writer:
+    with (
+        create_regular(path) as file,
+        parquet.ParquetWriter(arrow.PythonFile(file, mode="w"), schema, **how) as writer,
+        Behind() as behind,
+    ):
         for block in rows.blocks():
             pairs = zip(block.values(), schema, strict=True)
             cells = [_as_arrow(arrow, column, field.type) for column, field in pairs]
-            writer.write_batch(arrow.record_batch(cells, schema=schema))
+            behind.do(writer.write_batch, arrow.record_batch(cells, schema=schema))
 
 
 def _as_arrow(arrow: Any, column: Column, kind: Any) -> Any:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from neulite_sim.results.behind import Behind
 from neulite_sim.results.cells import FILES, record, scan_rows
 from neulite_sim.results.flight_events import DEVICES_PID, flight_events, microseconds
 from neulite_sim.results.flight_rows import FlightRows
@@ -31,11 +32,12 @@ _HEAD = '{"displayTimeUnit":"ms","metadata":{"clock":"virtual time of the simula
 class TimelineFile:
     """Writes a timeline while its run goes on; give it every row, and close it.
 
-    What it holds does not grow with the run: a byte per device number, and the flights of rounds whose row is still
-    to come. Until it is closed the file is cut off in the middle; `rebuild` makes a whole one from the rows.
+    What it holds does not grow with the run: a byte per device number, the flights of rounds whose row is still to
+    come, and what is yet to be packed. Until it is closed the file is cut off in the middle; `rebuild` makes a whole
+    one from the rows.
 
     Raises:
-        OSError: the file cannot be written; so do its methods.
+        OSError: the file cannot be written; so do its methods, some later than others.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,6 +45,7 @@ class TimelineFile:
         self._file = path.open("wb")
         # Neither a name nor a time in the header: two files of one run are the same.
         self._packed = gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=self._file, mtime=0)
+        self._behind = Behind()
         self._held: list[str] = []
         self._held_characters = 0
         self._separator = _HEAD
@@ -62,7 +65,6 @@ class TimelineFile:
             self._aggregation(row)
             while self._waiting and self._waiting[0].cells["round"][0] <= self._round + 1:
                 self._flights(self._waiting.popleft())
-            self._pack()
 
     def add_flights(self, rows: FlightRows) -> None:
         """Add what rows of flights tell.
@@ -85,9 +87,11 @@ class TimelineFile:
                 self._flights(self._waiting.popleft())
             self._end_stage(self._round_began_s)
             self._held.append("\n]}\n")
-            self._pack()
+            self._behind.wait()
+            self._packed.write(self._taken())
             self._packed.close()
         finally:
+            self._behind.close()
             self._file.close()
 
     def _introduce(self) -> None:
@@ -153,11 +157,12 @@ class TimelineFile:
         self._separator = ",\n"
         self._held_characters += len(text)
         if self._held_characters >= _HELD_CHARACTERS:
-            self._pack()
+            self._behind.do(self._packed.write, self._taken())
 
-    def _pack(self) -> None:
+    def _taken(self) -> bytes:
+        """Return and forget what is held."""
         held, self._held, self._held_characters = self._held, [], 0
-        self._packed.write("".join(held).encode())
+        return "".join(held).encode()
 
 
 def rebuild(run_dir: Path, path: Path) -> None:

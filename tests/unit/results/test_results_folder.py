@@ -221,6 +221,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_memory_does_not_grow_with_the_rows(tmp_path, make_row):
     rounds, flight = make_row(RoundRow), make_row(FlightRow)
+    most_held = 1 << 16
     with create(tmp_path) as folder:
 
         def play(count):
@@ -238,7 +239,8 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, make_row):
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert after - before < 10_000
+    # What the timeline has yet to pack goes up and down by that; 2000 rows are a megabyte of it.
+    assert after - before < most_held
 
 
 def test_a_run_in_which_nothing_was_trained_is_complete_without_a_model(tmp_path):

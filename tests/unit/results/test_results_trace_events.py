@@ -12,7 +12,7 @@ from neulite_sim.results.flight_events import DEVICES_PID, FIRST_DEVICE_TID, Spa
 from neulite_sim.results.folder import RunFolder, clear_cut_off
 from neulite_sim.results.places import TIMELINE
 from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow
-from neulite_sim.results.trace_events import ROUNDS_TID, SERVER_PID, STAGES_TID, TimelineFile, rebuild
+from neulite_sim.results.trace_events import _HELD_CHARACTERS, ROUNDS_TID, SERVER_PID, STAGES_TID, TimelineFile, rebuild
 
 
 @pytest.fixture
@@ -235,42 +235,61 @@ def test_a_timeline_goes_with_its_folder(tmp_path):
 
 def test_a_full_disk_under_the_timeline_is_told(tmp_path, monkeypatch, flight, aggregation):
     folder = RunFolder.create(tmp_path, name="job", seed=1, scenario_yaml="", provenance={})
+    asked = []
+
+    def refuse(*_):
+        asked.append(1)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder._timeline._packed, "write", refuse)
+    message = rf"{TIMELINE}: cannot write: No space left on device; make room or rights there, or choose another place"
+    with pytest.raises(OutputError, match=message):
+        for number in range(1, 1000):
+            folder.write(flight(number, 0, 9.0 * number, (1, 1, 1), round_number=number))
+            folder.write(aggregation(number, 9.0 * number + 3.0))
+    assert len(asked) == 1
+    folder.close()
+    assert folder._timeline._file.closed
+    assert len(asked) == 1
+
+
+def test_a_full_disk_under_the_end_of_a_timeline_is_told(tmp_path, monkeypatch, flight):
+    folder = RunFolder.create(tmp_path, name="job", seed=1, scenario_yaml="", provenance={})
 
     def refuse(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(folder._timeline._packed, "write", refuse)
     folder.write(flight(1, 0, 0.0, (1, 1, 1)))
-    message = rf"{TIMELINE}: cannot write: No space left on device; make room or rights there, or choose another place"
-    with pytest.raises(OutputError, match=message):
-        folder.write(aggregation(1, 3.0))
+    with pytest.raises(OutputError, match=rf"{TIMELINE}: cannot write: No space left on device"):
+        folder.finish({"digest": "0"}, {})
     folder.close()
     assert folder._timeline._file.closed
 
 
-def test_what_happened_is_written_with_its_round_and_not_held(tmp_path, flight, aggregation):
+def test_what_happened_is_written_soon_and_not_held(tmp_path, flight, aggregation):
     timeline = TimelineFile(tmp_path / "a")
+    seen = []
 
     def play(numbers):
         for number in numbers:
             for device in range(5):
                 timeline.add(flight(number, device, 10.0 * number, (1, 2, 3), round_number=number))
             timeline.add(aggregation(number, 10.0 * number + 9, stage=f"stage-{number % 4}"))
+            seen.append(timeline._packed.size)
 
-    play(range(1, 40))
-    written = timeline._packed.tell()
+    play(range(1, 100))
     tracemalloc.start()
-    play(range(40, 45))
-    gc.collect()
+    play(range(100, 150))
     before, _ = tracemalloc.get_traced_memory()
-    play(range(45, 120))
-    gc.collect()
+    play(range(150, 250))
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    per_round = written / 39
-    assert timeline._packed.tell() == pytest.approx(119 * per_round, rel=0.1)
-    assert after - before < 5_000
     timeline.close()
+    whole = timeline._packed.size
+    assert after - before < 4 * _HELD_CHARACTERS < whole / 2
+    # What is held, what waits, and what is being written.
+    assert all(place * whole / 249 - at < 5 * _HELD_CHARACTERS for place, at in enumerate(seen, start=1))
     timeline.close()
 
 

@@ -1,0 +1,72 @@
+"""Writing behind a run: in a thread of its own, in order, and a few pieces behind at most.
+
+Packing and writing let go of Python's lock, so that a run that makes rows goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+_MOST_BEHIND = 2
+"""What waits is held in memory."""
+
+
+class Behind:
+    """Does one thing after the other in a thread that starts with the first; an error is raised by a later call."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "writes")
+        self._left: deque[Future[None]] = deque()
+        self._failed: Exception | None = None
+
+    def do(self, work: Callable[..., object], *given: object) -> None:
+        """Do `work(*given)` after all that was asked for before; waits where too much of that is left.
+
+        Raises:
+            Exception: what an earlier work has raised, after which nothing is done any more.
+        """
+        self._catch_up(_MOST_BEHIND - 1)
+        self._left.append(self._thread.submit(self._do, work, *given))
+
+    def wait(self) -> None:
+        """Wait until all is done.
+
+        Raises:
+            Exception: as `do`.
+        """
+        self._catch_up(0)
+
+    def _do(self, work: Callable[..., object], *given: object) -> None:
+        if self._failed is None:
+            try:
+                work(*given)
+            except Exception as error:
+                self._failed = error
+
+    def _catch_up(self, most_left: int) -> None:
+        while len(self._left) > most_left:
+            self._left.popleft().result()
+        if self._failed is not None:
+            self.close()
+            raise self._failed
+
+    def close(self) -> None:
+        """End the thread; what has not begun is not done."""
+        self._left.clear()
+        self._thread.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self.wait()
+        finally:
+            self.close()
