@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import shutil
@@ -60,6 +61,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _prepare() -> None:
     import shared_profiles  # noqa: F401
     import torch
+    from typer import testing
+
+    # What commands there are does not change; Typer would work it out for each call, which takes longer than most.
+    testing._get_command = functools.cache(testing._get_command)
 
     # Threads that wait for one another in tensors this small take three times the processor time of one thread. What
     # must hold for any number of threads is tested with that number (test_pinning_laws.py).

@@ -74,7 +74,7 @@ def survey(options: ImageDatasetOptions) -> tuple[str, ...]:
     return ()
 
 
-def _table() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _table() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the pixels `[1797, 64]` and the classes.
 
     The table is read where it lies: to import scikit-learn takes as long as to import PyTorch.
@@ -87,13 +87,13 @@ def _table() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         except (OSError, EOFError, zlib.error):
             continue
         if hashlib.sha256(content).hexdigest() == TABLE_SHA256:
-            table = np.loadtxt(io.BytesIO(content), delimiter=",")
-            return table[:, :-1], table[:, -1].astype(np.int64)
+            table = np.loadtxt(io.BytesIO(content), np.int64, delimiter=",")
+            return table[:, :-1], table[:, -1]
     # It lies elsewhere in another version.
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    return pixels, labels.astype(np.int64)
+    return pixels.astype(np.int64), labels.astype(np.int64)
 
 
 COMPONENT = Component(

@@ -8,7 +8,6 @@ are written with `repr`, as Python's `csv` does by itself, and come back bit for
 from __future__ import annotations
 
 import csv
-import functools
 import io
 import itertools
 import math
@@ -45,7 +44,6 @@ DEVICES_CSV, DEVICES_PARQUET = "devices.csv", "devices.parquet"
 _CASTS: Mapping[type, Callable[[Any], Any]] = {int: operator.index, float: float, str: str}
 
 
-@functools.cache
 def column_types(kind: type[Row], *, asked: Asked = NOTHING) -> Mapping[str, tuple[type, bool]]:
     """Return for each column, in order, its type (int, float or str) and whether it may be None.
 

@@ -1,5 +1,6 @@
 """Laws of rows on disk and of the digest, over rows of any content."""
 
+import functools
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -25,10 +26,15 @@ CELLS = {
 SPECIAL = {"device": st.integers(0, 10**6), "pauses": st.sampled_from(["", "1.5-2.0", "1e-05-2.0;3.0-1e+16"])}
 
 
+@functools.cache
+def types_of(kind):
+    return column_types(kind, asked=EVERYTHING)
+
+
 def cells(kind, column):
     if column in SPECIAL:
         return SPECIAL[column]
-    cast, optional = column_types(kind, asked=EVERYTHING)[column]
+    cast, optional = types_of(kind)[column]
     return st.none() | CELLS[cast] if optional else CELLS[cast]
 
 

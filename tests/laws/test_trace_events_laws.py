@@ -30,9 +30,11 @@ PROTOCOLS = {
 SECONDS = st.floats(0, 1e4).map(lambda value: round(value, 6))
 
 
+USUAL = {name: {int: 1, float: 0.0, str: ""}[cast] for name, (cast, _) in column_types(FlightRow).items()}
+
+
 def flight_row(**cells):
-    usual = {int: 1, float: 0.0, str: ""}
-    return FlightRow(**{name: usual[cast] for name, (cast, _) in column_types(FlightRow).items()} | cells)
+    return FlightRow(**USUAL | cells)
 
 
 @st.composite

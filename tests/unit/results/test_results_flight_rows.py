@@ -26,6 +26,7 @@ CELLS = {
     float: st.sampled_from([0.0, -0.0, 0.1, 1e22, 1e-7, 12.5]) | st.floats(),
     str: st.sampled_from(["", "arrived", "100 %", 'so "called"', "a,b", "line\nbreak", "ü", "%s"]),
 }
+TYPES = column_types(FlightRow)
 
 
 @st.composite
@@ -33,7 +34,7 @@ def columns(draw):
     """Columns of at most 80 rows, any of them kept once."""
     count = draw(st.sampled_from([1, 2, 5, 80]))
     cells = {}
-    for name, (cast, optional) in column_types(FlightRow).items():
+    for name, (cast, optional) in TYPES.items():
         cell = st.none() | CELLS[cast] if optional else CELLS[cast]
         if name != "flight" and draw(st.booleans()):
             cells[name] = Repeated(draw(cell), count)

@@ -1,6 +1,5 @@
 """The timeline file: the rules of the Trace Event format, and what it says about flights and rounds."""
 
-import gc
 import tracemalloc
 
 import pytest
@@ -243,10 +242,14 @@ def test_a_full_disk_under_the_timeline_is_told(tmp_path, monkeypatch, flight, a
 
     monkeypatch.setattr(folder._timeline._packed, "write", refuse)
     message = rf"{TIMELINE}: cannot write: No space left on device; make room or rights there, or choose another place"
-    with pytest.raises(OutputError, match=message):
+
+    def play():
         for number in range(1, 1000):
             folder.write(flight(number, 0, 9.0 * number, (1, 1, 1), round_number=number))
             folder.write(aggregation(number, 9.0 * number + 3.0))
+
+    with pytest.raises(OutputError, match=message):
+        play()
     assert len(asked) == 1
     folder.close()
     assert folder._timeline._file.closed
