@@ -22,6 +22,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     ValidationError,
 )
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
 from neulite_sim.docstrings import attribute_docstrings
@@ -77,6 +78,17 @@ class Options(BaseModel):
         Raises:
             ValidationError: as `refusal` makes it, with keys from the scenario's top.
         """
+
+
+class JsonSchemas(GenerateJsonSchema):
+    """Generates the same as its base, in less time."""
+
+    def encode_default(self, dft: Any) -> Any:
+        """Return a default as JSON has it; the base makes a serializer for each."""
+        return dft if type(dft) in _PLAIN else super().encode_default(dft)
+
+
+_PLAIN = (type(None), bool, int, float, str)
 
 
 def describe(options: type[Options], schema: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
@@ -190,7 +202,7 @@ def _declared() -> Mapping[str, Mapping[str, str]]:
 @functools.cache
 def options_schema(options: type[Options]) -> dict[str, Any]:
     """Return the JSON Schema of a component's options."""
-    return options.model_json_schema()
+    return options.model_json_schema(schema_generator=JsonSchemas)
 
 
 _REGISTERED: dict[tuple[str, str], tuple[Component, str]] = {}

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from neulite_sim.cli.answers import answer
+from neulite_sim.cli.brief import uncollected
 from neulite_sim.cli.options import AsJson
 from neulite_sim.errors import UnknownComponentError, close_matches
 
@@ -60,7 +61,8 @@ def components(
     """List what can be named in a scenario, and the formats of traces import, with options and source."""
     from neulite_sim.reports.screen import is_drawn_on
 
-    found = list(_entries(kind))
+    with uncollected():
+        found = list(_entries(kind))
     if as_json:
         answer({"components": [asdict(entry) for entry in found]})
     elif is_drawn_on(sys.stdout):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from neulite_sim.api.checks import DeepCheck, FleetCheck, notes_of
 from neulite_sim.cli.answers import answer
+from neulite_sim.cli.brief import uncollected
 from neulite_sim.cli.failures import Failed, failure_of, message_of
 from neulite_sim.cli.options import AsJson, Overrides
 from neulite_sim.errors import NeuliteError, Problem, ScenarioError
@@ -53,8 +55,9 @@ def _checked(path: str, overrides: list[str], *, deep: bool) -> _Sound | Scenari
     check = FleetCheck()
     built = DeepCheck(check)
     try:
-        scenario = load_scenario(path, overrides, checks=[check, *([built] if deep else [])])
-        notes = dict.fromkeys((*notes_of(scenario, check), *built.notes))
+        with contextlib.nullcontext() if deep else uncollected():
+            scenario = load_scenario(path, overrides, checks=[check, *([built] if deep else [])])
+            notes = dict.fromkeys((*notes_of(scenario, check), *built.notes))
         return _Sound(scenario, [printable(note) for note in notes])
     except ScenarioError as error:
         return error

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from neulite_sim.bounds import MOST_PATH, Seed
-from neulite_sim.registry import Choice, Options, refusal
+from neulite_sim.registry import Choice, JsonSchemas, Options, refusal
 from neulite_sim.scenario.brief import brief_values
 from neulite_sim.scenario.churn import Churn
 from neulite_sim.scenario.component_fields import BareKind, ComponentField
@@ -264,7 +264,7 @@ def scenario_json_schema() -> dict[str, Any]:
 
     A file that `extends` another may leave out top-level keys; everything else is checked as in a complete file.
     """
-    schema = Scenario.model_json_schema()
+    schema = Scenario.model_json_schema(schema_generator=JsonSchemas)
     extends = {
         "type": "string",
         "maxLength": MOST_PATH,

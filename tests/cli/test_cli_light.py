@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from typer.testing import CliRunner, Result
 
 import neulite_sim
 from neulite_sim import cli, errors, registry, room
+from neulite_sim.cli.brief import uncollected
 from neulite_sim.cli.components import components
 from neulite_sim.cli.failures import answered
 
@@ -396,6 +398,16 @@ def test_schema_prints_a_json_schema_that_knows_the_real_components() -> None:
 
 
 # components
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["components"], ["validate", "nowhere.yaml"]])
+def test_brief_commands_look_for_cycles_again_once_they_end(arguments: list[str]) -> None:
+    CliRunner().invoke(cli.app, arguments)
+    assert gc.isenabled()
+    with uncollected():
+        CliRunner().invoke(cli.app, arguments)
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_components_lists_every_component_of_every_field_with_its_source() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import fake_components
@@ -10,13 +11,23 @@ import jsonschema
 import pytest
 import yaml
 from pydantic import ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 
+from neulite_sim import registry
 from neulite_sim.docstrings import attribute_docstrings
 from neulite_sim.registry import Choice
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Adam, Evaluation, Scenario, Sgd, Step, Training, scenario_json_schema
 
 pytestmark = pytest.mark.usefixtures("fakes")
+
+
+def test_the_json_schema_is_what_pydantic_generates_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = scenario_json_schema()
+    monkeypatch.setattr(registry.JsonSchemas, "encode_default", GenerateJsonSchema.encode_default)
+    assert json.dumps(found) == json.dumps(scenario_json_schema())
+    assert '"default": null' in json.dumps(found)
+    assert '"default": {' in json.dumps(found)
 
 
 @pytest.fixture
