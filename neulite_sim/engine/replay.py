@@ -94,8 +94,8 @@ class Keeper:
         del round_number
         return ask()
 
-    def checkpoint(self, saved: Saved) -> None:
-        """Keep the weights."""
+    def checkpoint(self, ask: Callable[[], Saved]) -> None:
+        """Keep the weights, and what goes with them."""
 
     def restore(self, came_to: str) -> Saved:
         """Return the weights of the checkpoint; the replay, which `came_to` the digest of its end, is over."""
@@ -223,9 +223,10 @@ class FolderKeeper(Keeper):
         self._journal.add(TESTS, {"round": round_number, **asdict(result)})
         return result
 
-    def checkpoint(self, saved: Saved) -> None:
-        """Write a checkpoint that goes with the journal so far."""
+    def checkpoint(self, ask: Callable[[], Saved]) -> None:
+        """Write a checkpoint that goes with the journal so far; what there is to write is `ask`ed for in its time."""
         begun_s = time.perf_counter()
+        saved = ask()
         write_checkpoint(self._run_dir / CHECKPOINT, saved, self._journal.sync(), packages=self._packages)
         self._pace.rest(begun_s)
 

@@ -57,7 +57,7 @@ class Settling:
             self._go_on(facts)
         elif not is_replayed and self._keeper.is_due(number) and not is_last:
             self._testing.collect()
-            self._learning.checkpoint(number, self._came_to(facts))
+            self._learning.checkpoint(number, lambda: self._came_to(facts))
 
     def _came_to(self, facts: RoundFacts) -> str:
         """Return the digest of what a replay has to come to: the rows, and what is in the air."""
