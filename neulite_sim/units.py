@@ -113,6 +113,11 @@ def format_joules(joules: float) -> str:
     return f"{joules:.4g} J"
 
 
+def format_number(value: float, digits: int = 3) -> str:
+    """Return a number with a fixed count of decimals, in powers of ten from 100,000 on."""
+    return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
+
+
 def format_percent(share: float, *, unit: str = " %") -> str:
     """Return a share as a percentage with one decimal; only the exact whole is 100 %, and only nothing is 0 %."""
     if share in (0, 1):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neulite_sim.notebook.chart import accuracy_chart
-from neulite_sim.units import format_bytes, format_joules, format_seconds
+from neulite_sim.units import format_bytes, format_joules, format_number, format_seconds
 
 _CELL = "padding:1px 14px 1px 0;text-align:left;vertical-align:top"
 _HEAD = f"{_CELL};font-weight:normal;white-space:nowrap;opacity:.7"
@@ -35,7 +35,7 @@ def facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> list[tup
     """Return what a card says, as pairs of a label and a text."""
     found = [("accuracy", _accuracy(summary))]
     if summary.get("final_perplexity") is not None:
-        final, best = (perplexity_text(summary[f"{name}_perplexity"]) for name in ("final", "best"))
+        final, best = (format_number(summary[f"{name}_perplexity"], 2) for name in ("final", "best"))
         found.append(("perplexity", f"{final} at the end, {best} at best"))
     reached = {target: at_s for target, at_s in summary["time_to_accuracy_s"].items() if at_s is not None}
     if reached:
@@ -62,11 +62,6 @@ def facts(summary: Mapping[str, Any], *, run_dir: str | None = None) -> list[tup
     if run_dir is not None:
         found.append(("results", run_dir))
     return found
-
-
-def perplexity_text(value: float) -> str:
-    """Return a perplexity with two decimals, in powers of ten from 100,000 on."""
-    return f"{value:.2f}" if value < 1e5 else f"{value:.2e}"
 
 
 def _accuracy(summary: Mapping[str, Any]) -> str:

@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from neulite_sim.notebook.card import perplexity_text
 from neulite_sim.notebook.chart import accuracy_chart
 from neulite_sim.results.contract import Observer
 from neulite_sim.results.rows import Event, Notice, Progress, RoundRow, RunStarted
-from neulite_sim.units import format_seconds
+from neulite_sim.units import format_number, format_seconds
 
 _SHOWN_EVERY_S = 0.25
 _SAID_EVERY_S = 5.0
@@ -80,7 +79,7 @@ class Follower(Observer):
         if self._curve:
             line += f", accuracy {100 * self._curve[-1][2]:.1f} %"
         if self._perplexity is not None:
-            line += f", perplexity {perplexity_text(self._perplexity)}"
+            line += f", perplexity {format_number(self._perplexity, 2)}"
         bar = f'<progress value="{self._rounds}" max="{started.max_rounds}" style="width:420px"></progress>'
         page = f"<div>{html.escape(line)}<br>{bar}<br>{accuracy_chart(self._curve)}</div>"
         try:

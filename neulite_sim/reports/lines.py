@@ -11,17 +11,15 @@ from neulite_sim.reports.board import Board
 from neulite_sim.reports.figures import Mark, memory_ladder
 from neulite_sim.reports.memory_kinds import short_kind
 from neulite_sim.results.rows import RoundRow, RunStarted
-from neulite_sim.units import format_bytes, format_joules, format_percent, format_seconds
+from neulite_sim.units import format_bytes, format_joules, format_number, format_percent, format_seconds
 
 _MOST_THRESHOLDS = 12
 _FACT_WIDTH = 58
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with a fixed count of decimals, in powers of ten from 100,000 on, or "-" where there is none."""
-    if value is None:
-        return "-"
-    return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
+    """Return a number as `format_number` does, or "-" where there is none."""
+    return "-" if value is None else format_number(value, digits)
 
 
 def accuracy(value: float | None) -> str:

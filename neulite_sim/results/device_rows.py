@@ -162,7 +162,11 @@ def _write_parquet(path: Path, rows: DeviceRows) -> None:
 
 def _as_arrow(arrow: Any, column: Column, kind: Any) -> Any:
     if isinstance(column, Repeated):
-        return arrow.repeat(arrow.scalar(column.value, kind), len(column))
+        if column.value is None:
+            return arrow.nulls(len(column), kind)
+        is_text = isinstance(column.value, str)
+        one = Coded(np.zeros(1, np.int64), [column.value]) if is_text else np.array([column.value])
+        return arrow.repeat(_as_arrow(arrow, one, kind)[0], len(column))
     if isinstance(column, Coded):
         # No text is made for each device.
         codes = _from_memory(arrow, column.codes.astype(np.int64), arrow.int64())
@@ -174,7 +178,7 @@ def _as_arrow(arrow: Any, column: Column, kind: Any) -> Any:
     return _from_memory(arrow, numbers, kind, is_known=is_known)
 
 
-# `arrow.array` would import pandas where it is installed, which takes half a second and 40 MB.
+# `arrow.array` and `arrow.scalar` would import pandas where it is installed: half a second and 40 MB.
 def _from_memory(arrow: Any, numbers: NDArray[Any], kind: Any, *, is_known: NDArray[np.bool_] | None = None) -> Any:
     """Return numbers as a column of pyarrow."""
     known = None if is_known is None else arrow.py_buffer(np.packbits(is_known, bitorder="little"))

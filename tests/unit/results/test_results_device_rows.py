@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +67,22 @@ def test_devices_come_back_as_they_were(tmp_path, monkeypatch, most_in_csv):
     assert found[4]["last_seen_s"] == 4 / 7
     assert device_row(find_devices(tmp_path), 7) == found[7]
     assert device_row(find_devices(tmp_path), COUNT) is None
+
+
+@needs_pyarrow
+def test_devices_are_written_without_pandas(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+import test_results_device_rows as here
+here.device_rows.MOST_IN_CSV = 1
+here.write_devices(Path({str(tmp_path)!r}), here.ROWS)
+assert "pyarrow" in sys.modules
+assert "pandas" not in sys.modules, "pyarrow has imported it"
+"""
+    paths = os.pathsep.join(map(str, (Path(__file__).parent, Path(device_rows.__file__).parents[2])))
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": paths})
+    assert [path.name for path in tmp_path.iterdir()] == ["devices.parquet"]
 
 
 @needs_pyarrow
