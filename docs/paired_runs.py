@@ -16,16 +16,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from paired_cells import COLUMNS, Runs, accuracy, difference_cell, markdown, mean_cell, placed, time_cell, values
+
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import NeuliteError
-from neulite_sim.reports.intervals import Interval, mean_interval, paired_difference
 from neulite_sim.results.provenance import read_provenance
 from neulite_sim.scenario.loading import load_scenario
 
@@ -35,9 +36,6 @@ MOST_ROUNDS_SHARE = 2
 """No entry does more than so many times the rounds of its table, however short its own are."""
 CLOSE_ENOUGH, MOST_STEPS = 0.01, 4
 """How near the rounds of an entry come to the virtual time of the clock, and after how many dry runs at the latest."""
-
-Runs = Mapping[int, Mapping[str, Any]]
-"""Summaries of an entry's complete runs, by seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,60 +259,6 @@ def found_in(table: Table, out: Path) -> Found:
     return Found(table=table, runs=runs, origins=frozenset(origins))
 
 
-def accuracy(summary: Mapping[str, Any]) -> float | None:
-    """Return the mean of the last three tests in percent."""
-    value = summary["tail_accuracy"]
-    return None if value is None else 100 * float(value)
-
-
-COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None], str], ...] = (
-    ("participation, %", lambda found: 100 * found["participation_rate"], ".0f"),
-    ("data, %", lambda found: 100 * found["data_share"], ".0f"),
-    ("peak memory, MB", lambda found: found["peak_memory_bytes"] / 1e6, ".1f"),
-    ("down + up, GB", lambda found: (found["bytes_down"] + found["bytes_up"]) / 1e9, ".1f"),
-    ("virtual time, h", lambda found: found["virtual_time_s"] / 3600, ".2f"),
-    ("rounds", lambda found: float(found["rounds"]), ".0f"),
-)
-
-
-def values(runs: Runs, of: Callable[[Mapping[str, Any]], float | None]) -> dict[int, float]:
-    """Return a number of each run that has it, by seed."""
-    found = {seed: of(summary) for seed, summary in runs.items()}
-    return {seed: value for seed, value in found.items() if value is not None}
-
-
-def told(interval: Interval, form: str) -> str:
-    """Return mean ± half width of the interval; the mean alone where all values are equal or there is one."""
-    half_width = interval.half_width
-    around = "" if half_width is None or half_width == 0 else f" ± {half_width:{form}}"
-    return f"{interval.mean:{form}}{around}"
-
-
-def mean_cell(numbers: Mapping[int, float], form: str) -> str:
-    """Return the cell of a mean."""
-    return told(mean_interval(list(numbers.values())), form) if numbers else "-"
-
-
-def difference_cell(numbers: Mapping[int, float], baseline: Mapping[int, float], form: str) -> str:
-    """Return the cell of a paired difference, with what it says."""
-    found = paired_difference(numbers, baseline)
-    if found is None:
-        return "-"
-    half_width = found.half_width
-    if half_width is None:
-        return f"{found.mean:+{form}} (one seed)"
-    return f"{found.mean:+{form}} ± {half_width:{form}}, {found.verdict()}"
-
-
-def time_cell(runs: Runs, target: str) -> str:
-    """Return the cell of the hours to a target: over the runs that reached it, and how many did."""
-    hours = values(runs, lambda found: found["time_to_accuracy_s"][target])
-    if not hours:
-        return "never"
-    some = f" ({len(hours)} of {len(runs)} runs)" if len(hours) < len(runs) else ""
-    return mean_cell({seed: value / 3600 for seed, value in hours.items()}, ".2f") + some
-
-
 def rows(found: Found) -> Iterator[tuple[str, ...]]:
     """Yield the head of a table, then a line per entry with complete runs."""
     table = found.table
@@ -337,26 +281,12 @@ def rows(found: Found) -> Iterator[tuple[str, ...]]:
         )
 
 
-def markdown(lines: Sequence[tuple[str, ...]]) -> str:
-    """Return lines of cells as a table; the first is its head."""
-    head, *rest = lines
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rest))
-
-
 def written(found: Found) -> str:
     """Return what stands between a table's markers: the table and where its runs come from."""
     lines = list(rows(found))
     if found.table.is_sideways:
         lines = [tuple(cells) for cells in zip(*lines, strict=True)]
     return f"{markdown(lines)}\n\n({found.origin}.)"
-
-
-def placed(page: str, name: str, text: str) -> str:
-    """Return a page with a text between `<!-- table: NAME -->` and `<!-- end -->`."""
-    marks = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    if not marks.search(page):
-        raise ValueError(f"the page has no place for table {name}")
-    return marks.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", page, count=1)
 
 
 def main(tables: Sequence[Table], *, about: str, folder: str, order: Sequence[str] = ()) -> int:

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paired_runs import CHECKOUT, placed
+from paired_cells import placed
+from paired_runs import CHECKOUT
 
 from neulite_sim import registry
 from neulite_sim.methods.contract import Method, Setting

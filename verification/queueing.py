@@ -38,6 +38,17 @@ from typing import Any
 
 import numpy as np
 import simpy
+from theory.checks import (
+    SIZES,
+    Check,
+    Draw,
+    Floats,
+    deterministic,
+    exponential,
+    of_counts,
+    of_replications,
+    uniform,
+)
 
 from neulite_sim import simulate
 from neulite_sim.engine.assembly import assemble
@@ -53,70 +64,9 @@ from neulite_sim.timeline.flights import Conditions, Flight, planned_outcome
 from neulite_sim.timeline.legs import Steady
 from neulite_sim.timeline.shared_link import SharedLink
 
-NUM_ERRORS = 4.0
 CAPACITY = 8e6
 MEAN_BITS = 8e6
 """A transfer of mean size takes one second alone."""
-
-Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
-Draw = Callable[[np.random.Generator, int], Floats]
-
-
-def _deterministic(numbers: np.random.Generator, count: int) -> Floats:
-    return np.ones(count)
-
-
-def _exponential(numbers: np.random.Generator, count: int) -> Floats:
-    return numbers.exponential(size=count)
-
-
-def _uniform(numbers: np.random.Generator, count: int) -> Floats:
-    """From 1/2 to 3/2: mean 1."""
-    return numbers.uniform(0.5, 1.5, size=count)
-
-
-def _hyperexponential(numbers: np.random.Generator, count: int) -> Floats:
-    """Nine of ten have mean 1/2, one of ten 5.5: mean 1, squared coefficient of variation 5.5."""
-    return np.where(numbers.random(count) < 0.9, 0.5, 5.5) * numbers.exponential(size=count)
-
-
-SIZES: dict[str, Draw] = {
-    "exponential": _exponential,
-    "deterministic": _deterministic,
-    "hyperexponential": _hyperexponential,
-}
-"""Sizes of mean 1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One comparison with theory. It holds where the two differ by at most `NUM_ERRORS` standard errors."""
-
-    name: str
-    measured: float
-    expected: float
-    standard_error: float
-
-    @property
-    def tolerance(self) -> float:
-        """What the two may differ by."""
-        return NUM_ERRORS * self.standard_error
-
-    @property
-    def num_errors(self) -> float:
-        """By how many standard errors the measured value lies above the expected one."""
-        return (self.measured - self.expected) / self.standard_error
-
-    @property
-    def holds(self) -> bool:
-        """Whether the difference is within the tolerance."""
-        return abs(self.measured - self.expected) <= self.tolerance
-
-
-def of_replications(name: str, replications: list[float], expected: float) -> Check:
-    """Return the check of a mean of independent replications; the error is estimated from their spread."""
-    error = float(np.std(replications, ddof=1)) / math.sqrt(len(replications))
-    return Check(name=name, measured=float(np.mean(replications)), expected=expected, standard_error=error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +115,7 @@ def processor_sharing(loads: list[float], num_replications: int, num_transfers: 
             runs = [poisson_link(load, draw, 1, num_transfers, numbers) for numbers in streams]
             what, slower = f"PS rho={load:g} {name}", 1 / (1 - load)
             yield of_replications(f"{what}: E[T] s", [float(run.response_s.mean()) for run in runs], slower)
-            if draw is not _deterministic:  # where the slowdown is the response
+            if draw is not deterministic:  # where the slowdown is the response
                 slowdowns = [float((run.response_s / run.size_s).mean()) for run in runs]
                 yield of_replications(f"{what}: E[T/S]", slowdowns, slower)
             yield of_replications(f"{what}: found empty", [float(run.found_empty.mean()) for run in runs], 1 - load)
@@ -255,7 +205,7 @@ def devices_in_flight(rate: float, num_samples: int, seed: int) -> Iterator[Chec
     million lasts longer. Errors are those of the mean and the variance of independent Poisson numbers of mean m:
     sqrt(m / n) and sqrt((m + 2 m^2) / n).
     """
-    cases = (("deterministic", _deterministic, 1.01), ("uniform", _uniform, 1.51), ("exponential", _exponential, 15.0))
+    cases = (("deterministic", deterministic, 1.01), ("uniform", uniform, 1.51), ("exponential", exponential, 15.0))
     for index, (name, draw, spacing_s) in enumerate(cases):
         counts = counts_in_flight(rate, spacing_s, draw, num_samples, seed, index)
         what = f"in flight, m={rate:g} {name}"
@@ -263,12 +213,6 @@ def devices_in_flight(rate: float, num_samples: int, seed: int) -> Iterator[Chec
         mean, variance = float(counts.mean()), float(counts.var(ddof=1))
         yield Check(name=f"{what}: mean", measured=mean, expected=rate, standard_error=mean_error)
         yield Check(name=f"{what}: variance", measured=variance, expected=rate, standard_error=variance_error)
-
-
-def of_counts(name: str, count: int, of: int, probability: float) -> Check:
-    """Return the check of a number of independent successes; the error is that of the binomial distribution."""
-    error = math.sqrt(probability * (1 - probability) / of)
-    return Check(name=name, measured=count / of, expected=probability, standard_error=error)
 
 
 def dropped_by_leaving(num_devices: int, num_moments: int, seed: int) -> Iterator[Check]:

@@ -21,7 +21,9 @@ def queueing():
     spec = importlib.util.spec_from_file_location("verification_queueing", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        spec.loader.exec_module(module)
     yield module
     del sys.modules[spec.name]
 

@@ -1,0 +1,1 @@
+"""What `fuzz_scenarios.py` tries."""
