@@ -19,4 +19,4 @@ def schema() -> None:
             for reason in registry.load_all(field)[1].values():
                 typer.echo(f"notice: left out: {reason}", err=True)
         # Python's `json` takes ten times as long where it indents.
-        typer.echo(to_json(scenario_json_schema(), indent=2))
+        typer.echo(to_json(scenario_json_schema(), indent=2).decode())

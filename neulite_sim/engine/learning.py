@@ -176,22 +176,21 @@ class Learning:
 
     def checkpoint(self, round_number: int, came_to: Callable[[], str]) -> None:
         """Keep what cannot be made again from the journal: the weights, also those that flights were sent."""
-        self._keeper.checkpoint(lambda: self._saved(round_number, came_to()))
 
-    def _saved(self, round_number: int, came_to: str) -> Saved:
-        # Flights of one version were sent one state; of the current one the checkpoint has it anyway.
-        sent = {training.sent.version: training.sent for training in self._trainings.values()}
-        sent.pop(self.state.version, None)
-        if not self._backend.trains:
-            # Their weights are those of the beginning, which the replay has.
-            sent = {}
-        return Saved(
-            round=round_number,
-            wall_time_s=self._recorder.wall_time_s,
-            state=self.state,
-            sent=sent,
-            came_to=came_to,
-        )
+        def saved() -> Saved:
+            # Flights of one version were sent one state; of the current one the checkpoint has it anyway.
+            sent = {training.sent.version: training.sent for training in self._trainings.values()}
+            sent.pop(self.state.version, None)
+            return Saved(
+                round=round_number,
+                wall_time_s=self._recorder.wall_time_s,
+                state=self.state,
+                # Where nothing is trained their weights are those of the beginning, which the replay has.
+                sent=sent if self._backend.trains else {},
+                came_to=came_to(),
+            )
+
+        self._keeper.checkpoint(saved)
 
     def go_on(self, came_to: str) -> Saved:
         """End a replay: take over the weights of the checkpoint, and submit what was in flight then."""
