@@ -6,6 +6,7 @@ installed.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib
 import importlib.util
@@ -152,12 +153,13 @@ def _write_parquet(path: Path, rows: DeviceRows) -> None:
     with (
         create_regular(path) as file,
         parquet.ParquetWriter(arrow.PythonFile(file, mode="w"), schema, **how) as writer,
-        Behind() as behind,
+        contextlib.closing(Behind()) as behind,
     ):
         for block in rows.blocks():
             pairs = zip(block.values(), schema, strict=True)
             cells = [_as_arrow(arrow, column, field.type) for column, field in pairs]
             behind.do(writer.write_batch, arrow.record_batch(cells, schema=schema))
+        behind.wait()
 
 
 def _as_arrow(arrow: Any, column: Column, kind: Any) -> Any:
