@@ -81,6 +81,12 @@ def _put(bits: np.random.PCG64, state: int, increment: int) -> None:
     bits.state = whole
 
 
+def uniforms(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return what `random()` of each of `streams` draws first, in [0, 1), without a generator for each."""
+    words = _first_words(_seeds(root_seed, purpose, keys)) >> np.uint64(11)
+    return words.astype(np.float64) * 2.0**-53
+
+
 def standard_normals(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return what `standard_normal()` of each of `streams` draws first, bit for bit, without a generator for each."""
     return _first_draws("standard_normal", root_seed, purpose, keys)

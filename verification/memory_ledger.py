@@ -50,8 +50,8 @@ VARIANTS: dict[str, dict[str, object]] = {
 PARTS = tuple(itertools.product((False, True, 2), ("none", "conv", "conv-bn-relu")))
 """Tails and surrogates of NeuLite; where blocks have fewer layers than a tail, the whole block is trained."""
 SUBSET = (
-    "fedavg", "neulite", "lora", "fedra", "zeroth-order", "federated-dropout", "partial-variables", "slt", "fedepth",
-    "profl",
+    "fedavg", "neulite", "lora", "fedra", "zeroth-order", "federated-dropout", "partial-variables", "slt", "cocofl",
+    "fedepth", "profl",
 )  # fmt: skip
 """Methods on which the variants are tried."""
 

@@ -126,6 +126,22 @@ def offer_largest(ledger: Ledger, submodels: tuple[str, ...], candidates: Intege
     chosen = np.full(len(candidates), -1, dtype=np.int16)
     for index in reversed(range(len(submodels))):
         chosen[ledger.fits(submodels[index])[candidates]] = index
+    return offer_chosen(ledger, submodels, candidates, chosen, stage=stage, smallest=submodels[-1])
+
+
+def offer_chosen(
+    ledger: Ledger,
+    submodels: tuple[str, ...],
+    candidates: Integers,
+    chosen: NDArray[np.int16],
+    *,
+    stage: str,
+    smallest: str,
+) -> Proposal:
+    """Return for each candidate an offer of the submodel at its place in `submodels`; -1 for who can hold none.
+
+    Who can hold none is denied with the shortfall to `smallest`.
+    """
     fits = chosen >= 0
     able, unable = split(candidates, fits)
     chosen = chosen[fits]
@@ -134,7 +150,7 @@ def offer_largest(ledger: Ledger, submodels: tuple[str, ...], candidates: Intege
         takers = np.flatnonzero(chosen == index)
         expected_s[takers] = ledger.total_s(submodel, able[takers])
     offers = Offers(devices=able, submodel_index=chosen, submodels=submodels, expected_s=expected_s)
-    return Proposal(stage=stage, offers=offers, denials=_out_of_memory(ledger, submodels[-1], unable))
+    return Proposal(stage=stage, offers=offers, denials=_out_of_memory(ledger, smallest, unable))
 
 
 def split(candidates: Integers, fits: Flags) -> tuple[Integers, Integers]:

@@ -9,7 +9,7 @@ from neulite_sim.reports.comparison import Line
 from neulite_sim.reports.plot_options import unknown_label
 
 METHOD_NAMES: Mapping[str, str] = {
-    "allsmall": "AllSmall", "depthfl": "DepthFL", "exclusivefl": "ExclusiveFL", "fedavg": "FedAvg",
+    "allsmall": "AllSmall", "cocofl": "CoCoFL", "depthfl": "DepthFL", "exclusivefl": "ExclusiveFL", "fedavg": "FedAvg",
     "federated-dropout": "Federated Dropout", "fedepth": "FeDepth", "fedra": "FedRA", "fedrolex": "FedRolex",
     "head-only": "Head only", "heterofl": "HeteroFL", "lora": "LoRA", "neulite": "NeuLite",
     "partial-variables": "Partial variables", "profl": "ProFL", "progfed": "ProgFed", "slt": "SLT",

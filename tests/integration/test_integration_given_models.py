@@ -60,7 +60,7 @@ def test_behind_a_memory_wall_a_stage_fits_where_the_full_model_does_not():
     assert not ledger.fits("full").any()
 
 
-@pytest.mark.parametrize("method", ["fedavg", "progfed", "depthfl", "fedepth", "profl", "partial-variables"])
+@pytest.mark.parametrize("method", ["fedavg", "progfed", "depthfl", "cocofl", "fedepth", "profl", "partial-variables"])
 def test_other_methods_train_its_blocks_too(method, tmp_path):
     options = {"depthfl": "method={kind: depthfl, classifier: linear}"}.get(method, f"method={method}")
     result = simulate(scenario(options, "stop.rounds=2", "data.train_samples=60"), out=tmp_path / "run")

@@ -32,6 +32,7 @@ METHODS = {
     "progfed": "progfed",
     "slt": {"kind": "slt", "subset": 0.9, "width_step": 0.05, "training_depths": [1, 2]},
     "fedepth": {"kind": "fedepth", "link": "conv"},
+    "cocofl": "cocofl",
     "profl": {"kind": "profl", "shrinking_rounds": 2, "convergence": {"max_rounds": 2}},
 }
 PARTS = {
@@ -57,6 +58,8 @@ CHANGES = {
         }
     },
 }
+# These hold the full model, or runs of its blocks.
+CHANGES["cocofl"] = CHANGES["fedepth"]
 
 
 def scenario(protocol="synchronous", method="neulite", **changes):

@@ -443,6 +443,8 @@ OPTIONS = {
         base="mixed",
     ),
     "method[depthfl].weighting": case("method.weighting=samples", "method=depthfl", base="mixed"),
+    "method[cocofl].choice": case("method.choice=most", "method=cocofl", PARTS_ONLY, base="mixed"),
+    "method[cocofl].weighting": case("method.weighting=samples", "method=cocofl", base="mixed"),
     "method[fedepth].link": case("method.link=conv", "method=fedepth", PARTS_ONLY, base="mixed"),
     "method[fedepth].partial": case("method.partial=false", "method=fedepth", LAST_BLOCK, base="mixed"),
     "method[fedepth].bn_frozen": case(

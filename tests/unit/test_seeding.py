@@ -14,6 +14,7 @@ from neulite_sim.seeding import (
     standard_normals,
     stream,
     streams,
+    uniforms,
     words,
 )
 
@@ -127,6 +128,15 @@ def test_the_numbers_are_these() -> None:
         16323317113502394224,
         11100273890236884300,
     ]
+
+
+@given(st.integers(0, 2**70), st.sampled_from([0, 1, 700]), KEYS)
+@settings(max_examples=20, deadline=None)
+def test_first_uniforms_of_many_streams_are_those_of_each(root_seed: int, count: int, first: int) -> None:
+    devices, versions = (first + 7919 * np.arange(count)) % 2**32, np.full(count, 3)
+    pairs = zip(devices.tolist(), versions.tolist(), strict=True)
+    expected = [stream(root_seed, "trained-run", *pair).random() for pair in pairs]
+    assert uniforms(root_seed, "trained-run", devices, versions).tolist() == expected
 
 
 @given(st.integers(0, 2**70), st.sampled_from([1, 15, 16, 700]), KEYS)

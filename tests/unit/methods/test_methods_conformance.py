@@ -22,6 +22,7 @@ VARIANTS = [
     ("profl", {"shrinking_rounds": 1, "growing_rounds": 1, "bn_frozen": "train"}),
     ("depthfl", {"feddyn_alpha": 0.1}),
     ("fedepth", {"link": "conv", "partial": False}),
+    ("cocofl", {"choice": "most", "weighting": "samples"}),
     ("depthfl", {"extended": False, "classifier": "linear", "ensemble": "all"}),
     ("lora", {"aggregation": "flora", "ranks": (3, 2, 0)}),
     ("lora", {"aggregation": "hetlora", "ranks": (3, 2)}),
