@@ -15,7 +15,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+from neulite_sim.models.pointwise import PointwiseConvolution
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, PointwiseConvolution)
+"""Layers that apply a convolution and nothing else: not everybody's subclass of one does."""
 
 
 class FoldedNorm(nn.Module):

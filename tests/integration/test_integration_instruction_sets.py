@@ -27,7 +27,7 @@ from neulite_sim.models.trainee import lay_out
 from neulite_sim.scenario.schema import Training
 
 losses = {}
-for kind in ("allsmall", "heterofl", "fedrolex", "neulite", "depthfl"):
+for kind in ("allsmall", "heterofl", "fedrolex", "neulite", "depthfl", "cocofl"):
     for width in (0.03125, 0.0625, 0.125):
         plan = blueprint("resnet18", (1, 16, 16), width)
         chosen = method(kind)

@@ -400,3 +400,41 @@ def fold_order(most_weight):
     from neulite_sim.methods.contract import FoldOrder
 
     return FoldOrder(number=0, weighting="samples", most_weight=most_weight)
+
+
+NETWORKS = ("resnet18", "vgg11_bn", "squeezenet", "vit", "torchvision:shufflenet_v2_x0_5", "torchvision:mobilenet_v3_small",
+            "torchvision:densenet121")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_what_stands_in_for_frozen_layers_computes_what_they_do_on_any_network(kind):
+    """Logits and gradients are those of the network itself with frozen weights and running statistics, in double."""
+    argument = kind.partition(":")[2]
+    found = component("model", kind)
+    architecture = found.build(found.options(), *([argument] if argument else []))
+    plan = Blueprint(architecture=architecture, input_shape=(3, 32, 32), num_classes=5, width=1.0 if argument else 0.25)
+    torch.manual_seed(1)
+    plain = plan.build().double()
+    with torch.no_grad():
+        for norm in (layer for layer in plain.modules() if isinstance(layer, nn.BatchNorm2d)):
+            norm.running_mean.normal_(std=0.1)
+            norm.running_var.uniform_(0.5, 2)
+    first, end = 0, plain.num_blocks - 1
+    trainee = FrozenAround(plan, first, end).double()
+    load_tensors(trainee, {name: each for name, each in plain.state_dict().items() if each.is_floating_point()})
+    trainee.prepare()
+    plain.train()
+    for part in (plain.blocks[end], plain.head):
+        part.requires_grad_(False)
+        for layer in part.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.eval()
+    images, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
+    gradients = []
+    for model in (plain, trainee):
+        torch.manual_seed(7)
+        F.cross_entropy(model(images), labels).backward()
+        gradients.append({name: each.grad for name, each in model.named_parameters() if each.requires_grad})
+    assert gradients[0].keys() == gradients[1].keys() != set()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-8, atol=1e-12, msg=name)
