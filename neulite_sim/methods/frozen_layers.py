@@ -18,7 +18,8 @@ from torch.nn.modules.conv import _ConvNd
 from neulite_sim.models.pointwise import PointwiseConvolution
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, PointwiseConvolution)
-"""Layers that apply a convolution and nothing else: not everybody's subclass of one does."""
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+"""Layers that do this and nothing else: a subclass of one may, such as a BatchNorm that goes on to a ReLU."""
 
 
 class FoldedNorm(nn.Module):
@@ -109,17 +110,17 @@ class _Passing(torch.autograd.Function):
 
 
 def fold_normalisation(module: nn.Module) -> nn.Module:
-    """Put a `FoldedNorm` in the place of every BatchNorm in a module that has running statistics; return the module."""
+    """Put a `FoldedNorm` in the place of every plain BatchNorm in a module that has running statistics; return it."""
     return _replaced(module, _can_be_folded, FoldedNorm)
 
 
 def let_gradients_pass(module: nn.Module) -> nn.Module:
-    """Put a `PassingConvolution` in the place of every convolution in a module; return the module."""
+    """Put a `PassingConvolution` in the place of every plain convolution in a module; return it."""
     return _replaced(module, _can_pass, PassingConvolution)
 
 
 def _can_be_folded(layer: nn.Module) -> bool:
-    return isinstance(layer, _BatchNorm) and layer.running_mean is not None
+    return type(layer) in _NORMS and layer.running_mean is not None
 
 
 def _can_pass(layer: nn.Module) -> bool:
@@ -129,13 +130,18 @@ def _can_pass(layer: nn.Module) -> bool:
 def _replaced(
     module: nn.Module, is_meant: Callable[[nn.Module], bool], replacing: Callable[[Any], nn.Module]
 ) -> nn.Module:
-    if is_meant(module):
+    if _is_plain(module) and is_meant(module):
         return replacing(module)
     made: dict[int, nn.Module] = {}
     for parent in list(module.modules()):
         for name, layer in parent.named_children():
-            if is_meant(layer):
+            if _is_plain(layer) and is_meant(layer):
                 # A layer in two places stays one layer.
                 made.setdefault(id(layer), replacing(layer))
                 setattr(parent, name, made[id(layer)])
     return module
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Return whether nothing hangs on a layer that would act before or after it."""
+    return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)

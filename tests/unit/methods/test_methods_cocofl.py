@@ -213,6 +213,25 @@ def test_a_convolution_through_which_gradients_pass_has_the_gradient_of_autograd
     assert passing.state_dict().keys() == layer.state_dict().keys()
 
 
+class NormAndReLU(nn.BatchNorm2d):
+    """As in timm's networks."""
+
+    def forward(self, maps):
+        return super().forward(maps).relu()
+
+
+class PaddedConvolution(nn.Conv2d):
+    def forward(self, maps):
+        return super().forward(F.pad(maps, (0, 1, 0, 1)))
+
+
+def test_layers_that_do_more_stay_as_they_are():
+    hooked = nn.Conv2d(2, 2, 3)
+    hooked.register_forward_pre_hook(lambda _, given: (2 * given[0],))
+    layers = [NormAndReLU(2), PaddedConvolution(2, 2, 3), hooked]
+    assert list(let_gradients_pass(fold_normalisation(nn.Sequential(*layers)))) == layers
+
+
 def test_convolutions_that_pad_in_another_way_stay_as_they_are():
     layers = [
         nn.Conv2d(2, 2, 3, padding="same"),
