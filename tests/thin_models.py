@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from neulite_sim.methods.contract import Setting, Update
@@ -42,6 +43,47 @@ def twins(input_shape, num_classes, width):
 TOY = Blueprint(architecture=toy, input_shape=(1, 4, 4), num_classes=3, name="toy")
 CONV1, CONV2 = "blocks.0.0.weight", "blocks.1.0.weight"
 NORM, STATISTICS, HEAD, HEAD_BIAS = "blocks.0.1.weight", "blocks.0.1.running_mean", "head.2.weight", "head.2.bias"
+
+
+def three(input_shape, num_classes, width):
+    """Return three blocks with BatchNorm, of 4, 6 and 9 channels and sides that halve, and a head of its own norm."""
+    channels, blocks, shapes = input_shape[0], [], []
+    side = input_shape[1]
+    for number, after in enumerate(scaled(base, width) for base in (4, 6, 9)):
+        conv = nn.Conv2d(channels, after, 3, 2 if number else 1, padding=1)
+        blocks.append(nn.Sequential(conv, nn.BatchNorm2d(after), nn.Tanh()))
+        channels, side = after, side if not number else side // 2
+        shapes.append((channels, side, side))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+    return BlockModel(blocks, head, tails=(("0",),) * 3, block_shapes=tuple(shapes))
+
+
+THREE = Blueprint(architecture=three, input_shape=(1, 8, 8), num_classes=3, name="three")
+
+
+def samples(count=9, dtype=torch.float64):
+    rng = np.random.default_rng(3)
+    labels = np.arange(count) % 3
+    images = rng.normal(size=(count, 1, 8, 8)) + labels[:, None, None, None]
+    return torch.from_numpy(images).to(dtype), torch.from_numpy(labels)
+
+
+def plain_block(weights, number, maps, *, trains):
+    """Return what a block of `THREE` makes of maps, from its weights by name, as a plain script would write it.
+
+    One that `trains` normalises by the batch and moves its running statistics in `weights`.
+    """
+    at = f"blocks.{number}"
+    maps = F.conv2d(maps, weights[f"{at}.0.weight"], weights[f"{at}.0.bias"], 2 if number else 1, padding=1)
+    mean, var = weights[f"{at}.1.running_mean"], weights[f"{at}.1.running_var"]
+    if trains:
+        with torch.no_grad():
+            count = maps.numel() // maps.shape[1]
+            mean += 0.1 * (maps.mean(dim=(0, 2, 3)) - mean)
+            var += 0.1 * (maps.var(dim=(0, 2, 3), unbiased=False) * count / (count - 1) - var)
+        mean, var = maps.mean(dim=(0, 2, 3)), maps.var(dim=(0, 2, 3), unbiased=False)
+    maps = (maps - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
+    return torch.tanh(maps * weights[f"{at}.1.weight"][:, None, None] + weights[f"{at}.1.bias"][:, None, None])
 
 
 def fitting(name, kind):

@@ -7,7 +7,6 @@ with a constant of each channel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from neulite_sim.models.pointwise import PointwiseConvolution
+from neulite_sim.models.replacing import replaced
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, PointwiseConvolution)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -111,35 +111,21 @@ class _Passing(torch.autograd.Function):
 
 def fold_normalisation(module: nn.Module) -> nn.Module:
     """Put a `FoldedNorm` in the place of every plain BatchNorm in a module that has running statistics; return it."""
-    return _replaced(module, _can_be_folded, FoldedNorm)
+    return replaced(module, _can_be_folded, FoldedNorm)
 
 
 def let_gradients_pass(module: nn.Module) -> nn.Module:
     """Put a `PassingConvolution` in the place of every plain convolution in a module; return it."""
-    return _replaced(module, _can_pass, PassingConvolution)
+    return replaced(module, _can_pass, PassingConvolution)
 
 
 def _can_be_folded(layer: nn.Module) -> bool:
-    return type(layer) in _NORMS and layer.running_mean is not None
+    return _is_plain(layer) and type(layer) in _NORMS and layer.running_mean is not None
 
 
 def _can_pass(layer: nn.Module) -> bool:
-    return type(layer) in _CONVOLUTIONS and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-
-
-def _replaced(
-    module: nn.Module, is_meant: Callable[[nn.Module], bool], replacing: Callable[[Any], nn.Module]
-) -> nn.Module:
-    if _is_plain(module) and is_meant(module):
-        return replacing(module)
-    made: dict[int, nn.Module] = {}
-    for parent in list(module.modules()):
-        for name, layer in parent.named_children():
-            if _is_plain(layer) and is_meant(layer):
-                # A layer in two places stays one layer.
-                made.setdefault(id(layer), replacing(layer))
-                setattr(parent, name, made[id(layer)])
-    return module
+    is_meant = _is_plain(layer) and type(layer) in _CONVOLUTIONS
+    return is_meant and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 
 def _is_plain(layer: nn.Module) -> bool:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from neulite_sim.models.replacing import replaced
+
 LEAST_CHANNELS = 16
 """Of a group; what has fewer channels is one group."""
 
@@ -25,16 +27,7 @@ def normalised_in_groups(module: nn.Module) -> nn.Module:
 
     A module that is itself a BatchNorm is returned as a GroupNorm.
     """
-    if isinstance(module, _BatchNorm):
-        return _grouped(module)
-    made: dict[int, nn.Module] = {}
-    for parent in list(module.modules()):
-        for name, layer in parent.named_children():
-            if isinstance(layer, _BatchNorm):
-                # A layer in two places stays one layer.
-                made.setdefault(id(layer), _grouped(layer))
-                setattr(parent, name, made[id(layer)])
-    return module
+    return replaced(module, lambda layer: isinstance(layer, _BatchNorm), _grouped)
 
 
 def _grouped(layer: _BatchNorm) -> nn.GroupNorm:

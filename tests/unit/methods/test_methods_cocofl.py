@@ -7,18 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from made_flights import cost_of
-from thin_models import Peaks, blueprint
-from torch import nn
+from thin_models import THREE, Peaks, blueprint, plain_block, samples
 from torch.autograd.graph import saved_tensors_hooks
 
 from neulite_sim.data.batches import batch_slices
 from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.cocofl import CoCoFLOptions
-from neulite_sim.methods.contract import LocalTask, Setting, Update
+from neulite_sim.methods.contract import FoldOrder, LocalTask, Setting, Update
 from neulite_sim.methods.folding import Fold
 from neulite_sim.methods.frozen_around import FrozenAround
-from neulite_sim.methods.frozen_layers import FoldedNorm, PassingConvolution, fold_normalisation, let_gradients_pass
-from neulite_sim.models.contract import BlockModel, Blueprint, scaled
 from neulite_sim.models.trainee import FullModel, load_tensors
 from neulite_sim.profiling.audit import audit
 from neulite_sim.profiling.profile import profile
@@ -30,20 +27,6 @@ from neulite_sim.training.local import train_locally
 BATCH = 4
 
 
-def three(input_shape, num_classes, width):
-    """Return three blocks with BatchNorm, of 4, 6 and 9 channels and sides that halve, and a head of its own norm."""
-    channels, blocks, shapes = input_shape[0], [], []
-    side = input_shape[1]
-    for number, after in enumerate(scaled(base, width) for base in (4, 6, 9)):
-        conv = nn.Conv2d(channels, after, 3, 2 if number else 1, padding=1)
-        blocks.append(nn.Sequential(conv, nn.BatchNorm2d(after), nn.Tanh()))
-        channels, side = after, side if not number else side // 2
-        shapes.append((channels, side, side))
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
-    return BlockModel(blocks, head, tails=(("0",),) * 3, block_shapes=tuple(shapes))
-
-
-THREE = Blueprint(architecture=three, input_shape=(1, 8, 8), num_classes=3, name="three")
 WEIGHTS = {"block-1": (0, 1), "block-2": (1, 2), "block-3": (2, 3), "blocks-1-2": (0, 2), "blocks-2-3": (1, 3)}
 """Runs of three blocks that are not all of them."""
 
@@ -166,81 +149,6 @@ def test_a_run_is_trained_and_sent_back_with_its_statistics_and_the_head_goes_wi
     assert {name for name, _ in trainee.travelling()} == {name for name, _ in FullModel(THREE).travelling()}
 
 
-def test_a_folded_norm_is_batch_norm_with_running_statistics():
-    layer = nn.BatchNorm2d(5).double()
-    with torch.no_grad():
-        for tensor in (layer.weight, layer.bias, layer.running_mean):
-            tensor.normal_()
-        layer.running_var.uniform_(0.1, 3)
-    maps = torch.randn(3, 5, 4, 4, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
-    expected = layer.eval()(maps)
-    folded = FoldedNorm(layer)
-    folded.fold()
-    torch.testing.assert_close(folded(maps), expected, rtol=1e-13, atol=1e-13)
-    assert folded(maps).is_contiguous(memory_format=torch.channels_last)
-    assert folded.state_dict().keys() == layer.state_dict().keys() - {"num_batches_tracked"}
-    bare = nn.BatchNorm1d(5, affine=False).double().eval()
-    folded = FoldedNorm(bare)
-    folded.fold()
-    rows = torch.randn(3, 5, dtype=torch.float64)
-    torch.testing.assert_close(folded(rows), bare(rows), rtol=1e-13, atol=1e-13)
-    assert folded(rows.bfloat16()).dtype == torch.bfloat16
-
-
-def test_norms_are_folded_wherever_they_stand_and_those_without_running_statistics_stay():
-    shared, plain = nn.BatchNorm2d(2), nn.BatchNorm2d(2, track_running_stats=False)
-    module = fold_normalisation(nn.Sequential(nn.Sequential(shared), plain, shared, nn.LayerNorm(2)))
-    kinds = [type(layer) for layer in (module[0][0], module[1], module[2], module[3])]
-    assert kinds == [FoldedNorm, nn.BatchNorm2d, FoldedNorm, nn.LayerNorm]
-    assert module[0][0] is module[2]
-    assert type(fold_normalisation(nn.BatchNorm2d(2))) is FoldedNorm
-
-
-@pytest.mark.parametrize(("layer", "sides"), [
-    (nn.Conv2d(4, 6, 3, stride=2, padding=1), (7, 8)), (nn.Conv2d(4, 6, 3, stride=3, dilation=2, bias=False), (11, 13)),
-    (nn.Conv2d(4, 8, 1, stride=2, groups=4), (5, 6)), (nn.Conv1d(4, 6, 5, stride=4, padding=2), (19,)),
-    (nn.Conv3d(4, 2, 2, stride=2), (5, 4, 3)),
-], ids=str)  # fmt: skip
-def test_a_convolution_through_which_gradients_pass_has_the_gradient_of_autograd(layer, sides):
-    layer = layer.double().requires_grad_(False)
-    maps = torch.randn(3, 4, *sides, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn_like(layer(maps))
-    (expected,) = torch.autograd.grad((layer(maps) * weights).sum(), maps)
-    passing = PassingConvolution(layer)
-    assert torch.equal(passing(maps), layer(maps))
-    (found,) = torch.autograd.grad((passing(maps) * weights).sum(), maps)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
-    assert passing.state_dict().keys() == layer.state_dict().keys()
-
-
-class NormAndReLU(nn.BatchNorm2d):
-    """As in timm's networks."""
-
-    def forward(self, maps):
-        return super().forward(maps).relu()
-
-
-class PaddedConvolution(nn.Conv2d):
-    def forward(self, maps):
-        return super().forward(F.pad(maps, (0, 1, 0, 1)))
-
-
-def test_layers_that_do_more_stay_as_they_are():
-    hooked = nn.Conv2d(2, 2, 3)
-    hooked.register_forward_pre_hook(lambda _, given: (2 * given[0],))
-    layers = [NormAndReLU(2), PaddedConvolution(2, 2, 3), hooked]
-    assert list(let_gradients_pass(fold_normalisation(nn.Sequential(*layers)))) == layers
-
-
-def test_convolutions_that_pad_in_another_way_stay_as_they_are():
-    layers = [
-        nn.Conv2d(2, 2, 3, padding="same"),
-        nn.Conv2d(2, 2, 3, padding_mode="reflect"),
-        nn.ConvTranspose2d(2, 2, 3),
-    ]
-    assert list(let_gradients_pass(nn.Sequential(*layers))) == layers
-
-
 def kept_maps(trainee):
     """Return the shapes of the maps that autograd keeps of each block of one step, without weights."""
     own = {tensor.untyped_storage().data_ptr() for tensor in (*trainee.parameters(), *trainee.buffers())}
@@ -291,13 +199,6 @@ def test_a_shorter_run_never_needs_more_than_one_that_contains_it():
     assert peaks[3, 4] < 0.5 * peaks[0, 1]
 
 
-def samples(count=9, dtype=torch.float64):
-    rng = np.random.default_rng(3)
-    labels = np.arange(count) % 3
-    images = rng.normal(size=(count, 1, 8, 8)) + labels[:, None, None, None]
-    return torch.from_numpy(images).to(dtype), torch.from_numpy(labels)
-
-
 def twin(tensors, images, labels, run, *, epochs, rate, momentum, decay):
     """Train a run of the three blocks as a plain script would; returns what it ends with."""
     weights = {name: tensor.double().clone() for name, tensor in tensors.items()}
@@ -305,24 +206,13 @@ def twin(tensors, images, labels, run, *, epochs, rate, momentum, decay):
     trained = [f"blocks.{number}" for number in range(*run)] + (["head"] if run[1] == 3 else [])
     names = [name for name in weights if name.startswith(tuple(trained)) and "running" not in name]
 
-    def block(number, maps):
-        at = f"blocks.{number}"
-        maps = F.conv2d(maps, weights[f"{at}.0.weight"], weights[f"{at}.0.bias"], 2 if number else 1, padding=1)
-        mean, var = weights[f"{at}.1.running_mean"], weights[f"{at}.1.running_var"]
-        if at in trained:
-            with torch.no_grad():
-                count = maps.numel() // maps.shape[1]
-                mean += 0.1 * (maps.mean(dim=(0, 2, 3)) - mean)
-                var += 0.1 * (maps.var(dim=(0, 2, 3), unbiased=False) * count / (count - 1) - var)
-            mean, var = maps.mean(dim=(0, 2, 3)), maps.var(dim=(0, 2, 3), unbiased=False)
-        maps = (maps - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
-        return torch.tanh(maps * weights[f"{at}.1.weight"][:, None, None] + weights[f"{at}.1.bias"][:, None, None])
-
     for _ in range(epochs):
         for rows in batch_slices(len(labels), BATCH, order):
             for name in names:
                 weights[name] = weights[name].detach().requires_grad_(True)
-            maps = block(2, block(1, block(0, images[rows])))
+            maps = images[rows]
+            for number in range(3):
+                maps = plain_block(weights, number, maps, trains=f"blocks.{number}" in trained)
             logits = maps.mean(dim=(2, 3)) @ weights["head.2.weight"].T + weights["head.2.bias"]
             slopes = torch.autograd.grad(F.cross_entropy(logits, labels[rows]), [weights[name] for name in names])
             for name, slope in zip(names, slopes, strict=True):
@@ -405,54 +295,10 @@ def test_folded_updates_give_what_single_ones_give():
     method = cocofl(weighting="samples")
     state = method.start(THREE, 1, None)
     single = updates_of(method)
-    order = fold_order(sum(update.num_samples for update in single))
-    fold = Fold(order)
+    most = sum(update.num_samples for update in single)
+    fold = Fold(FoldOrder(number=0, weighting="samples", most_weight=most))
     for update in reversed(single):
         fold.add(update)
     one, other = method.digest(state, single).tensors, method.digest(state, fold.updates()).tensors
     for name, tensor in one.items():
         torch.testing.assert_close(other[name], tensor, rtol=1e-6, atol=1e-7)
-
-
-def fold_order(most_weight):
-    from neulite_sim.methods.contract import FoldOrder
-
-    return FoldOrder(number=0, weighting="samples", most_weight=most_weight)
-
-
-NETWORKS = ("resnet18", "vgg11_bn", "squeezenet", "vit", "torchvision:shufflenet_v2_x0_5", "torchvision:mobilenet_v3_small",
-            "torchvision:densenet121")  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_what_stands_in_for_frozen_layers_computes_what_they_do_on_any_network(kind):
-    """Logits and gradients are those of the network itself with frozen weights and running statistics, in double."""
-    argument = kind.partition(":")[2]
-    found = component("model", kind)
-    architecture = found.build(found.options(), *([argument] if argument else []))
-    plan = Blueprint(architecture=architecture, input_shape=(3, 32, 32), num_classes=5, width=1.0 if argument else 0.25)
-    torch.manual_seed(1)
-    plain = plan.build().double()
-    with torch.no_grad():
-        for norm in (layer for layer in plain.modules() if isinstance(layer, nn.BatchNorm2d)):
-            norm.running_mean.normal_(std=0.1)
-            norm.running_var.uniform_(0.5, 2)
-    first, end = 0, plain.num_blocks - 1
-    trainee = FrozenAround(plan, first, end).double()
-    load_tensors(trainee, {name: each for name, each in plain.state_dict().items() if each.is_floating_point()})
-    trainee.prepare()
-    plain.train()
-    for part in (plain.blocks[end], plain.head):
-        part.requires_grad_(False)
-        for layer in part.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.eval()
-    images, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
-    gradients = []
-    for model in (plain, trainee):
-        torch.manual_seed(7)
-        F.cross_entropy(model(images), labels).backward()
-        gradients.append({name: each.grad for name, each in model.named_parameters() if each.requires_grad})
-    assert gradients[0].keys() == gradients[1].keys() != set()
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-8, atol=1e-12, msg=name)

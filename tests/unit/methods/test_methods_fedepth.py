@@ -8,8 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from made_flights import cost_of
-from thin_models import Peaks, blueprint
-from torch import nn
+from thin_models import THREE, Peaks, blueprint, plain_block, samples, three
 
 from neulite_sim.data.batches import batch_slices
 from neulite_sim.errors import ScenarioError
@@ -19,7 +18,7 @@ from neulite_sim.methods.parted import Link, PartedModel, make_link
 from neulite_sim.methods.parted_cuts import balanced_ends
 from neulite_sim.methods.parted_plan import PartedPlan
 from neulite_sim.models.balancing import balanced_cuts
-from neulite_sim.models.contract import BlockModel, Blueprint, scaled
+from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.trainee import FullModel, load_tensors
 from neulite_sim.population.availability.kinds import AlwaysOnline
 from neulite_sim.population.hardware.catalogue import device_class
@@ -35,22 +34,6 @@ from neulite_sim.training.local import train_locally
 BATCH = 4
 
 
-def three(input_shape, num_classes, width):
-    """Return three blocks with BatchNorm, of 4, 6 and 9 channels and sides that halve, and a head of its own norm."""
-    channels, blocks, shapes = input_shape[0], [], []
-    side = input_shape[1]
-    for number, after in enumerate(scaled(base, width) for base in (4, 6, 9)):
-        conv = nn.Conv2d(channels, after, 3, 2 if number else 1, padding=1)
-        blocks.append(nn.Sequential(conv, nn.BatchNorm2d(after), nn.Tanh()))
-        channels, side = after, side if not number else side // 2
-        shapes.append((channels, side, side))
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
-    return BlockModel(blocks, head, tails=(("0",),) * 3, block_shapes=tuple(shapes))
-
-
-THREE = Blueprint(architecture=three, input_shape=(1, 8, 8), num_classes=3, name="three")
-
-
 def fedepth(num_blocks=3, **options):
     setting = Setting(num_blocks=num_blocks, num_devices=4, max_rounds=4, seed=3)
     return component("method", "fedepth").build(FeDepthOptions(**options), setting)
@@ -59,13 +42,6 @@ def fedepth(num_blocks=3, **options):
 def started(**options):
     method = fedepth(**options)
     return method, method.start(THREE, 1, None)
-
-
-def samples(count=9, dtype=torch.float64):
-    rng = np.random.default_rng(3)
-    labels = np.arange(count) % 3
-    images = rng.normal(size=(count, 1, 8, 8)) + labels[:, None, None, None]
-    return torch.from_numpy(images).to(dtype), torch.from_numpy(labels)
 
 
 # What is offered
@@ -293,21 +269,8 @@ def twin(tensors, images, labels, *, epochs, rate, momentum, decay, link):
     weights = {name: tensor.double().clone() for name, tensor in tensors.items()}
     order, speed = stream(5, "batches", 0, 1), {}
 
-    def block(number, maps, trains):
-        at = f"blocks.{number}"
-        maps = F.conv2d(maps, weights[f"{at}.0.weight"], weights[f"{at}.0.bias"], 2 if number else 1, padding=1)
-        mean, var = weights[f"{at}.1.running_mean"], weights[f"{at}.1.running_var"]
-        if trains:
-            with torch.no_grad():
-                count = maps.numel() // maps.shape[1]
-                mean += 0.1 * (maps.mean(dim=(0, 2, 3)) - mean)
-                var += 0.1 * (maps.var(dim=(0, 2, 3), unbiased=False) * count / (count - 1) - var)
-            mean, var = maps.mean(dim=(0, 2, 3)), maps.var(dim=(0, 2, 3), unbiased=False)
-        maps = (maps - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
-        return torch.tanh(maps * weights[f"{at}.1.weight"][:, None, None] + weights[f"{at}.1.bias"][:, None, None])
-
     def logits(part, batch):
-        maps = block(0, batch, trains=part == 0)
+        maps = plain_block(weights, 0, batch, trains=part == 0)
         if part == 0:
             maps = maps[:, :, ::4, ::4]
             pad = (
@@ -317,7 +280,8 @@ def twin(tensors, images, labels, *, epochs, rate, momentum, decay, link):
             at = "links.1.pointwise.weight"
             maps = torch.cat((pad[0], maps, pad[1]), dim=1) if link == "pad" else F.conv2d(maps, weights[at])
         else:
-            maps = block(2, block(1, maps, trains=True), trains=True)
+            for number in (1, 2):
+                maps = plain_block(weights, number, maps, trains=True)
         return maps.mean(dim=(2, 3)) @ weights["head.2.weight"].T + weights["head.2.bias"]
 
     for part in (0, 1):
