@@ -214,13 +214,12 @@ def simulate_here(backend: str, job: Job) -> dict[str, Any]:
         def notify(self, event: Event) -> None:
             times.setdefault(type(event).__name__, time.time())
 
-    many = "workers" if backend == "ray" else "threads_per_worker"
     settings = [
         f"stop.rounds={job.rounds}",
         f"selection.devices_per_round={job.devices_per_round}",
         f"population.devices={job.devices}",
         f"data.samples={job.devices * SAMPLES}",
-        f"backend={{kind: {backend}, {many}: {job.threads}}}",
+        f"backend={{kind: {backend}, workers: {job.threads}}}",
     ]
     result = simulate(load_scenario(SCENARIO, settings), observers=[Watch()])
     walls = [row["wall_time_s"] for row in result.rounds]

@@ -159,6 +159,11 @@ class Choice:
         """What people call it: the kind, or the name of what a user's own file or program gives."""
         return str(self.options.name) if self.kind in (PYTHON, GIVEN) else self.kind
 
+    @property
+    def is_brought(self) -> bool:
+        """Whether its code is not this project's: a user's own, or a plug-in's."""
+        return self.kind in (PYTHON, GIVEN) or type(self.options).__module__.partition(".")[0] != __package__
+
     def dump(self) -> dict[str, Any]:
         """Return the mapping that stands in the scenario: `kind` and every option."""
         return {"kind": self.kind, **self.options.model_dump(mode="json")}

@@ -9,7 +9,7 @@ from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Scenario
 
 WorkerCount = int | Literal["auto"]
-"""A number of Ray actors, or as many as the processors hold."""
+"""A number of Ray actors or of threads, or as many as the processors hold."""
 
 
 def with_backend(
@@ -18,7 +18,7 @@ def with_backend(
     """Return the scenario with another backend; what the old and the new one have in common is kept.
 
     Raises:
-        ScenarioError: no such backend, or `workers` or `address` for one that has no actors.
+        ScenarioError: no such backend, or `workers` or `address` for one that has none.
     """
     section: dict[str, Any] = scenario.backend.dump()
     if kind is not None and kind != section["kind"]:
@@ -28,15 +28,17 @@ def with_backend(
             section["threads_per_worker"] = threads
     asked = {"workers": workers, "address": address}
     changes = {name: value for name, value in asked.items() if value is not None}
-    if changes and section["kind"] != "ray":
+    act_with = {"workers": ("ray", "inprocess"), "address": ("ray",)}
+    if idle := [name for name in changes if section["kind"] not in act_with[name]]:
         options = {"workers": "--workers", "address": "--ray-address"}
         raise ScenarioError(
             Problem.advising(
                 key=options[name],
-                found=f"{value!r} acts only with backend ray, not with {section['kind']!r}",
+                found=f"{changes[name]!r} acts only with backend {' or '.join(act_with[name])}, not with "
+                f"{section['kind']!r}",
                 hint="add --backend ray or leave it out",
             )
-            for name, value in changes.items()
+            for name in idle
         )
     if kind is None and not changes:
         return scenario

@@ -54,7 +54,7 @@ def resume(
     Args:
         run_dir: the folder of the run.
         backend: "ray" or "inprocess", where it is to run from now on; by default where it ran before.
-        workers: number of Ray actors, or "auto" for as many as the processors hold.
+        workers: number of Ray actors, or of threads, or "auto" for as many as the processors hold.
         observers: are told what happens, as those of `simulate`.
         progress: whether to show how it goes: by default in a notebook only.
         values: what was given to the run from Python, once more: it is not in the folder.

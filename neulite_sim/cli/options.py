@@ -28,7 +28,11 @@ Overrides = Annotated[
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Replace the scenario's seed.")]
 Workers = Annotated[
     str | None,
-    typer.Option("--workers", metavar="N|auto", help="Number of Ray actors; auto for as many as the processors hold."),
+    typer.Option(
+        "--workers",
+        metavar="N|auto",
+        help="Number of Ray actors, or of threads; auto for as many as the processors hold.",
+    ),
 ]
 AsJson = Annotated[
     bool,

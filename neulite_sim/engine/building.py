@@ -229,4 +229,5 @@ def workplace(parts: Parts) -> Workplace:
         seed=scenario.seed,
         threads=getattr(options, "threads_per_worker", 1),
         device=getattr(options, "device", "cpu"),
+        takes_turns=bool(scenario.brought),
     )

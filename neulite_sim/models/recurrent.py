@@ -14,6 +14,11 @@ from torch import nn
 _IS_PLAIN = "_neulite_sim_is_plain"
 
 
+def switches_onednn(module: nn.Module) -> bool:
+    """Return whether a module switches oneDNN off, for the whole process, while it computes."""
+    return any(getattr(part, _IS_PLAIN, False) for part in module.modules())
+
+
 def in_plain_operators(module: nn.Module) -> None:
     """Let each LSTM of a module compute step by step, with and without numbers alike."""
     for part in module.modules():

@@ -48,6 +48,11 @@ def machine_remarks(scenario: Scenario) -> tuple[str, ...]:
         )
     if not os.access("runs" if os.path.isdir("runs") else ".", os.W_OK | os.X_OK):
         found.append(f"{os.path.abspath('runs')} cannot be written: give run another folder with --out")
+    if scenario.backend.kind == "inprocess" and options.workers != 1 and scenario.brought:
+        found.append(
+            f"backend.workers is {options.workers}, and they take turns: code that is not this project's "
+            f"({', '.join(scenario.brought)}) may use what a process has once; --backend ray has a process for each"
+        )
     if getattr(options, "address", None) is not None:
         return tuple(found)
     here = f"this machine has {cores} processor{'' if cores == 1 else 's'}"

@@ -126,6 +126,12 @@ class Scenario(Options):
         """Where its values stand."""
         return self._written
 
+    @property
+    def brought(self) -> tuple[str, ...]:
+        """The fields whose code, which takes part in every round, is not this project's."""
+        return tuple(name for name in ("data", "model", "method", "selection", "protocol")
+                     if getattr(self, name).is_brought)  # fmt: skip
+
     def written_in(self, written: Written) -> Scenario:
         """Return the scenario, which was read from there."""
         copy = self.model_copy()

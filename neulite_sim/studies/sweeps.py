@@ -173,8 +173,12 @@ def default_jobs(runs: Sequence[PlannedRun]) -> int:
            for item in backends):  # fmt: skip
         return 1
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max((getattr(item.options, "threads_per_worker", 1) for item in backends), default=1)
+    threads = max((_threads_of(item.options) for item in backends), default=1)
     return max(1, processors // threads)
+
+
+def _threads_of(options: Any) -> int:
+    return int(getattr(options, "num_workers", 1) * getattr(options, "threads_per_worker", 1))
 
 
 def run_all(runs: Sequence[PlannedRun], *, out: Path, jobs: int) -> Generator[PlannedRun | EndedRun, None, None]:

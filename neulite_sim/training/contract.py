@@ -46,6 +46,9 @@ class Workplace:
     seed: int
     threads: int
     device: str = "cpu"
+    takes_turns: bool = False
+    """Whether tasks in one process run one after the other: code that is not this project's may use what a process has
+    once, such as PyTorch's own generator."""
 
 
 class Backend(Protocol):

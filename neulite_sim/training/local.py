@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ def train_locally(
     task: LocalTask,
     training: Training,
     transform: Transform | None = None,
+    draws: bool = True,
+    go_on: Callable[[], None] = lambda: None,
 ) -> Update:
     """Train in place and return the update; the trainee must hold the payload's tensors.
 
@@ -38,7 +40,8 @@ def train_locally(
     each for all epochs. Loss and metrics are sample-weighted means over the last epoch, of the last part; metrics named
     `num_...` are sums over all steps. What a frozen prefix makes of a sample is computed in the first epoch alone (of
     each part), unless `training.prefix_cache` is none or `transform` makes another sample of it in each. A task of so
-    many steps goes through the samples as often as it takes, and its last epoch is cut short.
+    many steps goes through the samples as often as it takes, and its last epoch is cut short. Where nobody `draws`
+    from PyTorch's own generator it is left alone. `go_on` is called before each step.
 
     Raises:
         SimulationError: this machine cannot train in `training.precision`.
@@ -54,12 +57,13 @@ def train_locally(
     means = _Means()
     epochs = task.epochs or training.epochs
     keeps = training.prefix_cache != "none" and epochs > 1 and transform is None
-    with _drawing_from(integer_seed(task.seed, "dropout", task.device, task.flight), labels_N.device):
+    with _drawing_for(task, labels_N.device) if draws else nullcontext():
         for _ in trainee.each_part(has_batch_statistics=min(len(labels_N), training.batch_size) > 1):
             trainee.keeper = PrefixKeeper(len(labels_N)) if keeps else None
             for batches in _epochs(len(labels_N), training.batch_size, order, epochs=epochs, steps=task.steps):
                 means.next_epoch()
                 for chosen in batches:
+                    go_on()
                     rows = torch.from_numpy(chosen)
                     batch, labels_B = inputs[rows], labels_N[rows]
                     if transform is not None:
@@ -102,13 +106,13 @@ def _epochs(
 
 
 @contextmanager
-def _drawing_from(seed: int, device: torch.device) -> Iterator[None]:
-    """Within, PyTorch's own generators begin at `seed`; afterwards that of the processor goes on where it was.
+def _drawing_for(task: LocalTask, device: torch.device) -> Iterator[None]:
+    """Within, PyTorch's own generators begin at the flight's seed; afterwards the processor's goes on where it was.
 
     `torch.manual_seed` would tell every kind of accelerator as well, and where there is none keep a note of it, with
     the stack of calls, for each flight.
     """
-    before = torch.get_rng_state()
+    before, seed = torch.get_rng_state(), integer_seed(task.seed, "dropout", task.device, task.flight)
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed_all(seed)

@@ -5,8 +5,9 @@ Both backends that really train use it: `inprocess` owns one, each Ray actor own
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,26 +32,36 @@ from neulite_sim.units import format_bytes
 from neulite_sim.user_code.origins import telling_lines
 
 
-class Worker:
-    """Trains and tests on one thread pool. Modules are built once per submodel and refilled for each task."""
+class Abandoned(BaseException):
+    """What a worker was at is no longer wanted; no error, so that nobody takes it for one."""
 
-    def __init__(self, workplace: Workplace) -> None:
+
+class Worker:
+    """Trains and tests on one thread pool. Modules are built once per submodel and refilled for each task.
+
+    `go_on` is called before each batch; what it raises ends the work.
+    """
+
+    def __init__(self, workplace: Workplace, *, go_on: Callable[[], None] | None = None) -> None:
         self._place = workplace
+        self._go_on = go_on or _goes_on
         self._trainees: dict[str, Trainee] = {}
         self._evaluation_models: dict[str, nn.Module] = {}
         torch.set_num_threads(workplace.threads)
         keep_freed_memory()
 
     @telling_lines()
-    def train(self, task: LocalTask, payload: Payload, personal: Payload | None = None) -> Update:
-        """Return the update of one device.
+    def train(
+        self, task: LocalTask, payload: Payload, personal: Payload | None = None, *, alone: bool = True
+    ) -> Update:
+        """Return the update of one device; where it is not `alone` in its process it draws nothing from it.
 
         Raises:
             SimulationError: the task breaks the memory promise.
         """
         _keep_promise(task)
         place = self._place
-        trainee = self._trainee(task.submodel)
+        trainee = self.trainee(task.submodel)
         load_tensors(trainee, {**payload, **(personal or {})})
         round_frozen(trainee, place.training.frozen_weights)
         numbers = place.partition.of(task.device)
@@ -59,15 +70,26 @@ class Worker:
         transform = functools.partial(self._augmented, device=task.device) if place.dataset.augments else None
         seen = inputs.to(place.device) if transform else self._seen_by(task.device, inputs)
         trainee.see_labels(labels)
-        return train_locally(trainee, seen, labels, task=task, training=place.training, transform=transform)
+        return train_locally(
+            trainee,
+            seen,
+            labels,
+            task=task,
+            training=place.training,
+            transform=transform,
+            draws=alone,
+            go_on=self._go_on,
+        )
 
     def _targets(self, labels: NDArray[Any]) -> Tensor:
         """Return targets as a loss reads them; those that are tokens are kept in a smaller type."""
         return torch.from_numpy(labels).to(self._place.device, torch.int64)
 
-    def _trainee(self, submodel: str) -> Trainee:
+    def trainee(self, submodel: str) -> Trainee:
+        """Return the network of a submodel, with whatever weights it holds."""
         if submodel not in self._trainees:
-            built = self._place.method.trainee(submodel, self._place.blueprint)
+            with _drawing_first_weights():
+                built = self._place.method.trainee(submodel, self._place.blueprint)
             built.reports_squared_loss = True
             built.takes_shortcuts = True
             self._trainees[submodel] = built.to(self._place.device)
@@ -95,11 +117,7 @@ class Worker:
 
         Diagnostics come with the test samples only.
         """
-        if name not in self._evaluation_models:
-            built = self._place.method.evaluation_model(name, self._place.blueprint)
-            self._evaluation_models[name] = built.to(self._place.device)
-            lay_out(built)
-        model = self._evaluation_models[name]
+        model = self.evaluation_model(name)
         load_tensors(model, tensors)
         if self._place.evaluation.batch_norm == "recalibrated":
             recalibrate_batch_norm(model, self._calibration_batches())
@@ -110,6 +128,15 @@ class Worker:
             return evaluate(model, self._viewed_batches(devices))
         owned = np.concatenate([partition.of(int(device)) for device in devices])
         return evaluate(model, self._batches(dataset.train_inputs[owned], dataset.train_labels[owned]))
+
+    def evaluation_model(self, name: str) -> nn.Module:
+        """Return the network of a global model, with whatever weights it holds."""
+        if name not in self._evaluation_models:
+            with _drawing_first_weights():
+                built = self._place.method.evaluation_model(name, self._place.blueprint)
+            self._evaluation_models[name] = built.to(self._place.device)
+            lay_out(built)
+        return self._evaluation_models[name]
 
     def _diagnosed(self, model: nn.Module, result: EvaluationResult) -> EvaluationResult:
         """Return the result with the diagnostics that the scenario asks for, all over the same training samples."""
@@ -129,6 +156,7 @@ class Worker:
 
     def _batches(self, inputs: NDArray[Any], labels_N: NDArray[Any]) -> Iterator[tuple[Tensor, Tensor]]:
         for rows in np.array_split(np.arange(len(labels_N)), self._num_batches(len(labels_N))):
+            self._go_on()
             yield (
                 self._seen(_taken(inputs, rows)),
                 self._targets(labels_N[rows]),
@@ -173,6 +201,16 @@ def _taken(inputs: NDArray[Any], rows: Integers) -> Tensor:
     fresh = np.empty(taken.shape, taken.dtype)
     fresh[...] = taken
     return torch.from_numpy(fresh)
+
+
+def _drawing_first_weights() -> contextlib.AbstractContextManager[None]:
+    """Leave PyTorch's generator as it was: who builds how many networks in which process must not be seen in it."""
+    found: contextlib.AbstractContextManager[None] = torch.random.fork_rng(devices=[])
+    return found
+
+
+def _goes_on() -> None:
+    """Nobody stops it."""
 
 
 def _keep_promise(task: LocalTask) -> None:

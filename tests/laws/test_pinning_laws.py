@@ -74,12 +74,13 @@ def digest() -> str:
     return found
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
-def test_a_run_inside_any_host_gives_the_same_digest_and_changes_nothing(host: str, digest: str) -> None:
+def test_a_run_inside_any_host_gives_the_same_digest_and_changes_nothing(host: str, workers: int, digest: str) -> None:
     with HOSTS[host]():
         before = state()
-        found = simulate(tiny(*MODELS)).summary["digest"]
+        found = simulate(tiny(*MODELS, f"backend={{kind: inprocess, workers: {workers}}}")).summary["digest"]
         after = state()
     assert found == digest
     assert after == before

@@ -134,6 +134,7 @@ def test_a_dataset_that_will_be_downloaded_is_no_problem_but_said():
     assert "will be downloaded (170 MB)" in found.stdout
 
 
+@pytest.mark.slow
 def test_validate_needs_no_torch_even_where_data_is_missing():
     code = (
         "import sys; from typer.testing import CliRunner; from neulite_sim.cli import app; "
@@ -215,6 +216,18 @@ def test_more_workers_than_processors_are_said(monkeypatch):
         app, ["validate", "base.yaml", "--set", "backend={kind: ray, workers: 64, address: auto}"]
     )
     assert "backend.workers" not in elsewhere.stdout
+
+
+def test_threads_that_take_turns_are_said(tmp_path):
+    (tmp_path / "own.py").write_text("def mine(setting): ...\n")
+    own = ["--set", f"method={{kind: python, path: {tmp_path / 'own.py'}, name: mine}}"]
+    threads = ["--set", "backend={kind: inprocess, workers: 2}"]
+    remark = (
+        "! backend.workers is 2, and they take turns: code that is not this project's (method) may use what a process "
+        "has once; --backend ray has a process for each"
+    )
+    assert remark in CliRunner().invoke(app, ["validate", "base.yaml", *threads, *own]).stdout
+    assert "take turns" not in CliRunner().invoke(app, ["validate", "base.yaml", *threads]).stdout
 
 
 def test_a_run_says_at_its_beginning_what_cannot_act():

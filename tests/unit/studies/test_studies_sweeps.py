@@ -100,6 +100,8 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         (("{kind: inprocess, threads_per_worker: 3}",), 2),
         (("{kind: inprocess, threads_per_worker: 3}", "inprocess"), 2),
         (("{kind: inprocess, threads_per_worker: 9}",), 1),
+        (("{kind: inprocess, workers: 4}", "inprocess"), 2),
+        (("{kind: inprocess, workers: auto}",), 1),
         (("dry-run",), 8),
         (("dry-run", "ray"), 1),
         (("{kind: inprocess, device: cuda}",), 1),
