@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint
 
@@ -38,6 +41,18 @@ sys.dont_write_bytecode = False
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a share of the tests be asked for: `-m slow --part 2/5` runs the second fifth of the slow ones."""
+    parser.addoption("--part", type=_part, metavar="K/N", help="run the K-th of N parts of the tests that were chosen")
+
+
+def _part(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}: K/N with 1 <= K <= N, such as 2/5")
+    return int(found[1]), int(found[2])
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Name the folder of kept profiles before any worker starts; prepare the processes that run tests."""
     if not hasattr(config, "workerinput") and OF_SESSION not in os.environ:
@@ -48,8 +63,13 @@ def pytest_configure(config: pytest.Config) -> None:
         _prepare()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slowest modules in front of both halves of the tests, which is what two workers begin with."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the part that is asked for, and put the slowest modules in front of what each of two workers begins with."""
+    if (part := config.getoption("part")) is not None:
+        mine = [zlib.crc32(item.nodeid.encode()) % part[1] == part[0] - 1 for item in items]
+        config.hook.pytest_deselected(items=[item for item, is_mine in zip(items, mine, strict=True) if not is_mine])
+        items[:] = [item for item, is_mine in zip(items, mine, strict=True) if is_mine]
     rank = {f"test_{name}": place for place, name in enumerate(SLOWEST)}
     slow = sorted((item for item in items if item.path.stem in rank), key=lambda item: rank[item.path.stem])
     quick = [item for item in items if item.path.stem not in rank]

@@ -41,14 +41,20 @@ class Kept(ray_backend.RayBackend):
 
 
 @contextmanager
-def cluster() -> Iterator[None]:
-    """Within, runs on Ray find a cluster of four processors that prints nothing."""
+def cluster(num_cpus: int = 4) -> Iterator[None]:
+    """Within, runs on Ray find a cluster of so many processors that prints nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # Ray puts its workers behind everything else that the machine does, such as other tests.
         patch.setenv("RAY_worker_niceness", "0")
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
         try:
             yield
         finally:

@@ -24,7 +24,7 @@ def run(*command):
     [
         ("-m", "ruff", "check", "."),
         ("-m", "ruff", "format", "--check", "."),
-        ("-m", "mypy"),
+        pytest.param(("-m", "mypy"), marks=pytest.mark.slow),
         ("-c", "import sys; from importlinter.cli import lint_imports_command as main; sys.argv = ['lint']; main()"),
     ],
     ids=["ruff", "format", "mypy", "layers"],

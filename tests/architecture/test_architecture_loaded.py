@@ -51,6 +51,7 @@ for command in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_commands_that_train_nothing_load_nothing_heavy(tmp_path: Path) -> None:
     stored_runs.write_run(tmp_path / "run")
     done = subprocess.run(
@@ -90,6 +91,7 @@ def test_a_name_that_is_nowhere_is_missed_as_ever() -> None:
         homes("here", there="os")("gone")
 
 
+@pytest.mark.slow
 def test_what_a_dry_run_prepares_loads_neither_scikit_learn_nor_pytorchs_compiler() -> None:
     """Either takes as long as all that a warm start does beside importing PyTorch."""
     code = (

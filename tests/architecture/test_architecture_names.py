@@ -3,12 +3,15 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import neulite_sim
 from neulite_sim.models.names import FULL
 
 PACKAGE = Path(neulite_sim.__file__).parent
 
 
+@pytest.mark.slow
 def test_the_name_of_the_full_model_is_written_once():
     places = [
         f"{path.relative_to(PACKAGE)}:{node.lineno}"

@@ -54,6 +54,7 @@ def test_a_profile_says_which_of_its_two_peaks_is_compared_with_devices() -> Non
     assert "audited" in rounded.stdout
 
 
+@pytest.mark.slow
 def test_a_profile_says_what_devices_need_on_top_where_they_keep_features() -> None:
     options = ("model=cnn", "data.image_size=12", "method=neulite", "training.epochs=2")
     settings = [part for option in options for part in ("--set", option)]

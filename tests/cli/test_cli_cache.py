@@ -59,6 +59,7 @@ def ran(*arguments: str) -> Result:
     return result
 
 
+@pytest.mark.slow
 def test_a_second_command_profiles_nothing_and_says_the_same(kept: KeptProfiles, made: list[str]) -> None:
     cold = ran("profile", "good.yaml", "--json").stdout
     assert (made[0], made[-1], kept.contents().entries) == ("stage-1", "full", len(made))

@@ -50,6 +50,7 @@ def called(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), prog_name="neulite-sim")
 
 
+@pytest.mark.slow
 def test_the_output_is_hardware_that_a_scenario_names() -> None:
     found = called("calibrate", "--quick", "--name", "my-board")
     assert (found.exit_code, found.stderr) == (0, "")
@@ -62,6 +63,7 @@ def test_the_output_is_hardware_that_a_scenario_names() -> None:
     assert list(json.loads(profiled.stdout)["submodels"][0]["seconds_per_flight"]) == ["my-board"]
 
 
+@pytest.mark.slow
 def test_a_busy_machine_is_told_beside_what_it_gave(monkeypatch: pytest.MonkeyPatch) -> None:
     seems(monkeypatch, others=3.0)
     found = called("calibrate", "--quick")
@@ -75,6 +77,7 @@ def test_a_busy_machine_is_told_beside_what_it_gave(monkeypatch: pytest.MonkeyPa
     assert (load["busy"], load["others"], load["num_processors"]) == (True, 3.0, 4)
 
 
+@pytest.mark.slow
 def test_what_no_machine_gives_is_told_and_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "_MOST_ON_A_CPU", {"convolution_efficiency": 0.0})
     found = called("calibrate", "--quick")
@@ -82,6 +85,7 @@ def test_what_no_machine_gives_is_told_and_not_printed(monkeypatch: pytest.Monke
     assert found.stderr.startswith("error: the measurements do not fit together (convolution_efficiency ")
 
 
+@pytest.mark.slow
 def test_json_has_the_steps_the_error_and_the_entry() -> None:
     report = json.loads(called("calibrate", "--quick", "--threads", "1", "--json").stdout)
     assert (report["name"], report["device"], report["threads"]) == ("this-machine", "cpu", 1)

@@ -94,6 +94,7 @@ def test_a_baseline_that_is_none_is_refused(arguments: tuple[str, ...], message:
     assert message in found.stderr
 
 
+@pytest.mark.slow
 def test_a_view_is_a_table_rows_and_a_figure() -> None:
     arguments = ("runs", "--view", "cost-to-target", "--target", "60%", "--plot", "view.svg", "--style", "paper")
     found = compared(*arguments)
@@ -126,6 +127,7 @@ def test_csv_has_the_same_rows_flat() -> None:
     assert Path("rows.csv").read_text() == printed
 
 
+@pytest.mark.slow
 def test_a_plot_is_written_beside_the_table() -> None:
     assert compared("runs", "--group", "--plot", "a.png").stdout.startswith("2 runs")
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")

@@ -245,6 +245,7 @@ def test_names_and_numbers_that_nothing_can_have_are_refused(traps: Path, settin
     assert message in found.stderr
 
 
+@pytest.mark.slow
 def test_what_this_machine_has_no_room_for_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "free_memory_bytes", lambda: 10**9)
     data = "data={kind: synthetic, samples: 1000000, test_samples: 1, shape: [3, 100, 100], classes: 2}"
@@ -387,6 +388,7 @@ def test_validate_answers_in_json() -> None:
 # schema
 
 
+@pytest.mark.slow
 def test_schema_prints_a_json_schema_that_knows_the_real_components() -> None:
     found = ran("schema")
     assert found.exit_code == 0

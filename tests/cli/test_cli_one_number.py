@@ -58,6 +58,7 @@ def test_a_peak_is_one_text_in_every_command(scenario: dict) -> None:
     assert "Memory is that of the tensors of a training step at its peak" in studied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     ["run one.yaml --backend dry-run", "profile one.yaml", "whatif one.yaml --memory 9MB --methods fedavg,neulite"],
@@ -74,6 +75,7 @@ def test_a_method_without_a_limit_says_who_trains_beyond_it(scenario: dict) -> N
     assert "fedavg goes on without a memory limit here: 4 of 6 devices train what they cannot hold" in told
 
 
+@pytest.mark.slow
 def test_a_threshold_that_devices_fit_into_is_called_so_and_a_reference_is_counted_whole(scenario: dict) -> None:
     ran = said("run one.yaml --backend dry-run --set method=neulite --set training.fit=auto")
     header = next(line for line in ran.splitlines() if line.startswith("memory: "))

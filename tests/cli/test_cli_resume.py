@@ -56,6 +56,7 @@ def whole_digest() -> str:
     return digest
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forks")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on_and_ends_as_an_unbroken_one(

@@ -105,6 +105,7 @@ def run(started: list[Program], *arguments: str, is_forked: bool = False, **envi
     return started[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_run_ends_with_the_line_to_go_on_whatever_the_signal_and_however_often_it_comes(
     number: signal.Signals, started: list[Program]
@@ -129,6 +130,7 @@ def test_a_command_that_is_interrupted_as_it_starts_ends_in_one_line(wait_s: flo
     assert errors[0].startswith("interrupted")
 
 
+@pytest.mark.slow
 def test_a_run_on_ray_ends_like_any_other_and_takes_the_cluster_with_it(started: list[Program]) -> None:
     """The signal comes to all its processes, twice; only the address of the loopback interface was ever open."""
     program = run(started, "--backend", "ray", "--workers", "1", TMPDIR="/tmp")
@@ -177,6 +179,7 @@ def _cluster_folders(pid: int) -> set[Path]:
     return {Path(found) for found in re.findall(r"/tmp/neulite-\w+", told)}
 
 
+@pytest.mark.slow
 def test_a_run_whose_raylet_is_killed_says_so_and_how_to_go_on(started: list[Program]) -> None:
     # Of a program of its own standard error ends with the watcher, which speaks after it.
     program = run(started, "--backend", "ray", "--workers", "1")

@@ -32,6 +32,7 @@ def swept(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["sweep", *arguments], prog_name="neulite-sim")
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_compares_and_does_nothing_twice() -> None:
     """Of the fleets, one holds the model, one is too small by far; of the data, one is not there."""
     Path("sweep.yaml").write_text(
@@ -62,6 +63,7 @@ def test_a_sweep_runs_compares_and_does_nothing_twice() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_sweeps")
 def test_a_run_that_fails_is_told_at_once_and_at_the_end() -> None:
     found = swept("tiny.yaml", "--set", "data={kind: cifar10, root: gone}")
@@ -138,6 +140,7 @@ def test_every_problem_of_every_combination_comes_before_the_first_run() -> None
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forks")
 def test_a_terminated_sweep_ends_its_runs_and_goes_on_from_there(folder: Path) -> None:
     """The long run is ended in its middle; what is left of it is a cut-off run."""

@@ -63,6 +63,7 @@ def test_all_methods_take_part_by_default_the_scenarios_own_first_with_its_optio
     assert {"allsmall", "depthfl", "exclusivefl", "fedavg", "fedrolex", "heterofl", "progfed"} <= set(methods[1:])
 
 
+@pytest.mark.slow
 def test_fedavg_that_fits_its_steps_into_memory_stands_beside_all_methods() -> None:
     """What every method has to beat, whether or not somebody asks for it."""
     report = reported("hand.yaml", "--memory", "300B")
@@ -166,6 +167,7 @@ def test_csv_has_the_same_rows() -> None:
     assert printed == Path("rows.csv").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option",
     [("--memory", "200B,400B"), ("--scale-memory", "0.5,2", "--methods", "neulite,fedavg"), ("--cap-memory", "400B")],
@@ -212,6 +214,7 @@ def test_what_is_wrong_is_refused(arguments: tuple[str, ...], message: str) -> N
     assert "--json" in arguments or found.stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_sweeps")
 def test_training_adds_accuracy_and_is_not_done_twice() -> None:
     """One budget holds the model, under the other nobody can train, which is a result."""
@@ -240,6 +243,7 @@ def test_training_adds_accuracy_and_is_not_done_twice() -> None:
     assert json.loads(again.stdout)["rows"] == rows
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_sweeps")
 def test_training_on_tokens_adds_perplexity() -> None:
     data = {"kind": "synthetic-text", "samples": 60, "test_samples": 20, "sequence_length": 8, "authors": 6}

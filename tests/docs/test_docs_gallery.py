@@ -26,6 +26,7 @@ def drawn_by(svg):
     return re.search(r"Matplotlib v[\d.]+", svg)[0]
 
 
+@pytest.mark.slow
 def test_the_pictures_are_what_the_code_draws(gallery, tmp_path):
     """To the byte where the matplotlib is that which drew them; other versions place things otherwise."""
     for path in gallery.draw_all(tmp_path):

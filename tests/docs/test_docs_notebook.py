@@ -14,6 +14,7 @@ from docs_pages import DOCS
 NOTEBOOK = DOCS / "tutorial" / "notebook.ipynb"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_profiles")
 def test_the_notebook_runs_and_shows_what_it_holds() -> None:
     for package in ("nbclient", "ipykernel", "matplotlib"):

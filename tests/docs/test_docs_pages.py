@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 from docs_pages import DOCS, PAGES, ROOT, Block, blocks, run_page, runs
+from slow_cases import some_slow
 from tiny_scenarios import TINY
 from typer.testing import CliRunner
 
@@ -27,6 +28,10 @@ from neulite_sim.scenario.loading import parse_scenario
 pytestmark = pytest.mark.usefixtures("shared_profiles")
 
 RUN = [page for page in PAGES if any(map(runs, blocks(page.read_text(encoding="utf-8"))))]
+LONG = ("availability_and_links", "backends_and_reproducibility", "churn", "compare_methods", "energy", "from_python",
+        "memory_budgets", "memory_model", "own_scenario", "participation", "protocols", "read_a_run_folder", "timeline",
+        "whatif", "your_own_code")  # fmt: skip
+"""Pages that run for seconds."""
 LINKED = [*PAGES, *(ROOT / name for name in ("README.md", "CHANGELOG.md") if (ROOT / name).is_file())]
 
 
@@ -56,7 +61,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     registry.forget_installed()
 
 
-@pytest.mark.parametrize("page", RUN, ids=name_of)
+@pytest.mark.parametrize("page", some_slow(RUN, lambda page: page.stem in LONG), ids=name_of)
 def test_commands_and_code_of_a_page_do_what_it_says(
     page: Path, checkout: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -82,6 +82,7 @@ def interrupted(*arguments, run_dir, after):
     return output.splitlines()
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_interrupted_twice_goes_on_after_the_last_checkpoint_and_ends_as_an_unbroken_one():
     """The first of its runs is broken off in the middle, and again when it goes on; the other one never began."""
     written(stop={"rounds": 60})
@@ -113,6 +114,7 @@ def cut(file, *, by):
     os.truncate(file, Path(file).stat().st_size - by)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_resumed_is_run_anew_with_its_reason_and_the_same_digest():
     """Five runs end after round 3, of which a journal, the weights, the version and a checkpoint are then lost."""
     written()

@@ -25,6 +25,7 @@ def runs(study, tmp_path_factory):
     return study.originals(tmp_path_factory.mktemp("originals"), pairs=(("fedavg", "fedbuff"),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_a_damaged_run_ends_in_the_unbroken_digest_or_is_refused_and_left(study, runs, tmp_path, seed):
     outcome = study.one(runs[seed % 2], random.Random(seed), tmp_path)

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "verification" / "deployment.py"
 
 
+@pytest.mark.slow
 def test_processes_over_sockets_do_what_the_simulator_says(tmp_path):
     """Devices of three speeds, of which one leaves for good, one comes back and one comes late."""
     given = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1]), "OMP_NUM_THREADS": "1"}

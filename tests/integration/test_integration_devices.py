@@ -84,6 +84,7 @@ def told(folder, device):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_rounds_denied_by_reason_add_up_to_what_denials_say(run):
     wanted = Counter()
     for row in table(run.folder, "denials"):
@@ -94,6 +95,7 @@ def test_rounds_denied_by_reason_add_up_to_what_denials_say(run):
     assert by_round == {(int(row["round"]), row["reason"]): int(row["devices"]) for row in table(run.folder, "denials")}
 
 
+@pytest.mark.slow
 def test_ten_devices_tell_what_a_count_over_flights_and_denials_says(run):
     flights = table(run.folder, "flights")
     rows = {row["device"]: row for row in read_devices(run.folder)}
@@ -118,6 +120,7 @@ def test_ten_devices_tell_what_a_count_over_flights_and_denials_says(run):
             assert {(item["round"], item["reason"]) for item in story["denials"]} == wanted
 
 
+@pytest.mark.slow
 def test_runs_cover_what_can_happen(run):
     rows = run.result.devices
     totals = {name: sum(row[name] for row in rows) for name in rows[0] if name.startswith(("denied", "dropped", "arr"))}

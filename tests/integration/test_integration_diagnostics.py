@@ -29,6 +29,7 @@ def without_clock(rows):
     return [{**row, "wall_time_s": 0} for row in rows]
 
 
+@pytest.mark.slow
 def test_they_change_nothing_but_the_digest_and_a_table_of_their_own(tmp_path):
     plain = simulate(waves(evaluation={"every_rounds": 2}), out=tmp_path / "plain")
     told = simulate(waves(), out=tmp_path / "told")
@@ -79,6 +80,7 @@ def test_a_sample_beyond_the_training_set_is_the_training_set():
     assert wide == whole
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_rows_of_an_unbroken_one(tmp_path, monkeypatch):
     whole = simulate(waves(), out=tmp_path / "whole")
     with pytest.raises(Broken):

@@ -23,6 +23,7 @@ ROOM = "population.available_memory={kind: explicit, values: [160MB, 182MB, 185M
 """One device for each of the plans: 159.7, 181.7, 184.9, 219.5, 234.6 and 270.2 MB."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fedavg", "neulite"])
 def test_more_devices_take_part_and_their_rows_say_how(method: str) -> None:
     plain = simulate(waves(f"method={method}", *STAYING, SHORT))
@@ -100,6 +101,7 @@ def test_what_is_trained_follows_the_plan(
     assert not found.checkpointing
 
 
+@pytest.mark.slow
 def test_every_plan_is_taken_by_whom_it_suits_and_the_run_says_so() -> None:
     listener = Listener()
     result = simulate(tiny(*IMAGES, ROOM), observers=[listener])
@@ -121,6 +123,7 @@ def first_loss(*overrides: str) -> float:
     return float(next(iter(result.rounds))["train_loss"])
 
 
+@pytest.mark.slow
 def test_with_group_norm_micro_batches_change_nothing_but_rounding() -> None:
     """The same flights whole and in micro-batches: with BatchNorm another loss, with GroupNorm the same."""
     distances = {}
@@ -132,6 +135,7 @@ def test_with_group_norm_micro_batches_change_nothing_but_rounding() -> None:
     assert distances["group"] < 1e-5 < 1e-3 < distances["batch"]
 
 
+@pytest.mark.slow
 def test_a_profile_has_a_line_per_plan() -> None:
     costing = assemble(tiny(*IMAGES, ROOM, "method=fedavg"))
     report = cost_report(costing)

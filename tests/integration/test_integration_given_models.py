@@ -36,6 +36,7 @@ def scenario(*overrides, model="residual", method="neulite"):
     return parse_scenario(changed, overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["residual", "mlp"])
 def test_every_stage_of_an_own_network_trains_and_its_loss_falls(model, tmp_path):
     chosen = scenario("stop.rounds=8", "evaluation.every_rounds=8", model=model)
@@ -50,6 +51,7 @@ def test_every_stage_of_an_own_network_trains_and_its_loss_falls(model, tmp_path
         assert sum(losses[half:]) / (len(losses) - half) < sum(losses[:half]) / half
 
 
+@pytest.mark.slow
 def test_behind_a_memory_wall_a_stage_fits_where_the_full_model_does_not():
     peaks = {name: found.peak_memory_bytes for name, found in assemble(scenario()).ledger.profiles.items()}
     least = min(peaks, key=peaks.get)
@@ -60,6 +62,7 @@ def test_behind_a_memory_wall_a_stage_fits_where_the_full_model_does_not():
     assert not ledger.fits("full").any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fedavg", "progfed", "depthfl", "cocofl", "fedepth", "profl", "partial-variables"])
 def test_other_methods_train_its_blocks_too(method, tmp_path):
     options = {"depthfl": "method={kind: depthfl, classifier: linear}"}.get(method, f"method={method}")
@@ -67,6 +70,7 @@ def test_other_methods_train_its_blocks_too(method, tmp_path):
     assert result.summary["flights_arrived"] > 0
 
 
+@pytest.mark.slow
 def test_a_model_of_one_width_is_refused_where_several_are_wanted_and_told_how_to_have_them():
     with pytest.raises(ScenarioError, match="method heterofl trains handed-over at several widths, but no width makes "
                                             "it thinner; SmallResNet has one width; give a function with a parameter "
@@ -78,6 +82,7 @@ def test_a_model_of_one_width_is_refused_where_several_are_wanted_and_told_how_t
         assemble(scenario("proxy.width=0.5"))
 
 
+@pytest.mark.slow
 def test_a_function_with_a_width_is_trained_at_several(tmp_path):
     result = simulate(scenario("stop.rounds=2", model="wide", method="heterofl"), out=tmp_path / "run")
     assert result.summary["flights_arrived"] > 0

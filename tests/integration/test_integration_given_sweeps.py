@@ -55,6 +55,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_sweeps")
 def test_runs_of_a_sweep_have_what_was_given_also_two_at_a_time_and_where_one_was_cut_off(
     folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -77,6 +78,7 @@ def test_runs_of_a_sweep_have_what_was_given_also_two_at_a_time_and_where_one_wa
     assert [path.name for path in (folder / "runs" / ".sweep").iterdir()] == ["lock"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_sweeps")
 def test_profiles_and_studies_are_those_of_what_was_given() -> None:
     assert neulite_sim.profile(SHORT, method=Halved).rows[0]["method"] == "Halved"
@@ -108,11 +110,13 @@ def test_what_only_the_grid_says_need_not_stand_in_a_scenario_that_is_given_valu
         assert run.scenario.selection.options.devices_per_round == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_in_given_code_says_in_which_line() -> None:
     with pytest.raises(RunsFailedError, match=r"test_integration_given_sweeps.py:\d+: ValueError: not today"):
         neulite_sim.sweep(SHORT, out="runs", method=failing)
 
 
+@pytest.mark.slow
 def test_a_run_is_gone_on_with_by_what_it_was_given_and_nothing_else() -> None:
     with pytest.raises(Broken):
         neulite_sim.simulate(

@@ -83,16 +83,19 @@ def lines():
     return held("-c", SAME_BITS + THIN_TRAINING).splitlines()
 
 
+@pytest.mark.slow
 def test_thin_resnets_train_without_a_crash(lines):
     losses = json.loads(lines[1])
     assert len(losses) > 30
     assert all(0 < loss < 20 for loss in losses.values())
 
 
+@pytest.mark.slow
 def test_eight_to_fifteen_channels_keep_the_bits_that_the_strided_convolution_has_with_avx2(lines):
     assert lines[0] == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_a_short_scan_of_convolutions_finds_nothing_that_the_guard_lets_pass(seed):
     """`verification/convolution_layouts.py` scans 1,500 shapes for each instruction set of the machine."""

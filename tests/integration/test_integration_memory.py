@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 
+import pytest
 from tiny_scenarios import tiny
 
 from neulite_sim.engine.simulation import simulate
@@ -31,6 +32,7 @@ SMALL = ("data.train_samples=12", "data.test_samples=10", "stop.rounds=1000", "t
 """Two samples for each device: a step, then a test of ten images, so that a thousand rounds take seconds."""
 
 
+@pytest.mark.slow
 def test_peak_resident_memory_does_not_grow_with_rounds(tmp_path, pytestconfig):
     """Twenty times the rounds may cost what allocators leave behind, 4 MiB; a row kept per round would cost more."""
     command = [sys.executable, "-c", RUN, str(tmp_path / "run"), *SMALL]
@@ -53,6 +55,7 @@ class Weigher:
             self.held_bytes.append(tracemalloc.get_traced_memory()[0])
 
 
+@pytest.mark.slow
 def test_objects_held_by_the_driver_do_not_grow_with_rounds(tmp_path, monkeypatch):
     # What happens to devices is counted after so many dispatches and flights; here after fewer than are weighed.
     monkeypatch.setattr("neulite_sim.engine.looks.MOST_LOOKS", 50)

@@ -95,6 +95,7 @@ def check_promise(result: RunResult, scenario: Scenario) -> set[str]:
     return {row["reason"].split(" during")[0] for row in result.flights if row["outcome"] == "dropped"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shrinks", [False, True])
 def test_no_flight_leaves_or_arrives_without_its_memory(method: str, shrinks: bool) -> None:
@@ -104,6 +105,7 @@ def test_no_flight_leaves_or_arrives_without_its_memory(method: str, shrinks: bo
     assert "out of memory" in reasons or method == "heterofl"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("motion", [MOVING, "population.memory_motion={kind: redrawn, every: 5s}"])
 def test_time_and_memory_do_not_depend_on_whether_anything_is_trained(motion: str) -> None:
     trained, dry = (simulate(waves(f"backend={kind}", motion, SHRINKING, "stop.rounds=8")) for kind in
@@ -152,6 +154,7 @@ def test_a_run_in_which_memory_never_comes_back_says_so(tmp_path: Path) -> None:
         simulate(tiny("backend=dry-run", motion))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_shrinking_lets_everybody_train_who_fits_the_smallest_batch(method: str) -> None:
     memory = "population.available_memory={kind: uniform, low: 1MB, high: 4MB}"
@@ -171,6 +174,7 @@ def test_shrinking_lets_everybody_train_who_fits_the_smallest_batch(method: str)
         assert shrunk.summary["participation_rate"] > whole.summary["participation_rate"]
 
 
+@pytest.mark.slow
 def test_the_real_training_uses_the_smaller_batch_in_proportion(run_scripted: Callable[..., ScriptedBackend]) -> None:
     # The workload is charged for batches of 32; batches of 4 are trained.
     scenario = waves("population.available_memory={kind: uniform, low: 1MB, high: 4MB}", "stop.rounds=10",

@@ -24,6 +24,7 @@ def _script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_it_goes_through_all_parts_on_a_processor(script: Any, tmp_path: Path, capsys: Any) -> None:
     assert script.main(["--small", "--device", "cpu", "--json", str(tmp_path / "found.json")]) == 0
     found = json.loads((tmp_path / "found.json").read_text())

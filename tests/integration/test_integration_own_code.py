@@ -179,6 +179,7 @@ def test_the_same_code_gives_the_same_run_from_python_from_a_file_and_registered
     assert results[2].summary["selection"] == "Rotation"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_actors")
 def test_actors_are_sent_the_code_and_give_the_same_bits(file: Path, tmp_path: Path) -> None:
     ray = ["backend={kind: ray, workers: 2}"]
@@ -202,6 +203,7 @@ def staged_in_file(file: Path) -> dict[str, Any]:
     return {**STAGED, **{field: located(named) for field, named in IN_FILE.items()}}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_actors")
 def test_models_and_data_of_ones_own_train_alike_everywhere(file: Path, tmp_path: Path) -> None:
     """From Python and from a file, in process and on one or two actors, unbroken and resumed: one digest."""

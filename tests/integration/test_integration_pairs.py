@@ -11,6 +11,7 @@ import math
 
 import pytest
 from ray_pools import cluster, lent_pools
+from slow_cases import some_slow
 
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.registry import names
@@ -116,7 +117,11 @@ def _pools():
         yield
 
 
-@pytest.mark.parametrize(("method", "selection", "protocol", "actors"), RUNS, ids=[" + ".join(run[:3]) for run in RUNS])
+@pytest.mark.parametrize(
+    ("method", "selection", "protocol", "actors"),
+    some_slow(RUNS, lambda run: run[-1] is not None),
+    ids=[" + ".join(run[:3]) for run in RUNS],
+)
 def test_methods_selectors_and_protocols_go_together_with_one_digest(method, selection, protocol, actors, request):
     result = simulate(run_of(method, selection, protocol))
     assert [row["round"] for row in result.rounds] == list(range(1, ROUNDS + 1))
@@ -147,6 +152,7 @@ def test_every_pair_is_in_a_run_and_everything_meets_one_and_two_actors():
     assert on_actors - {frozenset((protocol, 1)) for protocol in MIXING} <= together
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_pools")
 @pytest.mark.parametrize(("norm", "actors"), [("batch", 2), ("group", 1)])
 def test_devices_that_fit_their_steps_into_memory_give_one_digest(norm, actors):
@@ -172,6 +178,7 @@ LLAMA = {"model_type": "llama", "vocab_size": 64, "hidden_size": 16, "intermedia
          "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 16}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_pools")
 @pytest.mark.parametrize("method", ["lora", "fedra", "zeroth-order"])
 def test_a_language_model_of_transformers_is_tuned_with_one_digest(tmp_path, method):
@@ -188,6 +195,7 @@ def test_a_language_model_of_transformers_is_tuned_with_one_digest(tmp_path, met
     assert len({run.summary["digest"] for run in runs}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_pools")
 def test_diagnostics_are_the_same_for_any_number_of_actors():
     asked = {"every_rounds": 2, "diagnostics": ["nhsic_plane"], "diagnostic_samples": 50}

@@ -57,6 +57,7 @@ def test_as_many_devices_reach_a_published_threshold_as_the_authors_have(thresho
     assert sum(memory_mb >= threshold_mb for memory_mb in pool_mb()) == devices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "method"), REPORTED)
 def test_a_rate_is_the_share_of_devices_that_hold_the_smallest_submodel(model, method):
     found = script().report(model, method)
@@ -66,6 +67,7 @@ def test_a_rate_is_the_share_of_devices_that_hold_the_smallest_submodel(model, m
     assert found["participation_rate"] == max(entry["fits_share"] for entry in own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "method"), [pair for pair in REPORTED if pair[1] in ("allsmall", "heterofl", "fedrolex")]
 )
@@ -73,11 +75,13 @@ def test_width_scaling_reaches_everybody(model, method):
     assert rate(model, method) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["resnet18", "resnet34", "vgg11_bn"])
 def test_depthfl_and_neulite_reach_more_devices_than_the_full_model(model):
     assert rate(model, "exclusivefl") < rate(model, "depthfl") < rate(model, "neulite")
 
 
+@pytest.mark.slow
 def test_a_convolutional_neulite_reaches_what_its_smallest_stage_allows_and_a_smaller_batch_everybody():
     assert 0.8 <= rate("resnet18", "neulite") <= 0.86
     by_batch = [rate("resnet18", "neulite", batch_size) for batch_size in (128, 64, 32, 16)]
@@ -110,6 +114,7 @@ def table(after):
     return {row[0]: dict(zip(heading[1:], row[1:], strict=True)) for row in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "method"), REPORTED)
 def test_the_rates_of_the_page_are_those_of_the_profiler(model, method):
     (name,) = (name for name, kind in script().METHODS.items() if kind == method)
@@ -118,6 +123,7 @@ def test_the_rates_of_the_page_are_those_of_the_profiler(model, method):
     assert cells[name].partition("%")[0] == f"{rate(model, method) * 100:.0f}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", CONVOLUTIONAL)
 def test_the_peaks_of_the_page_are_those_of_the_profiler(model):
     cells = table("## Peaks")[model]
@@ -127,6 +133,7 @@ def test_the_peaks_of_the_page_are_those_of_the_profiler(model):
         assert cells["full"] == f"{peaks_mb['full']:.0f}"
 
 
+@pytest.mark.slow
 def test_the_batches_of_the_page_are_those_of_the_profiler():
     cells = table("NeuLite's rate by batch size")["resnet18"]
     for batch_size in (128, 64, 32, 16):

@@ -81,6 +81,7 @@ def summary(folder):
     return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_components_of_a_plug_in_run_a_scenario(runs):
     found = summary(runs())
     assert (found["method"], found["selection"], found["rounds"]) == ("toy", "first", 3)
@@ -88,6 +89,7 @@ def test_components_of_a_plug_in_run_a_scenario(runs):
         assert {row["device"] for row in csv.DictReader(file)} == {"0", "1"}
 
 
+@pytest.mark.slow
 def test_the_method_of_a_plug_in_is_what_makes_the_model(runs):
     """With a whole step `toy` is FedAvg, and gives its weights; half a step gives others."""
     whole, half, fedavg = (
@@ -98,12 +100,14 @@ def test_the_method_of_a_plug_in_is_what_makes_the_model(runs):
     assert whole != half
 
 
+@pytest.mark.slow
 def test_workers_of_ray_find_the_plug_in(runs):
     ray = runs("--backend", "ray", "--workers", "1")
     assert summary(ray)["backend"] == "ray"
     assert summary(ray)["digest"] == summary(runs())["digest"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forks")
 def test_a_plug_in_is_listed_with_its_options_like_the_built_in_ones():
     listed = neulite_sim("components")

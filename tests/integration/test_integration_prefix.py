@@ -22,12 +22,14 @@ def run(cache: str, *options: str, listener: Listener | None = None) -> RunResul
     return simulate(tiny(*STAGED, f"training.prefix_cache={cache}", *options), observers=observers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["neulite", "{kind: progfed, growth_rounds: [1], warmup_rounds: 1}", PROFL])
 def test_rows_and_digest_are_the_same_whether_or_not_the_simulator_keeps_features(method: str) -> None:
     plain, kept = (run(cache, f"method={method}") for cache in ("none", "simulator"))
     assert plain.summary["digest"] == kept.summary["digest"]
 
 
+@pytest.mark.slow
 def test_a_device_that_keeps_features_needs_more_memory_and_less_time_for_the_stages_that_have_some() -> None:
     plain, kept = (run(cache, "method=neulite", "selection.devices_per_round=6") for cache in ("simulator", "device"))
     pairs = [
@@ -42,6 +44,7 @@ def test_a_device_that_keeps_features_needs_more_memory_and_less_time_for_the_st
         assert theirs["loss"] == ours["loss"]
 
 
+@pytest.mark.slow
 def test_devices_keep_nothing_of_augmented_samples_and_a_run_says_so() -> None:
     options = ("method=neulite", "data.augmentation=crop-flip")
     silent, speaking = Listener(), Listener()

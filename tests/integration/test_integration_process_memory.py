@@ -27,6 +27,7 @@ def two(script, monkeypatch):
     return [plain, {**plain, "malloc": "mmap"}]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_two_steps_are_measured_in_fresh_processes_and_not_measured_again(script, two, tmp_path, monkeypatch, capsys):
     kept = tmp_path / "kept.jsonl"

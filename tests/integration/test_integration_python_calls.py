@@ -76,6 +76,7 @@ print(neulite_sim.sweep("tiny.yaml", seeds=[5], out="piped").runs[0].summary["se
 """
 
 
+@pytest.mark.slow
 def test_calls_leave_nothing_behind_and_start_no_script_again(folder: Path) -> None:
     """A script without `if __name__ == "__main__"`, and one from standard input."""
     done = ran("script.py", folder=folder)

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from broken_runs import broken_off, tables
 from safetensors.torch import load_file
+from slow_cases import some_slow
 from stored_runs import resealed
 from tiny_scenarios import TINY, WAVES
 
@@ -72,7 +73,7 @@ def scenario(protocol="synchronous", method="neulite", **changes):
     return parse_scenario({**given, "stop": {"rounds": 10}, **CHANGES.get(method, {}), **changes})
 
 
-@pytest.mark.parametrize(("protocol", "method"), RESUMED)
+@pytest.mark.parametrize(("protocol", "method"), some_slow(RESUMED, lambda run: run[1] != "neulite"))
 def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, protocol, method):
     # FedDyn is the part of depthfl that keeps something for each device; it needs updates of the current version.
     is_stale = method == "depthfl" and protocol in ("fedasync", "fedbuff")
@@ -92,6 +93,7 @@ def test_every_method_and_every_protocol_is_resumed():
     assert set(PROTOCOLS) == {*IN_ROUNDS, *MIXING}
 
 
+@pytest.mark.slow
 def test_several_updates_of_one_device_in_a_buffer_are_replayed_too(tmp_path):
     given = scenario("large buffer")
     whole = simulate(given, out=tmp_path / "whole")
@@ -102,6 +104,7 @@ def test_several_updates_of_one_device_in_a_buffer_are_replayed_too(tmp_path):
     assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["synchronous", "fedbuff"])
 def test_a_run_whose_devices_choose_their_plans_ends_as_an_unbroken_one(tmp_path, protocol):
     memory = {"available_memory": {"kind": "uniform", "low": "1.2MB", "high": "2.8MB"},
@@ -115,6 +118,7 @@ def test_a_run_whose_devices_choose_their_plans_ends_as_an_unbroken_one(tmp_path
     assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", PARTS)
 def test_a_run_with_parts_of_coadaptation_ends_as_an_unbroken_one(tmp_path, method):
     roomy = {**WAVES["population"], "available_memory": {"kind": "uniform", "low": "20MB", "high": "30MB"}}
@@ -133,6 +137,7 @@ ADAPTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ADAPTED)
 def test_a_run_whose_devices_keep_or_owe_something_ends_as_an_unbroken_one(tmp_path, method):
     given = parse_scenario(
@@ -162,7 +167,7 @@ def test_the_replay_trains_nothing_and_keeps_the_wall_times(tmp_path, monkeypatc
     trained = []
     train = Worker.train
     monkeypatch.setattr(
-        Worker, "train", lambda self, task, *rest: trained.append(task.flight) or train(self, task, *rest)
+        Worker, "train", lambda self, task, *rest, **how: trained.append(task.flight) or train(self, task, *rest, **how)
     )
     resume(find_cut_off(tmp_path / "run"))
     after = wall_times(tmp_path / "run")
@@ -177,6 +182,7 @@ def test_the_replay_trains_nothing_and_keeps_the_wall_times(tmp_path, monkeypatc
     assert set(flights[12:]) == set(trained)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_broken_off_before_its_first_checkpoint_begins_anew(tmp_path):
     given = scenario()
     whole = simulate(given)
@@ -185,6 +191,7 @@ def test_a_run_that_was_broken_off_before_its_first_checkpoint_begins_anew(tmp_p
     assert resume(find_cut_off(tmp_path / "run")).summary["digest"] == whole.summary["digest"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -204,6 +211,7 @@ def test_stop_conditions_selectors_and_tests_are_taken_up_too(tmp_path, changes)
     assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_target_that_is_reached_after_the_break_ends_the_run_in_the_same_round(tmp_path):
     free = simulate(scenario("fedbuff", checkpoint={"every_rounds": 2}, seed=1))
     accuracies = [row["test_accuracy"] or 0.0 for row in free.rounds]
@@ -225,6 +233,7 @@ def test_feddyn_is_refused_with_a_protocol_that_merges_old_updates():
         simulate(scenario("fedbuff", "depthfl"))
 
 
+@pytest.mark.slow
 def test_how_often_checkpoints_are_made_changes_nothing(tmp_path):
     digests = {
         every: simulate(scenario("fedbuff", checkpoint={"every_rounds": every}), out=tmp_path / str(every)).summary[

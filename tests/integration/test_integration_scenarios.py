@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+from slow_cases import some_slow
 
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.scenario.loading import load_scenario, parse_scenario
@@ -24,6 +25,8 @@ MADE_UP = {
 """What stands for each dataset that is elsewhere: images of its shape, in as many classes."""
 
 
+RUN = [path for path in SCENARIOS if load_scenario(path).data.kind in EMBEDDED]
+QUICK = ("jetson_mix.yaml", "jetson_mix_fedavg.yaml", "base.yaml", "digits.yaml")
 LIGHTER = {"phones_llm.yaml": ["workload.model={kind: gpt}"]}
 """What a scenario is charged for here, where profiling that itself would take a minute."""
 
@@ -39,7 +42,7 @@ def test_a_shipped_scenario_is_valid_and_says_how_to_start_it(path):
     assert any("neulite-sim run" in line for line in header)
 
 
-@pytest.mark.parametrize("path", [path for path in SCENARIOS if load_scenario(path).data.kind in EMBEDDED], ids=ids)
+@pytest.mark.parametrize("path", some_slow(RUN, lambda path: path.name not in QUICK), ids=ids)
 def test_a_shipped_scenario_runs(path):
     small = ["stop.rounds=2", "training.epochs=1", "selection.devices_per_round=2", "backend=inprocess",
              "evaluation.every_rounds=1"]  # fmt: skip
@@ -49,6 +52,7 @@ def test_a_shipped_scenario_runs(path):
     assert result.summary["flights_arrived"] + result.summary["flights_dropped"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in SCENARIOS if load_scenario(path).data.kind not in EMBEDDED], ids=ids)
 def test_a_shipped_scenario_whose_data_is_elsewhere_runs_dry_on_made_up_images(path):
     scenario = load_scenario(path)

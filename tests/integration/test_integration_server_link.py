@@ -11,6 +11,7 @@ WIDE = {"downlink": "1000Gbps", "uplink": "1000Gbps"}
 NARROW = {"downlink": "30Mbps", "uplink": "10Mbps"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_link_that_is_wide_enough_for_all_changes_nothing(protocol):
     with_it, without = (simulate(scenario(protocol, server=server)) for server in (WIDE, {}))
@@ -38,6 +39,7 @@ def test_no_round_downloads_faster_than_the_link():
     assert [row["selected"] for row in result.rounds] == [row["selected"] for row in free.rounds]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("offline", ["abort", "pause"])
 def test_a_run_over_a_narrow_link_is_resumed_to_the_same_digest(tmp_path, protocol, offline):

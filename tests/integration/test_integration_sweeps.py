@@ -120,6 +120,7 @@ def test_width_scaling_is_tested_with_recalibrated_statistics_wherever_there_are
             assert (scenario.evaluation.batch_norm == "recalibrated") == recalibrates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_combination_can_be_assembled_on_images_of_the_same_shape(path):
     built = set()

@@ -16,6 +16,8 @@ from neulite_sim.engine.simulation import simulate
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Scenario
 
+pytestmark = pytest.mark.slow
+
 TEXT: Mapping[str, Any] = {
     "name": "text",
     "seed": 3,

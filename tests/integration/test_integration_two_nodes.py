@@ -10,6 +10,8 @@ from two_nodes import created_bytes, nodes
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.results.rows import Notice, RoundRow
 
+pytestmark = pytest.mark.slow
+
 RAY = "backend={kind: ray, workers: auto}"
 RUNS = {
     "folded where it is trained": (),

@@ -26,12 +26,14 @@ def results():
     return {name: simulate(load_scenario(EFFECT / f"{name}_unseen_width.yaml", small)) for name in names}
 
 
+@pytest.mark.slow
 def test_both_train_a_quarter_of_the_width_on_every_device_and_never_more(results):
     for result in results.values():
         assert {row["submodel"] for row in result.flights} == {"width-0.25"}
         assert result.summary["participation_rate"] == 1.0
 
 
+@pytest.mark.slow
 def test_heterofl_stays_at_chance_although_its_devices_learn(results):
     """A model that knows nothing has a loss of ln 10, 2.30."""
     result = results["heterofl"]
@@ -39,5 +41,6 @@ def test_heterofl_stays_at_chance_although_its_devices_learn(results):
     assert result.summary["final_accuracy"] < CEILING_OF_CHANCE
 
 
+@pytest.mark.slow
 def test_fedrolex_does_not(results):
     assert results["fedrolex"].summary["final_accuracy"] > 2 * CEILING_OF_CHANCE

@@ -12,6 +12,7 @@ from neulite_sim.studies.whatif import Budgets, Entrant, study
 QUIET = ("population.availability=always", "population.speed_jitter=0", "backend=dry-run", "stop.rounds=600")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["neulite", "heterofl", "progfed"])
 def test_the_mean_round_of_a_long_run_is_the_expected_one(method):
     """Without jitter and churn, within four standard errors of the mean over 600 rounds of random draws."""

@@ -136,6 +136,7 @@ def test_views_are_those_of_a_look_at_everybody(kind, moves, seed, every_s, all_
         before = seen, facts(seen)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(moves=steps, size=st.sampled_from([3, 1024, 1025, 3000]))
 def test_ranks_are_those_of_a_list(moves, size) -> None:

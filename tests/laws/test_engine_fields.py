@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from slow_cases import some_slow
 from tiny_scenarios import tiny, waves
 
 from neulite_sim import registry
@@ -708,6 +709,7 @@ ELSEWHERE = {
     "data[huggingface]": "likewise in test_data_huggingface.py and test_data_given.py",
     "partition[flwr-datasets]": "needs another package: test_data_flwr_partitions.py",
     "backend[inprocess].threads_per_worker": "changes last bits only: test_training_inprocess.py",
+    "backend[inprocess].workers": "changes how fast, never what: test_training_crew.py",
     "backend[inprocess].device": "needs a GPU; test_training_local.py",
     "backend[ray]": "changes where and how fast, never what: test_training_ray.py",
 }
@@ -1007,7 +1009,12 @@ def outcome(base: str, overrides: tuple[str, ...]) -> tuple[list[dict[str, objec
     return rows, {**result.summary, "wall_time_s": 0}
 
 
-@pytest.mark.parametrize("field", CASES)
+def is_slow(field: str) -> bool:
+    """Whether a case is one of a network or a method, each of which has to be profiled; but for two of them."""
+    return field.startswith(("method[", "model[")) and not field.startswith(("method[fedavg]", "method[neulite]"))
+
+
+@pytest.mark.parametrize("field", some_slow(CASES, is_slow))
 def test_a_field_acts(field):
     found = CASES[field]
     plain, changed = (found.base, found.setup), (found.base, (*found.setup, found.change))

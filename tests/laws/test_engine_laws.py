@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from ray_pools import cluster, lent_pools
+from slow_cases import some_slow
 from tiny_scenarios import tiny, waves
 
 from neulite_sim.engine.simulation import simulate
@@ -27,8 +28,8 @@ TIMELINE = {"train_loss", "test_loss", "test_accuracy", "loss", "skipped_terms",
 
 @pytest.fixture(scope="module")
 def _actors():
-    """Four actors, of which a run takes as many as it asks for."""
-    with cluster(), lent_pools(most=4):
+    """Two actors, of which a run takes as many as it asks for, and four more for one that asks for four."""
+    with cluster(6), lent_pools(most=2):
         yield
 
 
@@ -54,7 +55,7 @@ def test_the_same_scenario_twice_gives_the_same_digest(name, once):
 
 
 @pytest.mark.usefixtures("_actors")
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", some_slow([1, 2, 4], lambda workers: workers > 2))
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_any_number_of_actors_gives_the_digest_of_the_driver(name, workers, once):
     scenario = waves(*SCENARIOS[name], f"backend={{kind: ray, workers: {workers}}}")
@@ -77,6 +78,7 @@ def test_another_seed_gives_another_digest(once):
     assert simulate(waves("seed=4")).summary["digest"] != once["neulite"].summary["digest"]
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 2**63 - 1), devices=st.integers(1, 9), mean_on_s=st.floats(0.05, 5), alpha=st.floats(0.05, 5)

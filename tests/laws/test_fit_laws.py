@@ -144,6 +144,7 @@ def expected(drawn: Drawn, device: int) -> tuple[bool, float, int]:
     return False, 0.0, least
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, NUM_FLEETS, 20))
 def test_each_device_takes_the_fastest_plan_that_it_holds(first: int) -> None:
     for seed in range(first, first + 20):

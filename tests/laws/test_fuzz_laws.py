@@ -39,6 +39,7 @@ def starts(fuzz: ModuleType) -> list[dict[str, Any]]:
     return fuzz.bases()
 
 
+@pytest.mark.slow
 def test_mutants_load_or_are_refused_in_words(
     fuzz: ModuleType, starts: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

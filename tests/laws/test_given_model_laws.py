@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 from given_models import IMAGES, ROWS, Residual
 from hypothesis import given, settings
@@ -90,6 +91,7 @@ def require_same(network, spec, blocks):
     return model
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(STEPS), max_size=8), st.sampled_from([2, 5]), st.sampled_from([None, 1]))
 @settings(max_examples=25, deadline=None)
 def test_a_network_of_images_in_blocks_is_the_same_network(steps, channels, blocks):
@@ -106,6 +108,7 @@ def test_a_network_of_rows_in_blocks_is_the_same_network(steps, channels):
         require_same(Drawn(tuple(steps), channels, is_image=False), ROWS, None)
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["conv", "norm", "relu", "relu_", "pool", "residual"]), min_size=1, max_size=8))
 @settings(max_examples=15, deadline=None)
 def test_a_sequence_in_blocks_is_the_same_sequence(kinds):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from thin_models import method
@@ -45,6 +46,7 @@ def profiled(name: str, submodel: str, kind: str, batch_size: int, *options: tup
     return profile(submodel, build, input_shape=SHAPE, batch_size=batch_size, training=training)
 
 
+@pytest.mark.slow
 @LAWS
 @given(
     kind=kinds,
@@ -57,6 +59,7 @@ def test_memory_and_flops_grow_with_the_batch(kind, sizes, submodel):
     assert large.flops_per_step > small.flops_per_step
 
 
+@pytest.mark.slow
 @LAWS
 @given(kind=kinds, batch_size=batches, optimizer=optimizers)
 def test_training_more_blocks_of_the_same_network_never_needs_less(kind, batch_size, optimizer):
@@ -74,6 +77,7 @@ def test_training_more_blocks_of_the_same_network_never_needs_less(kind, batch_s
     assert part.flops_per_step < whole.flops_per_step
 
 
+@pytest.mark.slow
 @LAWS
 @given(kind=kinds, batch_size=batches, optimizer=optimizers, submodel=st.sampled_from(["stage-1", "stage-2", "full"]))
 def test_frozen_blocks_cost_no_gradient_and_no_optimizer_state(kind, batch_size, optimizer, submodel):
@@ -85,6 +89,7 @@ def test_frozen_blocks_cost_no_gradient_and_no_optimizer_state(kind, batch_size,
     assert STATES[optimizer] * trained_bytes <= found.memory.optimizer <= STATES[optimizer] * trained_bytes + counters
 
 
+@pytest.mark.slow
 @settings(LAWS, max_examples=3)
 @given(
     kind=st.sampled_from(["vit", "cnn"]),
@@ -110,6 +115,7 @@ def test_a_longer_tail_is_charged_for_all_that_it_trains(kind, batch_size, optim
         assert longer.flops_per_step > shorter.flops_per_step
 
 
+@pytest.mark.slow
 @LAWS
 @given(kind=kinds, batch_size=batches, submodel=st.sampled_from(["full", "stage-1", "stage-2"]))
 def test_checkpointing_never_raises_memory_nor_lowers_flops(kind, batch_size, submodel):
@@ -119,6 +125,7 @@ def test_checkpointing_never_raises_memory_nor_lowers_flops(kind, batch_size, su
     assert again.flops_per_step >= plain.flops_per_step
 
 
+@pytest.mark.slow
 @LAWS
 @given(
     kind=kinds, batch_size=batches, count=st.integers(1, 4), submodel=st.sampled_from(["full", "stage-1", "stage-2"])

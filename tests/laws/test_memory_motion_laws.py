@@ -116,6 +116,7 @@ def test_nothing_changes_before_the_next_change(build: Build, at_s: float) -> No
     assert list(motion.available_bytes(np.nextafter(inside, 0), 1)) == now
 
 
+@pytest.mark.slow
 @MOTION
 @given(build=stepped, at_s=times, ahead_s=aheads, share=shares)
 def test_shortness_begins_exactly_at_the_first_change_that_brings_it(

@@ -41,6 +41,7 @@ def key(*given, **options):
     return SHARED.key(*asked(*given, **options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", names("method"))
 def test_the_same_submodel_made_anew_has_the_same_profile_and_the_same_key(kind):
     first, second = asked(kind), asked(kind)
@@ -62,6 +63,7 @@ PLANS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "model", "training"),
     [

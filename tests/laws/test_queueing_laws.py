@@ -40,14 +40,17 @@ def assert_all_hold(checks, count):
         assert check.holds, f"{check.name}: {check.measured:.4f}, theory {check.expected:.4f} +- {check.tolerance:.4f}"
 
 
+@pytest.mark.slow
 def test_the_shared_link_is_processor_sharing_whatever_the_sizes(sharing):
     assert_all_hold(sharing, 8)
 
 
+@pytest.mark.slow
 def test_limits_of_a_quarter_make_the_link_four_servers(queueing):
     assert_all_hold(queueing.limited_sharing(4, 10, 2000, seed=1), 3)
 
 
+@pytest.mark.slow
 def test_devices_in_flight_under_poisson_dispatches_are_poisson(queueing):
     assert_all_hold(queueing.devices_in_flight(10.0, 500, seed=1), 6)
 
@@ -73,10 +76,12 @@ def test_flights_of_whole_runs_fail_at_the_rate_of_the_hazard_and_when_it_says(q
     assert_all_hold(queueing.dropped_by_failure([1.0], 5, seed=1), 2)
 
 
+@pytest.mark.slow
 def test_asynchronous_arrivals_per_second_are_littles_law_whatever_the_buffer(queueing):
     assert_all_hold(queueing.asynchronous_throughput([7], 700, seed=1), 3)
 
 
+@pytest.mark.slow
 def test_the_check_tells_sharing_from_serving_in_order_of_arrival(sharing):
     """M/D/1 in order of arrival has E[T] = 1 + rho / (2 (1 - rho)) (Pollaczek-Khinchine)."""
     found = {check.name: check for check in sharing}

@@ -37,6 +37,7 @@ def fleet(kind: str) -> SimpleNamespace:
     return SimpleNamespace(num_devices=NUM_DEVICES, memory_motion=None, charges=None, availability=availability(kind))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @pytest.mark.parametrize("kind", ["always", "markov", "shared", "unfollowed"])
 @given(moves=rounds, seed=st.integers(0, 5), every_s=st.sampled_from([50.0, 1e9]), most=st.integers(1, 9))
@@ -68,6 +69,7 @@ def test_who_was_denied_how_often_is_what_lists_of_everybody_say(kind, moves, se
     assert found.num_rounds == sum(num_rounds for *_, num_rounds in moves)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @pytest.mark.parametrize("kind", ["always", "markov", "shared"])
 @given(ends_s=st.lists(st.floats(0, 2000), min_size=1, max_size=5).map(sorted))

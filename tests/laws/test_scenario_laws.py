@@ -157,6 +157,7 @@ def test_a_duration_reads_back_in_any_unit(seconds: float, unit: str) -> None:
     assert units.parse_seconds(written) == pytest.approx(seconds, rel=1e-12)
 
 
+@pytest.mark.slow
 @given(rate=st.floats(min_value=0, max_value=1e15), unit=st.sampled_from(sorted(units.BITS_PER_SECOND)))
 def test_a_rate_reads_back_in_any_unit(rate: float, unit: str) -> None:
     written = f"{rate / units.BITS_PER_SECOND[unit]!r}{unit}"

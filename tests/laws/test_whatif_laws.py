@@ -42,6 +42,7 @@ def test_one_byte_less_than_the_threshold_excludes_somebody(entrants):
             assert exact["participation_rate"] == 1
 
 
+@pytest.mark.slow
 def test_the_threshold_of_real_profiles_is_exact_where_devices_merge_their_last_batch():
     """Eleven samples in batches of five leave one, which joins the batch before: some devices need a larger step."""
     found = entrant("neulite", "training.batch_size=5", "data.train_samples=63")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from pydantic import BaseModel, ConfigDict
 
 import neulite_sim
@@ -60,6 +61,7 @@ def test_a_class_without_a_source_has_none():
     assert dict(attribute_docstrings(made)) == dict(attribute_docstrings(int)) == {}
 
 
+@pytest.mark.slow
 def test_what_is_read_of_own_modules_alone_is_what_stands_in_them():
     def classes(source, *, of_classes):
         found = {}

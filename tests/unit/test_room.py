@@ -59,6 +59,7 @@ def test_a_scenario_with_too_large_a_product_is_refused(free: None, overrides: t
     assert message in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

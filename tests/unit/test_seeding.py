@@ -139,6 +139,7 @@ def test_first_uniforms_of_many_streams_are_those_of_each(root_seed: int, count:
     assert uniforms(root_seed, "trained-run", devices, versions).tolist() == expected
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**70), st.sampled_from([1, 15, 16, 700]), KEYS)
 @settings(max_examples=20, deadline=None)
 def test_first_draws_of_many_streams_are_those_of_each(root_seed: int, count: int, first: int) -> None:

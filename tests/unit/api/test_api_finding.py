@@ -49,6 +49,7 @@ def test_a_run_in_memory_stands_beside_the_same_run_from_its_folder() -> None:
     assert found.plot().axes
 
 
+@pytest.mark.slow
 def test_copies_of_runs_in_memory_go_with_their_comparison() -> None:
     found = neulite_sim.compare(neulite_sim.simulate(tiny("stop.rounds=1")))
     place = Path(found.rows[0]["run_dir"])

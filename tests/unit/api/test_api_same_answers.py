@@ -94,6 +94,7 @@ WHATIF = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "arguments"), WHATIF, ids=["memory", "scale", "cap"])
 @pytest.mark.usefixtures("made_up")
 def test_a_study_is_what_the_command_prints(options: tuple[str, ...], arguments: dict[str, Any]) -> None:
@@ -110,6 +111,7 @@ def test_a_study_is_what_the_command_prints(options: tuple[str, ...], arguments:
     assert list(found.frame().columns) == list(rows[0])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_a_study_as_a_page_and_a_figure_is_that_of_the_commands() -> None:
     found = neulite_sim.whatif("waves.yaml", methods="neulite,fedavg", memory="2MB,3MB")
@@ -121,6 +123,7 @@ def test_a_study_as_a_page_and_a_figure_is_that_of_the_commands() -> None:
     assert Path("function.svg").read_text() == Path("command.svg").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 @pytest.mark.parametrize(
     ("options", "arguments"),
@@ -154,6 +157,7 @@ def test_a_comparison_as_a_page_is_the_report_of_its_runs() -> None:
     assert neulite_sim.compare("runs/a-1").to_html() == Path("report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_sweeps")
 def test_a_sweep_is_what_the_command_prints_and_each_finds_the_runs_of_the_other() -> None:
     Path("sweep.yaml").write_text(yaml.safe_dump(SWEEP))
@@ -168,6 +172,7 @@ def test_a_sweep_is_what_the_command_prints_and_each_finds_the_runs_of_the_other
     assert [row["run"] for row in found.compare(group=False).rows] == names
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_sweeps")
 def test_runs_that_fail_are_told_as_by_the_command_and_the_others_are_there() -> None:
     """A logistic model cannot be made thinner."""
@@ -186,6 +191,7 @@ def test_runs_that_fail_are_told_as_by_the_command_and_the_others_are_there() ->
     assert [ended.run.name for ended in unchecked.failed] == ["tiny-heterofl-3"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_sweeps")
 def test_a_sweep_over_plain_values_gives_the_runs_of_the_file() -> None:
     values = {**TINY, "stop": {"rounds": 1}}
@@ -200,6 +206,7 @@ def test_a_sweep_over_plain_values_gives_the_runs_of_the_file() -> None:
     assert len(set(digests[0])) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_sweeps")
 def test_a_study_that_trains_is_that_of_the_command() -> None:
     how = {"memory": "15MB", "methods": "fedavg", "out": "runs/study", "jobs": 1}

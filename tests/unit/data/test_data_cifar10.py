@@ -146,6 +146,7 @@ def test_a_failed_download_names_address_and_folder_and_leaves_nothing(tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(not (REAL_ROOT / FOLDER).is_dir(), reason=f"no {FOLDER} in {REAL_ROOT}")
 def test_the_real_files_have_the_published_sizes_and_the_stated_statistics():

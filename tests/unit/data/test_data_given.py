@@ -519,6 +519,7 @@ def any_array(count, most_dimensions):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(
     st.integers(0, 8).flatmap(lambda count: st.tuples(any_array(count, 4), any_array(count, 2))),

@@ -66,6 +66,7 @@ def test_torchvision_gets_its_name():
     assert {"blocks.0.features_0.0.weight", "head.classifier.1.weight"} <= model.state_dict().keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "method"),
     [({"kind": "vit", "patch": 4, "dim": 6, "heads": 2, "depth": 3}, "neulite"), ({"kind": "squeezenet"}, "heterofl")],

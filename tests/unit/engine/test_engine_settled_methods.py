@@ -62,6 +62,7 @@ def test_memory_does_not_fall_where_the_width_rises():
     assert (np.diff(peaks) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", names("method"))
 def test_other_methods_stay_as_they_are(kind):
     # It leaves out layers that are alike, which the convolutional network lacks.

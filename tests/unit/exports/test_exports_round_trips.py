@@ -127,6 +127,7 @@ def curves(run: StoredRun) -> dict[str, list[tuple[int, float, float]]]:
     return expected
 
 
+@pytest.mark.slow
 def test_no_export_loads_pytorch_or_contacts_anybody(found: Mapping[str, Any], listener: socket) -> None:
     assert found["loaded"] == []
     assert found["contacts"] == []
@@ -135,6 +136,7 @@ def test_no_export_loads_pytorch_or_contacts_anybody(found: Mapping[str, Any], l
         listener.accept()
 
 
+@pytest.mark.slow
 def test_a_second_export_finds_the_first(found: Mapping[str, Any]) -> None:
     assert {tuple(each["status"] for each in twice) for twice in found["exported"].values()} == {
         ("written", "already there")

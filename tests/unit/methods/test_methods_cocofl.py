@@ -174,6 +174,7 @@ def test_frozen_blocks_keep_nothing_before_a_run_and_behind_it_what_passes_a_gra
     assert found["block-3"] == [two, last, last]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("submodel", "options"), [
     ("block-1", {}), ("block-1", {"checkpointing": True}), ("block-1", {"precision": "bf16", "micro_batch_size": 4}),
     ("blocks-2-3", {"optimizer": "adam"}), ("blocks-2-3", {"prefix_cache": "device", "epochs": 2}),
@@ -187,6 +188,7 @@ def test_the_predicted_peak_is_that_of_real_steps(submodel, options):
     assert audit(lambda: method.trainee(submodel, plan), **how).total == pytest.approx(predicted, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_shorter_run_never_needs_more_than_one_that_contains_it():
     plan, training = blueprint("resnet18", (3, 16, 16), width=0.125), Training(batch_size=32)
     how = {"spec": plan.spec, "batch_size": 32, "training": training}

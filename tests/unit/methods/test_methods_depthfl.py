@@ -116,6 +116,7 @@ def test_the_weight_of_distillation_travels_down_and_not_up():
     assert all(parameter.requires_grad for parameter in trainee.parameters())
 
 
+@pytest.mark.slow
 def test_without_extension_a_depth_has_only_its_last_classifier():
     method = depthfl(extended=False)
     trainee = method.trainee("depth-3", blueprint())

@@ -174,6 +174,7 @@ def peak_of(plan, ends, training):
     return profile("any", build, spec=plan.spec, batch_size=training.batch_size, training=training).peak_memory_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "options"), [
     ("resnet18", {"batch_size": 16}), ("vgg11_bn", {"batch_size": 64, "optimizer": "adam"}),
 ])  # fmt: skip
@@ -251,6 +252,7 @@ def test_one_part_costs_what_the_full_model_costs():
     assert full.memory == profiled(lambda: PartedModel(THREE, one), training).memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("submodel", "options"), [
     ("parts-2", {"optimizer": "adam"}), ("parts-4", {"micro_batch_size": 4}), ("partial-2", {"checkpointing": True}),
     ("parts-2", {"precision": "bf16"}), ("parts-4", {"prefix_cache": "device", "epochs": 2}),

@@ -86,6 +86,7 @@ def test_nothing_of_the_copy_travels():
     assert tied.upload_names() == plain.upload_names()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [2, 32])
 def test_the_profile_charges_one_more_copy_of_the_weights_and_no_more(batch_size):
     given = {"spec": InputSpec(shape=SHAPE, num_classes=10), "batch_size": batch_size, "training": Training()}
@@ -100,6 +101,7 @@ def test_the_profile_charges_one_more_copy_of_the_weights_and_no_more(batch_size
     assert 0 <= extra <= 2 * largest + 4096
 
 
+@pytest.mark.slow
 def test_the_prediction_is_what_a_real_step_holds():
     given = {"spec": InputSpec(shape=SHAPE, num_classes=10), "batch_size": 4, "training": Training()}
     predicted = profile("full", lambda: trainee(0.1), **given).peak_memory_bytes

@@ -106,6 +106,7 @@ def test_an_update_of_an_older_version_counts_for_the_layers_drawn_then(fedra):
     assert changed == f"{state.extra.layers[chosen.drawn(state.extra, HALF, 2, 1)[0]]}.fc2{B}"
 
 
+@pytest.mark.slow
 def test_fewer_layers_hold_fewer_activations_weights_and_bytes(fedra):
     chosen, _ = fedra
     how = {"spec": MODEL.spec, "batch_size": 4, "training": Training(batch_size=4)}

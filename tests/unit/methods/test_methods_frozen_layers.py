@@ -91,6 +91,7 @@ NETWORKS = ("resnet18", "vgg11_bn", "squeezenet", "vit", "torchvision:shufflenet
             "torchvision:densenet121")  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_what_stands_in_for_frozen_layers_computes_what_they_do_on_any_network(kind):
     """Logits and gradients are those of the network itself with frozen weights and running statistics, in double."""

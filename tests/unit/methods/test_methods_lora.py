@@ -188,6 +188,7 @@ def test_only_what_travels_is_charged_as_traffic(aggregation):
     assert base <= set(sent.download_names())
 
 
+@pytest.mark.slow
 def test_memory_falls_by_gradients_and_optimizer_states_and_not_by_activations():
     model = VIT
     how = {"spec": model.spec, "batch_size": 4, "training": Training(batch_size=4)}

@@ -149,6 +149,7 @@ def test_an_architecture_that_names_no_layers_has_the_tail_alone():
         build(NeuLiteOptions(tail=2), setting)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("surrogate", SURROGATES)
 @pytest.mark.parametrize("tail", TAILS)
 def test_every_combination_keeps_the_contract(tail, surrogate):

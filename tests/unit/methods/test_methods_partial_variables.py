@@ -259,6 +259,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "way"), CASES)
 def test_no_draw_needs_more_than_is_charged(kind, way):
     """Seed 3 of VGG trains the bias of a convolution, for which PyTorch makes the weight's gradient as well."""
@@ -272,6 +273,7 @@ def test_no_draw_needs_more_than_is_charged(kind, way):
         assert tracked(chosen.trainee("share-0.3", model), mask, model.spec, training) <= charged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SHAPES)
 def test_the_charge_is_what_its_heaviest_model_needs_on_real_tensors(kind):
     model = small(kind)

@@ -80,6 +80,7 @@ def require_same(network, spec, **wishes):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_cut_it_computes_what_it_computes_whole_and_keeps_the_names_of_its_tensors(name):
     make, spec = NETWORKS[name]
@@ -87,6 +88,7 @@ def test_cut_it_computes_what_it_computes_whole_and_keeps_the_names_of_its_tenso
     require_same(make(), spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_is_given_keeps_the_contract_of_architectures(name):
     make, spec = NETWORKS[name]
@@ -121,6 +123,7 @@ TORCHVISION = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_classifiers_of_torchvision_given_as_instances_are_cut_by_the_same_rules(name):
     torch.manual_seed(0)
@@ -129,6 +132,7 @@ def test_classifiers_of_torchvision_given_as_instances_are_cut_by_the_same_rules
     assert model.num_blocks == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "num_parts"), [("vit_b_32", 13), ("swin_t", 16), ("regnet_y_400mf", 17)])
 def test_larger_ones_are_cut_between_their_units_without_memory(name, num_parts):
     settings = {"image_size": 32} if name == "vit_b_32" else {}
@@ -145,6 +149,7 @@ def test_larger_ones_are_cut_between_their_units_without_memory(name, num_parts)
     assert model.head(maps).shape == (2, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["residual", "mlp", "gpt", "conv1d"])
 def test_the_full_model_is_charged_as_the_module_whole(name):
     make, spec = NETWORKS[name]
@@ -203,6 +208,7 @@ def test_weights_of_an_instance_are_the_initial_ones_whatever_the_seed_and_it_st
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_function_is_called_anew_under_the_seed_with_what_it_asks_for():
     own = blueprint(digits_net, IMAGES, options={"depth": 4})
     check_architecture(own.architecture, spec=IMAGES, width=0.5)
@@ -225,6 +231,7 @@ def test_a_width_that_means_something_else_is_left_alone():
     assert given_architecture(digits_net).width_hint == ""
 
 
+@pytest.mark.slow
 def test_classes_and_functions_and_instances_travel_by_standard_pickles():
     for value, spec in ((SmallResNet, IMAGES), (digits_net, IMAGES), (SmallResNet(), IMAGES), (Mlp, ROWS)):
         own = blueprint(value, spec)
@@ -234,6 +241,7 @@ def test_classes_and_functions_and_instances_travel_by_standard_pickles():
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
 def test_equal_architectures_are_equal():
     network = SmallResNet()
     assert settled(network, IMAGES) == settled(network, IMAGES)

@@ -39,6 +39,7 @@ def built(component, **options):
     return component.build(component.options(**options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [next_tokens(), CLASSES], ids=["next token", "class"])
 @pytest.mark.parametrize("name", SMALL)
 def test_decoders_keep_the_laws_of_architectures(name, spec):

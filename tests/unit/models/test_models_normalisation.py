@@ -53,6 +53,7 @@ def grouped(kind: str, shape: tuple[int, int, int]) -> Blueprint:
     return Blueprint(architecture=plain.architecture, spec=plain.spec, width=plain.width, name=kind, norm="group")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name"),
     dict.fromkeys((fitting(name, kind), name) for kind in ("resnet18", "vgg11_bn") for name in names("method")),

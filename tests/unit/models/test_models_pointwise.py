@@ -198,6 +198,7 @@ def test_a_layer_that_was_not_come_to_keeps_the_guard_until_it_is(monkeypatch):
         assert len(guards) == 1
 
 
+@pytest.mark.slow
 def test_devices_are_charged_for_the_strided_convolution(monkeypatch):
     given = {"input_shape": (3, 16, 16), "batch_size": 4, "training": Training(batch_size=4)}
     small = blueprint("resnet18", (3, 16, 16), 0.0625)

@@ -68,6 +68,7 @@ STAGES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "stage"), STAGES)
 def test_no_bit_depends_on_whether_features_are_kept(model, stage):
     """Thirteen samples in batches of five: a last batch of three, other company for each sample in each epoch."""
@@ -78,6 +79,7 @@ def test_no_bit_depends_on_whether_features_are_kept(model, stage):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -109,6 +111,7 @@ def test_batches_whose_size_decides_on_other_kernels_keep_their_bits(samples):
         torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "submodel", "options"),
     [

@@ -31,6 +31,7 @@ def classifier(kind: type[nn.Module], **options: object) -> Blueprint:
     return Blueprint(architecture=given_architecture(Text), spec=TEXT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True, "dropout": 0.1}])
 def test_the_predicted_peak_is_the_tracked_one(kind, options):
@@ -40,6 +41,7 @@ def test_the_predicted_peak_is_the_tracked_one(kind, options):
     assert audit(lambda: FullModel(blueprint), **how).total == pytest.approx(predicted, rel=0.01)
 
 
+@pytest.mark.slow
 def test_an_lstm_has_four_times_the_work_of_a_plain_recurrence():
     how = {"spec": TEXT, "batch_size": 8, "training": Training(batch_size=8)}
     lstm, plain = (profile("full", lambda kind=kind: FullModel(classifier(kind)), **how) for kind in (nn.LSTM, nn.RNN))

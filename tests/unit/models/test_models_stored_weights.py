@@ -69,6 +69,7 @@ def test_a_step_on_stored_weights_computes_what_one_on_rounded_weights_does(kind
             torch.testing.assert_close(parameter.grad, first[name].grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_step_holds_is_predicted_to_the_byte(kind, precision):

@@ -39,6 +39,7 @@ def test_samples_that_are_no_images_are_refused():
         timm_network("resnet18", (20,), 3)
 
 
+@pytest.mark.slow
 @needs_timm
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "vit_tiny_patch16_224", "convnext_atto"])
 def test_cut_or_whole_the_logits_are_the_same_to_the_bit_in_training_too(name):

@@ -59,6 +59,7 @@ def shapes_of(module):
     return sorted(tuple(tensor.shape) for tensor in module.state_dict().values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 def test_each_family_is_cut_by_its_own_stages_and_keeps_every_tensor(name):
     side = side_of(name)
@@ -77,6 +78,7 @@ def test_each_family_is_cut_by_its_own_stages_and_keeps_every_tensor(name):
 SMALL = ["squeezenet1_1", "mobilenet_v3_small", "mnasnet0_5", "shufflenet_v2_x0_5", "regnet_y_400mf", "googlenet"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "blocks"), [*((name, None) for name in SMALL), ("shufflenet_v2_x0_5", 4)])
 def test_cut_or_whole_the_logits_are_the_same_to_the_bit_in_training_too(name, blocks):
     model = blueprint(name, blocks=blocks).build_seeded(3)
@@ -137,6 +139,7 @@ def test_more_blocks_than_parts_are_refused():
         blueprint("alexnet", (3, 64, 64), blocks=14).build_meta()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["regnet_y_400mf", "shufflenet_v2_x0_5"])
 def test_networks_whose_builders_look_at_values_are_profiled_too(name):
     with FakeTensorMode():
@@ -144,6 +147,7 @@ def test_networks_whose_builders_look_at_values_are_profiled_too(name):
         assert model(torch.empty(2, 3, 64, 64)).shape == (2, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit_b_16", "googlenet", "maxvit_t"])
 def test_special_cases_build(name):
     side = 224 if name == "maxvit_t" else 64

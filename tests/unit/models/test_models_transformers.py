@@ -54,6 +54,7 @@ def parts_and_whole(made, spec):
         return model, made._made(spec, torch.device("cpu")).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "spec"), [("llama", TOKENS), ("qwen2", CLASSES), ("gpt2", TOKENS), ("bert", CLASSES)])
 def test_models_of_a_configuration_keep_the_laws_and_make_what_the_library_makes(tmp_path, kind, spec):
     made = architecture(tmp_path, kind)
@@ -64,6 +65,7 @@ def test_models_of_a_configuration_keep_the_laws_and_make_what_the_library_makes
     torch.testing.assert_close(model(ids), expected.movedim(-1, 1) if spec is TOKENS else expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [{}, {"checkpointing": True}], ids=["plain", "checkpointing"])
 @pytest.mark.parametrize("kernel", ["fused", "math"])
 def test_their_peaks_are_predicted_to_the_byte(tmp_path, kernel, plan):
@@ -173,6 +175,7 @@ SETTINGS = {"vocab_size": 60, "pad_token_id": 0, "bos_token_id": 1, "eos_token_i
 ENCODERS = ("distilbert", "modernbert", "fnet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*FAMILIES, "llama", "qwen2", "gpt2"])
 def test_the_parts_of_a_family_answer_learn_and_are_charged_as_the_whole(tmp_path, kind):
     settings = SETTINGS | {**FAMILIES, **CONFIGS}[kind]
@@ -205,6 +208,7 @@ def test_a_family_without_fused_attention_keeps_its_scores_and_says_so(tmp_path)
         Blueprint(architecture=asked, spec=TOKENS).build_meta()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [

@@ -39,6 +39,7 @@ def test_vgg_has_the_features_of_torchvisions_and_one_linear_layer():
     assert num_parameters(model.head) == 512 * 10 + 10
 
 
+@pytest.mark.slow
 def test_vgg_computes_what_torchvisions_features_compute():
     ours = vgg11_bn(CIFAR, 10, 1.0).eval()
     features = torchvision_module("models").vgg11_bn(num_classes=10).features.eval()

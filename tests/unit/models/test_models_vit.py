@@ -170,6 +170,7 @@ def test_impossible_options_are_refused(options, message):
         COMPONENT.options(**options)
 
 
+@pytest.mark.slow
 def test_neulite_stages_cost_what_they_must_in_encoders():
     """In forward passes of an encoder, a backward pass being 2, the full model of two encoders a block costs 6 * 3.
 

@@ -43,6 +43,7 @@ def relative_error(kind, build, **options):
     return abs(audit(build, **how).total / profile("any", build, **how).peak_memory_bytes - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("kind", ["vit", "lenet"])
 def test_predicted_peaks_are_those_of_a_real_step_for_every_submodel(kind, name):
@@ -62,6 +63,7 @@ PARTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in SHAPES if kind not in ("resnet34", "logistic")])
 @pytest.mark.parametrize("parts", PARTS, ids=str)
 def test_predicted_peaks_follow_each_part_of_coadaptation_on_every_architecture(kind, parts):
@@ -69,6 +71,7 @@ def test_predicted_peaks_follow_each_part_of_coadaptation_on_every_architecture(
     assert relative_error(kind, lambda: chosen.trainee("stage-2", small)) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize(
     "options",

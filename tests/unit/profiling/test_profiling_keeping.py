@@ -69,6 +69,7 @@ def test_a_later_step_has_all_but_the_prefix_and_the_first_one_two_rows_of_bytes
     assert plain.flops_per_step - kept.later_operator_flops.sum() == 2 * BATCH * (stem + first + down)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"micro_batch_size": 3}, {"checkpointing": True}, {"precision": "bf16"}], ids=str
 )

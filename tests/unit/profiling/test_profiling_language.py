@@ -41,6 +41,7 @@ def profiled(model, training):
     return profile("full", lambda: FullModel(model), spec=model.spec, batch_size=4, training=training)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: "+".join(plan) or "plain")
 @pytest.mark.parametrize("size", SIZES)
 def test_peaks_of_decoders_are_predicted_to_the_byte(size, plan):
@@ -57,6 +58,7 @@ def test_peaks_of_encoders_are_predicted_to_the_byte():
     assert profiled(model, training).tensor_bytes == tracked.total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer", [{"optimizer": "adam", "weight_decay": 0.1}, {"momentum": 0.9}, {"momentum": 0.0}]
 )

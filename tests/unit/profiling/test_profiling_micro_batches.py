@@ -51,6 +51,7 @@ def profiled(batch: int, options: Mapping[str, object]) -> Profile:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch", "options"),
     [

@@ -118,6 +118,7 @@ def test_stages_with_projection_lie_within_eight_percent_of_the_trace(stage, exp
     assert profiled(method("neulite"), stage).peak_memory_bytes / 1e6 == pytest.approx(expected_mb, rel=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "stage", "trained", "present"),
     [
@@ -148,6 +149,7 @@ def test_the_full_model_travels_with_its_9600_running_statistics_and_without_cou
     assert found.bytes_down == found.bytes_up == 4 * (11_173_962 + 9_600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("submodel", ["stage-1", "stage-2", "stage-3", "stage-4"])
 def test_the_audit_on_real_tensors_agrees_with_the_prediction_for_each_stage(submodel):
     chosen, training = method("neulite"), Training(batch_size=8)
@@ -157,6 +159,7 @@ def test_the_audit_on_real_tensors_agrees_with_the_prediction_for_each_stage(sub
     assert measured.total == pytest.approx(predicted.peak_memory_bytes, rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_audit_agrees_for_the_full_model_under_each_optimizer(optimizer):
     chosen = method("fedavg")

@@ -83,6 +83,7 @@ def step_of(name: str) -> Profile:
     return profile("full", lambda: FullModel(blueprint), input_shape=shape, batch_size=16, training=training)
 
 
+@pytest.mark.slow
 def test_mobilenet_v2_trains_slower_than_resnet18_on_a_raspberry_pi_4_with_a_sixth_of_the_operations() -> None:
     pi = device_class("raspberry-pi-4-4gb")
     small, large = step_of("mobilenet_v2"), step_of("resnet18")
@@ -90,6 +91,7 @@ def test_mobilenet_v2_trains_slower_than_resnet18_on_a_raspberry_pi_4_with_a_six
     assert step_seconds(small, pi) > 1.2 * step_seconds(large, pi)
 
 
+@pytest.mark.slow
 def test_without_its_rates_of_grouped_convolutions_a_raspberry_pi_4_would_have_it_the_other_way_round() -> None:
     pi = device_class("raspberry-pi-4-4gb")
     plain = dataclasses.replace(pi, grouped_bandwidth_efficiency=None, grouped_backward_efficiency=None)

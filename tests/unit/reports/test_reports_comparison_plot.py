@@ -195,6 +195,7 @@ def test_a_figure_has_the_size_of_its_style_or_what_is_asked_for(style, tmp_path
     assert figure.get_size_inches().tolist() == [5.0, 4.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size_in", "num_panels"), [((3.3, 2.4), 1), ((3.3, 4.0), 2), ((7.0, 2.4), 2)])
 def test_a_small_figure_breaks_no_word_and_leaves_room_to_its_panels(tmp_path, size_in, num_panels):
     runs = [write_run(tmp_path / f"a-{seed}", [(60.0, 0.5), (60.0 * seed, 0.7)], f"seed={seed}") for seed in (2, 5)]
@@ -278,6 +279,7 @@ def test_a_small_figure_leaves_out_rounds_and_then_perplexity(tmp_path, size_in,
     assert [" ".join(axes.get_ylabel().split()[1:2]) for axes in figure.axes] == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "head"), [("x.png", b"\x89PNG"), ("x.SVG", b"<?xml"), ("x.pdf", b"%PDF")])
 def test_equal_runs_give_equal_files(tmp_path, name, head):
     lines, _ = lines_of([write_run(tmp_path / "a")])

@@ -256,6 +256,7 @@ def test_table_is_drawn_on_a_terminal_and_plain_elsewhere():
     assert "a note" in drawn(rich_table(table))
 
 
+@pytest.mark.slow
 def test_rehearsal_runs_as_a_program_on_a_real_terminal_and_in_a_pipe():
     command = [sys.executable, "-m", "neulite_sim.reports.console", "2"]
     piped = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -441,6 +442,7 @@ def resize(stream, width, height):
     fcntl.ioctl(stream.fileno(), termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
 
+@pytest.mark.slow
 def test_a_resized_terminal_shows_one_whole_frame_and_nothing_of_the_one_before(pseudo_terminal, monkeypatch):
     monkeypatch.setattr("neulite_sim.reports.console._FRAME_S", 3600.0)
     monkeypatch.setenv("COLUMNS", "100")  # exported by some shells, and then never up to date

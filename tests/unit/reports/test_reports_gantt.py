@@ -111,6 +111,7 @@ def test_time_has_a_unit_of_its_size(tmp_path, drawn, second, unit):
     assert drawn(path).axes[0].get_xlabel() == f"virtual time ({unit})"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "head"), [("x.png", b"\x89PNG"), ("x.SVG", b"<?xml"), ("x.pdf", b"%PDF")])
 def test_equal_runs_give_equal_pictures(tmp_path, name, head):
     path = two_rounds(tmp_path / "run")

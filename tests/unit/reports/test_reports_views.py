@@ -239,6 +239,7 @@ def test_the_text_of_a_view_as_pdf_is_found(grouped, tmp_path):
         assert words in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.svg", "x.pdf"])
 def test_equal_views_give_equal_files(grouped, tmp_path, name):
     view = quality_under_budget(grouped(("a", 1, RISING), ("b", 1, RISING, "stop.rounds=9")), {"time": 1.0})

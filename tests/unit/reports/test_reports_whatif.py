@@ -95,6 +95,7 @@ def test_the_unit_follows_the_largest_size(size, unit):
     assert unit_of_bytes(report)[0] == unit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "values"), [("memory", SIZES), ("scale", (0.1, 1.0)), ("cap", (1,))])
 def test_a_study_is_drawn_the_same_each_time(kind, values, tmp_path):
     report = studied(kind, values)

@@ -294,6 +294,7 @@ def alike(one, other):
     return one == other or one != one
 
 
+@pytest.mark.slow
 @given(VALUES)
 @settings(max_examples=60, deadline=None)
 def test_what_is_packed_comes_back_with_its_types_and_bits(value):

@@ -69,6 +69,7 @@ def test_devices_come_back_as_they_were(tmp_path, monkeypatch, most_in_csv):
     assert device_row(find_devices(tmp_path), COUNT) is None
 
 
+@pytest.mark.slow
 @needs_pyarrow
 def test_devices_are_written_without_pandas(tmp_path):
     code = f"""

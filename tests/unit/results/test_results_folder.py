@@ -205,6 +205,7 @@ def test_full_disk_under_the_model_leaves_no_mark_of_completion(tmp_path):
     assert not list(tmp_path.glob("model*"))
 
 
+@pytest.mark.slow
 def test_killed_run_leaves_readable_rows(tmp_path):
     program = f"""
 import os, signal
@@ -220,6 +221,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert len(read_rows(tmp_path / "out" / "rounds.csv", RoundRow)) == 50
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path, make_row):
     rounds, flight = make_row(RoundRow), make_row(FlightRow)
     with create(tmp_path) as folder:

@@ -270,6 +270,7 @@ def test_a_full_disk_under_the_end_of_a_timeline_is_told(tmp_path, monkeypatch, 
     assert folder._timeline._file.closed
 
 
+@pytest.mark.slow
 def test_what_happened_is_written_soon_and_not_held(tmp_path, flight, aggregation):
     timeline = TimelineFile(tmp_path / "a")
     seen = []

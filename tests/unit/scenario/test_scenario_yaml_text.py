@@ -62,6 +62,7 @@ def test_what_cannot_be_meant_is_refused_at_its_place(text: str, message: str) -
     assert message in problems[0]
 
 
+@pytest.mark.slow
 def test_aliases_of_aliases_end_soon() -> None:
     laughs = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     _, problems = read("\n".join(["a0: &a0 [ha]", *laughs]))

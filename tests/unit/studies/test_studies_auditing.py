@@ -17,6 +17,7 @@ def rows():
     return audit_run(assemble(waves()))
 
 
+@pytest.mark.slow
 def test_the_submodels_of_both_ledgers_are_measured_within_three_percent(rows):
     assert [(row["ledger"], row["submodel"], row["batch_size"]) for row in rows] == [
         ("trained", "stage-1", 4), ("trained", "stage-2", 4), ("charged", "stage-1", 32), ("charged", "stage-2", 32),
@@ -27,6 +28,7 @@ def test_the_submodels_of_both_ledgers_are_measured_within_three_percent(rows):
         assert row["skipped"] == ""
 
 
+@pytest.mark.slow
 def test_each_plan_that_somebody_takes_is_measured():
     """Of what is charged; what is trained takes its micro-batches in proportion, and each way of it once."""
     memory = (

@@ -43,6 +43,7 @@ def found() -> Calibration:
         return calibrate("cpu", threads=1, quick=True, budget_s=1e-9)
 
 
+@pytest.mark.slow
 def test_the_entry_loads_back_as_it_was_measured(found: Calibration, tmp_path: Path) -> None:
     path = tmp_path / "here.toml"
     path.write_text(catalogue_text(found, "here"))
@@ -56,6 +57,7 @@ def test_the_entry_loads_back_as_it_was_measured(found: Calibration, tmp_path: P
         assert getattr(device, name) == pytest.approx(getattr(found.constants, name), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_names_with_quotes_and_an_efficiency_of_all_of_the_peak_still_load_back(
     found: Calibration, tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_threads_are_put_back() -> None:
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_every_measurement_is_told_of() -> None:
     told: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -128,6 +131,7 @@ def test_cuda_that_is_not_there_is_refused() -> None:
         require_device("cuda")
 
 
+@pytest.mark.slow
 def test_after_its_budget_it_times_only_what_it_needs() -> None:
     told: list[str] = []
     tiny = (("logistic", 4), ("logistic", 5), ("logistic", 6), ("logistic", 7), ("logistic", 8))

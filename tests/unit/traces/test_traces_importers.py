@@ -607,6 +607,7 @@ def real() -> Path:
     return REAL
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "count"), [("fcc_mba_300", 300), ("hsdpa3g_norway", 80), ("oboe", 428)])
 def test_real_throughput_keeps_every_bit_of_its_table(real: Path, name: str, count: int) -> None:

@@ -191,6 +191,7 @@ def labels(draw: st.DrawFn) -> tuple[float, list[tuple[float, float]]]:
     return period_s, [(start / 4, end / 4) for start, end in zip(edges[::2], edges[1::2], strict=False)]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     table=st.lists(labels(), min_size=1, max_size=4),

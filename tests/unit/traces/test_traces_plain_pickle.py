@@ -32,6 +32,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(value=values, protocol=st.sampled_from(PROTOCOLS))
 def test_plain_values_come_back_as_they_were(value: Any, protocol: int) -> None:

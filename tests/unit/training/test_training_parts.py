@@ -176,6 +176,7 @@ def profiled(kind=InTwo, batch_size=4, allocator=None, given=None, **options):
     return profile("any", lambda: kind(**(given or {})), spec=SPEC, batch_size=batch_size, training=training, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [
     {}, {"optimizer": "adam"}, {"micro_batch_size": 3}, {"checkpointing": True}, {"precision": "bf16"},
     {"prefix_cache": "device"}, {"momentum": 0.0},

@@ -35,7 +35,7 @@ from neulite_sim.training import ray_backend, ray_pool
 from neulite_sim.training.ray_backend import RayBackend
 from neulite_sim.training.ray_pool import RayOptions
 
-pytestmark = pytest.mark.usefixtures("shared_profiles")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_profiles")]
 
 FOLDER = "NEULITE_SIM_TEST_FOLDER"
 HERE = Path(__file__).parent

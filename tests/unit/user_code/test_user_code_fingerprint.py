@@ -108,6 +108,7 @@ def test_what_cannot_be_tracked_is_named(value: Any, said: str) -> None:
         fingerprint(value)
 
 
+@pytest.mark.slow
 def test_fingerprints_are_the_same_in_other_processes(tmp_path: Path) -> None:
     (tmp_path / "layers.py").write_text("SCALE = 2\ndef scaled(x):\n    return x * SCALE\n")
     (tmp_path / "nets.py").write_text(
