@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic import (
     BaseModel,
@@ -300,24 +301,38 @@ def load(group_field: str, name: str) -> Component:
     return loaded
 
 
-def load_all(group_field: str, *only: str) -> tuple[dict[str, Component], dict[str, str]]:
+_INDESCRIBABLE: WeakKeyDictionary[type[Options], str] = WeakKeyDictionary()
+"""Options of which it was seen that they cannot be described, and why."""
+
+
+def load_all(group_field: str, *only: str, tries: bool = True) -> tuple[dict[str, Component], dict[str, str]]:
     """Return what is registered for a field (or `only` these) and can be described, and why the others cannot, by name.
 
-    A package that is broken takes nothing else with it.
+    A package that is broken takes nothing else with it. Without `tries`, what was never described counts as sound.
     """
     sound: dict[str, Component] = {}
     broken: dict[str, str] = {}
     for name in only or kinds(group_field):
         try:
             found = load(group_field, name)
-            options_schema(found.options)
         except UnknownComponentError as error:
             broken[name] = str(error)
-        except Exception as error:
-            broken[name] = f"{group_field} {name!r}: its options cannot be described ({type(error).__name__}: {error})"
+            continue
+        if tries:
+            _describe(found.options)
+        if found.options in _INDESCRIBABLE:
+            why = _INDESCRIBABLE[found.options]
+            broken[name] = f"{group_field} {name!r}: its options cannot be described ({why})"
         else:
             sound[name] = found
     return sound, broken
+
+
+def _describe(options: type[Options]) -> None:
+    try:
+        options_schema(options)
+    except Exception as error:
+        _INDESCRIBABLE[options] = f"{type(error).__name__}: {error}"
 
 
 def component(group_field: str, kind: str) -> Component:

@@ -16,4 +16,6 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            # What was made stays until the end; else the next object would have all of it looked through.
+            gc.freeze()
             gc.enable()

@@ -69,7 +69,7 @@ class ComponentField:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        found, _ = load_all(self.group_field)
+        found, _ = load_all(self.group_field, tries=False)
         variants = [_variant(name, item, handler) for name, item in found.items()]
         bare = [name for name, item in found.items() if not (item.takes_argument or _required(item))]
         return {"oneOf": [*variants, *([{"type": "string", "enum": bare}] if bare else [])]}

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from neulite_sim.bounds import MOST_PATH, Seed
-from neulite_sim.registry import Choice, JsonSchemas, Options, refusal
+from neulite_sim.registry import GROUPS, Choice, JsonSchemas, Options, load_all, refusal
 from neulite_sim.scenario.brief import brief_values
 from neulite_sim.scenario.churn import Churn
 from neulite_sim.scenario.component_fields import BareKind, ComponentField
@@ -270,7 +270,13 @@ def scenario_json_schema() -> dict[str, Any]:
 
     A file that `extends` another may leave out top-level keys; everything else is checked as in a complete file.
     """
-    schema = Scenario.model_json_schema(schema_generator=JsonSchemas)
+    try:
+        schema = Scenario.model_json_schema(schema_generator=JsonSchemas)
+    except Exception:
+        # To describe each by itself takes as long as all together, and is needed only to find who cannot be.
+        for group in GROUPS:
+            load_all(group)
+        schema = Scenario.model_json_schema(schema_generator=JsonSchemas)
     extends = {
         "type": "string",
         "maxLength": MOST_PATH,

@@ -1,4 +1,4 @@
-"""Any method works with any selector and any protocol: every pair runs on digits, with one digest for any actors.
+"""Any method works with any selector and any protocol: every pair runs on digits, with one digest for any workers.
 
 A run is of a method, a selector and a protocol at once: each pair of two of these is in one of them. Each method meets
 one and two actors, and so does each selector and each protocol. Starting an actor takes longer than such a run, so that
@@ -132,6 +132,8 @@ def test_methods_selectors_and_protocols_go_together_with_one_digest(method, sel
     assert protocol != "synchronous" or len(losses) == len(result.flights)
     assert all(row["peak_memory_bytes"] <= row["available_memory_bytes"] for row in result.flights)
     assert protocol not in MIXING or max(row["staleness"] or 0 for row in result.flights) > 0
+    in_threads = simulate(run_of(method, selection, protocol, kind="inprocess", workers=2))
+    assert in_threads.summary["digest"] == result.summary["digest"]
     if actors is not None:
         request.getfixturevalue("_pools")
         on_actors = simulate(run_of(method, selection, protocol, workers=actors))
