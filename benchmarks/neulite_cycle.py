@@ -7,8 +7,8 @@ batch 32, 5 epochs (`neulite_cycle.yaml`). The plain loop does what the official
 threads: each step the whole forward pass in PyTorch's own layout, frozen layers and their BatchNorm in training mode
 included; surrogate convolutions, classifier and projection MLP; two nHSIC terms from plain kernel matrices; SGD in its
 default implementation; then the mean over whole state dicts. The no-op max-pooling of the official stem is left out.
-neulite-sim runs with as many actors of one thread each (`ray`), or in one process of as many threads (`inprocess`),
-at its defaults; `recompute` is `ray` with `training.prefix_cache: none`. Runs alternate, so that a machine that slows
+neulite-sim runs with as many actors of one thread each (`ray`), or as many threads of one process (`inprocess`), at its
+defaults; `recompute` is `ray` with `training.prefix_cache: none`. Runs alternate, so that a machine that slows
 down slows down all of them; the first cycle of each is a warm-up and is not counted. What is printed is the median,
 and the ratio to the plain loop of the same repeat.
 """
@@ -146,8 +146,7 @@ def simulated(backend: str, cycles: int, threads: int, *overrides: str) -> dict[
         "result = simulate(load_scenario(sys.argv[1], sys.argv[2:]))\n"
         "print(json.dumps([row['wall_time_s'] for row in result.rounds]))\n"
     )
-    many = "workers" if backend == "ray" else "threads_per_worker"
-    chosen = f"{{kind: {backend}, {many}: {threads}}}"
+    chosen = f"{{kind: {backend}, workers: {threads}}}"
     settings = (f"stop.rounds={cycles * STAGES}", f"backend={chosen}", *overrides)
     done = subprocess.run(
         [sys.executable, "-c", script, str(SCENARIO), *settings], check=True, capture_output=True, text=True

@@ -4,8 +4,8 @@
 
 The job: the `cnn` on 1000 devices x 50 samples of 3x32x32, 50 devices per round, batch 10, one epoch, 20 rounds
 (`federated_cnn.yaml`). The plain loop is what people write by hand: one process, one model, a loop over devices, a
-running mean; PyTorch uses `--threads` threads. neulite-sim runs with as many actors of one thread each (`ray`), or
-in one process of as many threads (`inprocess`). The limit are as many processes of one thread, each pinned to a core of
+running mean; PyTorch uses `--threads` threads. neulite-sim runs with as many actors of one thread each (`ray`), or as
+many workers in threads of one process (`inprocess`). The limit are as many processes of one thread, each on a core of
 its own where the system can do that, that start together, train an equal part of each round's devices and exchange
 nothing: in the default layout, in channels-last, and in channels-last with the foreach variant of SGD. `of the limit`
 is the share of the last that is reached.
