@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 
 from neulite_sim.stopping import EXIT_CODE, INTERRUPTED, heed_signals
@@ -10,6 +12,8 @@ from neulite_sim.stopping import EXIT_CODE, INTERRUPTED, heed_signals
 def main() -> None:
     """Run the command line; ends the process with the command's exit code, or with 130 where it was asked to stop."""
     stopping = heed_signals()
+    # As a process ends, Python looks all that is left through for cycles: for short commands a tenth of their time.
+    atexit.register(gc.freeze)
     sys.unraisablehook = stopping.ask_again
     try:
         from neulite_sim.cli import main as command_line

@@ -16,6 +16,8 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
-            # What was made stays until the end; else the next object would have all of it looked through.
-            gc.freeze()
+            if not gc.get_freeze_count():
+                # From the youngest to the oldest: else the next object would have all that was made looked through.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

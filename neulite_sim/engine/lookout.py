@@ -8,14 +8,14 @@ somebody asks for them, or where a method makes its offers in a form of its own.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neulite_sim.arrays import Flags, Floats, Integers
+from neulite_sim.arrays import Flags, Floats, Integers, Repeated
 from neulite_sim.engine.candidates import Candidates, Whereabouts
 from neulite_sim.engine.views import IN_FLIGHT, NO_DATA, NOBODY, OFFLINE, Listed, Look, Report, View
 from neulite_sim.methods.contract import Method, State
@@ -118,11 +118,11 @@ class _Standing:
         """Return what an able device is offered."""
         return self.offering.submodels[int(self._choices[device])]
 
-    def submodels_of(self, devices: Integers) -> list[str]:
+    def submodels_of(self, devices: Integers) -> Sequence[str]:
         """Return what each of some able devices is offered."""
         names = self.offering.submodels
         if len(names) == 1:
-            return [names[0]] * len(devices)
+            return Repeated(names[0], len(devices))
         return [names[index] for index in self._choices[devices].tolist()]
 
     def expected_s(self, submodel: str, device: int) -> float:
@@ -179,7 +179,7 @@ class _Kept:
         submodel = standing.submodel_of(device)
         return Offer(device=device, submodel=submodel, expected_s=standing.expected_s(submodel, device))
 
-    def taken(self, ranks: Integers) -> tuple[Integers, list[str]]:
+    def taken(self, ranks: Integers) -> tuple[Integers, Sequence[str]]:
         """Return the able candidates of some ranks, and what each is to train."""
         standing = self._standing
         if not standing.able.is_at(self.at_s, self._mark):
@@ -236,7 +236,7 @@ class KeptOffers(Offers):
     def __getitem__(self, position: int) -> Offer:
         return self._view.offer(position)
 
-    def taken(self, positions: Integers) -> tuple[Integers, list[str]]:
+    def taken(self, positions: Integers) -> tuple[Integers, Sequence[str]]:
         """Return the devices of some offers, and what each is to train."""
         return self._view.taken(positions)
 

@@ -6,7 +6,7 @@ says so by an `Offering` leaves it to the engine whom to look at; any other look
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -74,7 +74,7 @@ class Offers:
             expected_s=float(self.expected_s[position]),
         )
 
-    def taken(self, positions: Integers) -> tuple[Integers, list[str]]:
+    def taken(self, positions: Integers) -> tuple[Integers, Sequence[str]]:
         """Return the devices of some offers, and what each is to train."""
         return self.devices[positions], [self.submodels[index] for index in self.submodel_index[positions].tolist()]
 
