@@ -137,6 +137,7 @@ def test_runs_cover_what_can_happen(run):
     assert all(0 <= row["online_share"] <= 1 for row in rows)
 
 
+@pytest.mark.slow
 def test_what_fits_is_what_flights_were_charged(run):
     if run.kind == "moving":
         return

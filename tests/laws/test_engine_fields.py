@@ -1010,8 +1010,8 @@ def outcome(base: str, overrides: tuple[str, ...]) -> tuple[list[dict[str, objec
 
 
 def is_slow(field: str) -> bool:
-    """Whether a case is one of a network or a method, each of which has to be profiled; but for two of them."""
-    return field.startswith(("method[", "model[")) and not field.startswith(("method[fedavg]", "method[neulite]"))
+    """Whether a case is one of a network or a method, each of which has to be profiled, or of a selector that learns."""
+    return field.startswith(("method[", "model[", "selection[")) and not field.startswith("method[fedavg]")
 
 
 @pytest.mark.parametrize("field", some_slow(CASES, is_slow))

@@ -202,6 +202,7 @@ def test_a_header_that_promises_too_much_is_refused_before_it_is_believed(tmp_pa
     assert "it has 33554433x1 pixels; at most 33,554,432 are read" in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000"])
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())

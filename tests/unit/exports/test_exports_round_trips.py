@@ -143,6 +143,7 @@ def test_a_second_export_finds_the_first(found: Mapping[str, Any]) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(TABLES_OF_A_RUN))
 def test_parquet_holds_the_rows_with_their_types_and_units(
     kind: Any, run: StoredRun, exports: Path, found: Mapping[str, Any]

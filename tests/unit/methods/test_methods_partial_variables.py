@@ -288,6 +288,7 @@ def test_the_charge_is_what_its_heaviest_model_needs_on_real_tensors(kind):
     assert predicted.flops_per_step < full.flops_per_step
 
 
+@pytest.mark.slow
 def test_the_charge_is_close_to_the_heaviest_set_that_can_be_drawn():
     """The last variables fill the budget, and the first one makes autograd keep everything in between."""
     model = small("resnet18")

@@ -75,6 +75,7 @@ def test_more_blocks_than_parts_are_refused_by_its_name():
         blueprint("resnet18", blocks=99)
 
 
+@pytest.mark.slow
 @needs_timm
 def test_images_that_a_network_cannot_take_are_refused_with_their_shape():
     with pytest.raises(ScenarioError, match=r"timm:.* fails on a batch of shape|timm:.* cannot take images of 1x8x8"):

@@ -41,6 +41,7 @@ def assert_equal(one, other):
     assert np.array_equal(one.operator_bytes, other.operator_bytes)
 
 
+@pytest.mark.slow
 def test_only_a_device_that_keeps_features_is_charged_for_them():
     plain, kept_here, kept_there = (profiled("stage-3", cache) for cache in ("none", "simulator", "device"))
     assert_equal(plain, kept_here)

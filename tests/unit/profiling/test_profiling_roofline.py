@@ -98,6 +98,7 @@ def test_without_its_rates_of_grouped_convolutions_a_raspberry_pi_4_would_have_i
     assert step_seconds(step_of("mobilenet_v2"), plain) < step_seconds(step_of("resnet18"), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device", "network", "measured_s"),
     [
