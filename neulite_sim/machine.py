@@ -1,6 +1,6 @@
-"""The machine: its kind of processor, and how much memory this process may use.
+"""The machine: its kind of processor, how many of them and how much memory this process may use.
 
-That is the memory of the machine, and of every control group that the process is in.
+The memory is the memory of the machine, and of every control group that the process is in.
 
 A container, a batch job or a service is a control group (Linux kernel documentation, "Control Group v2" and "Memory
 Resource Controller"). Groups nest, and each holds all below it to its own limit, so every group up to the root counts.
@@ -57,6 +57,11 @@ def free_memory_bytes(root: Path = ROOT) -> int | None:
             used = max(0, (_number(group / files.used) or 0) - reclaimable)
             found.append(max(0, limit - used))
     return min(found, default=None)
+
+
+def usable_processors() -> int:
+    """Return how many processors this process may use, at least 1."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor_name(root: Path = ROOT) -> str:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from neulite_sim.machine import usable_processors
 from neulite_sim.registry import Choice, Options
 from neulite_sim.scenario.schema import Cosine, Link, Scenario, Step
 from neulite_sim.units import format_seconds
@@ -40,7 +41,7 @@ def remarks(scenario: Scenario) -> tuple[str, ...]:
 
 def machine_remarks(scenario: Scenario) -> tuple[str, ...]:
     """Return a sentence for each wish that this machine cannot fulfil."""
-    options, cores = scenario.backend.options, len(os.sched_getaffinity(0))
+    options, cores = scenario.backend.options, usable_processors()
     found = []
     if scenario.backend.kind == "ray" and importlib.util.find_spec("ray") is None:
         found.append(

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from neulite_sim.engine.resuming import find_cut_off
 from neulite_sim.engine.simulation import describe_proxy, identity_of, targets_of
 from neulite_sim.errors import InfeasibleError, NeuliteError, NotResumableError, OutputError
+from neulite_sim.machine import usable_processors
 from neulite_sim.outside import create_regular, open_own, what_stands
 from neulite_sim.results.asking import asked_of
 from neulite_sim.results.folder import RunFolder, clear_cut_off
@@ -172,9 +173,8 @@ def default_jobs(runs: Sequence[PlannedRun]) -> int:
     if any(item.kind not in ("inprocess", "dry-run") or getattr(item.options, "device", "cpu") != "cpu"
            for item in backends):  # fmt: skip
         return 1
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max((_threads_of(item.options) for item in backends), default=1)
-    return max(1, processors // threads)
+    return max(1, usable_processors() // threads)
 
 
 def _threads_of(options: Any) -> int:

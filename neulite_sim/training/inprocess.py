@@ -6,7 +6,6 @@ small machines, debuggers and single GPUs. Several are threads (`crew.py`) that 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
@@ -15,6 +14,7 @@ from neulite_sim.arrays import Integers
 from neulite_sim.bounds import ThreadCount
 from neulite_sim.errors import BackendUnavailableError, SimulationError
 from neulite_sim.later import torch
+from neulite_sim.machine import usable_processors
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.registry import Component, refusal
 from neulite_sim.training.allocator import give_back_freed_memory
@@ -45,8 +45,7 @@ class InProcessOptions(WorkerOptions):
         """How many workers there are on this machine."""
         if self.workers != "auto":
             return self.workers
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, processors // self.threads_per_worker)
+        return max(1, usable_processors() // self.threads_per_worker)
 
 
 class InProcess:

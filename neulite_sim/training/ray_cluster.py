@@ -26,6 +26,7 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from neulite_sim.errors import BackendLostError, BackendUnavailableError
+from neulite_sim.machine import usable_processors
 from neulite_sim.stopping import CLUSTER_MARK, SIGNALS
 from neulite_sim.training.allocator import with_huge_pages
 
@@ -132,7 +133,7 @@ def start_cluster(address: str | None, *, dashboard: bool, num_processors: int =
             cluster.undo.append(ray.shutdown)
             ray.init(
                 address="local",
-                num_cpus=max(num_processors, _num_processors() or 1),
+                num_cpus=max(num_processors, usable_processors()),
                 include_dashboard=dashboard,
                 _node_ip_address="127.0.0.1",
                 # Ray opens the folder that it is given to everybody, but not the one around it.
@@ -154,10 +155,6 @@ def start_cluster(address: str | None, *, dashboard: bool, num_processors: int =
             f"Ray cannot start {where}: {cause}; use --backend inprocess, or check backend.address"
         ) from cause
     return cluster
-
-
-def _num_processors() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _private_folder() -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from neulite_sim import machine
-from neulite_sim.machine import free_memory_bytes, installed_memory_bytes, processor_name
+from neulite_sim.machine import free_memory_bytes, installed_memory_bytes, processor_name, usable_processors
 
 GIB = 2**30
 V1_MOUNT = "35 31 0:32 {top} /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n"
@@ -126,3 +127,15 @@ def test_a_processor_without_a_name_is_told_by_its_architecture(
     monkeypatch.setattr(machine.platform, "processor", str)
     monkeypatch.setattr(machine.platform, "machine", lambda: "riscv64")
     assert processor_name(tmp_path) == "riscv64"
+
+
+def test_processors_are_those_that_this_process_may_use_or_all_where_the_system_does_not_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert usable_processors() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_processors() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_processors() == 1
