@@ -48,3 +48,18 @@ def taken(column: Any, places: Integers) -> Any:
     if isinstance(column, Repeated):
         return Repeated(column.value, len(places))
     return column[places] if isinstance(column, np.ndarray) else list(map(column.__getitem__, places.tolist()))
+
+
+def joined(columns: Sequence[Any]) -> Any:
+    """Return the entries of columns of one kind, at least one, one after the other: an array, or what repeats itself.
+
+    Anything else becomes a list.
+    """
+    first = columns[0]
+    if len(columns) == 1:
+        return first
+    if isinstance(first, np.ndarray):
+        return np.concatenate(columns)
+    if all(isinstance(column, Repeated) and column.value == first.value for column in columns):
+        return Repeated(first.value, sum(map(len, columns)))
+    return list(itertools.chain.from_iterable(columns))

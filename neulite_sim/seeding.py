@@ -115,7 +115,7 @@ def _first_draws(
 
 
 Distribution = Literal["standard_normal", "standard_exponential"]
-_MANY = 16
+_MANY = 32
 """From so many streams on it pays to work them out together."""
 
 
@@ -242,6 +242,8 @@ class _Reseeding:
         self._outputs = _hash_constants(0x8B51F9DD, 0x58F38DED, 8)
         self._bits = np.random.PCG64(0)
         self._generator = np.random.Generator(self._bits)
+        # The pool after all keys but the last, which are often those of the stream before.
+        self._begun: tuple[tuple[int, ...], list[int]] = (), self._pool
 
     def at(self, keys: tuple[int, ...]) -> np.random.Generator:
         """Return the generator, set to the stream of some keys."""
@@ -249,8 +251,20 @@ class _Reseeding:
             constants = _hash_constants(self._constant, 0x931E8875, 4)
             self._hashes.append(constants)
             self._constant = constants[-1][1]
-        pool = self._pool
-        for key, constants in zip(keys, self._hashes, strict=False):
+        if keys[:-1] != self._begun[0]:
+            self._begun = keys[:-1], self._mixed(self._pool, keys[:-1], 0)
+        pool = self._mixed(self._begun[1], keys[-1:], len(keys) - 1)
+        halves = []
+        for word, (xored, times) in zip((*pool, *pool), self._outputs, strict=True):
+            hashed = (word ^ xored) * times & _WORD
+            halves.append(hashed ^ hashed >> 16)
+        a, b, c, d, e, f, g, h = halves
+        _put(self._bits, *_seeded(b << 32 | a, d << 32 | c, f << 32 | e, h << 32 | g))
+        return self._generator
+
+    def _mixed(self, pool: list[int], keys: tuple[int, ...], first: int) -> list[int]:
+        """Return a pool with some keys mixed in, of which the first is that of number `first`."""
+        for key, constants in zip(keys, self._hashes[first:], strict=False):
             if not 0 <= key < _KEYS:
                 raise _refusal(self._purpose, key)
             mixed = []
@@ -259,13 +273,7 @@ class _Reseeding:
                 hashed = 0xCA01F9DD * word - 0x4973F715 * (hashed ^ hashed >> 16) & _WORD
                 mixed.append(hashed ^ hashed >> 16)
             pool = mixed
-        halves = []
-        for word, (xored, times) in zip((*pool, *pool), self._outputs, strict=True):
-            hashed = (word ^ xored) * times & _WORD
-            halves.append(hashed ^ hashed >> 16)
-        a, b, c, d, e, f, g, h = halves
-        _put(self._bits, *_seeded(b << 32 | a, d << 32 | c, f << 32 | e, h << 32 | g))
-        return self._generator
+        return pool
 
 
 @functools.lru_cache(maxsize=16)

@@ -52,10 +52,9 @@ class Airspace:
         return np.flatnonzero(self._whereabouts.free())
 
     def depart(self, flights: Flights) -> None:
-        """Take note of flights that leave together: their devices are busy."""
+        """Take note of flights of one stage, at least one, whose devices are busy already."""
         departed = _Departed(flights=flights, merges_before=self._merges[flights.stages[0]])
         self._aloft.update(dict.fromkeys(flights.numbers, departed))
-        self._whereabouts.depart(flights.devices.tolist())
         if self._charges is not None:
             self._charges.depart(flights.devices, float(flights.dispatched_s[0]))
         self.num_in_flight += len(flights)
@@ -70,8 +69,12 @@ class Airspace:
 
     def land_all(self, ended: Endings) -> None:
         """Take note of many."""
-        self._landed.update(dict.fromkeys(ended.flights.numbers, ended))
         self._whereabouts.land(ended.flights.devices.tolist())
+        self.book(ended)
+
+    def book(self, ended: Endings) -> None:
+        """Take note of flights that have ended, whose devices are free already."""
+        self._landed.update(dict.fromkeys(ended.flights.numbers, ended))
         if self._charges is not None and len(ended):
             self._drain(ended, self._charges)
         self.num_in_flight -= len(ended)

@@ -38,6 +38,8 @@ class Whereabouts:
         # Twice the number of the device, and one more where it has become free.
         self._changes = array("q")
         self.first_mark = 0
+        self.num_retracted = 0
+        """How often changes have been taken back: marks from before may stand for others since."""
         self.held_from: int | None = None
         """No change from this mark on is given up; None: as said above."""
 
@@ -60,6 +62,14 @@ class Whereabouts:
     def land(self, devices: Sequence[int]) -> None:
         """Take note that devices in flight are free from now on."""
         self._change(devices, is_free=True)
+
+    def retract(self, mark: int) -> None:
+        """Take back all changes since a mark, of which no more than `KEPT_CHANGES` are before the latest departure."""
+        undone = self.changes(mark, self.mark)[::-1]
+        for change in undone.tolist():
+            self._is_free[change >> 1] = not change & 1
+        del self._changes[mark - self.first_mark :]
+        self.num_retracted += 1
 
     def _change(self, devices: Sequence[int], *, is_free: bool) -> None:
         for device in devices:
@@ -158,8 +168,8 @@ class Candidates:
         num_blocks = max(1, -(-self._places.num_places >> BLOCK_BITS))
         self._online, self._free = np.zeros((2, num_blocks << BLOCK_BITS), np.bool_)
         self._counts, self._sums = np.zeros((2, num_blocks), np.int64)
-        self._at_s = -math.inf
-        self._mark = 0
+        # The moment and the mark, and how often changes had been taken back by then.
+        self._stands_at = -math.inf, 0, 0
         # The changes of the present stretch, how many are applied, and how many members were online before them.
         self._changes: _Changes | None = None
         self._applied = 0
@@ -168,21 +178,23 @@ class Candidates:
 
     def move(self, at_s: float, mark: int) -> None:
         """Move to a moment and a mark: along the changes if they lie ahead and not too far, else by a new look."""
-        if at_s == self._at_s and mark == self._mark:
+        if self.is_at(at_s, mark):
             return
-        is_ahead = at_s >= self._at_s and mark >= self._mark >= self._whereabouts.first_mark
+        from_s, from_mark, num_retracted = self._stands_at
+        is_ahead = at_s >= from_s and mark >= from_mark >= self._whereabouts.first_mark
+        is_ahead = is_ahead and num_retracted == self._whereabouts.num_retracted
         changes = self._reach(at_s) if is_ahead else None
         if changes is None:
             self._look(at_s, mark)
         else:
             self._apply(changes, bisect.bisect_right(changes.moments_s, at_s, self._applied))
-            self._apply_flights(mark)
-        self._at_s, self._mark = at_s, mark
+            self._apply_flights(from_mark, mark)
+        self._stands_at = at_s, mark, self._whereabouts.num_retracted
         self._counts.cumsum(out=self._sums)
 
     def is_at(self, at_s: float, mark: int) -> bool:
         """Whether the answers are those of a moment and a mark."""
-        return at_s == self._at_s and mark == self._mark
+        return self._stands_at == (at_s, mark, self._whereabouts.num_retracted)
 
     def __len__(self) -> int:
         return int(self._sums[-1])
@@ -224,15 +236,16 @@ class Candidates:
         changes = self._changes
         if changes is not None and at_s < changes.ends_s:
             return changes
-        from_s = self._at_s if changes is None else changes.ends_s
+        stands_at_s = self._stands_at[0]
+        from_s = stands_at_s if changes is None else changes.ends_s
         if from_s == -math.inf or at_s > from_s + self._length_s:
             return None
         if changes is None:
-            stretch = self._whereabouts.stretch(self._at_s)
+            stretch = self._whereabouts.stretch(stands_at_s)
             if stretch is None:
                 return None
             changes = self._prepare(stretch)
-            self._applied = bisect.bisect_right(changes.moments_s, self._at_s)
+            self._applied = bisect.bisect_right(changes.moments_s, stands_at_s)
             self._num_online_before -= changes.net(self._applied)
         while at_s >= changes.ends_s:
             self._apply(changes, len(changes))
@@ -257,12 +270,12 @@ class Candidates:
         np.add.at(self._counts, changes.blocks[noted], changes.signs[noted] * self._free[places])
         self._applied = until
 
-    def _apply_flights(self, until: int) -> None:
-        """Apply what has become free, or no longer is, up to a mark."""
-        if until - self._mark > FEW:
-            self._apply_many_flights(self._whereabouts.changes(self._mark, until))
+    def _apply_flights(self, after: int, until: int) -> None:
+        """Apply what has become free, or no longer is, between two marks."""
+        if until - after > FEW:
+            self._apply_many_flights(self._whereabouts.changes(after, until))
             return
-        for change in self._whereabouts.few_changes(self._mark, until):
+        for change in self._whereabouts.few_changes(after, until):
             device, is_free = change >> 1, change & 1
             if not self._places.is_member[device]:
                 continue

@@ -7,28 +7,26 @@ tested that of `Learning`, and what is written down that of `Settling`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from neulite_sim.engine.airspace import Airspace
 from neulite_sim.engine.candidates import Whereabouts
+from neulite_sim.engine.dispatching import Dispatching
 from neulite_sim.engine.examining import Examiner
 from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.learning import Learning
 from neulite_sim.engine.lookout import Lookout
 from neulite_sim.engine.parts import Costing
-from neulite_sim.engine.planning import Dispatch, Planner
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.settling import Settling
 from neulite_sim.engine.testing import Testing
 from neulite_sim.engine.tracking import RUN_OVER, TIME_OVER, Recorder
-from neulite_sim.engine.views import NOTHING_SEEN, View
 from neulite_sim.engine.waiting import next_chance, nobody_left
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import State
-from neulite_sim.seeding import brief_stream
-from neulite_sim.selection.contract import Selector, checked_choice
+from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight
@@ -43,46 +41,27 @@ class Federation:
         self, costing: Costing, selector: Selector, backend: Backend, recorder: Recorder, keeper: Keeper
     ) -> None:
         self._costing = costing
-        self._selector = selector
         self._recorder = recorder
-        self._planner = Planner(costing)
         owns = costing.partition.sizes > 0
         whereabouts = Whereabouts(costing.population.availability, owns)
         self._lookout = Lookout(costing.method, costing.ledger, whereabouts, owns)
         self._airspace = Airspace(whereabouts, costing.population.charges)
+        self._dispatching = Dispatching(costing, selector, self._lookout, whereabouts, self._airspace)
         recorder.roll_call.follow(whereabouts)
         self._learning = Learning(costing, backend, recorder, keeper)
         examiner = Examiner(costing.method, backend, keeper)
         self._testing = Testing(costing.scenario.stop, self._learning, examiner, recorder)
         self._settling = Settling(costing, selector, self._airspace, self._learning, self._testing, recorder, keeper)
-        self._rounds = self._flights = 0
-        self._seen: View = NOTHING_SEEN
+        self._rounds = 0
 
     def dispatch(self, at_s: float, *, wanted: int | None = None) -> Sequence[Flight]:
         """Choose among the offers of now and plan the flights; none where nobody can be offered work."""
-        # 1. Offers: what the method could give to whoever is online and not in flight.
-        offers = (seen := self._lookout.look(self._learning.state, at_s, self._rounds + 1)).offers
+        # 1. to 3. Offers, choice, dispatch.
+        return self.dispatch_along(at_s, wanted=wanted or self.devices_per_round, landings=None)[0]
 
-        # 2. Choice: whom of them the selector asks, from a stream of this dispatch.
-        rng = brief_stream(self._costing.scenario.seed, "selection", self._rounds, self._flights)
-        count = self._selector.num_to_choose(wanted or self.devices_per_round, len(offers))
-        positions = checked_choice(self._selector, self._selector.choose(offers, count, rng), len(offers), count)
-        if not len(positions):
-            return ()
-
-        # 3. Dispatch: all that is random about a flight is drawn now, so its outcome is known.
-        dispatch = Dispatch(
-            at_s=at_s,
-            round=self._rounds + 1,
-            version=self._learning.state.version,
-            stage=seen.stage,
-            first_flight=self._flights + 1,
-        )
-        flights = self._planner.flights(dispatch, *offers.taken(positions), self._learning.state)
-        self._airspace.depart(flights)
-        self._flights += len(flights)
-        self._seen = seen
-        return flights
+    def dispatch_along(self, at_s: float, *, wanted: int, landings: Endings | None) -> tuple[Sequence[Flight], int]:
+        """Dispatch now, and go on as flights land, as `timeline.contract.Foresighted` says."""
+        return self._dispatching.along(self._learning.state, self._rounds, at_s, wanted=wanted, landings=landings)
 
     def train(self, flights: Iterable[Flight]) -> None:
         """Start the training of the flights that the protocol may merge, beside everything that is to come."""
@@ -90,7 +69,7 @@ class Federation:
         arriving = named.planned.has_arrived
         self._learning.begin(named if arriving.all() else named.taken(np.flatnonzero(arriving)))
         if self._recorder.is_watched:
-            self._recorder.dispatched(self._rounds + 1, self._seen, training=self._airspace.num_in_flight)
+            self._recorder.dispatched(self._rounds + 1, self._dispatching.seen, training=self._airspace.num_in_flight)
 
     def note_end(self, ending: Ending) -> None:
         """Let a device fly again whose flight has ended, whether or not its update waits to be merged."""
@@ -117,17 +96,19 @@ class Federation:
 
         # 5. Digest: the method learns from the updates and comes to its next state.
         self._rounds += 1
-        learned = self._learning.digest(self._rounds, merged, self._teller(at_s, len(merged)))
+        in_flight = self._airspace.num_in_flight + len(merged)
+        told = self._recorder.teller(self._rounds, at_s, self._dispatching.seen, in_flight)
+        learned = self._learning.digest(self._rounds, merged, told)
         stages = set(merged.flights.stages)
         self._airspace.count_merges(stages)
 
         # 6. Rows, the selector's lesson, the test of the model, a checkpoint.
-        report = self._seen.report()
+        report = self._dispatching.seen.report()
         self._settling.settle(
             RoundFacts(
                 round=self._rounds,
                 at_s=at_s,
-                stage="+".join(sorted(stages)) or self._seen.stage,
+                stage="+".join(sorted(stages)) or self._dispatching.seen.stage,
                 proposal=report.proposal,
                 num_online=report.num_online,
                 learning_rate=self._learning.rate_of(endings.flights.rounds[-1], endings.flights.submodels[-1]),
@@ -152,6 +133,10 @@ class Federation:
     def staleness(self, flight: Flight) -> int:
         """Return how many aggregations have merged updates of the flight's stage since its dispatch."""
         return self._airspace.staleness(flight)
+
+    def stalenesses(self, flights: Flights) -> Sequence[int]:
+        """Return the same of many."""
+        return list(self._airspace.stalenesses(flights).values())
 
     def stage(self) -> str:
         """Return the stage that the method is at now."""
@@ -179,7 +164,7 @@ class Federation:
         aloft = self._airspace.aloft()
         if not self._testing.stops_before_next_round() and aloft:
             why = RUN_OVER if self.is_over() else TIME_OVER
-            self._recorder.cut(self._rounds + 1, at_s, self._seen.report(), aloft, reason=why)
+            self._recorder.cut(self._rounds + 1, at_s, self._dispatching.seen.report(), aloft, reason=why)
         self._learning.forget(flight.number for flight, _ in aloft)
         self._testing.settle()
         self._learning.pass_on_notices()
@@ -188,10 +173,3 @@ class Federation:
     def abandon(self) -> None:
         """Write what is known of the rounds so far: the run has failed."""
         self._testing.abandon()
-
-    def _teller(self, at_s: float, num_merged: int) -> Callable[[int], None] | None:
-        """Return what tells observers that the `count`-th of the updates came in; None where nobody watches."""
-        if not self._recorder.is_watched:
-            return None
-        in_flight = self._airspace.num_in_flight + num_merged
-        return lambda count: self._recorder.collected(self._rounds, at_s, self._seen, in_flight=in_flight, count=count)

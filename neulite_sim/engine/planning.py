@@ -37,9 +37,12 @@ from neulite_sim.units import HOUR_S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatch:
-    """What all flights that leave at one moment have in common; their numbers go on from `first_flight`."""
+    """What flights that are planned together have in common; their numbers go on from `first_flight`.
 
-    at_s: float
+    They leave at one moment, or each at one of its own.
+    """
+
+    at_s: float | Floats
     round: int
     version: int
     stage: str
@@ -54,13 +57,17 @@ class _Plan:
     when a device goes offline, as seen at the dispatch, or any moment after its planned end.
     """
 
-    at_s: float
+    at_s: float | Floats
     costs: Costs
     compute_s: Floats
     ends_s: Floats
     traced: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
     online_until_s: Floats = field(default_factory=lambda: np.zeros(0))
     fails_at_s: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def leaves_s(self, place: int) -> float:
+        """Return when one of them leaves."""
+        return self.at_s if isinstance(self.at_s, float) else float(self.at_s[place])
 
 
 def owing(ledger: Ledger, costs: Costs, owed_bytes: Integers) -> Costs:
@@ -69,6 +76,13 @@ def owing(ledger: Ledger, costs: Costs, owed_bytes: Integers) -> Costs:
     rates, latency_s = ledger.population.downlink_bits_per_second, ledger.population.latency_s
     seconds = transfer_s(own + owed_bytes, rates[costs.devices], latency_s[costs.devices])
     return replace(costs, download_s=np.asarray(seconds), owed_bytes=owed_bytes)
+
+
+def can_plan_ahead(costing: Costing) -> bool:
+    """Return whether flights can be planned ahead, and anew: nothing that one flight changes decides on another."""
+    population, churn = costing.population, costing.scenario.churn
+    moves = population.memory_motion is not None or population.charges is not None or churn.battery is not None
+    return not moves and costing.timing.rates is None
 
 
 class Planner:
@@ -99,8 +113,9 @@ class Planner:
         What devices download beyond their submodel's own bytes is that of a `state` of the method.
         """
         # The clock begins at a whole number.
-        at_s, num = float(dispatch.at_s), len(devices)
-        costs = self._ledger.costs_at(submodels, devices, at_s, dispatch.round)
+        at_s = dispatch.at_s if isinstance(dispatch.at_s, np.ndarray) else float(dispatch.at_s)
+        num, first_s = len(devices), float(np.min(at_s))
+        costs = self._ledger.costs_at(submodels, devices, first_s, dispatch.round)
         owed_bytes = None if state is None else self._method.owed_bytes(state, devices, submodels)
         if owed_bytes is not None:
             costs = owing(self._ledger, costs, owed_bytes)
@@ -113,7 +128,7 @@ class Planner:
             rounds=Repeated(dispatch.round, num),
             versions=Repeated(dispatch.version, num),
             stages=Repeated(dispatch.stage, num),
-            dispatched_s=Repeated(at_s, num),
+            dispatched_s=Repeated(at_s, num) if isinstance(at_s, float) else at_s.tolist(),
             costs=costs,
             plans=self._planned(plan),
             departures=[self._departure(plan, place) for place in range(num)]
@@ -121,7 +136,7 @@ class Planner:
             else Repeated(None, num),
         )
 
-    def _undisturbed(self, at_s: float, costs: Costs, jitters: Floats | None) -> _Plan:
+    def _undisturbed(self, at_s: float | Floats, costs: Costs, jitters: Floats | None) -> _Plan:
         """Return how long the legs of each flight take, and when they end if nothing disturbs it."""
         compute_s = costs.compute_s if jitters is None else costs.compute_s * jitters
         plan = _Plan(
@@ -133,7 +148,7 @@ class Planner:
         if self._is_traced is not None:
             plan.traced = np.flatnonzero(self._is_traced[costs.devices])
             for place in plan.traced.tolist():
-                plan.ends_s[place] = earliest_end_s(at_s, self._legs(plan, place))
+                plan.ends_s[place] = earliest_end_s(plan.leaves_s(place), self._legs(plan, place))
         return plan
 
     def _planned(self, plan: _Plan) -> Outcomes:
@@ -166,7 +181,7 @@ class Planner:
     def _emptied(self, plan: _Plan, planned: Outcomes, charges: Charges) -> dict[int, Outcome]:
         """Return how those flights end in which a battery is empty before their planned end."""
         seconds = (planned.download_s, planned.compute_s, planned.upload_s)
-        empty_s = charges.empty_s(plan.costs.devices, plan.at_s, seconds, planned.pauses)
+        empty_s = charges.empty_s(plan.costs.devices, plan.leaves_s(0), seconds, planned.pauses)
         places = np.flatnonzero(empty_s < planned.ended_s).tolist()
         # Memory may end it earlier still, so what is known of that is asked with it.
         return {place: self._outcome(plan, place, battery_empty_at_s=float(empty_s[place])) for place in places}
@@ -174,22 +189,31 @@ class Planner:
     def _outcome(self, plan: _Plan, place: int, **limits: Any) -> Outcome:
         """Return how one flight ends, leg by leg; `limits` are those of memory and battery."""
         conditions = replace(self._conditions(plan, place), **limits)
-        return planned_outcome(plan.at_s, legs=self._legs(plan, place), conditions=conditions)
+        return planned_outcome(plan.leaves_s(place), legs=self._legs(plan, place), conditions=conditions)
 
     def _limits(self, plan: _Plan, place: int, planned: Outcome) -> dict[str, float]:
         """Return when, up to its planned end, a flight's device lacks memory, or its battery is empty, if ever."""
         cost = plan.costs[place]
         found = {
-            "memory_short_at_s": self._memory_short_at_s(plan.at_s, cost, planned.ended_s),
-            "battery_empty_at_s": self._battery_empty_at_s(plan.at_s, cost.device, planned),
+            "memory_short_at_s": self._memory_short_at_s(plan.leaves_s(place), cost, planned.ended_s),
+            "battery_empty_at_s": self._battery_empty_at_s(plan.leaves_s(place), cost.device, planned),
         }
         return {name: moment_s for name, moment_s in found.items() if moment_s < math.inf}
 
-    def _online_until_s(self, at_s: float, devices: Integers, ends_s: Floats) -> Floats:
+    def _online_until_s(self, at_s: float | Floats, devices: Integers, ends_s: Floats) -> Floats:
         """Return when each device goes offline next, as far as its flight depends on that.
 
-        Asked once for all: a lookup in the table of a million devices costs far more than its answers.
+        Asked once for all that leave together: a lookup in the table of a million devices costs far more than its
+        answers.
         """
+        if not isinstance(at_s, float):
+            moments_s, horizons_s = at_s.tolist(), ends_s.tolist()
+            return np.concatenate(
+                [
+                    self._aloft.online_until_s(devices[place : place + 1], moments_s[place], horizons_s[place])
+                    for place in range(len(devices))
+                ]
+            )
         # Who shares the server's link may fly for longer.
         horizon_s = math.inf if self._shares_link else float(ends_s.max())
         return self._aloft.online_until_s(devices, at_s, horizon_s)
@@ -204,7 +228,7 @@ class Planner:
             Load(num_bits=BITS_PER_BYTE * num_bytes, limit_bits_per_second=float(rate), latency_s=latency_s)
             for num_bytes, rate in zip((profile.bytes_down + cost.owed_bytes, profile.bytes_up), rates, strict=True)
         )
-        memory_short_at_s = self._memory_short_at_s(plan.at_s, cost, math.inf)
+        memory_short_at_s = self._memory_short_at_s(plan.leaves_s(place), cost, math.inf)
         ends = replace(self._conditions(plan, place), memory_short_at_s=memory_short_at_s)
         return Departure(legs=self._legs(plan, place), conditions=ends, down=down, up=up)
 
@@ -242,7 +266,7 @@ class Planner:
     def _conditions(self, plan: _Plan, place: int) -> Conditions:
         """Return what may end or interrupt a flight, memory and battery aside."""
         availability, churn, device = self._aloft, self._churn, plan.costs.devices[place : place + 1]
-        at_s, online_until_s = plan.at_s, float(plan.online_until_s[place])
+        at_s, online_until_s = plan.leaves_s(place), float(plan.online_until_s[place])
 
         def until_s(moment_s: float) -> float:
             if moment_s == at_s:
@@ -257,7 +281,7 @@ class Planner:
             timeout_at_s=math.inf if churn.timeout is None else at_s + churn.timeout,
         )
 
-    def _fail_at_s(self, at_s: float, devices: Integers, numbers: Integers) -> Floats:
+    def _fail_at_s(self, at_s: float | Floats, devices: Integers, numbers: Integers) -> Floats:
         """Return when each flight would fail: exponential with the scenario's hazard, counted from its dispatch."""
         per_hour = self._churn.failures_per_hour
         if per_hour == 0:

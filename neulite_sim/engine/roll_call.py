@@ -6,7 +6,8 @@ kept up to date lists nobody, and is counted together with others (`looks`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,9 +71,8 @@ class RollCall:
 
     def count_round(self, look: Look, denials: Sequence[Denial]) -> None:
         """Count a round: what was seen at its dispatch, with a denial for everybody who was offered nothing."""
-        self.is_whole = False
-        self._count_round(look, denials)
-        self.is_whole = True
+        with self.unsettled():
+            self._count_round(look, denials)
 
     def _count_round(self, look: Look, denials: Sequence[Denial]) -> None:
         self._num_rounds += 1
@@ -90,8 +90,14 @@ class RollCall:
 
     def count_flights(self, rows: FlightRows) -> None:
         """Count flights that have ended."""
+        with self.unsettled():
+            self._flights.add(rows)
+
+    @contextlib.contextmanager
+    def unsettled(self) -> Iterator[None]:
+        """Have the counts for broken off until the end of a block, and for good where that fails."""
         self.is_whole = False
-        self._flights.add(rows)
+        yield
         self.is_whole = True
 
     def come_to(self, at_s: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from neulite_sim.arrays import Floats, Integers, Repeated
+from neulite_sim.arrays import Floats, Integers, Repeated, joined
 from neulite_sim.engine.airspace import Aloft
 from neulite_sim.engine.facts import RoundFacts, skipped_terms
 from neulite_sim.engine.parts import Costing
@@ -38,20 +38,25 @@ class RowMaker:
         known = powers_of(self._class_names, energy)
         self._powers = [known.get(name) for name in self._class_names]
 
-    def flight_rows(self, ended: Endings, facts: RoundFacts) -> FlightRows:
-        """Return the rows of flights that were handed over in a round."""
+    def flight_rows(self, rounds: Sequence[RoundFacts]) -> FlightRows:
+        """Return the rows of flights that were handed over in rounds, at least one, in the order in which they ended.
+
+        They are round after round, and where several are asked for the rows are those of each by itself.
+        """
+        ended = Endings.joined([facts.ended.in_order() for facts in rounds])
         numbers, outcomes = ended.flights.numbers, ended.outcomes
         if any(ended.refused):
             is_refused = ~ended.is_merged & outcomes.has_arrived
             outcomes = outcomes.named(np.flatnonzero(is_refused), kind=DROPPED, reasons=ended.refused)
-        learned = {number: facts.stalenesses[number] for number in facts.learned}
+        stalenesses = {number: facts.stalenesses[number] for facts in rounds for number in facts.learned}
+        losses = {number: loss for facts in rounds for number, loss in facts.losses.items()}
         return self._rows_of(
             ended.flights,
             outcomes,
-            facts.round,
+            joined([Repeated(facts.round, len(facts.ended)) for facts in rounds]),
             bytes_up=self._bytes_up(ended),
-            staleness=list(map(learned.get, numbers)),
-            loss=list(map(facts.losses.get, numbers)) if facts.losses else Repeated(None, len(numbers)),
+            staleness=list(map(stalenesses.get, numbers)),
+            loss=list(map(losses.get, numbers)) if losses else Repeated(None, len(numbers)),
         )
 
     def cut_rows(self, aloft: Aloft, round_number: int, at_s: float, reason: str) -> FlightRows:
@@ -74,7 +79,8 @@ class RowMaker:
             sent if ended else 0 for sent, ended in zip(self._bytes_up(endings), has_ended.tolist(), strict=True)
         ]
         nothing = Repeated(None, len(flights))
-        return self._rows_of(flights, outcomes, round_number, bytes_up=bytes_up, staleness=nothing, loss=nothing)
+        rounds = Repeated(round_number, len(flights))
+        return self._rows_of(flights, outcomes, rounds, bytes_up=bytes_up, staleness=nothing, loss=nothing)
 
     def _bytes_down(self, flights: Flights) -> Sequence[int]:
         """Return what each device was sent; a flight that was dropped on its way is charged in full."""
@@ -92,7 +98,7 @@ class RowMaker:
         self,
         flights: Flights,
         outcomes: Outcomes,
-        round_number: int,
+        rounds: Sequence[int],
         *,
         bytes_up: Sequence[int],
         staleness: Sequence[int | None],
@@ -107,7 +113,7 @@ class RowMaker:
         rows = FlightRows(
             {
                 "flight": flights.numbers,
-                "round": Repeated(round_number, num),
+                "round": rounds,
                 "device": devices.tolist(),
                 "device_class": [self._class_names[index] for index in self._class_index[devices].tolist()],
                 "submodel": flights.submodels,

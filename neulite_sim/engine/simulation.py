@@ -171,7 +171,7 @@ def drive(
     scenario, method = costing.scenario, costing.method
     powers = powers_of((each.name for each in costing.population.classes), scenario.energy)
     tally = Tally(costing.partition.sizes, targets=targets_of(scenario), powers=powers)
-    recorder = Recorder(costing, sink, observers, tally)
+    recorder = Recorder(costing, sink, observers, tally, trains=backend.trains)
     rate = _participation_rate(costing)
     keeper = keeper or Keeper()
     for observer in observers:

@@ -72,11 +72,13 @@ class Testing:
             self._holds_latest = False
             self.collect()
         self._write_waiting()
+        self._recorder.write_out()
 
     def abandon(self) -> None:
         """Write the rows of all rounds that wait for a test, without it: the run has failed."""
         self._ticket, self._holds_latest = None, False
         self._write_waiting()
+        self._recorder.write_out()
 
     def collect(self) -> None:
         """Wait for the test that is on its way, if any, and write its row and those that waited behind it."""

@@ -1,4 +1,4 @@
-"""From what happened to rows: the recorder writes them to the sink, the digest and the tally, and tells observers."""
+"""The recorder: what happens in a run goes to the scribe, who writes rows, and to observers, who are told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -14,17 +14,14 @@ import numpy as np
 
 from neulite_sim.engine.airspace import Aloft
 from neulite_sim.engine.facts import RoundFacts
+from neulite_sim.engine.holding import Holding
 from neulite_sim.engine.parts import Costing
-from neulite_sim.engine.roll_call import RollCall
-from neulite_sim.engine.rowing import RowMaker, denial_row
-from neulite_sim.engine.views import Look, Report, View
-from neulite_sim.methods.contract import Denial, Proposal
+from neulite_sim.engine.scribe import Scribe
+from neulite_sim.engine.views import Report, View
+from neulite_sim.methods.contract import Proposal
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink
-from neulite_sim.results.digest import Digest
-from neulite_sim.results.energy import EnergyTally, tally_of
-from neulite_sim.results.flight_rows import FlightRows
-from neulite_sim.results.rows import DiagnosticRow, Notice, Progress, RoundRow, Row
+from neulite_sim.results.rows import Notice, Progress, RoundRow
 from neulite_sim.results.summary import Tally
 from neulite_sim.timeline.flights import Flight, Outcome
 from neulite_sim.training.evaluation import EvaluationResult
@@ -34,19 +31,18 @@ RUN_OVER = "the run had aggregated its last round"
 
 
 class Recorder:
-    """Writes each row once to everything that keeps or adds up rows."""
+    """Has the rows of a run written, and tells observers; `trains` says whether anything is really trained."""
 
-    def __init__(self, costing: Costing, sink: Sink, observers: Sequence[Observer], tally: Tally) -> None:
-        self._costing = costing
-        self._rows = RowMaker(costing)
-        self.roll_call = RollCall(costing.population, costing.partition.sizes > 0)
+    def __init__(
+        self, costing: Costing, sink: Sink, observers: Sequence[Observer], tally: Tally, *, trains: bool = True
+    ) -> None:
         self._num_devices = costing.population.num_devices
-        self._sink = sink
         self._observers = observers
-        self._tally = tally
-        self._energy_of: dict[int, EnergyTally] = {}
+        self._holding = Holding(instant=not trains)
+        self._scribe = Scribe(costing, sink, tally, self._holding, self._notify)
         self._started = time.perf_counter()
-        self.digest = Digest()
+        self.roll_call = self._scribe.roll_call
+        self.digest = self._scribe.digest
 
     @property
     def wall_time_s(self) -> float:
@@ -55,8 +51,8 @@ class Recorder:
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody is told of moments within a round."""
-        return bool(self._observers)
+        """Whether anybody is told of moments within this round."""
+        return bool(self._observers) and not self._holding.is_brisk
 
     def restore(self, wall_time_s: float) -> None:
         """Go on counting from the wall time of a checkpoint."""
@@ -64,6 +60,7 @@ class Recorder:
 
     def came_to(self, version: int, aloft: Aloft, proposal: Proposal) -> str:
         """Return the digest of the rows so far, of the version, of flights in the air, and of the latest proposal."""
+        self.write_out()
         found: list[Any] = [self.digest.rows_hexdigest(), version]
         found += [_what_flies(flight, outcome or flight.planned) for flight, outcome in aloft]
         found += [proposal.stage, [(item.reason, item.submodel) for item in proposal.denials]]
@@ -73,26 +70,6 @@ class Recorder:
             digest.update(len(devices).to_bytes(8, "little"))
             digest.update(np.ascontiguousarray(devices, "<i8").data)
         return digest.hexdigest()
-
-    def _write(self, row: Row) -> None:
-        self._sink.write(row)
-        self.digest.add(row)
-        self._tally.add(row)
-
-    def _write_ended(
-        self, round_number: int, at_s: float, denials: Sequence[Denial], look: Look | None, rows: FlightRows
-    ) -> None:
-        """Write what a round came to, and count it: who was denied, and the flights that ended."""
-        for denial in denials:
-            self._write(denial_row(round_number, denial))
-        if look is not None:
-            self.roll_call.count_round(look, denials)
-        self.roll_call.come_to(at_s)
-        if len(rows):
-            self._sink.write_flights(rows)
-            self.digest.add_flights(rows)
-            self._tally.add_flights(rows)
-            self.roll_call.count_flights(rows)
 
     def _notify(self, event: Progress | RoundRow | Notice) -> None:
         for observer in self._observers:
@@ -110,6 +87,12 @@ class Recorder:
         """Tell observers that one more result came in, the `count`-th of those that are merged at `at_s`."""
         self._progress(round_number, at_s, view, training=in_flight - count, trained=count)
 
+    def teller(self, round_number: int, at_s: float, view: View, in_flight: int) -> Callable[[int], None] | None:
+        """Return what tells observers that the `count`-th of the updates came in; None where nobody watches."""
+        if not self.is_watched:
+            return None
+        return lambda count: self.collected(round_number, at_s, view, in_flight=in_flight, count=count)
+
     def _progress(self, round_number: int, at_s: float, view: View, *, training: int, trained: int) -> None:
         report = view.report()
         self._notify(
@@ -126,32 +109,20 @@ class Recorder:
         )
 
     def round_ended(self, facts: RoundFacts) -> None:
-        """Write the denials and the flights of a round, flights in the order in which they ended."""
-        rows = self._rows.flight_rows(facts.ended.in_order(), facts)
-        if self._costing.scenario.energy is not None:
-            self._energy_of[facts.round] = tally_of(rows)
-        self._write_ended(facts.round, facts.at_s, facts.proposal.denials, facts.look, rows)
+        """Take in who was denied in a round, and its flights."""
+        self._scribe.round_ended(facts)
 
     def round_tested(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
-        """Write the diagnostics of its test and the row of a round, and tell observers."""
-        for found in test.diagnostics if test else ():
-            self._write(
-                DiagnosticRow(
-                    round=facts.round,
-                    virtual_time_s=facts.at_s,
-                    name=found.name,
-                    block=found.block,
-                    value=found.value,
-                )
-            )
-        row = self._rows.round_row(facts, test, self._energy_of.pop(facts.round, None))
-        self._write(row)
-        self._notify(row)
+        """Take in the test of a round that has ended, or that it has none."""
+        self._scribe.round_tested(facts, test)
+
+    def write_out(self) -> None:
+        """Write all rows that wait, and tell observers of their rounds."""
+        self._scribe.write_out()
 
     def cut(self, round_number: int, at_s: float, report: Report, aloft: Aloft, *, reason: str) -> None:
         """Write the denials and flights of the round that was open when the run was over, for `reason`."""
-        rows = self._rows.cut_rows(aloft, round_number, at_s, reason)
-        self._write_ended(round_number, at_s, report.proposal.denials, report.look, rows)
+        self._scribe.cut(round_number, at_s, report, aloft, reason=reason)
         if reason == TIME_OVER:
             self.notice(f"round {round_number} was cut off: {reason}")
 

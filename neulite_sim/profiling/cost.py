@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from neulite_sim.arrays import Floats, Integers, taken
+from neulite_sim.arrays import Floats, Integers, joined, taken
 from neulite_sim.profiling.plans import Plan
 
 
@@ -109,6 +109,24 @@ class Costs(Sequence[Cost]):
         }
         index = np.concatenate([np.zeros(0, np.int16), *(part.plan_index for part in parts)])[order]
         return cls(submodels=[names[place] for place in order], plan_index=index, plans=plans, **columns)
+
+    @classmethod
+    def after_each_other(cls, parts: Sequence[Costs]) -> Costs:
+        """Return the entries of all parts, at least one, one part after the other."""
+        plans = tuple(dict.fromkeys(plan for part in parts for plan in part.plans))
+        index = [np.array([plans.index(plan) for plan in part.plans], np.int16)[part.plan_index] for part in parts]
+        owed = [part.owed_bytes for part in parts]
+        if any(each is not None for each in owed):
+            owed = [
+                np.zeros(len(part), np.int64) if each is None else each for part, each in zip(parts, owed, strict=True)
+            ]
+        return cls(
+            submodels=joined([part.submodels for part in parts]),
+            plan_index=np.concatenate(index),
+            plans=plans,
+            owed_bytes=None if owed[0] is None else joined(owed),
+            **{column: joined([getattr(part, column) for part in parts]) for column in _NUMBERS},
+        )
 
     def __len__(self) -> int:
         return len(self.devices)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-_MOST_BEHIND = 2
+_MOST_BEHIND = 32
 """What waits is held in memory."""
 
 

@@ -95,7 +95,7 @@ def _go_on(found: list[Span], phase: str, now_s: float, until_s: float) -> float
 
 
 def flight_events(rows: FlightRows, named: bytearray) -> list[str]:
-    """Return what rows of flights are in the timeline, as JSON; a text may be several events.
+    """Return what each row of flights is in the timeline: JSON of one event or several, or of none.
 
     A device is led by the name of its track. `named` has a byte per device number, which says whether it was named
     before; it is brought up to date.
@@ -109,7 +109,7 @@ def flight_events(rows: FlightRows, named: bytearray) -> list[str]:
         for part in parts[2:]:
             part[place] = ""
         parts[1][place] = ",\n".join(_events_of(rows[place]))
-    return [text for part in zip(*parts, strict=True) for text in part if text]
+    return [",\n".join(filter(None, texts)) for texts in zip(*parts, strict=True)]
 
 
 def _track_names(rows: FlightRows, named: bytearray) -> list[str]:

@@ -90,17 +90,17 @@ class FlightRows(Sequence[FlightRow]):
         column = {"energy_j": [None] * len(self) if joules is None else joules.tolist()} if is_column else {}
         return FlightRows({**{name: self.cells[name] for name in NAMES}, **column}, joules=joules)
 
-    def by_round(self) -> Iterator[FlightRows]:
-        """Yield the rows in their order, those of one round that follow each other together."""
+    def by_round(self) -> Iterator[tuple[int, slice]]:
+        """Yield, in the order of rows, each round and the places of its rows: those that follow each other."""
         rounds = self.cells["round"]
         if isinstance(rounds, Repeated):
             if self._count:
-                yield self
+                yield rounds.value, slice(0, self._count)
             return
         first = 0
-        for _, members in itertools.groupby(rounds):
+        for number, members in itertools.groupby(rounds):
             last = first + sum(1 for _ in members)
-            yield self[first:last]
+            yield number, slice(first, last)
             first = last
 
     @property

@@ -13,7 +13,7 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from neulite_sim.results.behind import Behind
 from neulite_sim.results.cells import FILES, record, scan_rows
@@ -27,6 +27,14 @@ ROUNDS_TID, STAGES_TID = 11, 12
 _HELD_CHARACTERS = 1 << 16
 _AS_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _HEAD = '{"displayTimeUnit":"ms","metadata":{"clock":"virtual time of the simulation"},"traceEvents":[\n'
+
+
+class _Flown(NamedTuple):
+    """What flights of one round are in the file, and when the last of them left."""
+
+    round: int
+    events: str
+    dispatched_s: float
 
 
 class TimelineFile:
@@ -50,7 +58,7 @@ class TimelineFile:
         self._held_characters = 0
         self._separator = _HEAD
         self._named = bytearray()
-        self._waiting: deque[FlightRows] = deque()
+        self._waiting: deque[_Flown] = deque()
         self._round = 0
         self._round_began_s = self._dispatched_s = 0.0
         self._stage: tuple[str, float] | None = None
@@ -63,8 +71,8 @@ class TimelineFile:
             self.add_flights(FlightRows.of([row]))
         elif isinstance(row, RoundRow):
             self._aggregation(row)
-            while self._waiting and self._waiting[0].cells["round"][0] <= self._round + 1:
-                self._flights(self._waiting.popleft())
+            while self._waiting and self._waiting[0].round <= self._round + 1:
+                self._flown(self._waiting.popleft())
 
     def add_flights(self, rows: FlightRows) -> None:
         """Add what rows of flights tell.
@@ -72,11 +80,14 @@ class TimelineFile:
         The row of a tested round may come after flights of later rounds, depending on how fast the test was. These
         wait for it, so that the file does not depend on that.
         """
-        for members in rows.by_round():
-            if members.cells["round"][0] > self._round + 1:
-                self._waiting.append(members)
+        texts = flight_events(rows, self._named)
+        for number, places in rows.by_round():
+            latest_s = max(rows.cells["dispatched_s"][places])
+            flown = _Flown(number, ",\n".join(filter(None, texts[places])), latest_s)
+            if number > self._round + 1:
+                self._waiting.append(flown)
             else:
-                self._flights(members)
+                self._flown(flown)
 
     def close(self) -> None:
         """Finish the file."""
@@ -84,7 +95,7 @@ class TimelineFile:
             return
         try:
             while self._waiting:
-                self._flights(self._waiting.popleft())
+                self._flown(self._waiting.popleft())
             self._end_stage(self._round_began_s)
             self._held.append("\n]}\n")
             self._behind.wait()
@@ -105,11 +116,10 @@ class TimelineFile:
         self._event({"name": f"{what}_name", **common, "args": {"name": name}})
         self._event({"name": f"{what}_sort_index", **common, "args": {"sort_index": int(place)}})
 
-    def _flights(self, rows: FlightRows) -> None:
-        self._dispatched_s = max((self._dispatched_s, *rows.cells["dispatched_s"]))
-        events = flight_events(rows, self._named)
-        if events:
-            self._put(",\n".join(events))
+    def _flown(self, flown: _Flown) -> None:
+        self._dispatched_s = max(self._dispatched_s, flown.dispatched_s)
+        if flown.events:
+            self._put(flown.events)
 
     def _aggregation(self, row: RoundRow) -> None:
         cells = record(row, wall_clock=False)

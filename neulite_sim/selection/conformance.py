@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from neulite_sim.methods.contract import Offers
 from neulite_sim.models.names import FULL
 from neulite_sim.seeding import stream
-from neulite_sim.selection.contract import Feedback, Selector, SelectorSetting
+from neulite_sim.selection.contract import Feedback, Selector, SelectorSetting, may_ask_again
 
 NUM_DEVICES = 60
 NUM_ROUNDS = 45
@@ -50,6 +50,12 @@ def _story(selector: Selector, wanted: int) -> list[list[int]]:
         assert count >= 1, f"num_to_choose: must be at least 1, is {count} for {wanted} of {len(offers)} offers"
         positions = selector.choose(offers, count, stream(0, "selection", number))
         _check_positions(positions, offers, count)
+        if may_ask_again(selector):
+            once_more = selector.choose(offers, count, stream(0, "selection", number))
+            assert np.array_equal(positions, once_more), (
+                f"chooses_afresh: asked twice for one dispatch, choose returned {positions.tolist()} and then "
+                f"{once_more.tolist()}; a selector that keeps something of its calls must leave it False"
+            )
         chosen.append([int(device) for device in offers.devices[positions]])
         if len(positions):
             selector.observe(_feedback(offers, positions, number, rng))

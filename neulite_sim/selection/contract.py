@@ -62,6 +62,11 @@ class Feedback:
 class Selector:
     """Base of every selector."""
 
+    chooses_afresh: bool = False
+    """Whether `choose` keeps nothing of its calls: the same offers, count and stream give the same choice, however
+    often. The engine may then ask for moments that are still to come, and again when they have. It counts for the
+    `choose` of the class that says it: a subclass with another says it again."""
+
     def register(self, num_samples: Integers) -> None:
         """Learn the size of each device's own data, once and before anything else; learns nothing by default."""
 
@@ -93,6 +98,14 @@ class Selector:
         """Learn the accuracy, in [0, 1], on each of the groups asked for; never called where nothing is trained."""
 
 
+def may_ask_again(selector: Selector) -> bool:
+    """Return whether a selector says `chooses_afresh` of the `choose` that it has."""
+    kinds = type(selector).__mro__
+    choosing = next(place for place, kind in enumerate(kinds) if "choose" in vars(kind))
+    saying = next(place for place, kind in enumerate(kinds) if "chooses_afresh" in vars(kind))
+    return selector.chooses_afresh and saying <= choosing
+
+
 def checked_choice(selector: Selector, chosen: Integers, num_offers: int, count: int) -> NDArray[np.int64]:
     """Return the positions that a selector chose among `num_offers` offers, where at most `count` may be.
 
@@ -103,6 +116,9 @@ def checked_choice(selector: Selector, chosen: Integers, num_offers: int, count:
     positions = np.asarray(chosen)
     if not num_offers and not positions.size:
         return np.zeros(0, np.int64)
+    if positions.shape == (1,) and positions.dtype == np.int64 and 0 <= positions[0] < num_offers:
+        # Nearly all that an asynchronous protocol asks for.
+        return positions
     wish = f"it must return positions from 0 to {num_offers - 1} (not device numbers), ascending, none twice"
     if positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iu"):
         what = type(chosen).__name__ if positions.ndim != 1 else f"numbers of type {positions.dtype}"

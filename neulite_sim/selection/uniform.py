@@ -16,6 +16,8 @@ from neulite_sim.selection.contract import Selector, SelectorOptions, SelectorSe
 class Uniform(Selector):
     """Every offer is equally likely."""
 
+    chooses_afresh = True
+
     def choose(self, offers: Offers, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return `count` positions drawn uniformly without replacement, or all where there are no more."""
         if len(offers) <= count:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+import numpy as np
 import simpy
 from pydantic import Field
 
@@ -25,9 +26,9 @@ from neulite_sim.errors import SimulationError
 from neulite_sim.registry import Component, Options
 from neulite_sim.scenario.component_fields import BareKind
 from neulite_sim.timeline.clock import AFTER_ALL, Clock, Moment
-from neulite_sim.timeline.contract import Server
-from neulite_sim.timeline.endings import Ending, Landings, Launch, Mixing, MixingAnchor
-from neulite_sim.timeline.flights import Flight
+from neulite_sim.timeline.contract import Server, dispatched_along, stalenesses_of
+from neulite_sim.timeline.endings import Endings, Launch, Mixing, MixingAnchor
+from neulite_sim.timeline.skies import Sky, sky
 from neulite_sim.units import format_seconds
 
 PATIENCE = 1000
@@ -118,13 +119,27 @@ class Rule:
     mixing: Callable[[Sequence[int]], Sequence[Mixing]]
 
 
-@dataclass(slots=True)
 class _Buffer:
     """What has ended since the last aggregation, in the order of ends."""
 
-    ended: list[Ending] = field(default_factory=list)
-    stalenesses: list[int] = field(default_factory=list)
-    num_lost: int = 0
+    def __init__(self) -> None:
+        self._ended: list[Endings] = []
+        self.num_merged = 0
+        self.num_lost = 0
+        """How many have been lost since the last one that is to be merged, in whichever buffer."""
+
+    def add(self, ended: Endings) -> None:
+        """Take in what has ended next."""
+        self._ended.append(ended)
+        is_merged = ended.is_merged
+        self.num_merged += int(np.count_nonzero(is_merged))
+        after = np.flatnonzero(is_merged)[-1:] + 1
+        self.num_lost = len(ended) - int(after[0]) if len(after) else self.num_lost + len(ended)
+
+    def emptied(self) -> Endings:
+        """Return all that is in it, and forget that."""
+        ended, self._ended, self.num_merged = Endings.joined(self._ended), [], 0
+        return ended
 
 
 class Asynchronous:
@@ -138,18 +153,19 @@ class Asynchronous:
     def process(self, clock: Clock, server: Server, launch: Launch) -> Generator[simpy.Event, object, None]:
         """Run until the server says that the run is over."""
         concurrency = self._rule.concurrency or server.devices_per_round
-        landings = Landings(clock)
-        buffer = _Buffer()
-        chance = None
+        buffer, out, chance = _Buffer(), None, None
         while not server.is_over():
-            is_full = self._fill(clock, server, launch, landings, concurrency)
+            if out is None:
+                while not (flights := server.dispatch(clock.now, wanted=concurrency)):
+                    yield clock.at(server.next_chance_s(clock.now), priority=AFTER_ALL)
+                out = sky(clock, flights, launch)
+                server.train(flights)
+                out.launch(flights)
+            is_full = self._fill(clock, server, out, buffer, concurrency)
             chance = None if is_full else _chance(clock, server, chance)
-            yield clock.any_of([landings.next(), chance]) if chance else landings.next()
-            ended = landings.take()
-            for ending in ended:
-                self._take(ending, server, buffer, clock.now)
-                if server.is_over():
-                    break
+            yield clock.any_of([out.next(), chance]) if chance else out.next()
+            if (ended := out.take()) is not None:
+                self._take(ended, server, buffer, clock.now)
             if buffer.num_lost > PATIENCE * concurrency:
                 raise SimulationError(
                     f"no update has arrived in the last {buffer.num_lost} flights, until virtual time "
@@ -157,44 +173,63 @@ class Asynchronous:
                     "charge them less (workload)"
                 )
 
-    @staticmethod
-    def _fill(clock: Clock, server: Server, launch: Launch, landings: Landings, concurrency: int) -> bool:
-        """Dispatch until as many are in flight as wanted, or nobody is left; return whether it is as many."""
-        while landings.num_flying < concurrency:
-            flights = server.dispatch(clock.now, wanted=concurrency - landings.num_flying)
+    def _fill(self, clock: Clock, server: Server, out: Sky, buffer: _Buffer, concurrency: int) -> bool:
+        """Dispatch until as many are in flight as wanted, or nobody is left; return whether it is as many.
+
+        A server that sees ahead goes on with what lands before the next aggregation.
+        """
+        while (wanted := concurrency - out.num_flying) > 0:
+            coming = out.coming(self._rule.size - buffer.num_merged)
+            flights, num_along = dispatched_along(server, clock.now, wanted=wanted, landings=coming)
+            if coming is not None:
+                out.took_along(num_along)
             if not flights:
                 return False
+            if coming is not None and num_along:
+                buffer.add(self._judged(coming[:num_along], server))
             server.train(flights)
-            for flight in flights:
-                landings.watch(flight, launch(flight))
+            out.launch(flights)
         return True
 
-    def _take(self, ending: Ending, server: Server, buffer: _Buffer, now_s: float) -> None:
-        """Put a flight that has ended into the buffer, and hand that over when it is full."""
-        has_arrived = ending.outcome.has_arrived
-        staleness = server.staleness(ending.flight) if has_arrived else 0
-        refused = self._refusal(ending.flight, staleness, server) if has_arrived else ""
-        buffer.ended.append(replace(ending, refused=refused) if refused else ending)
-        if not has_arrived or refused:
-            buffer.num_lost += 1
-            return
-        buffer.num_lost = 0
-        buffer.stalenesses.append(staleness)
-        if len(buffer.stalenesses) < self._rule.size:
-            return
-        mixings = iter(self._rule.mixing(buffer.stalenesses))
-        mixed = [replace(item, mixing=next(mixings)) if item.is_merged else item for item in buffer.ended]
-        buffer.ended, buffer.stalenesses = [], []
-        server.digest(mixed, now_s)
+    def _take(self, ended: Endings, server: Server, buffer: _Buffer, now_s: float) -> None:
+        """Put flights that have ended into the buffer, and hand that over whenever it is full."""
+        left = ended
+        while len(left):
+            judged = self._judged(left, server)
+            # Those after the one that fills the buffer are judged by what the server is at after the aggregation.
+            filling = np.flatnonzero(judged.is_merged)[self._rule.size - buffer.num_merged - 1 :][:1]
+            num_taken = int(filling[0]) + 1 if len(filling) else len(left)
+            buffer.add(judged[:num_taken])
+            left = left[num_taken:]
+            if len(filling):
+                server.digest(self._mixed(buffer.emptied(), server), now_s)
+                if server.is_over():
+                    return
 
-    def _refusal(self, flight: Flight, staleness: int, server: Server) -> str:
-        """Return why an update is discarded; empty where it is merged."""
+    def _mixed(self, ended: Endings, server: Server) -> Endings:
+        """Return what a full buffer held, each with how far the model moves along it."""
+        merged = np.flatnonzero(ended.is_merged)
+        stalenesses = stalenesses_of(server, ended.flights.taken(merged))
+        mixings: list[Mixing | None] = [None] * len(ended)
+        for place, mixing in zip(merged.tolist(), self._rule.mixing(stalenesses), strict=True):
+            mixings[place] = mixing
+        return replace(ended, mixings=mixings)
+
+    def _judged(self, ended: Endings, server: Server) -> Endings:
+        """Return flights that have ended with the reason why an update is discarded, where one is."""
         rule = self._rule
-        if rule.maximum_staleness is not None and staleness > rule.maximum_staleness:
-            return f"discarded: staleness {staleness} is above {rule.maximum_staleness}"
-        if not rule.merges_other_stage and flight.stage != (now := server.stage()):
-            return f"discarded: of {flight.stage}, while the server is at {now}"
-        return ""
+        if rule.maximum_staleness is None and rule.merges_other_stage:
+            return ended
+        arrived = np.flatnonzero(ended.outcomes.has_arrived)
+        flights = ended.flights.taken(arrived)
+        stage, refused = server.stage(), [""] * len(ended)
+        stalenesses = stalenesses_of(server, flights)
+        for place, own, staleness in zip(arrived.tolist(), flights.stages, stalenesses, strict=True):
+            if rule.maximum_staleness is not None and staleness > rule.maximum_staleness:
+                refused[place] = f"discarded: staleness {staleness} is above {rule.maximum_staleness}"
+            elif not rule.merges_other_stage and own != stage:
+                refused[place] = f"discarded: of {own}, while the server is at {stage}"
+        return replace(ended, refused=refused)
 
 
 def _chance(clock: Clock, server: Server, known: Moment | None) -> Moment | None:

@@ -7,6 +7,7 @@ moment `now + delay` may lie one bit beside the one that was planned; `at` takes
 from __future__ import annotations
 
 import heapq
+import math
 from typing import Any
 
 import simpy
@@ -27,7 +28,11 @@ class Moment(Event):
 
 
 class Clock(simpy.Environment):
-    """SimPy's environment with events at absolute times."""
+    """SimPy's environment with events at absolute times; from `ends_at_s` on nothing happens any more."""
+
+    def __init__(self, initial_time: float = 0, *, ends_at_s: float = math.inf) -> None:
+        super().__init__(initial_time)
+        self.ends_at_s = ends_at_s
 
     def at(self, at_s: float, *, priority: int = NORMAL, value: Any = None) -> Moment:
         """Return an event that happens at `at_s`, not before now; `value` is what it yields."""

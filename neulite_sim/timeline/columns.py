@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from neulite_sim.arrays import Flags, Floats, Integers, Repeated, taken
+from neulite_sim.arrays import Flags, Floats, Integers, Repeated, joined, taken
 from neulite_sim.profiling.cost import Costs
 from neulite_sim.timeline.flights import ARRIVED, Departure, Flight, Outcome, Pauses, cut_short
 
@@ -70,6 +70,11 @@ class Outcomes(Sequence[Outcome]):
         if isinstance(self.kinds, Repeated):
             return np.full(len(self), self.kinds.value == ARRIVED)
         return np.array([kind == ARRIVED for kind in self.kinds], np.bool_)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Outcomes]) -> Outcomes:
+        """Return those of all parts, at least one, one after the other."""
+        return cls(**{name: joined([getattr(part, name) for part in parts]) for name in (*_SECONDS, *_TEXTS)})
 
     def taken(self, places: Integers) -> Outcomes:
         """Return those at some places."""
@@ -134,7 +139,8 @@ class Flights(Sequence[Flight]):
     """How the flights end that all left together, of which these are some, at `places`; all where that is None."""
     departures: Sequence[Departure | None]
     places: Integers | None = None
-    _made: dict[int, Flight] = field(default_factory=dict)
+    made: dict[int, Flight] = field(default_factory=dict)
+    """Those that were asked for as values, by number."""
 
     @classmethod
     def of(cls, flights: Sequence[Flight]) -> Flights:
@@ -150,7 +156,7 @@ class Flights(Sequence[Flight]):
             costs=Costs.of([flight.cost for flight in flights]),
             plans=Outcomes.of([flight.planned for flight in flights]),
             departures=[flight.departure for flight in flights],
-            _made={flight.number: flight for flight in flights},
+            made={flight.number: flight for flight in flights},
         )
 
     def __len__(self) -> int:
@@ -166,8 +172,8 @@ class Flights(Sequence[Flight]):
         if isinstance(place, slice):
             return self.taken(np.arange(len(self))[place])
         number = self.numbers[place]
-        if number not in self._made:
-            self._made[number] = Flight(
+        if number not in self.made:
+            self.made[number] = Flight(
                 number=number,
                 round=self.rounds[place],
                 version=self.versions[place],
@@ -177,7 +183,7 @@ class Flights(Sequence[Flight]):
                 planned=self.planned[place],
                 departure=self.departures[place],
             )
-        return self._made[number]
+        return self.made[number]
 
     @functools.cached_property
     def planned(self) -> Outcomes:
@@ -199,12 +205,24 @@ class Flights(Sequence[Flight]):
         """Whether nothing but the server itself can make any of them end otherwise."""
         return all(departure is None for departure in _distinct(self.departures))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Flights]) -> Flights:
+        """Return the flights of all parts, at least one, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            costs=Costs.after_each_other([part.costs for part in parts]),
+            plans=Outcomes.joined([part.planned for part in parts]),
+            made={number: flight for part in parts for number, flight in part.made.items()},
+            **{name: joined([getattr(part, name) for part in parts]) for name in _COMMON},
+        )
+
     def taken(self, places: Integers) -> Flights:
         """Return those at some places."""
         columns = {name: taken(getattr(self, name), places) for name in _COMMON}
         # Of those that have left, few are asked any more how they were planned to end.
         own = places if self.places is None else self.places[places]
-        return Flights(costs=self.costs.taken(places), plans=self.plans, places=own, _made=self._made, **columns)
+        return Flights(costs=self.costs.taken(places), plans=self.plans, places=own, made=self.made, **columns)
 
 
 _COMMON = ("numbers", "rounds", "versions", "stages", "dispatched_s", "departures")

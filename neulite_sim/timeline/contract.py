@@ -7,6 +7,7 @@ first: flights end before the server acts at that moment, and the server takes t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -54,7 +55,8 @@ class Server(Protocol):
         ...
 
     # A server may also have `note_ends(endings)`, which is told of many, before anything else is asked of it at or
-    # after the last of those moments; without it each is noted by itself.
+    # after the last of those moments; without it each is noted by itself. Further it may have `stalenesses(flights)`,
+    # and `dispatch_along`, which `Foresighted` describes.
 
     def staleness(self, flight: Flight) -> int:
         """Return how many aggregations of the flight's own stage there have been since its dispatch."""
@@ -77,6 +79,42 @@ class Server(Protocol):
             SimulationError: nobody is in flight, and nobody can ever be offered work again.
         """
         ...
+
+
+class Foresighted(Protocol):
+    """A server that dispatches ahead of the clock, where nothing but the flights themselves can come between."""
+
+    def dispatch_along(
+        self, at_s: float, *, wanted: int, landings: endings.Endings | None
+    ) -> tuple[Sequence[Flight], int]:
+        """Dispatch now, and then, as flights land, as many again at each of these moments.
+
+        `landings` are later than now, in the order in which they land, and all that will until the last of them. Return
+        the flights, and of how many landings note was taken and dispatch went along with: it ends before a moment at
+        which fewer would leave than have landed, and before one at which a flight lands that it has itself dispatched.
+        """
+        ...
+
+    def stalenesses(self, flights: Flights) -> Sequence[int]:
+        """Return `Server.staleness` of each."""
+        ...
+
+
+def dispatched_along(
+    server: Server, at_s: float, *, wanted: int, landings: endings.Endings | None
+) -> tuple[Sequence[Flight], int]:
+    """Return what `Foresighted.dispatch_along` does; of a server without it, what is dispatched now."""
+    along = getattr(server, "dispatch_along", None)
+    if along is None:
+        return server.dispatch(at_s, wanted=wanted), 0
+    found: tuple[Sequence[Flight], int] = along(at_s, wanted=wanted, landings=landings)
+    return found
+
+
+def stalenesses_of(server: Server, flights: Flights) -> Sequence[int]:
+    """Return the staleness of each flight, one by one unless the server knows better."""
+    known: Callable[[Flights], Sequence[int]] | None = getattr(server, "stalenesses", None)
+    return [server.staleness(flight) for flight in flights] if known is None else known(flights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +151,7 @@ def run_protocol(
     With `until_s` the clock stops there at the latest; what would happen at that very moment no longer does. `rates`
     are those of the server's own link, where it has one that limits.
     """
-    clock = Clock()
+    clock = Clock(ends_at_s=math.inf if until_s is None else until_s)
     launch = _Launch(server, _alone(clock) if rates is None else _shared(clock, rates))
     process = clock.process(protocol.process(clock, server, launch))
     if until_s is None:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, overload
 import numpy as np
 import simpy
 
-from neulite_sim.arrays import Flags, Integers, Repeated, taken
+from neulite_sim.arrays import Flags, Integers, Repeated, joined, taken
 from neulite_sim.errors import SimulationError
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.columns import Flights, Outcomes
@@ -118,6 +118,18 @@ class Endings(Sequence[Ending]):
             mixings=Repeated(None, len(flights)),
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Endings]) -> Endings:
+        """Return the endings of all parts, at least one, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            flights=Flights.joined([part.flights for part in parts]),
+            outcomes=Outcomes.joined([part.outcomes for part in parts]),
+            refused=joined([part.refused for part in parts]),
+            mixings=joined([part.mixings for part in parts]),
+        )
+
     def __len__(self) -> int:
         return len(self.flights)
 
@@ -129,7 +141,8 @@ class Endings(Sequence[Ending]):
 
     def __getitem__(self, place: int | slice) -> Ending | Endings:
         if isinstance(place, slice):
-            return self.taken(np.arange(len(self))[place])
+            span = range(len(self))[place]
+            return self if span == range(len(self)) else self.taken(np.arange(span.start, span.stop, span.step))
         return Ending(
             flight=self.flights[place],
             outcome=self.outcomes[place],

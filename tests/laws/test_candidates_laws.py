@@ -103,6 +103,7 @@ steps = st.lists(
         st.sampled_from([0.0, 0.25, 1.0, 3.0, 70.0, 900.0, -2.0]),  # How far the moment moves.
         st.sets(st.integers(0, NUM_DEVICES - 1), max_size=6),  # Who takes off, or lands.
         st.integers(0, 3),  # What is offered.
+        st.booleans(),  # Whether all this is taken back.
     ),
     min_size=1,
     max_size=12,
@@ -118,7 +119,8 @@ def test_views_are_those_of_a_look_at_everybody(kind, moves, seed, every_s, all_
     whereabouts = Whereabouts(availability(kind), owns)
     kept, listed = (Lookout(method, ledger, whereabouts, owns) for method in (Turns(), ListedTurns()))
     at_s, in_flight, before = 100.0, set[int](), None
-    for step_s, changing, version in moves:
+    for step_s, changing, version, is_taken_back in moves:
+        mark, was_at_s, was_in_flight = whereabouts.mark, at_s, set(in_flight)
         at_s = max(0.0, at_s + step_s)
         for device in sorted(changing & set(np.flatnonzero(owns).tolist())):
             (whereabouts.land if device in in_flight else whereabouts.depart)((device,))
@@ -133,7 +135,12 @@ def test_views_are_those_of_a_look_at_everybody(kind, moves, seed, every_s, all_
         if before is not None:
             # Whoever still holds an earlier view is told what he was told then.
             assert facts(before[0]) == before[1]
-        before = seen, facts(seen)
+        if is_taken_back:
+            whereabouts.retract(mark)
+            at_s, in_flight = was_at_s, was_in_flight
+            assert set(np.flatnonzero(owns & ~whereabouts.free()).tolist()) == in_flight
+        else:
+            before = seen, facts(seen)
 
 
 @pytest.mark.slow
@@ -148,7 +155,7 @@ def test_ranks_are_those_of_a_list(moves, size) -> None:
     members[order] = True
     ascending, ordered = Candidates(whereabouts, owns), Candidates(whereabouts, members, ordered=order)
     at_s, in_flight = 0.0, set[int]()
-    for step_s, changing, _ in moves:
+    for step_s, changing, _, _ in moves:
         at_s = max(0.0, at_s + step_s)
         for device in sorted({number * 71 % size for number in changing} & set(np.flatnonzero(owns).tolist())):
             (whereabouts.land if device in in_flight else whereabouts.depart)((device,))

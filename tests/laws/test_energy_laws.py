@@ -19,9 +19,12 @@ DRAINED = ("energy={power: {jetson-nano-4gb: {compute_watts: 4000}}, battery: {c
            "charging_watts: 3, plugged_in_at: 12h, plugged_in_spread: 1min, minimum: 0.3}}")  # fmt: skip
 
 
+@pytest.mark.parametrize("backend", ["dry-run", "{kind: inprocess, workers: 2}"])
 @pytest.mark.parametrize("protocol", ["synchronous", "fedbuff"])
-def test_flights_rounds_and_the_run_add_up_to_the_same(protocol):
-    result = simulate(waves("backend=dry-run", WATTS, "churn.offline=pause", f"protocol={protocol}"))
+def test_flights_rounds_and_the_run_add_up_to_the_same(protocol, backend):
+    """Also where the row of a round waits for its test, and flights of later rounds are written before it."""
+    changes = (f"backend={backend}", WATTS, "churn.offline=pause", f"protocol={protocol}", "evaluation.every_rounds=1")
+    result = simulate(waves(*changes))
     flights, rounds, summary = result.flights, result.rounds, result.summary
     for row in flights:
         if row["device_class"] == "jetson-nano-4gb":

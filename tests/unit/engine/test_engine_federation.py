@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_scenarios import ScriptedBackend, online_trace, tiny, waves
 
+from neulite_sim.engine import holding
 from neulite_sim.engine.assembly import assemble
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import SimulationError
@@ -241,7 +242,8 @@ def test_progress_counts_down_what_is_still_training(run_with):
     assert seen == [(3, 0, 6, 0), (2, 1, 6, 0), (1, 2, 6, 0), (0, 3, 6, 0)]
 
 
-def test_updates_that_wait_in_a_buffer_are_not_in_flight_any_more():
+def test_updates_that_wait_in_a_buffer_are_not_in_flight_any_more(monkeypatch):
+    monkeypatch.setattr(holding, "BRISK_S", 0.0)
     heard = Heard()
     protocol = "protocol={kind: fedbuff, concurrency: 3, buffer_size: 3}"
     simulate(tiny("backend=dry-run", protocol, "stop.rounds=4"), observers=[heard])

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from neulite_sim.results import behind as behind_module
 from neulite_sim.results.behind import Behind
 
 
@@ -21,7 +22,8 @@ def test_works_are_done_in_order_in_another_thread_before_the_end():
     assert not thread.is_alive()
 
 
-def test_it_waits_where_too_much_is_left_to_do():
+def test_it_waits_where_too_much_is_left_to_do(monkeypatch):
+    monkeypatch.setattr(behind_module, "_MOST_BEHIND", 2)
     may_go_on, asked, began = threading.Event(), [], []
 
     def slow(number):
@@ -30,10 +32,10 @@ def test_it_waits_where_too_much_is_left_to_do():
 
     def ask():
         for number in range(20):
-            behind.do(slow, number)
+            writing.do(slow, number)
             asked.append(number)
 
-    with closing(Behind()) as behind:
+    with closing(Behind()) as writing:
         asking = threading.Thread(target=ask)
         asking.start()
         while len(asked) < 2:
@@ -43,7 +45,7 @@ def test_it_waits_where_too_much_is_left_to_do():
         assert len(asked) == 2
         may_go_on.set()
         asking.join()
-        behind.wait()
+        writing.wait()
     assert began == asked == list(range(20))
 
 

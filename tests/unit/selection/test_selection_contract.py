@@ -8,7 +8,7 @@ import pytest
 from neulite_sim.registry import component, names
 from neulite_sim.seeding import stream
 from neulite_sim.selection.conformance import check_selector
-from neulite_sim.selection.contract import Selector, SelectorSetting
+from neulite_sim.selection.contract import Selector, SelectorSetting, may_ask_again
 from neulite_sim.selection.drawing import draw_weighted
 from neulite_sim.selection.uniform import Uniform
 
@@ -60,9 +60,25 @@ class Moody(Selector):
         return Uniform().choose(offers, count, self.rng)
 
 
+class Forgetful(Selector):
+    chooses_afresh = True
+
+    def __init__(self):
+        self.num_calls = 0
+
+    def choose(self, offers, count, rng):
+        self.num_calls += 1
+        return (
+            np.arange(len(offers), dtype=np.int64)[self.num_calls % 2 :][:1]
+            if len(offers) > 1
+            else np.arange(len(offers))
+        )
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
+        (Forgetful, "chooses_afresh: asked twice for one dispatch, choose returned \\[1\\] and then \\[0\\]"),
         (Repeats, "must ascend without repetition"),
         (Greedy, "at most 1 were wanted"),
         (Idle, "none was chosen"),
@@ -73,6 +89,17 @@ class Moody(Selector):
 def test_the_check_finds_a_selector_that_breaks_the_contract(broken, message):
     with pytest.raises(AssertionError, match=message):
         check_selector(lambda setting: broken())
+
+
+def test_whether_it_may_be_asked_again_is_said_by_the_class_that_chooses():
+    class Renamed(Uniform):
+        pass
+
+    class Resaid(OffByOne):
+        chooses_afresh = True
+
+    found = [may_ask_again(kind()) for kind in (Uniform, Renamed, OffByOne, Resaid, Greedy)]
+    assert found == [True, True, False, True, False]
 
 
 def test_a_selector_learns_nothing_and_asks_for_what_is_wanted_by_default():

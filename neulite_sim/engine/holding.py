@@ -1,0 +1,45 @@
+"""Holding rows back: whether the rounds of a run follow each other faster than anybody could look.
+
+A dry run makes hundreds of rounds a second. What is written and told of such rounds is the same as of any others, but
+it is made for many of them at once, a few times a second; and of what happens within one nobody is told.
+"""
+
+from __future__ import annotations
+
+import time
+
+BRISK_S = 0.05
+"""Rounds that take less follow each other briskly."""
+HELD_S = 0.2
+MOST_HELD = 256
+"""For so long, and so many, rounds may wait to be written together."""
+
+
+class Holding:
+    """Follows the rounds of a run, by the wall; they are `instant` where nothing is trained in them."""
+
+    def __init__(self, *, instant: bool) -> None:
+        self._instant = instant
+        self._ended_s = -BRISK_S
+        self._took_s = BRISK_S
+        self._waiting_since_s: float | None = None
+        self._num_waiting = 0
+
+    @property
+    def is_brisk(self) -> bool:
+        """Whether the latest round took next to no time, and the present one has not lasted for longer yet."""
+        return self._instant and self._took_s < BRISK_S and time.perf_counter() - self._ended_s < BRISK_S
+
+    def round_ended(self) -> bool:
+        """Take note of the end of a round, and return whether it is time to write those that wait."""
+        now_s = time.perf_counter()
+        self._took_s, self._ended_s = now_s - self._ended_s, now_s
+        if self._waiting_since_s is None:
+            self._waiting_since_s = now_s
+        self._num_waiting += 1
+        is_brisk = self._instant and self._took_s < BRISK_S
+        return not is_brisk or now_s - self._waiting_since_s >= HELD_S or self._num_waiting >= MOST_HELD
+
+    def written(self) -> None:
+        """Take note that no round waits any more."""
+        self._waiting_since_s, self._num_waiting = None, 0
