@@ -29,6 +29,8 @@ class Whereabouts:
     Where Ray could end this process it leaves a last word with somebody else.
     """
 
+    may_be_told_late = True
+
     def __init__(self) -> None:
         self.run_dir: str | None = None
         self._last_word: LastWord | None = None

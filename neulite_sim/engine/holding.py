@@ -16,10 +16,10 @@ MOST_HELD = 256
 
 
 class Holding:
-    """Follows the rounds of a run, by the wall; they are `instant` where nothing is trained in them."""
+    """Follows the rounds of a run, by the wall; nothing is held back where that is not wanted."""
 
-    def __init__(self, *, instant: bool) -> None:
-        self._instant = instant
+    def __init__(self, *, is_wanted: bool) -> None:
+        self._is_wanted = is_wanted
         self._ended_s = -BRISK_S
         self._took_s = BRISK_S
         self._waiting_since_s: float | None = None
@@ -28,7 +28,7 @@ class Holding:
     @property
     def is_brisk(self) -> bool:
         """Whether the latest round took next to no time, and the present one has not lasted for longer yet."""
-        return self._instant and self._took_s < BRISK_S and time.perf_counter() - self._ended_s < BRISK_S
+        return self._is_wanted and self._took_s < BRISK_S and time.perf_counter() - self._ended_s < BRISK_S
 
     def round_ended(self) -> bool:
         """Take note of the end of a round, and return whether it is time to write those that wait."""
@@ -37,7 +37,7 @@ class Holding:
         if self._waiting_since_s is None:
             self._waiting_since_s = now_s
         self._num_waiting += 1
-        is_brisk = self._instant and self._took_s < BRISK_S
+        is_brisk = self._is_wanted and self._took_s < BRISK_S
         return not is_brisk or now_s - self._waiting_since_s >= HELD_S or self._num_waiting >= MOST_HELD
 
     def written(self) -> None:

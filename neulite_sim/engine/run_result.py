@@ -93,6 +93,8 @@ class RunResult:
 class Heard:
     """Observer that keeps the notices of a run, each once."""
 
+    may_be_told_late = True
+
     def __init__(self) -> None:
         self._messages: dict[str, None] = {}
 

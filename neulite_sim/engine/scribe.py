@@ -60,8 +60,10 @@ class Scribe:
         self._write_ended()
         tested, self._tested = self._tested, []
         self._holding.written()
-        for facts, test in tested:
-            self._write_round(facts, test)
+        rows = [self._round_written(facts, test) for facts, test in tested]
+        # Whoever is told may end the run; what is written then is whole.
+        for row in rows:
+            self._tell(row)
 
     def cut(self, round_number: int, at_s: float, report: Report, aloft: Aloft, *, reason: str) -> None:
         """Write the denials and flights of the round that was open when the run was over, for `reason`."""
@@ -96,8 +98,8 @@ class Scribe:
             self._tally.add_flights(rows)
             self.roll_call.count_flights(rows)
 
-    def _write_round(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
-        """Write the diagnostics of its test and the row of a round."""
+    def _round_written(self, facts: RoundFacts, test: EvaluationResult | None) -> RoundRow:
+        """Write the diagnostics of its test and the row of a round, and return this."""
         for found in test.diagnostics if test else ():
             self._write(
                 DiagnosticRow(
@@ -110,7 +112,7 @@ class Scribe:
             )
         row = self._rows.round_row(facts, test, self._energy_of.pop(facts.round, None))
         self._write(row)
-        self._tell(row)
+        return row
 
     def _write(self, row: Row) -> None:
         self._sink.write(row)

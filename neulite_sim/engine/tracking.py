@@ -38,7 +38,7 @@ class Recorder:
     ) -> None:
         self._num_devices = costing.population.num_devices
         self._observers = observers
-        self._holding = Holding(instant=not trains)
+        self._holding = Holding(is_wanted=not trains and all(map(_may_be_told_late, observers)))
         self._scribe = Scribe(costing, sink, tally, self._holding, self._notify)
         self._started = time.perf_counter()
         self.roll_call = self._scribe.roll_call
@@ -125,6 +125,10 @@ class Recorder:
         self._scribe.cut(round_number, at_s, report, aloft, reason=reason)
         if reason == TIME_OVER:
             self.notice(f"round {round_number} was cut off: {reason}")
+
+
+def _may_be_told_late(observer: Observer) -> bool:
+    return getattr(observer, "may_be_told_late", False)
 
 
 def _what_flies(flight: Flight, outcome: Outcome) -> list[Any]:

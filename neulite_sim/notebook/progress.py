@@ -36,6 +36,8 @@ class View(Protocol):
 class Follower(Observer):
     """Follows one run and shows it now and then."""
 
+    may_be_told_late = True
+
     def __init__(self, view: View, *, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._view: View | None = view
         self._every_s = every_s

@@ -110,6 +110,8 @@ class _StrayText:
 class LiveConsole:
     """The live view on a terminal's alternate screen. `notify` only takes note; a thread draws a few times a second."""
 
+    may_be_told_late = True
+
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._board = Board(clock=clock)

@@ -40,6 +40,8 @@ class RunConsole(Protocol):
 class PlainConsole:
     """Sparse lines for pipes and logs: the start, a round now and then, every new notice, the end."""
 
+    may_be_told_late = True
+
     def __init__(self, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._say = say
         self._clock = clock
@@ -99,6 +101,8 @@ class PlainConsole:
 
 class QuietConsole:
     """Shows nothing."""
+
+    may_be_told_late = True
 
     def __enter__(self) -> Self:
         return self

@@ -36,6 +36,9 @@ class Sink(Protocol):
 class Observer(Protocol):
     """Is told what happens while it happens; must not slow the run down."""
 
+    # It may also have `may_be_told_late = True`: where rounds take next to no time it is told of some together, up to a
+    # fifth of a second late, and of no moment within them. A run is faster where all who are told say so.
+
     def notify(self, event: Event) -> None:
         """Take note of an event."""
         ...

@@ -100,6 +100,8 @@ def _row(costing: Costing, ledger: str, submodel: str, blueprint: Blueprint, tra
 class AuditKeeper:
     """An observer that puts `audit.json` into the run folder as soon as there is one."""
 
+    may_be_told_late = True
+
     def __init__(self, rows: Sequence[AuditRow]) -> None:
         self._rows = rows
 

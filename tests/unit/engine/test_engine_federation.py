@@ -12,7 +12,7 @@ from neulite_sim.engine import holding
 from neulite_sim.engine.assembly import assemble
 from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import SimulationError
-from neulite_sim.results.rows import Notice, Progress
+from neulite_sim.results.rows import Notice, Progress, RoundRow
 
 ALWAYS_S = 1e6
 
@@ -242,8 +242,46 @@ def test_progress_counts_down_what_is_still_training(run_with):
     assert seen == [(3, 0, 6, 0), (2, 1, 6, 0), (1, 2, 6, 0), (0, 3, 6, 0)]
 
 
-def test_updates_that_wait_in_a_buffer_are_not_in_flight_any_more(monkeypatch):
-    monkeypatch.setattr(holding, "BRISK_S", 0.0)
+class Patient(Heard):
+    may_be_told_late = True
+
+
+@pytest.mark.parametrize("others", [(), (Patient(),), (Heard(),)], ids=["alone", "with patient", "with impatient"])
+def test_observers_are_told_late_where_all_of_them_may_be(others, monkeypatch):
+    """Then nothing of moments within rounds, and of every round in order; one that may not is told of all at once."""
+    monkeypatch.setattr(holding, "BRISK_S", 1e9)
+    patient = Patient()
+    result = simulate(tiny("backend=dry-run", "stop.rounds=20"), observers=[patient, *others])
+    assert [row.round for row in patient.of(RoundRow)] == [row["round"] for row in result.rounds] == [*range(1, 21)]
+    # The first two rounds are not known to be brisk yet; each has a dispatch and three results.
+    num_rounds = 20 if any(type(other) is Heard for other in others) else 2
+    assert len(patient.of(Progress)) == 4 * num_rounds
+
+
+def test_an_observer_that_ends_the_run_late_leaves_whole_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(holding, "BRISK_S", 1e9)
+    monkeypatch.setattr(holding, "HELD_S", 1e9)
+
+    class Breaking(Patient):
+        def notify(self, event):
+            super().notify(event)
+            if isinstance(event, RoundRow) and event.round == 3:
+                raise LookupError
+
+    breaking = Breaking()
+    with pytest.raises(LookupError):
+        simulate(tiny("backend=dry-run", "stop.rounds=20"), out=tmp_path / "run", observers=[breaking])
+    rounds, flights = (
+        [int(line.split(",")[place]) for line in (tmp_path / "run" / name).read_text().splitlines()[1:]]
+        for name, place in (("rounds.csv", 0), ("flights.csv", 1))
+    )
+    # A checkpoint writes what waits.
+    assert rounds == [*range(1, 11)]
+    assert flights == [number for number in rounds for _ in range(3)]
+    assert [row.round for row in breaking.of(RoundRow)] == [1, 2, 3]
+
+
+def test_updates_that_wait_in_a_buffer_are_not_in_flight_any_more():
     heard = Heard()
     protocol = "protocol={kind: fedbuff, concurrency: 3, buffer_size: 3}"
     simulate(tiny("backend=dry-run", protocol, "stop.rounds=4"), observers=[heard])
