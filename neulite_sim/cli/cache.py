@@ -26,10 +26,11 @@ def cache(
     as_json: AsJson = False,
 ) -> None:
     """Say where profiles of submodels are kept for later commands, and how many, or drop them with `clear`."""
-    from neulite_sim.profiling.kept import OFF, VARIABLE, Contents, kept_profiles
+    from neulite_sim.profiling.kept_files import OFF, VARIABLE, Contents, KeptFiles, kept_folder
     from neulite_sim.units import format_bytes
 
-    kept = kept_profiles()
+    place = kept_folder()
+    kept = None if place is None else KeptFiles(place)
     found = Contents(entries=0, num_bytes=0) if kept is None else kept.contents()
     if kept is not None and action is Action.clear:
         found = kept.clear()

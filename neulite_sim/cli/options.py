@@ -42,7 +42,7 @@ AsJson = Annotated[
 
 @contextlib.contextmanager
 def _nothing_kept() -> Iterator[None]:
-    from neulite_sim.profiling.kept import OFF, VARIABLE
+    from neulite_sim.profiling.kept_files import OFF, VARIABLE
 
     before = os.environ.get(VARIABLE)
     # The environment reaches the processes of a sweep as well.

@@ -8,16 +8,22 @@ state of the blocks that were trained in parts before.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from neulite_sim.methods.parted_plan import Ends
 from neulite_sim.models.balancing import balanced_cuts
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.noise import noise
+from neulite_sim.profiling.identity import identity_of
+from neulite_sim.profiling.kept_files import KeptFiles, kept_folder
 from neulite_sim.scenario.schema import Adam, Training
+
+_ENDS: TypeAdapter[Ends] = TypeAdapter(Ends)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +63,33 @@ class Burden:
 
 
 def balanced_ends(blueprint: Blueprint, training: Training) -> Ends:
-    """Return, for each number of parts, after how many blocks each ends: the largest part is as small as possible."""
+    """Return, for each number of parts, after how many blocks each ends: the largest part is as small as possible.
+
+    Cuts are kept on disk beside profiles: to see what a step keeps takes longer than all else before a warm study.
+    """
+    identity, folder = identity_of(built_by=burden, blueprint=blueprint, training=training), kept_folder()
+    if identity is None or folder is None:
+        return _worked_out(blueprint, training)
+    kept = KeptFiles(folder)
+    ends = _believed(kept.content(identity))
+    if ends is None:
+        ends = _worked_out(blueprint, training)
+        kept.put(identity, ends)
+    return ends
+
+
+def _believed(content: Any) -> Ends | None:
+    """Return cuts that were kept, where they are cuts: a row for each number of parts, up to the last block."""
+    try:
+        ends = _ENDS.validate_python(content)
+    except ValidationError:
+        return None
+    is_whole = all(len(row) == number and row[-1] == len(ends) for number, row in enumerate(ends, start=1))
+    ascends = all(0 < one < other for row in ends for one, other in pairwise((0.5, *row)))
+    return ends if ends and is_whole and ascends else None
+
+
+def _worked_out(blueprint: Blueprint, training: Training) -> Ends:
     found = burden(blueprint, training)
     numbers = range(1, found.num_blocks + 1)
     return tuple((*balanced_cuts(found.num_blocks, number, found.peak_bytes), found.num_blocks) for number in numbers)
@@ -65,6 +97,9 @@ def balanced_ends(blueprint: Blueprint, training: Training) -> Ends:
 
 def burden(blueprint: Blueprint, training: Training) -> Burden:
     """Return what a training step of the model takes, block by block."""
+    # Its first use imports PyTorch's compiler, which takes as long as PyTorch itself.
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
     num_samples = min(training.batch_size, training.micro_batch_size or training.batch_size)
     with FakeTensorMode():
         model = blueprint.build()

@@ -1,43 +1,22 @@
 """Profiles that are kept on disk, so that no later command makes them again.
 
-An entry is a JSON file named by the identity of what decides its profile. It is written beside its place and moved
-there, so that any number of processes may share a folder, and it is checked before it is believed: what is damaged, or
-no profile of what was asked for, is dropped in silence and made again. A folder that cannot be written keeps nothing.
+What is no profile of what was asked for is dropped in silence and made again; see `kept_files`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
-import sys
-import tempfile
-import time
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from neulite_sim.outside import plain_json, read_regular
+from neulite_sim.profiling.kept_files import KeptFiles, kept_folder
 from neulite_sim.profiling.roofline import OperatorKind
 
 if TYPE_CHECKING:
     from neulite_sim.profiling.profile import Profile
-
-VARIABLE = "NEULITE_SIM_CACHE"
-"""Environment variable: a folder in which profiles are kept, or `off`."""
-OFF = "off"
-
-MOST_ENTRIES = 4096
-MOST_BYTES = 256 * 10**6
-"""Of a folder; beyond either, entries that were used longest ago make room."""
-MOST_ENTRY_BYTES = 16 * 10**6
-_KEPT_SHARE = 0.75
-_LEFT_BEHIND_S = 3600.0
-_SUFFIX, _UNFINISHED = ".json", ".part"
 
 _Count = Annotated[int, Field(ge=0, lt=2**62)]
 _Amount = Annotated[float, Field(ge=0, lt=2.0**62)]
@@ -110,139 +89,39 @@ _COLUMNS = tuple(name for name in _Entry.model_fields if "operator_" in name)
 _TUPLES = ("micro_batch_sizes", "part_peaks_bytes", "part_kept_bytes_per_sample")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """What a folder of kept profiles holds."""
-
-    entries: int
-    num_bytes: int
-
-
 @dataclass(frozen=True, slots=True)
-class KeptProfiles:
+class KeptProfiles(KeptFiles):
     """The profiles kept in a folder, which need not be there yet."""
-
-    folder: Path
 
     def find(self, identity: str, submodel: str, batch_size: int) -> Profile | None:
         """Return the profile of an identity; None where none is kept, or one that is damaged, which is dropped."""
-        path = self._path(identity)
-        try:
-            content = read_regular(path, most_bytes=MOST_ENTRY_BYTES, follows_links=False)
-        except FileNotFoundError:
+        content = self.content(identity)
+        found = None if content is None else _read(content)
+        if content is not None and (found is None or (found.submodel, found.batch_size) != (submodel, batch_size)):
+            self.drop(identity)
             return None
-        except OSError:
-            _dropped(path)
-            return None
-        found = _read(content, identity)
-        if found is None or (found.submodel, found.batch_size) != (submodel, batch_size):
-            _dropped(path)
-            return None
-        # What is used stays longest.
-        with contextlib.suppress(OSError):
-            os.utime(path)
         return found
 
     def keep(self, identity: str, profile: Profile) -> None:
-        """Keep a profile; nothing happens where that is not possible."""
-        content = _written(profile, identity)
-        if content is None:
-            return
-        with contextlib.suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor, name = tempfile.mkstemp(suffix=_UNFINISHED, dir=self.folder)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(content)
-                os.replace(name, self._path(identity))
-            except BaseException:
-                _dropped(Path(name))
-                raise
-            self._make_room()
-
-    def contents(self) -> Contents:
-        """Return how many profiles are kept, and how many bytes they take."""
-        files = self._files()
-        return Contents(entries=len(files), num_bytes=sum(size for _, size, _ in files))
-
-    def clear(self) -> Contents:
-        """Drop everything that is kept; returns what that was."""
-        before = self.contents()
-        for _, _, path in (*self._files(), *self._files(_UNFINISHED)):
-            _dropped(path)
-        return before
-
-    def _path(self, identity: str) -> Path:
-        return self.folder / f"{identity}{_SUFFIX}"
-
-    def _files(self, suffix: str = _SUFFIX) -> list[tuple[float, int, Path]]:
-        """Return when each file was used last, its size and its path; files that vanish meanwhile are left out."""
-        found = []
-        try:
-            with os.scandir(self.folder) as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):
-                        if entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False):
-                            about = entry.stat(follow_symlinks=False)
-                            found.append((about.st_mtime, about.st_size, Path(entry.path)))
-        except OSError:
-            return []
-        return found
-
-    def _make_room(self) -> None:
-        files = sorted(self._files())
-        left, left_bytes = len(files), sum(size for _, size, _ in files)
-        if left > MOST_ENTRIES or left_bytes > MOST_BYTES:
-            for _, size, path in files:
-                if left <= MOST_ENTRIES * _KEPT_SHARE and left_bytes <= MOST_BYTES * _KEPT_SHARE:
-                    break
-                _dropped(path)
-                left, left_bytes = left - 1, left_bytes - size
-        for used_at, _, path in self._files(_UNFINISHED):
-            if used_at < time.time() - _LEFT_BEHIND_S:
-                _dropped(path)
+        """Keep a profile; nothing happens where that is not possible, or where it would not be believed again."""
+        plain = {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in asdict(profile).items()
+        }  # fmt: skip
+        found = _read(_as_read(plain))
+        if found is not None and _equal(found, profile):
+            self.put(identity, plain)
 
 
 def kept_profiles() -> KeptProfiles | None:
-    """Return where the user's profiles are kept, as `NEULITE_SIM_CACHE` says; None where it says `off`.
-
-    By default that is `neulite-sim/profiles` in the user's folder for caches, as each system has it.
-    """
-    given = os.environ.get(VARIABLE, "")
-    if given.strip().lower() == OFF:
-        return None
-    if given:
-        return KeptProfiles(Path(given))
-    folder = _user_caches()
-    return None if folder is None else KeptProfiles(folder / "neulite-sim" / "profiles")
+    """Return where the user's profiles are kept; None where they are not to be kept."""
+    folder = kept_folder()
+    return None if folder is None else KeptProfiles(folder)
 
 
-def _user_caches() -> Path | None:
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches"
-    # A relative path is to be ignored: XDG Base Directory Specification.
-    named = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")
-    return Path(named) if os.path.isabs(named) else home / ".cache"
-
-
-def _dropped(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
-
-
-def _written(profile: Profile, identity: str) -> bytes | None:
-    """Return the content of an entry; None for a profile that would not be believed again."""
-    plain = {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in asdict(profile).items()
-    }  # fmt: skip
-    content = json.dumps({"identity": identity, "sha256": _checksum(plain), "profile": plain}).encode()
-    found = _read(content, identity)
-    return content if len(content) <= MOST_ENTRY_BYTES and found is not None and _equal(found, profile) else None
+def _as_read(plain: Any) -> Any:
+    """Return what JSON gives back of plain values."""
+    return json.loads(json.dumps(plain))
 
 
 def _equal(found: Profile, profile: Profile) -> bool:
@@ -256,20 +135,11 @@ def _equal(found: Profile, profile: Profile) -> bool:
     )
 
 
-def _checksum(plain: Any) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def _read(content: bytes, identity: str) -> Profile | None:
-    """Return the profile in an entry; None where it is none, or another's."""
+def _read(content: Any) -> Profile | None:
+    """Return the profile in what was kept; None where it is none."""
     try:
-        found = plain_json(content)
-        if not isinstance(found, dict) or found.keys() != {"identity", "sha256", "profile"}:
-            return None
-        if found["identity"] != identity or found["sha256"] != _checksum(found["profile"]):
-            return None
-        entry = _Entry.model_validate(found["profile"])
-    except (ValueError, ValidationError):
+        entry = _Entry.model_validate(content)
+    except ValidationError:
         return None
     from neulite_sim.profiling.profile import Profile
     from neulite_sim.profiling.tracer import MemoryBytes

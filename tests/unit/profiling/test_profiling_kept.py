@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from neulite_sim.profiling import kept as home
+from neulite_sim.profiling import kept_files as files
 from neulite_sim.profiling.kept import KeptProfiles, kept_profiles
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.tracer import MemoryBytes
@@ -90,11 +91,11 @@ def resealed(content, *path_and_value):
     """Return an entry with one value replaced and the checksum that goes with it."""
     *path, value = path_and_value
     entry = json.loads(content)
-    place = entry["profile"]
+    place = entry["content"]
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    entry["sha256"] = home._checksum(entry["profile"])
+    entry["sha256"] = files.checksum(entry["content"])
     return json.dumps(entry).encode()
 
 
@@ -146,7 +147,7 @@ def test_what_is_no_regular_file_is_not_read(kept, place):
 
 def test_an_entry_that_is_too_large_is_not_read(kept, monkeypatch):
     kept.keep(IDENTITY, made())
-    monkeypatch.setattr(home, "MOST_ENTRY_BYTES", 100)
+    monkeypatch.setattr(files, "MOST_ENTRY_BYTES", 100)
     assert find(kept) is None
 
 
@@ -174,7 +175,7 @@ def test_a_write_that_fails_leaves_nothing_behind(kept, monkeypatch):
 
 
 def test_what_was_used_longest_ago_makes_room(kept, monkeypatch):
-    monkeypatch.setattr(home, "MOST_ENTRIES", 4)
+    monkeypatch.setattr(files, "MOST_ENTRIES", 4)
     names = [f"{number:064x}" for number in range(5)]
     for number, name in enumerate(names[:4]):
         kept.keep(name, made())
@@ -186,7 +187,7 @@ def test_what_was_used_longest_ago_makes_room(kept, monkeypatch):
 
 def test_bytes_are_bounded_as_well(kept, monkeypatch):
     kept.keep("a", made())
-    monkeypatch.setattr(home, "MOST_BYTES", int(1.5 * kept.contents().num_bytes))
+    monkeypatch.setattr(files, "MOST_BYTES", int(1.5 * kept.contents().num_bytes))
     kept.keep("b", made())
     assert kept.contents().entries == 1
 
@@ -224,7 +225,7 @@ def test_the_folder_is_where_the_environment_says(monkeypatch, environment, fold
         monkeypatch.delenv(name, raising=False)
     for name, value in {"HOME": "/home/somebody", **environment}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(home.sys, "platform", "linux")
+    monkeypatch.setattr(files.sys, "platform", "linux")
     assert str(kept_profiles().folder) == folder
 
 

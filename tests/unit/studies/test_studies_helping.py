@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from whatif_fleet import entrant
 
-from neulite_sim.profiling.kept import VARIABLE
+from neulite_sim.profiling.kept_files import VARIABLE
 from neulite_sim.studies import helping, shared_profiler
 from neulite_sim.studies.helping import Help, helped, main
 from neulite_sim.studies.whatif import Budgets, study
