@@ -40,5 +40,5 @@ def cache(
     elif folder is None:
         typer.echo(f"no profiles are kept: {VARIABLE} is {OFF}")
     else:
-        count = f"{found.entries} profile{'' if found.entries == 1 else 's'}, {format_bytes(found.num_bytes)}"
+        count = f"{found.entries} entr{'y' if found.entries == 1 else 'ies'}, {format_bytes(found.num_bytes)}"
         typer.echo(f"{folder}: {'dropped ' if action is Action.clear else ''}{count}")

@@ -90,14 +90,14 @@ def test_every_command_that_profiles_can_do_without(command: str) -> None:
 
 
 def test_the_command_tells_and_drops_what_is_kept(kept: KeptProfiles) -> None:
-    assert ran("cache").stdout == f"{kept.folder}: 0 profiles, 0 B\n"
+    assert ran("cache").stdout == f"{kept.folder}: 0 entries, 0 B\n"
     ran("profile", "good.yaml")
     found = kept.contents()
-    assert ran("cache").stdout.startswith(f"{kept.folder}: {found.entries} profiles, ")
+    assert ran("cache").stdout.startswith(f"{kept.folder}: {found.entries} entries, ")
     answer = {"folder": str(kept.folder), "entries": found.entries, "bytes": found.num_bytes}
     assert json.loads(ran("cache", "--json").stdout) == {"action": "info", **answer}
     assert json.loads(ran("cache", "clear", "--json").stdout) == {"action": "clear", **answer}
-    assert ran("cache", "clear").stdout == f"{kept.folder}: dropped 0 profiles, 0 B\n"
+    assert ran("cache", "clear").stdout == f"{kept.folder}: dropped 0 entries, 0 B\n"
     assert kept.contents().entries == 0
 
 
