@@ -152,6 +152,11 @@ class FedRA(Method):
 
 
 def _build(options: FedRAOptions, setting: Setting) -> FedRA:
+    if setting.charged is not None:
+        from neulite_sim.methods.layer_row import layer_row
+
+        # A model without such a row is refused here, before a profile is begun.
+        layer_row(setting.charged)
     return FedRA(options, setting.seed)
 
 

@@ -9,6 +9,7 @@ for one stream: coarser, but as consistent as FedRolex's windows, which have one
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -51,6 +52,22 @@ def streams(blueprint: Blueprint, axes: Mapping[str, tuple[Dimension, ...]]) -> 
         by_number = {name: tuple(map(_by_number, axis)) for name, axis in axes.items()}
         return _numbered(by_number, lambda number: number, lambda number: number)
     return _numbered(nodes, tracer.root, tracer.channels.__getitem__)
+
+
+class Traced:
+    """The streams of a model whose tensors have some axes, found when they are first asked for.
+
+    A study of what is offered never asks, and has no weights to run the model with.
+    """
+
+    def __init__(self, blueprint: Blueprint, axes: Mapping[str, tuple[Dimension, ...]]) -> None:
+        self._blueprint = blueprint
+        self._axes = axes
+
+    @functools.cached_property
+    def found(self) -> tuple[Streams, tuple[int, ...]]:
+        """What `streams` returns."""
+        return streams(self._blueprint, self._axes)
 
 
 def _by_number(axis: Dimension) -> tuple[int, ...]:
