@@ -18,7 +18,7 @@ def announcements(costing: Costing) -> tuple[str, ...]:
     found = []
     if method.same_as:
         found.append(f"{kind} is another name of {method.same_as}: the same rows, the same digest")
-    if method.trains_blocks and costing.charged.build_meta().num_blocks == 1:
+    if method.trains_blocks and costing.charged.look().num_blocks == 1:
         found.append(
             f"{kind} trains block by block, and {costing.charged.name} is one block: its only submodel is the whole "
             "model, so no device needs less memory than with fedavg; a model of more blocks would change that"

@@ -82,7 +82,7 @@ def _prepared(scenario: Scenario, fleet: DrawnFleet | None) -> Parts:
     charged, trained = build_blueprints(scenario, studied, dataset)
     population = build_fleet(scenario, fleet)
     partition = build_partition(scenario, dataset)
-    charged_model = charged.build_meta()
+    charged_model = charged.look()
     charged_training = overridden(scenario.training, scenario.workload, dataset)
     method = build_method(scenario, charged_model, charged, charged_training)
     said = [*remarks(scenario), *fleet_remarks(scenario, population), *model_remarks(charged, trained)]
@@ -111,7 +111,7 @@ def prepare_variation(parts: Parts, scenario: Scenario) -> Parts:
     Raises:
         ScenarioError: the method does not go with the models.
     """
-    charged_model = parts.charged.build_meta()
+    charged_model = parts.charged.look()
     charged_training = overridden(scenario.training, scenario.workload, parts.dataset)
     with naming_places(scenario):
         varied = replace(

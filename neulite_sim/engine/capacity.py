@@ -41,7 +41,7 @@ def check_training(parts: Parts) -> None:
     Raises:
         ScenarioError: with the bytes needed and those that are free.
     """
-    trained, training, model = parts.trained, parts.trained_training, parts.trained.build_meta()
+    trained, training, model = parts.trained, parts.trained_training, parts.trained.look()
     weights = sum(parameter.numel() for parameter in model.parameters())
     require_room(
         FLOAT_BYTES * WEIGHT_COPIES * weights,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -42,13 +41,13 @@ def require_matching_models(parts: Parts, charged_model: BlockModel) -> None:
     """
     scenario, method, charged, trained = parts.scenario, parts.method, parts.charged, parts.trained
     problems = []
-    trained_model = charged_model if trained == charged else trained.build_meta()
+    trained_model = charged_model if trained == charged else trained.look()
     shapes = _shapes(trained_model)
     if scenario.evaluation.batch_norm == "recalibrated" and not any("running_mean" in name for name in shapes):
         finding = f"recalibrated acts on BatchNorm layers only, and {trained.name} has none"
         hint = "remove it"
         problems.append(Problem.advising(key="evaluation.batch_norm", found=finding, hint=hint))
-    if trained.width < 1 and shapes == _shapes_of(trained.at_width(1.0)):
+    if trained.width < 1 and shapes == _shapes(trained.at_width(1.0).look()):
         wish = _width_hint(trained) or "remove it, or choose a model with layers that it makes thinner"
         problems.append(
             Problem.advising(key="proxy.width", found=f"{trained.width:g} leaves {trained.name} as it is", hint=wish)
@@ -99,7 +98,7 @@ def _unscalable(method_kind: str, blueprints: Mapping[str, Blueprint]) -> list[P
             or "choose a model with hidden layers (cnn, resnet18), or a method that trains the full model",
         )
         for key, blueprint in blueprints.items()
-        if _shapes_of(blueprint.at_width(1.0)) == _shapes_of(blueprint.at_width(NARROW))
+        if _shapes(blueprint.at_width(1.0).look()) == _shapes(blueprint.at_width(NARROW).look())
     }
     return list(stiff.values())
 
@@ -107,20 +106,6 @@ def _unscalable(method_kind: str, blueprints: Mapping[str, Blueprint]) -> list[P
 def _width_hint(blueprint: Blueprint) -> str:
     """Return what an architecture itself says to do where several widths are wanted, if it does."""
     return str(getattr(blueprint.architecture, "width_hint", ""))
-
-
-def _shapes_of(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a blueprint's tensors; a study asks for the same ones with every method."""
-    try:
-        return _known_shapes(blueprint)
-    except TypeError:
-        # An architecture of others need not be hashable.
-        return _known_shapes.__wrapped__(blueprint)
-
-
-@functools.lru_cache(maxsize=8)
-def _known_shapes(blueprint: Blueprint) -> dict[str, tuple[int, ...]]:
-    return _shapes(blueprint.build_meta())
 
 
 def _shapes(model: BlockModel) -> dict[str, tuple[int, ...]]:

@@ -141,7 +141,7 @@ def unadaptable(blueprint: Blueprint, adapted: Adapted) -> ScenarioError:
 
 @functools.lru_cache(maxsize=8)
 def _known_shapes(blueprint: Blueprint, adapted: Adapted) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    layers = adapted_layers(blueprint.build_meta(), adapted)
+    layers = adapted_layers(blueprint.look(), adapted)
     return tuple((name, tuple(layer.weight.shape)) for name, layer in layers.items())  # type: ignore[arg-type]
 
 

@@ -180,7 +180,7 @@ def _build(options: CoCoFLOptions, setting: Setting) -> CoCoFL:
         raise ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
     weights = [1] * num_blocks
     if setting.charged is not None:
-        model = setting.charged.build_meta()
+        model = setting.charged.look()
         weights = [sum(each.numel() for each in block.parameters()) for block in model.blocks]
         weights[-1] += sum(each.numel() for each in model.head.parameters())
     return CoCoFL(options, runs_of(num_blocks, weights), setting.seed)

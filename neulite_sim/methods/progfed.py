@@ -109,7 +109,7 @@ class ProgFed(Method):
         from neulite_sim.models.trainee import float_tensors
 
         tensors = float_tensors(blueprint.build_seeded(seed))
-        shapes = blueprint.build_meta().block_shapes
+        shapes = blueprint.look().block_shapes
         for stage in range(1, self._num_stages):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(integer_seed(seed, "progfed-head", stage))

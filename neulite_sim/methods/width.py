@@ -95,8 +95,8 @@ def layout(blueprint: Blueprint, rates: Mapping[str, float]) -> Layout:
     What of a dimension does not scale shows in the thinnest model. It lies around the channels where a convolution
     reads maps side by side, and within them everywhere else: flattened pixels, and heads, which `vit` interleaves.
     """
-    model = blueprint.build_meta()
-    thinnest = _shapes(blueprint.at_width(THINNEST).build_meta())
+    model = blueprint.look()
+    thinnest = _shapes(blueprint.at_width(THINNEST).look())
     axes = {}
     for name, shape in _shapes(model).items():
         pairs = zip(shape, thinnest[name], strict=True)
@@ -104,9 +104,7 @@ def layout(blueprint: Blueprint, rates: Mapping[str, float]) -> Layout:
             _axis(size, fixed, is_concatenated=dimension == 1 and len(shape) == 4)
             for dimension, (size, fixed) in enumerate(pairs)
         )
-    shapes = {
-        submodel: _shapes(blueprint.at_width(blueprint.width * rate).build_meta()) for submodel, rate in rates.items()
-    }
+    shapes = {submodel: _shapes(blueprint.at_width(blueprint.width * rate).look()) for submodel, rate in rates.items()}
     return Layout(axes=axes, shapes=shapes, classifier=_tensors_of(model, classifier_path(model)))
 
 

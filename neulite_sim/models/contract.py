@@ -6,6 +6,7 @@ Parameter names are the interface between methods, devices and aggregation: `blo
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.normalisation import normalised_in_groups
@@ -156,10 +158,21 @@ class Blueprint:
         with torch.device("meta"):
             return self.build()
 
+    def look(self) -> BlockModel:
+        """Return `build_meta` to look at: the same model whoever asks, so that nobody may change it.
+
+        A study asks for the same ones with every method.
+        """
+        try:
+            return _looked_at(self)
+        except TypeError:
+            # An architecture of others need not be hashable.
+            return _looked_at.__wrapped__(self)
+
     @property
     def has_batch_norm(self) -> bool:
         """Whether any layer of the model keeps running statistics of its batches."""
-        return any("running_mean" in name for name in self.build_meta().state_dict())
+        return any("running_mean" in name for name in self.look().state_dict())
 
     def build_seeded(self, seed: int) -> BlockModel:
         """Return a model whose initial weights depend on `seed` alone; global generators are left as they were."""
@@ -170,6 +183,13 @@ class Blueprint:
     def at_width(self, width: float) -> Blueprint:
         """Return the blueprint of the same model at another width."""
         return replace(self, width=width)
+
+
+@functools.lru_cache(maxsize=32)
+def _looked_at(blueprint: Blueprint) -> BlockModel:
+    # What is made under a mode that follows tensors is of no use outside of it.
+    with _disable_current_modes():
+        return blueprint.build_meta()
 
 
 def _reads_any_samples(architecture: Callable[..., Any]) -> bool:

@@ -6,6 +6,7 @@ by itself: `5e-4` is a number, `no` and `12:30` are text.
 
 from __future__ import annotations
 
+import functools
 import re
 
 import yaml
@@ -26,6 +27,14 @@ _SHORT_TEXT = 100_000
 
 def read_yaml(text: str, file: str, *, with_lines: bool = True) -> tuple[Node | None, list[Problem]]:
     """Return the values of a YAML text with their places, and what is wrong with it; no values where it is not YAML."""
+    read = _read if len(text) <= _SHORT_TEXT else _read.__wrapped__
+    node, problems = read(text, file, with_lines)
+    return node, list(problems)
+
+
+@functools.lru_cache(maxsize=8)
+def _read(text: str, file: str, with_lines: bool) -> tuple[Node | None, list[Problem]]:
+    """Return the same; a study reads its scenario once for each of its methods, and nobody changes a node."""
     try:
         text.encode()
         if _is_too_deep(text):
