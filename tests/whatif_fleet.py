@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tiny_scenarios import TINY
 
+from neulite_sim.profiling.kept_files import OFF, VARIABLE
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.profiling.tracer import MemoryBytes
 from neulite_sim.scenario.loading import parse_scenario
@@ -53,7 +54,8 @@ def written(submodel: str, build: Callable[[], Any], *, batch_size: int, **how: 
 
 @contextmanager
 def written_profiles() -> Iterator[None]:
-    """Within, a study takes its profiles from `written`."""
+    """Within, a study takes its profiles from `written`, and none that is kept on disk; nor are these kept."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, OFF)
         patch.setattr(shared_profiler, "profile", written)
         yield

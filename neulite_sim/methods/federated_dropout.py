@@ -37,7 +37,6 @@ from neulite_sim.registry import Component
 from neulite_sim.seeding import stream
 
 if TYPE_CHECKING:
-    from neulite_sim.methods.streams import Streams, Traced
     from neulite_sim.models.contract import Blueprint
 
 
@@ -50,19 +49,14 @@ class FederatedDropoutOptions(SlicedOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scattered(Layout):
-    """A layout whose thin models hold any channels of each stream."""
+    """A layout whose thin models hold any channels of each stream.
 
-    traced: Traced
+    `streams[name]` has for each dimension the streams of the maps that lie side by side in it, none for one that is
+    held whole; stream s has `num_channels[s]` channels.
+    """
 
-    @property
-    def streams(self) -> Streams:
-        """For each dimension the streams of the maps that lie side by side in it, none for one that is held whole."""
-        return self.traced.found[0]
-
-    @property
-    def num_channels(self) -> tuple[int, ...]:
-        """How many channels each stream has."""
-        return self.traced.found[1]
+    streams: Mapping[str, tuple[tuple[int, ...], ...]]
+    num_channels: tuple[int, ...]
 
     def at(self, submodel: str, name: str, orders: tuple[Tensor, ...]) -> Indices:
         """Return which scalars of the global tensor `name` a device holds, for which streams are in these orders.
@@ -90,13 +84,19 @@ class FederatedDropout(SlicedMethod):
 
     def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
         """Return the freshly initialised full model."""
-        from neulite_sim.methods.streams import Traced
+        from neulite_sim.methods.streams import streams
         from neulite_sim.models.trainee import float_tensors
 
         tensors = float_tensors(blueprint.build_seeded(seed))
         flat = layout(blueprint, self._rates)
-        traced = Traced(blueprint, flat.axes)
-        scattered = Scattered(axes=flat.axes, shapes=flat.shapes, classifier=flat.classifier, traced=traced)
+        of_tensors, num_channels = streams(blueprint, flat.axes)
+        scattered = Scattered(
+            axes=flat.axes,
+            shapes=flat.shapes,
+            classifier=flat.classifier,
+            streams=of_tensors,
+            num_channels=num_channels,
+        )
         return State(version=0, tensors=tensors, extra=scattered)
 
     def payload(self, state: State, submodel: str) -> Mapping[str, Tensor]:

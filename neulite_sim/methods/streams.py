@@ -9,7 +9,6 @@ for one stream: coarser, but as consistent as FedRolex's windows, which have one
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -39,35 +38,22 @@ _NUM_SAMPLES = 2
 def streams(blueprint: Blueprint, axes: Mapping[str, tuple[Dimension, ...]]) -> tuple[Streams, tuple[int, ...]]:
     """Return the streams of a model whose tensors have these axes, and how many channels each stream has.
 
-    They are numbered in the order of the tensors.
+    They are numbered in the order of the tensors. On the meta device, where nobody is ever sent anything, all axes of
+    equally many channels are one stream.
     """
     tracer = _Tracer()
-    # On real tensors: for a forward pass without them PyTorch imports its compiler, which takes far longer.
     model = blueprint.build_seeded(0).eval()
     own = model.state_dict(keep_vars=True)
+    by_number = {name: tuple(map(_by_number, axis)) for name, axis in axes.items()}
+    if any(tensor.is_meta for tensor in own.values()):
+        # For a forward pass without real tensors PyTorch imports its compiler, which takes far longer.
+        return _numbered(by_number, lambda number: number, lambda number: number)
     nodes = {name: tracer.begin(own[name], axis) for name, axis in axes.items()}
     # In PyTorch's default layout: in others some kernels restride their results, which cannot be followed.
     inputs = noise(blueprint.spec, _NUM_SAMPLES, generator=torch.Generator()).contiguous()
     if not tracer.follows(model, inputs):
-        by_number = {name: tuple(map(_by_number, axis)) for name, axis in axes.items()}
         return _numbered(by_number, lambda number: number, lambda number: number)
     return _numbered(nodes, tracer.root, tracer.channels.__getitem__)
-
-
-class Traced:
-    """The streams of a model whose tensors have some axes, found when they are first asked for.
-
-    A study of what is offered never asks, and has no weights to run the model with.
-    """
-
-    def __init__(self, blueprint: Blueprint, axes: Mapping[str, tuple[Dimension, ...]]) -> None:
-        self._blueprint = blueprint
-        self._axes = axes
-
-    @functools.cached_property
-    def found(self) -> tuple[Streams, tuple[int, ...]]:
-        """What `streams` returns."""
-        return streams(self._blueprint, self._axes)
 
 
 def _by_number(axis: Dimension) -> tuple[int, ...]:
