@@ -65,6 +65,22 @@ def test_commands_that_train_nothing_load_nothing_heavy(tmp_path: Path) -> None:
     assert [code for code, _ in found] == [0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2, 2]
 
 
+@pytest.mark.slow
+def test_a_warm_study_of_all_methods_loads_no_compiler(tmp_path: Path) -> None:
+    """PyTorch imports its own where a forward pass has no real tensors; that takes as long as PyTorch itself."""
+    code = "import sys\nfrom neulite_sim.cli import main\ntry: main()\nfinally: print('torch._dynamo' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NEULITE_SIM_CACHE": str(tmp_path / "kept")}
+    told = []
+    for _ in ("cold", "warm"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "whatif", str(SCENARIO), "--memory", "300MB,900MB", "--json"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout.splitlines()[-1])
+    assert told == ["True", "False"]
+
+
 MOVED = {
     "neulite_sim.methods.fedavg": ["ProximalModel"],
     "neulite_sim.methods.progfed": ["GrowingModel"],
