@@ -167,7 +167,8 @@ class TimelineFile:
         self._separator = ",\n"
         self._held_characters += len(text)
         if self._held_characters >= _HELD_CHARACTERS:
-            self._behind.do(self._packed.write, self._taken())
+            taken = self._taken()
+            self._behind.do(self._packed.write, taken, num_bytes=len(taken))
 
     def _taken(self) -> bytes:
         """Return and forget what is held."""

@@ -6,7 +6,6 @@ from contextlib import closing
 
 import pytest
 
-from neulite_sim.results import behind as behind_module
 from neulite_sim.results.behind import Behind
 
 
@@ -22,8 +21,9 @@ def test_works_are_done_in_order_in_another_thread_before_the_end():
     assert not thread.is_alive()
 
 
-def test_it_waits_where_too_much_is_left_to_do(monkeypatch):
-    monkeypatch.setattr(behind_module, "_MOST_BEHIND", 2)
+@pytest.mark.parametrize(("size", "most"), [({}, 2), ({"num_bytes": 2**22}, 2), ({"num_bytes": 2**18}, 8)])
+def test_it_waits_where_too_much_is_left_to_do(size, most):
+    """Two pieces of any size, or as many as are two mebibytes together."""
     may_go_on, asked, began = threading.Event(), [], []
 
     def slow(number):
@@ -32,20 +32,20 @@ def test_it_waits_where_too_much_is_left_to_do(monkeypatch):
 
     def ask():
         for number in range(20):
-            writing.do(slow, number)
+            behind.do(slow, number, **size)
             asked.append(number)
 
-    with closing(Behind()) as writing:
+    with closing(Behind()) as behind:
         asking = threading.Thread(target=ask)
         asking.start()
-        while len(asked) < 2:
+        while len(asked) < most:
             time.sleep(0.001)
         asking.join(0.2)
         assert asking.is_alive()
-        assert len(asked) == 2
+        assert len(asked) == most
         may_go_on.set()
         asking.join()
-        writing.wait()
+        behind.wait()
     assert began == asked == list(range(20))
 
 
