@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 _MOST_BEHIND = 2
-_MOST_BYTES_BEHIND = 2**21
+_MOST_BYTES_BEHIND = 2**22
 """What waits is held in memory: so many pieces in any case, and more of them up to so many bytes together."""
 
 

@@ -219,6 +219,8 @@ class Flights(Sequence[Flight]):
 
     def taken(self, places: Integers) -> Flights:
         """Return those at some places."""
+        if len(places) == len(self) == 1:
+            return self
         columns = {name: taken(getattr(self, name), places) for name in _COMMON}
         # Of those that have left, few are asked any more how they were planned to end.
         own = places if self.places is None else self.places[places]

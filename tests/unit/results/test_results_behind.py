@@ -21,9 +21,9 @@ def test_works_are_done_in_order_in_another_thread_before_the_end():
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize(("size", "most"), [({}, 2), ({"num_bytes": 2**22}, 2), ({"num_bytes": 2**18}, 8)])
+@pytest.mark.parametrize(("size", "most"), [({}, 2), ({"num_bytes": 2**23}, 2), ({"num_bytes": 2**19}, 8)])
 def test_it_waits_where_too_much_is_left_to_do(size, most):
-    """Two pieces of any size, or as many as are two mebibytes together."""
+    """Two pieces of any size, or as many as are four mebibytes together."""
     may_go_on, asked, began = threading.Event(), [], []
 
     def slow(number):
