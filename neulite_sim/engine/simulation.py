@@ -72,6 +72,10 @@ def simulate(
     sample numbers per device, or the device of each sample; as `method` a function of the present model and the updates
     or a class; as `selector` a function of offers or a class; `protocol` and `availability` are objects or classes.
 
+    `observers` have a method `notify(event)` and are told what happens while it happens: the start, each dispatch and
+    result, each round, notices. One that may be told of quick rounds together says `may_be_told_late = True`, and makes
+    dry runs faster.
+
     Rows are kept in memory, unless `out` names a run folder or `keeps_folder` asks for one under `runs/`.
     `command` is what the user typed, for the provenance. `fleet` is that of the scenario, where it has been
     drawn already; any other is drawn anew. `progress` shows the run while it goes on: in a notebook unless it is
