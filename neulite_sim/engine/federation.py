@@ -15,7 +15,7 @@ from neulite_sim.engine.airspace import Airspace
 from neulite_sim.engine.candidates import Whereabouts
 from neulite_sim.engine.dispatching import Dispatching
 from neulite_sim.engine.examining import Examiner
-from neulite_sim.engine.facts import RoundFacts
+from neulite_sim.engine.facts import Counts, RoundFacts
 from neulite_sim.engine.learning import Learning
 from neulite_sim.engine.lookout import Lookout
 from neulite_sim.engine.parts import Costing
@@ -109,14 +109,13 @@ class Federation:
                 round=self._rounds,
                 at_s=at_s,
                 stage="+".join(sorted(stages)) or self._dispatching.seen.stage,
-                proposal=report.proposal,
-                num_online=report.num_online,
+                counts=Counts.of(report, in_flight=in_flight),
                 learning_rate=self._learning.rate_of(endings.flights.rounds[-1], endings.flights.submodels[-1]),
                 ended=endings,
                 learned=learned,
                 stalenesses=stalenesses,
                 workers_replaced=self._learning.take_workers_replaced(),
-                look=report.look,
+                report=report,
             )
         )
 

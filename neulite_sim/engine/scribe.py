@@ -10,8 +10,7 @@ from neulite_sim.engine.holding import Holding
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.roll_call import RollCall
 from neulite_sim.engine.rowing import RowMaker, denial_row
-from neulite_sim.engine.views import Look, Report
-from neulite_sim.methods.contract import Denial
+from neulite_sim.engine.views import Report
 from neulite_sim.results.contract import Sink
 from neulite_sim.results.digest import Digest
 from neulite_sim.results.energy import EnergyTally, tally_of
@@ -20,15 +19,18 @@ from neulite_sim.results.rows import DiagnosticRow, RoundRow, Row
 from neulite_sim.results.summary import Tally
 from neulite_sim.training.evaluation import EvaluationResult
 
+Told = Sequence[tuple[RoundFacts, RoundRow]]
+"""Rounds whose rows are written."""
+
 
 class Scribe:
-    """Writes the rows of rounds; `tell` is told of each round once its row is written.
+    """Writes the rows of rounds; `tell` is told of rounds once their rows are written.
 
     The rows of rounds that follow each other briskly wait for those of the next ones, until `write_out`.
     """
 
     def __init__(
-        self, costing: Costing, sink: Sink, tally: Tally, holding: Holding, tell: Callable[[RoundRow], None]
+        self, costing: Costing, sink: Sink, tally: Tally, holding: Holding, tell: Callable[[Told], None]
     ) -> None:
         self._rows = RowMaker(costing)
         self._sink = sink
@@ -44,8 +46,9 @@ class Scribe:
 
     def round_ended(self, facts: RoundFacts) -> None:
         """Take in a round: who was denied in it, and its flights, to be written in the order in which they ended."""
-        self._count(facts.round, facts.at_s, facts.proposal.denials, facts.look)
-        self._ended.append(facts)
+        assert facts.report is not None, "a round is taken in as it ends"
+        self._count(facts.round, facts.at_s, facts.report)
+        self._ended.append(facts.without_report())
         if not self._holding.is_brisk:
             self._write_ended()
 
@@ -60,24 +63,22 @@ class Scribe:
         self._write_ended()
         tested, self._tested = self._tested, []
         self._holding.written()
-        rows = [self._round_written(facts, test) for facts, test in tested]
         # Whoever is told may end the run; what is written then is whole.
-        for row in rows:
-            self._tell(row)
+        self._tell([(facts, self._round_written(facts, test)) for facts, test in tested])
 
     def cut(self, round_number: int, at_s: float, report: Report, aloft: Aloft, *, reason: str) -> None:
         """Write the denials and flights of the round that was open when the run was over, for `reason`."""
         self.write_out()
         rows = self._rows.cut_rows(aloft, round_number, at_s, reason)
-        self._count(round_number, at_s, report.proposal.denials, report.look)
+        self._count(round_number, at_s, report)
         self._write_flights(rows)
 
-    def _count(self, round_number: int, at_s: float, denials: Sequence[Denial], look: Look | None) -> None:
+    def _count(self, round_number: int, at_s: float, report: Report) -> None:
         """Write who was denied in a round, and count it, while the candidates still stand as the server saw them."""
-        for denial in denials:
+        for denial in report.proposal.denials:
             self._write(denial_row(round_number, denial))
-        if look is not None:
-            self.roll_call.count_round(look, denials)
+        if report.look is not None:
+            self.roll_call.count_round(report.look, report.proposal.denials)
         self.roll_call.come_to(at_s)
 
     def _write_ended(self) -> None:

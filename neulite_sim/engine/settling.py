@@ -61,7 +61,8 @@ class Settling:
 
     def _came_to(self, facts: RoundFacts) -> str:
         """Return the digest of what a replay has to come to: the rows, and what is in the air."""
-        return self._recorder.came_to(self._learning.state.version, self._airspace.aloft(), facts.proposal)
+        assert facts.report is not None, "these are the facts of now"
+        return self._recorder.came_to(self._learning.state.version, self._airspace.aloft(), facts.report.proposal)
 
     def _go_on(self, facts: RoundFacts) -> None:
         saved = self._learning.go_on(self._came_to(facts))

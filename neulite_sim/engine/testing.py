@@ -28,7 +28,7 @@ class Testing:
         self._can_end_untested = stop.virtual_time is not None and examiner.can_test
         self._learning = learning
         self._examiner = examiner
-        self._recorder = recorder
+        self._scribe = recorder.scribe
         self._waiting: deque[RoundFacts] = deque()
         self._ticket: int | None = None
         # Whether the latest of the waiting rounds has no test, and would get one if it were the last of all.
@@ -37,7 +37,7 @@ class Testing:
 
     def round_ended(self, facts: RoundFacts, *, is_tested: bool) -> None:
         """Write what is known of a round and submit its test, if it has one."""
-        self._recorder.round_ended(facts)
+        self._scribe.round_ended(facts)
         self._holds_latest = False
         if self._ticket is None:
             self._write_waiting()
@@ -46,7 +46,7 @@ class Testing:
             self._ticket = self._examiner.submit(facts.round, self._learning.state)
         else:
             self._holds_latest = self._can_end_untested
-        self._waiting.append(facts)
+        self._waiting.append(facts.without_report())
         if self._ticket is None:
             self._write_waiting()
         elif self._examiner.is_done(self._ticket):
@@ -72,13 +72,13 @@ class Testing:
             self._holds_latest = False
             self.collect()
         self._write_waiting()
-        self._recorder.write_out()
+        self._scribe.write_out()
 
     def abandon(self) -> None:
         """Write the rows of all rounds that wait for a test, without it: the run has failed."""
         self._ticket, self._holds_latest = None, False
         self._write_waiting()
-        self._recorder.write_out()
+        self._scribe.write_out()
 
     def collect(self) -> None:
         """Wait for the test that is on its way, if any, and write its row and those that waited behind it."""
@@ -87,11 +87,11 @@ class Testing:
         # The first of the waiting rounds is the one that was tested: all before it were written at once.
         result = self._examiner.collect(self._waiting[0].round, self._ticket)
         self._ticket = None
-        self._recorder.round_tested(self._waiting.popleft(), result)
+        self._scribe.round_tested(self._waiting.popleft(), result)
         self.target_reached |= self._target is not None and result.accuracy >= self._target
         self._write_waiting()
 
     def _write_waiting(self) -> None:
         """Write the rows of untested rounds, but for the latest where it may turn out to be the last."""
         while len(self._waiting) > self._holds_latest:
-            self._recorder.round_tested(self._waiting.popleft(), None)
+            self._scribe.round_tested(self._waiting.popleft(), None)

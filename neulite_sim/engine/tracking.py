@@ -13,25 +13,26 @@ from typing import Any
 import numpy as np
 
 from neulite_sim.engine.airspace import Aloft
-from neulite_sim.engine.facts import RoundFacts
+from neulite_sim.engine.facts import Counts
 from neulite_sim.engine.holding import Holding
 from neulite_sim.engine.parts import Costing
-from neulite_sim.engine.scribe import Scribe
+from neulite_sim.engine.scribe import Scribe, Told
 from neulite_sim.engine.views import Report, View
 from neulite_sim.methods.contract import Proposal
-from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.rows import Notice, Progress, RoundRow
 from neulite_sim.results.summary import Tally
 from neulite_sim.timeline.flights import Flight, Outcome
-from neulite_sim.training.evaluation import EvaluationResult
 
 TIME_OVER = "the virtual time of the run was over"
 RUN_OVER = "the run had aggregated its last round"
 
 
 class Recorder:
-    """Has the rows of a run written, and tells observers; `trains` says whether anything is really trained."""
+    """Tells observers of what the `scribe` writes, and of moments in between.
+
+    `trains` says whether anything is really trained.
+    """
 
     def __init__(
         self, costing: Costing, sink: Sink, observers: Sequence[Observer], tally: Tally, *, trains: bool = True
@@ -39,10 +40,11 @@ class Recorder:
         self._num_devices = costing.population.num_devices
         self._observers = observers
         self._holding = Holding(is_wanted=not trains and all(map(_may_be_told_late, observers)))
-        self._scribe = Scribe(costing, sink, tally, self._holding, self._notify)
+        self.scribe = Scribe(costing, sink, tally, self._holding, self._tell_rounds)
         self._started = time.perf_counter()
-        self.roll_call = self._scribe.roll_call
-        self.digest = self._scribe.digest
+        self._looked_into = 0
+        self.roll_call = self.scribe.roll_call
+        self.digest = self.scribe.digest
 
     @property
     def wall_time_s(self) -> float:
@@ -60,7 +62,7 @@ class Recorder:
 
     def came_to(self, version: int, aloft: Aloft, proposal: Proposal) -> str:
         """Return the digest of the rows so far, of the version, of flights in the air, and of the latest proposal."""
-        self.write_out()
+        self.scribe.write_out()
         found: list[Any] = [self.digest.rows_hexdigest(), version]
         found += [_what_flies(flight, outcome or flight.planned) for flight, outcome in aloft]
         found += [proposal.stage, [(item.reason, item.submodel) for item in proposal.denials]]
@@ -94,35 +96,35 @@ class Recorder:
         return lambda count: self.collected(round_number, at_s, view, in_flight=in_flight, count=count)
 
     def _progress(self, round_number: int, at_s: float, view: View, *, training: int, trained: int) -> None:
-        report = view.report()
+        counts = Counts.of(view.report(), in_flight=training)
+        self._look_into(round_number, at_s, view.stage, counts, trained=trained)
+
+    def _look_into(self, round_number: int, at_s: float, stage: str, counts: Counts, *, trained: int) -> None:
+        """Tell observers of a moment within a round."""
+        self._looked_into = round_number
         self._notify(
             Progress(
                 round=round_number,
                 virtual_time_s=at_s,
-                stage=view.stage,
-                online=report.num_online,
-                offline=self._num_devices - report.num_online,
-                training=training,
+                stage=stage,
+                online=counts.online,
+                offline=self._num_devices - counts.online,
+                training=counts.in_flight,
                 trained=trained,
-                denied_by_memory=sum(len(item) for item in report.proposal.denials if item.reason == OUT_OF_MEMORY),
+                denied_by_memory=counts.denied_by_memory,
             )
         )
 
-    def round_ended(self, facts: RoundFacts) -> None:
-        """Take in who was denied in a round, and its flights."""
-        self._scribe.round_ended(facts)
-
-    def round_tested(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
-        """Take in the test of a round that has ended, or that it has none."""
-        self._scribe.round_tested(facts, test)
-
-    def write_out(self) -> None:
-        """Write all rows that wait, and tell observers of their rounds."""
-        self._scribe.write_out()
+    def _tell_rounds(self, told: Told) -> None:
+        """Tell observers of rounds, and where everybody is in the latest of those that were held back."""
+        for facts, row in told:
+            if facts is told[-1][0] and facts.round > self._looked_into:
+                self._look_into(facts.round, facts.at_s, facts.stage, facts.counts, trained=0)
+            self._notify(row)
 
     def cut(self, round_number: int, at_s: float, report: Report, aloft: Aloft, *, reason: str) -> None:
         """Write the denials and flights of the round that was open when the run was over, for `reason`."""
-        self._scribe.cut(round_number, at_s, report, aloft, reason=reason)
+        self.scribe.cut(round_number, at_s, report, aloft, reason=reason)
         if reason == TIME_OVER:
             self.notice(f"round {round_number} was cut off: {reason}")
 

@@ -253,9 +253,13 @@ def test_observers_are_told_late_where_all_of_them_may_be(others, monkeypatch):
     patient = Patient()
     result = simulate(tiny("backend=dry-run", "stop.rounds=20"), observers=[patient, *others])
     assert [row.round for row in patient.of(RoundRow)] == [row["round"] for row in result.rounds] == [*range(1, 21)]
-    # The first two rounds are not known to be brisk yet; each has a dispatch and three results.
-    num_rounds = 20 if any(type(other) is Heard for other in others) else 2
-    assert len(patient.of(Progress)) == 4 * num_rounds
+    looks = [(event.round, event.training, event.trained) for event in patient.of(Progress)]
+    each = lambda number: [(number, 3 - trained, trained) for trained in range(4)]  # noqa: E731
+    if any(type(other) is Heard for other in others):
+        assert looks == [look for number in range(1, 21) for look in each(number)]
+    else:
+        # The first two rounds are not known to be brisk yet; of the others the last one shows where everybody is.
+        assert looks == [*each(1), *each(2), (20, 3, 0)]
 
 
 def test_an_observer_that_ends_the_run_late_leaves_whole_rows(tmp_path, monkeypatch):

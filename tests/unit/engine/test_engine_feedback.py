@@ -7,10 +7,10 @@ import pytest
 from made_flights import flight_of
 
 from neulite_sim.engine import building
-from neulite_sim.engine.facts import RoundFacts, known_loss, loss_rms
+from neulite_sim.engine.facts import Counts, RoundFacts, known_loss, loss_rms
 from neulite_sim.engine.feedback import learns, tell_selector
 from neulite_sim.engine.simulation import simulate
-from neulite_sim.methods.contract import Offers, Proposal, Update
+from neulite_sim.methods.contract import Update
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.endings import Ending, Endings
@@ -86,12 +86,9 @@ def ended(flight, device, seconds, offline_at_s=math.inf):
 
 
 def facts(endings, learned):
-    nobody = Offers(
-        devices=np.array([], np.int64), submodel_index=np.array([], np.int16), submodels=(), expected_s=np.array([])
-    )
     return RoundFacts(
-        round=4, at_s=200.0, stage="full", proposal=Proposal(stage="full", offers=nobody), num_online=3,
-        learning_rate=0.1, ended=Endings.of(endings), learned=learned,
+        round=4, at_s=200.0, stage="full", learning_rate=0.1, ended=Endings.of(endings), learned=learned,
+        counts=Counts(online=3, offered=0, denied=0, denied_by_memory=0, in_flight=0),
         stalenesses=dict.fromkeys(learned, 0), workers_replaced=0,
     )  # fmt: skip
 
