@@ -17,6 +17,8 @@ from neulite_sim.reports.notices import Notices
 from neulite_sim.results.rows import Event, Notice, Progress, RoundRow, RunStarted
 
 _PACE_ROUNDS = 32
+_APART_S = 0.05
+"""The pace is that between moments so far apart at least."""
 _SLOPE_EVALUATIONS = 8
 _KEPT_ROWS = 60
 
@@ -81,6 +83,9 @@ class Board:
             self._pace.clear()
         self._began_s = min(self._began_s, began_s)
         self.told_wall_s = now_s - self._began_s
+        if len(self._pace) > 1 and now_s - self._pace[-2][0] < _APART_S:
+            # Rounds that are told together took longer than to tell of them.
+            self._pace.pop()
         self._pace.append((now_s, self.num_rounds, row.virtual_time_s))
         self.has_negative_losses |= row.train_loss is not None and row.train_loss < 0
         if row.test_accuracy is None:

@@ -100,6 +100,15 @@ def test_virtual_clock_follows_progress_within_a_round(board, clock):
     assert (board.virtual_s, board.stage) == (130.0, "stage-2")
 
 
+def test_the_pace_of_rounds_that_are_told_together_is_that_of_the_run(board, clock):
+    """Fifty rounds every fifth of a second, told in a burst: 4 ms each."""
+    board.notify(rehearsal.started())
+    for number in range(1, 3001):
+        clock.now_s += 0.2 * (number % 50 == 1) + 1e-5
+        board.notify(replace(ROW, round=number))
+    assert board.round_wall_s == pytest.approx(0.004, rel=0.05)
+
+
 def told(board, training, trained, number=1):
     board.notify(Progress(round=number, virtual_time_s=0.0, stage="full", online=9, offline=0, training=training,
                           trained=trained, denied_by_memory=0))  # fmt: skip
