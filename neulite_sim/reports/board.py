@@ -83,10 +83,9 @@ class Board:
             self._pace.clear()
         self._began_s = min(self._began_s, began_s)
         self.told_wall_s = now_s - self._began_s
-        if len(self._pace) > 1 and now_s - self._pace[-2][0] < _APART_S:
-            # Rounds that are told together took longer than to tell of them.
-            self._pace.pop()
-        self._pace.append((now_s, self.num_rounds, row.virtual_time_s))
+        if not self._pace or now_s - self._pace[-1][0] >= _APART_S:
+            # Of rounds that are told together the first stands for all.
+            self._pace.append((now_s, self.num_rounds, row.virtual_time_s))
         self.has_negative_losses |= row.train_loss is not None and row.train_loss < 0
         if row.test_accuracy is None:
             return
