@@ -96,19 +96,12 @@ class Costs(Sequence[Cost]):
 
     @classmethod
     def joined(cls, parts: Sequence[Costs], places: Sequence[Integers]) -> Costs:
-        """Return the entries of all parts, which share their plans: `parts[p][i]` at place `places[p][i]`."""
+        """Return the entries of all parts: `parts[p][i]` at place `places[p][i]`."""
+        if not parts:
+            return cls.of([])
         if len(parts) == 1:
             return parts[0]
-        plans = parts[0].plans if parts else ()
-        assert all(part.plans == plans for part in parts), "costs of several ledgers"
-        order = np.argsort(np.concatenate([np.zeros(0, np.int64), *places]), kind="stable")
-        names = [name for part in parts for name in part.submodels]
-        columns: dict[str, Any] = {
-            column: np.concatenate([np.zeros(0, dtype), *(getattr(part, column) for part in parts)])[order]
-            for column, (_, dtype) in _NUMBERS.items()
-        }
-        index = np.concatenate([np.zeros(0, np.int16), *(part.plan_index for part in parts)])[order]
-        return cls(submodels=[names[place] for place in order], plan_index=index, plans=plans, **columns)
+        return cls.after_each_other(parts).taken(np.argsort(np.concatenate(places), kind="stable"))
 
     @classmethod
     def after_each_other(cls, parts: Sequence[Costs]) -> Costs:

@@ -183,10 +183,10 @@ class Asynchronous:
             flights, num_along = dispatched_along(server, clock.now, wanted=wanted, landings=coming)
             if coming is not None:
                 out.took_along(num_along)
+                if num_along:
+                    buffer.add(self._judged(coming[:num_along], server))
             if not flights:
                 return False
-            if coming is not None and num_along:
-                buffer.add(self._judged(coming[:num_along], server))
             server.train(flights)
             out.launch(flights)
         return True
