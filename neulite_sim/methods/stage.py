@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neulite_sim.later import homes
+from neulite_sim.methods import nhsic_host
 from neulite_sim.methods.nhsic import (
     feature_kernel,
     input_exponents,
@@ -110,14 +112,19 @@ class StageTrainee(Trainee):
         self, cross_entropy: Tensor, rule: Curriculum, parts: tuple[Tensor, Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         inputs, labels_B, features_x_BD, features_y_BD = parts
-        with torch.no_grad():
-            inputs_BB = input_exponents(flattened(inputs), self._spec.vocabulary, rule.sigma)
-            labels_BB = label_exponents(labels_B, self._spec.num_classes, rule.sigma)
-        weights = (rule.lambda_x, rule.lambda_y)
-        others_2BB = torch.stack((inputs_BB, labels_BB))
-        terms, terms_2, defined_2 = weighted_ratios(
-            features_x_BD, features_y_BD, others_2BB, weights=weights, sigma=rule.sigma
-        )
+        weighted: Any = {"weights": (rule.lambda_x, rule.lambda_y), "sigma": rule.sigma}
+        rows, vocabulary, num_classes = flattened(inputs), self._spec.vocabulary, self._spec.num_classes
+        if rows.is_cpu:
+            pairs = (
+                nhsic_host.input_exponents(rows, vocabulary, rule.sigma),
+                nhsic_host.label_exponents(labels_B, num_classes, rule.sigma),
+            )
+            terms, terms_2, defined_2 = nhsic_host.weighted_ratios(features_x_BD, features_y_BD, pairs, **weighted)
+        else:
+            with torch.no_grad():
+                inputs_BB = input_exponents(rows, vocabulary, rule.sigma)
+                others = torch.stack((inputs_BB, label_exponents(labels_B, num_classes, rule.sigma)))
+            terms, terms_2, defined_2 = weighted_ratios(features_x_BD, features_y_BD, others, **weighted)
         return cross_entropy - terms.to(cross_entropy.dtype), {
             "cross_entropy": cross_entropy.detach(),
             "nhsic_x": terms_2[0],

@@ -54,7 +54,7 @@ def make_optimizer(
     is fused where it can be, else foreach; take its steps with `take_step`.
     """
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    how = _SINGLE if is_charged else _FUSED if all(map(_may_be_fused, trainable)) else _FOREACH
+    how = _SINGLE if is_charged else _FUSED if all(map(lies_without_gaps, trainable)) else _FOREACH
     chosen = training.optimizer
     if isinstance(chosen, AdamOptions):
         return _PlainAdam(
@@ -95,7 +95,7 @@ def take_step(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> None:
     optimizer.step()
 
 
-def _may_be_fused(parameter: Tensor) -> bool:
+def lies_without_gaps(parameter: Tensor) -> bool:
     """Return whether a parameter's numbers lie without gaps, in a type and on a device that have a fused step."""
     return (
         parameter.is_floating_point()

@@ -22,6 +22,7 @@ from neulite_sim.errors import SimulationError
 from neulite_sim.models.optimizer import make_optimizer, take_step
 from neulite_sim.models.pointwise import ConvolutionGuard, guarded, holds_overrunning
 from neulite_sim.models.prefix import Rows
+from neulite_sim.models.together import Together, clip
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.scenario.schema import Precision, Training
 
@@ -68,7 +69,12 @@ class Stepper:
         self._trainee = trainee
         self._training = training
         self._trainable = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
-        self.optimizer = make_optimizer(self._trainable, training, learning_rate, is_charged=is_charged)
+        self._make = functools.partial(
+            make_optimizer, training=training, learning_rate=learning_rate, is_charged=is_charged
+        )
+        # Of several parts each leaves the parameters of the others without a gradient.
+        self._together = None if is_charged or trainee.num_parts > 1 else Together.of(self._trainable)
+        self.optimizer = self._make(self._trainable if self._together is None else self._together.runs)
         self._scaler = LossScaler(loss_scale) if training.precision == "fp16" else None
         self.after_micro_batch: Callable[[], None] | None = None
         """Called after each micro-batch's backward pass, for whoever watches a step."""
@@ -108,9 +114,21 @@ class Stepper:
                 self._accumulate(images, labels, len(labels) / len(labels_B), note)
         if self._scaler is not None and not self._scaler.unscale(self._trainable):
             return
-        if self._training.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._trainable, self._training.clip_norm, foreach=False)
-        self.take_step(self.optimizer, self._trainable)
+        self._follow_gradient()
+
+    def _follow_gradient(self) -> None:
+        clip_norm = self._training.clip_norm
+        if self._together is not None and not self._together.gather():
+            self.optimizer = self._together.apart(self.optimizer, self._make)
+            self._together = None
+        if self._together is None:
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_(self._trainable, clip_norm, foreach=False)
+            self.take_step(self.optimizer, self._trainable)
+            return
+        if clip_norm is not None:
+            clip(self._together.runs, clip_norm)
+        self.take_step(self.optimizer, self._together.runs)
 
     def _announce(self, images_BCHW: Tensor, rows: Rows | None) -> None:
         if self._trainee.keeper is not None and rows is not None:

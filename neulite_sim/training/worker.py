@@ -21,6 +21,7 @@ from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.models.shortcuts import take_shortcuts
 from neulite_sim.models.stored_weights import round_frozen
+from neulite_sim.models.together import pack
 from neulite_sim.models.trainee import Trainee, in_layout, lay_out, load_tensors
 from neulite_sim.seeding import stream
 from neulite_sim.training.allocator import keep_freed_memory
@@ -94,6 +95,7 @@ class Worker:
             built.takes_shortcuts = True
             self._trainees[submodel] = built.to(self._place.device)
             lay_out(built)
+            pack(built)
             take_shortcuts(built)
         return self._trainees[submodel]
 
