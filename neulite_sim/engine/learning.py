@@ -76,11 +76,12 @@ class Learning:
             self._trainings.update(dict.fromkeys(flights.numbers, _Training(flight=None, sent=self.state)))
             return
         order = self._folding.order(flights)
-        for flight in flights:
-            training = _Training(flight=flight, sent=self.state, fold=order)
-            self._trainings[flight.number] = training
-            if not self._keeper.replays(flight.round):
-                self._submit(training)
+        begun = [_Training(flight=flight, sent=self.state, fold=order) for flight in flights]
+        self._trainings.update(zip(flights.numbers, begun, strict=True))
+        # The longest first: whoever trains the last of them lets all others wait.
+        for place in np.argsort(-self._sizes[flights.devices], kind="stable").tolist():
+            if not self._keeper.replays(begun[place].flight.round):
+                self._submit(begun[place])
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Drop the trainings of flights that nobody learns from."""

@@ -7,20 +7,20 @@ many there are, and of which updates, leaves no trace in the bits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import FoldOrder, Method, Update, Weighting
-from neulite_sim.methods.summation import WeightedSum
+from neulite_sim.methods.joint_sum import JointSum
 
 
 @dataclass(slots=True)
 class _Group:
     """The updates of one submodel and version."""
 
+    sums: JointSum
     num_samples: int = 0
     num_updates: int = 0
-    sums: dict[str, WeightedSum] = field(default_factory=dict)
 
 
 class Fold:
@@ -41,13 +41,11 @@ class Fold:
         Raises:
             SimulationError: its tensors are not those of the updates before of the same submodel.
         """
-        group = self._groups.setdefault((update.submodel, update.version), _Group())
-        _require_same_names(group, update)
-        weight = round(update.weight(self._order.weighting))
-        for name, tensor in update.tensors.items():
-            if name not in group.sums:
-                group.sums[name] = WeightedSum(most_weight=self._order.most_weight)
-            group.sums[name].add(tensor, weight)
+        group = self._groups.setdefault(
+            (update.submodel, update.version), _Group(sums=JointSum(most_weight=self._order.most_weight))
+        )
+        _require_same_tensors(group, update)
+        group.sums.add(update.tensors, round(update.weight(self._order.weighting)))
         group.num_samples += update.num_samples
         group.num_updates += 1
         return replace(update, tensors={})
@@ -55,9 +53,8 @@ class Fold:
     def merge(self, other: Fold) -> None:
         """Take in what another worker has folded by the same order."""
         for key, found in other._groups.items():
-            group = self._groups.setdefault(key, _Group())
-            for name, each in found.sums.items():
-                group.sums.setdefault(name, WeightedSum(most_weight=each.most_weight)).merge(each)
+            group = self._groups.setdefault(key, _Group(sums=JointSum(most_weight=found.sums.most_weight)))
+            group.sums.merge(found.sums)
             group.num_samples += found.num_samples
             group.num_updates += found.num_updates
 
@@ -68,7 +65,7 @@ class Fold:
                 device=-1,
                 submodel=submodel,
                 num_samples=group.num_samples,
-                tensors={name: each.mean() for name, each in group.sums.items()},
+                tensors=group.sums.means(),
                 loss=float("nan"),
                 version=version,
                 num_updates=group.num_updates,
@@ -77,9 +74,10 @@ class Fold:
         ]
 
 
-def _require_same_names(group: _Group, update: Update) -> None:
-    if group.num_updates and group.sums.keys() != update.tensors.keys():
-        odd = sorted(group.sums.keys() ^ update.tensors.keys())
+def _require_same_tensors(group: _Group, update: Update) -> None:
+    found = {name: tuple(tensor.shape) for name, tensor in update.tensors.items()}
+    if group.num_updates and group.sums.shapes != found:
+        odd = sorted({name for name, _ in group.sums.shapes.items() ^ found.items()})
         raise SimulationError(
             f"the update of device {update.device} ({update.submodel}) and one before it differ in what they hold: "
             f"{', '.join(odd[:3])}; a method that folds (Method.folds_by) uploads the same tensors of a submodel always"

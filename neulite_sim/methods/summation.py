@@ -54,22 +54,22 @@ class WeightedSum:
             self._spoil(torch.where(is_finite, 0.0, tensor.double()).numpy())
             tensor = torch.where(is_finite, tensor, 0.0)
             largest = _magnitude(tensor)
-        place = max(-(-math.frexp(largest)[1] // _GRID), _LOWEST) if largest else _LOWEST
+        place = self.place_of(largest)
         # A quotient of powers of two: the product with a float32 is exact.
-        multiples = tensor.to(torch.float64, copy=True).mul_(weight / self._unit(place))
+        multiples = tensor.to(torch.float64, copy=True).mul_(weight / self.unit(place))
         if tensor.dtype != torch.float64:
-            self._take_in(place, [multiples.round_().numpy()])
+            self.take_in(place, [multiples.round_().numpy()])
             return
         whole = multiples.round()
         rest = multiples.sub_(whole).mul_(self._units_in_unit).round_()
-        self._take_in(place, [whole.numpy(), rest.numpy()])
+        self.take_in(place, [whole.numpy(), rest.numpy()])
 
     def merge(self, other: WeightedSum) -> None:
         """Add the terms of another sum of the same bound."""
         assert other.most_weight == self.most_weight, (other.most_weight, self.most_weight)
         self._count(other.weight)
         for place, parts in other.slices.items():
-            self._take_in(place, parts)
+            self.take_in(place, parts)
         if other.not_finite is not None:
             self._spoil(other.not_finite)
 
@@ -78,7 +78,7 @@ class WeightedSum:
         total: Any = 0.0
         for place in sorted(self.slices, reverse=True):
             for depth, part in enumerate(self.slices[place]):
-                total = total + part * (self._unit(place) / self._units_in_unit**depth)
+                total = total + part * (self.unit(place) / self._units_in_unit**depth)
         if self.not_finite is not None:
             # The sign and the payload of a NaN do depend on the order.
             total = total + np.where(np.isnan(self.not_finite), np.nan, self.not_finite)
@@ -88,11 +88,17 @@ class WeightedSum:
         self.weight += weight
         assert self.weight <= self.most_weight, f"weights of {self.weight}, of at most {self.most_weight}"
 
+    @staticmethod
+    def place_of(largest: float) -> int:
+        """Return the place on the grid of the unit for a tensor whose largest magnitude this is."""
+        return max(-(-math.frexp(largest)[1] // _GRID), _LOWEST) if largest else _LOWEST
+
     @property
     def _weight_bits(self) -> int:
         return self.most_weight.bit_length()
 
-    def _unit(self, place: int) -> float:
+    def unit(self, place: int) -> float:
+        """Return the unit at a place of the grid."""
         return math.ldexp(1.0, place * _GRID + self._weight_bits - _EXACT_BITS)
 
     @property
@@ -100,7 +106,8 @@ class WeightedSum:
         """How many units of the second slice make one of the first. A term leaves at most half of one to it."""
         return math.ldexp(1.0, _EXACT_BITS - self._weight_bits)
 
-    def _take_in(self, place: int, parts: list[Doubles]) -> None:
+    def take_in(self, place: int, parts: list[Doubles]) -> None:
+        """Add whole numbers of units, from coarse to fine, of terms that are counted elsewhere."""
         mine = self.slices.get(place)
         if mine is None:
             self.slices[place] = [part if part.flags.writeable else part.copy() for part in parts]

@@ -68,7 +68,12 @@ def _convolved(layer: nn.Conv2d, maps_BCHW: Tensor) -> Tensor:
     parameters = layer._parameters
     weight, bias = parameters["weight"], parameters["bias"]
     assert weight is not None, "a convolution has a weight"
-    if weight.is_contiguous(memory_format=LAYOUT) and _is_small(layer, maps_BCHW):
+    if (
+        # What goes before all that is trained may be kept, and must not depend on how many samples come together.
+        (weight.requires_grad or maps_BCHW.requires_grad)
+        and weight.is_contiguous(memory_format=LAYOUT)
+        and _is_small(layer, maps_BCHW)
+    ):
         # With maps in one layout and weights in the other, its gradients are wrong (PyTorch 2.13).
         small: Tensor = thnn_conv2d(
             maps_BCHW.contiguous(memory_format=LAYOUT), weight, layer.kernel_size, bias, layer.stride, layer.padding

@@ -8,6 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neulite_sim.methods import joint_sum
+from neulite_sim.methods.joint_sum import JointSum
 from neulite_sim.methods.summation import WeightedSum
 
 TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -100,3 +102,57 @@ def test_parts_that_arrive_read_only_are_left_as_they_are():
 @pytest.mark.parametrize("tensor", [torch.zeros(2), torch.zeros(0), torch.full((2,), 5e-324, dtype=torch.float64)])
 def test_nothing_and_next_to_nothing_have_a_mean(tensor):
     assert total([(tensor, 3)], 3).tolist() == [0.0] * len(tensor)
+
+
+@st.composite
+def many_updates(draw):
+    """Tensors by name, small and large, of any type and shape, here and there with what is no number."""
+    rng = np.random.Generator(np.random.PCG64(draw(st.integers(0, 2**32))))
+    shapes = {"a": (3, 2), "b": (), "empty": (0,), "large": (11,), "c": (7,)}
+    kinds = {name: draw(st.sampled_from(TYPES)) for name in shapes}
+    updates = []
+    for _ in range(draw(st.integers(1, 6))):
+        tensors = {
+            name: torch.from_numpy(np.asarray(rng.standard_normal(shape) * 10.0 ** rng.integers(-4, 4))).to(kinds[name])
+            for name, shape in shapes.items()
+        }
+        if draw(st.booleans()):
+            tensors[draw(st.sampled_from(["a", "large", "c"]))].view(-1)[0] = draw(st.sampled_from(SPECIAL))
+        updates.append((tensors, int(rng.integers(1, 500))))
+    return updates
+
+
+@given(st.data(), many_updates())
+def test_sums_of_many_tensors_at_once_are_those_of_each(data, updates):
+    most_weight = sum(weight for _, weight in updates) + data.draw(st.integers(0, 9))
+    other = data.draw(st.permutations(updates))
+    cuts = data.draw(st.sets(st.integers(0, len(updates))))
+    parts = [JointSum(most_weight)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(joint_sum, "_SMALL", 10)
+        for number, (tensors, weight) in enumerate(other):
+            if number in cuts:
+                parts.append(JointSum(most_weight))
+            parts[-1].add(tensors, weight)
+    last = parts.pop()
+    while parts:
+        last.merge(parts.pop())
+    last.means()
+    found = last.means()
+    assert list(found) == list(updates[0][0])
+    for name, mean in found.items():
+        each = total([(tensors[name], weight) for tensors, weight in updates], most_weight)
+        assert mean.shape == each.shape
+        assert np.array_equal(mean.numpy(), each.numpy(), equal_nan=True)
+
+
+def test_joint_parts_that_arrive_read_only_are_left_as_they_are():
+    mine, others = JointSum(2), JointSum(2)
+    others.add({"a": torch.ones(3)}, 1)
+    (part,) = others.joint.values()
+    part.flags.writeable = False
+    before = part.copy()
+    mine.merge(others)
+    mine.add({"a": torch.ones(3)}, 1)
+    assert mine.means()["a"].tolist() == [1.0, 1.0, 1.0]
+    assert np.array_equal(part, before)

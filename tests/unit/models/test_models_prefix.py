@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from neulite_sim.methods.contract import LocalTask, Setting
 from neulite_sim.models.prefix import PrefixKeeper, cut
+from neulite_sim.models.shortcuts import take_shortcuts
+from neulite_sim.models.together import pack
 from neulite_sim.models.trainee import FullModel, Trainee, in_layout, lay_out
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Training
@@ -23,11 +25,13 @@ def trainee_of(kind, submodel, model, shape=(3, 16, 16), width=0.1, **options):
 
 
 def trained(build, *, samples=13, shape=(3, 16, 16), transform=None, batch_size=5, **options):
-    """Return the trainee and its update after a flight, seeded alike whatever the options."""
+    """Return the trainee and its update after a flight of a worker, seeded alike whatever the options."""
     torch.manual_seed(0)
     trainee = build()
     lay_out(trainee)
-    trainee.reports_squared_loss = True
+    pack(trainee)
+    take_shortcuts(trainee)
+    trainee.reports_squared_loss = trainee.takes_shortcuts = True
     inputs, labels = in_layout(torch.randn(samples, *shape)), torch.arange(samples) % 3
     task = LocalTask(
         flight=1, cost=cost_of(0, "any", peak_memory_bytes=1, available_memory_bytes=2), version=0, seed=5,
