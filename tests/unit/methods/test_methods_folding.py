@@ -81,7 +81,7 @@ def test_updates_of_a_submodel_that_hold_different_tensors_are_refused():
     with pytest.raises(SimulationError, match=message):
         folded("samples", UPDATES[:4]).add(update(9, names=("v", "w")))
     other_shape = replace(UPDATES[0], device=9, tensors={"w": torch.ones(3)})
-    with pytest.raises(SimulationError, match="device 9 .* differ in what they hold: w; "):
+    with pytest.raises(SimulationError, match=r"device 9 .* differ in what they hold: w; "):
         folded("samples", UPDATES[:4]).add(other_shape)
 
 
