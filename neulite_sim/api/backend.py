@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.registry import component
 from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Scenario
 
@@ -44,3 +45,10 @@ def with_backend(
         return scenario
     changed = parse_scenario({**scenario.dump(), "backend": {**section, **changes}})
     return changed.written_in(scenario.written.without("backend"))
+
+
+def begin_backend(scenario: Scenario) -> None:
+    """Begin what takes long as the scenario's backend starts, for whoever is going to load the engine and run it."""
+    begin = component("backend", scenario.backend.kind).begin
+    if begin is not None:
+        begin(scenario.backend.options)

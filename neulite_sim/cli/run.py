@@ -43,10 +43,11 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a scenario and show it while it runs."""
-    from neulite_sim.api.backend import with_backend
+    from neulite_sim.api.backend import begin_backend, with_backend
     from neulite_sim.api.checks import FleetCheck
     from neulite_sim.reports.console import run_console
     from neulite_sim.reports.screen import screen
+    from neulite_sim.results.claiming import require_free
     from neulite_sim.scenario.loading import load_scenario
     from neulite_sim.studies.handing import take_over
 
@@ -56,9 +57,12 @@ def run(
     check = FleetCheck()
     loaded: Scenario = load_scenario(scenario, overrides or (), seed=seed, checks=[check])
     loaded = with_backend(loaded, kind=backend, workers=num_workers, address=ray_address)
+    if out is not None:
+        require_free(out)
     keepers = _audit(loaded, check.fleet, quiet=quiet) if audit else []
     console = screen(stderr=as_json)
     with resumable() as place, run_console(console, quiet=quiet) as view:
+        begin_backend(loaded)
         from neulite_sim.engine.simulation import simulate
 
         result = simulate(

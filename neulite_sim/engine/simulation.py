@@ -28,6 +28,7 @@ from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Choice
 from neulite_sim.results.asking import asked_of
 from neulite_sim.results.checkpoint import Found
+from neulite_sim.results.claiming import require_free
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.memory import MemorySink
@@ -108,6 +109,8 @@ def _simulate(
     command: Sequence[str],
     fleet: DrawnFleet | None,
 ) -> RunResult:
+    if out is not None:
+        require_free(Path(out))
     backend = building.build_backend(scenario)
     heard = Heard()
     try:

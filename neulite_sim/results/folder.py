@@ -7,8 +7,6 @@ of a row stays in memory. `COMPLETE` is written last; where it is absent, the ru
 from __future__ import annotations
 
 import contextlib
-import itertools
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +20,7 @@ from torch import Tensor
 from neulite_sim.errors import NeuliteError, OutputError
 from neulite_sim.outside import what_stands
 from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET, FILES, OPTIONAL_FILES
+from neulite_sim.results.claiming import claim, claim_free, remove_empty
 from neulite_sim.results.contract import Sink
 from neulite_sim.results.device_rows import DeviceRows, write_devices
 from neulite_sim.results.flight_rows import FlightRows
@@ -46,20 +45,8 @@ from neulite_sim.results.trace_events import TimelineFile
 from neulite_sim.results.writing import Table, as_json, encoded, put, refusal, refusing, remove, write_whole
 from neulite_sim.stopping import is_asked_to_stop
 
-RUNS = Path("runs")
-
 _STAGED = ".replayed"
 """What the tables of a resumed run are called until its replay has succeeded."""
-
-
-def _remove_empty(folders: tuple[Path, ...]) -> None:
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return
 
 
 class RunFolder(Sink):
@@ -101,7 +88,7 @@ class RunFolder(Sink):
         Raises:
             OutputError: the folder holds something, or cannot be made or written. Nothing is left behind.
         """
-        claimed = _claim_free(name, seed) if path is None else _claim(Path(path))
+        claimed = claim_free(name, seed) if path is None else claim(Path(path))
         folder = cls(*claimed, asked=asked)
         try:
             write_whole(folder.path / SCENARIO, scenario_yaml)
@@ -267,7 +254,7 @@ class RunFolder(Sink):
         for name in (FAILED, SCENARIO, PROVENANCE, TIMELINE, *TABLES):
             remove(self.path / name)
         _remove_past(self.path)
-        _remove_empty(self._made)
+        remove_empty(self._made)
 
     def __enter__(self) -> Self:
         return self
@@ -310,51 +297,10 @@ def clear_cut_off(path: Path) -> None:
         remove(path / f"{name}.partial")
         remove(path / f"{name}{_STAGED}")
     _remove_past(path)
-    _remove_empty((path,))
+    remove_empty((path,))
 
 
 def _remove_past(path: Path) -> None:
     """Remove what a run could be resumed from."""
     for name in (JOURNAL, CHECKPOINT):
         shutil.rmtree(path / name, ignore_errors=True)
-
-
-def _missing(path: Path) -> tuple[Path, ...]:
-    """Return `path` and its parents that do not exist yet, innermost first."""
-    return tuple(itertools.takewhile(lambda folder: not os.path.lexists(folder), (path, *path.parents)))
-
-
-def _claim(path: Path) -> tuple[Path, tuple[Path, ...]]:
-    """Return `path` as a new or empty folder, and which folders were made for it."""
-    made = _missing(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        found = sorted(item.name for item in path.iterdir())
-    except FileExistsError:
-        raise OutputError(f"{path}: is a file", hint="--out needs a new or empty folder") from None
-    except OSError as error:
-        _remove_empty(made)
-        raise refusal(path, "create", error) from error
-    if found:
-        state = "the complete run" if COMPLETE in found else "an unfinished run" if SCENARIO in found else "other files"
-        shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-        raise OutputError(f"{path}: already holds {state} ({shown})", hint="--out needs a new or empty folder")
-    return path, made
-
-
-def _claim_free(name: str, seed: int) -> tuple[Path, tuple[Path, ...]]:
-    """Return the first `runs/NAME-SEED[-N]` that was free, made at once so that no other run can take it."""
-    for number in itertools.count(1):
-        path = RUNS / (f"{name}-{seed}" if number == 1 else f"{name}-{seed}-{number}")
-        made = _missing(path)
-        try:
-            RUNS.mkdir(exist_ok=True)
-            path.mkdir()
-        except FileExistsError as error:
-            if not RUNS.is_dir():
-                raise refusal(RUNS, "create", error) from error
-            continue
-        except OSError as error:
-            raise refusal(path, "create", error) from error
-        return path, made
-    raise AssertionError("unreachable")

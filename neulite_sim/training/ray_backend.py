@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from neulite_sim.errors import BackendLostError, BackendUnavailableError, Neulit
 from neulite_sim.later import homes
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.methods.folding import Fold
+from neulite_sim.training import ray_ahead
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
 from neulite_sim.training.ray_cluster import LOOK_S
@@ -99,8 +100,8 @@ class RayBackend:
         self._notices: list[str] = []
         self._tickets = 0
         # Ray and its actors take seconds to start; the driver has data to read and models to profile meanwhile.
-        self._ray_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
-        self._started: Future[ActorPool] = self._ray_thread.submit(start_pool, options)
+        self._ray_thread, cluster = ray_ahead.taken(options)
+        self._started: Future[ActorPool] = self._ray_thread.submit(start_pool, options, cluster)
         self._equipped: Future[ActorPool] = self._started
 
     def equip(self, workplace: Workplace) -> None:

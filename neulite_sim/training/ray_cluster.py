@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,15 +131,16 @@ def start_cluster(address: str | None, *, dashboard: bool, num_processors: int =
             cluster.undo.append(_in_environment({**_OWN_ENVIRONMENT, **own}))
             _pass_signals_by()
             cluster.undo.append(ray.shutdown)
-            ray.init(
-                address="local",
-                num_cpus=max(num_processors, usable_processors()),
-                include_dashboard=dashboard,
-                _node_ip_address="127.0.0.1",
-                # Ray opens the folder that it is given to everybody, but not the one around it.
-                _temp_dir=str(folder / "r"),
-                **quiet,
-            )
+            with _without_helpers(dashboard=dashboard):
+                ray.init(
+                    address="local",
+                    num_cpus=max(num_processors, usable_processors()),
+                    include_dashboard=dashboard,
+                    _node_ip_address="127.0.0.1",
+                    # Ray opens the folder that it is given to everybody, but not the one around it.
+                    _temp_dir=str(folder / "r"),
+                    **quiet,
+                )
         else:
             _require_answer(address)
             cluster.undo.append(ray.shutdown)
@@ -218,6 +219,29 @@ def _in_environment(changes: Mapping[str, str | None]) -> Callable[[], None]:
 
     put(changes, {name: _OWN_CONSTANTS[name] for name in known})
     return lambda: put(before, known)
+
+
+@contextlib.contextmanager
+def _without_helpers(*, dashboard: bool) -> Iterator[None]:
+    """Let Ray start without those of its processes that serve nobody here, as far as this version has them.
+
+    They take a third of its start, and two thirds of its end: what asks a cloud for more machines, what follows the
+    workers' logs, and what answers for a dashboard where there is none.
+    """
+    node = sys.modules["ray._private.node"].Node
+    unused = {"start_monitor", "start_log_monitor"} | (set() if dashboard else {"start_api_server"})
+    before = {name: getattr(node, name) for name in unused if hasattr(node, name)}
+    for name in before:
+        setattr(node, name, _start_nothing)
+    try:
+        yield
+    finally:
+        for name, start in before.items():
+            setattr(node, name, start)
+
+
+def _start_nothing(*_: object, **__: object) -> None:
+    """Stand for a method of Ray that starts a process."""
 
 
 def _read_environment_again() -> None:

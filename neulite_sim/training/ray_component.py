@@ -13,10 +13,17 @@ def _build(options: RayOptions) -> Backend:
     return RayBackend(options)
 
 
+def _begin(options: RayOptions) -> None:
+    from neulite_sim.training import ray_ahead
+
+    ray_ahead.begin(options)
+
+
 COMPONENT = Component(
     kind="ray",
     summary="a pool of Ray actors that take on the identity of any device",
     source="this project",
     options=RayOptions,
     build=_build,
+    begin=_begin,
 )

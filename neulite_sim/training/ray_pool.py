@@ -25,7 +25,7 @@ from neulite_sim.methods.folding import Fold
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
 from neulite_sim.training.pinning import pinned_torch
-from neulite_sim.training.ray_cluster import LOOK_S, Cluster, start_cluster
+from neulite_sim.training.ray_cluster import LOOK_S, Cluster
 from neulite_sim.training.ray_nodes import NodeLedger, Sent, own_node, size_of
 from neulite_sim.training.ray_options import RayOptions
 from neulite_sim.training.worker import Worker
@@ -49,8 +49,6 @@ class DeviceActor:
     """The Ray side of a worker: arrays in, arrays out."""
 
     def __init__(self) -> None:
-        # The first optimizer of a process imports PyTorch's compiler, which takes a second: now rather than later.
-        torch.optim.SGD([torch.zeros(1)])
         self._worker: Worker | None = None
         self._folds: dict[int, Fold] = {}
         self._pinned = contextlib.ExitStack()
@@ -178,8 +176,8 @@ class ActorPool:
         return True
 
 
-def start_pool(options: RayOptions) -> ActorPool:
-    """Return a pool whose actors start, on the user's cluster or on one of this machine.
+def start_pool(options: RayOptions, started: Future[Cluster]) -> ActorPool:
+    """Return a pool whose actors start, on a cluster that has started.
 
     Every actor asks for the processors of its threads, so that Ray deals actors out over nodes as these have room.
     Those that find none start as soon as there is some: the pool works with the others until then.
@@ -187,9 +185,7 @@ def start_pool(options: RayOptions) -> ActorPool:
     Raises:
         BackendUnavailableError: there is no cluster, or it takes no actors.
     """
-    wanted = options.num_workers
-    processors = (wanted or 1) * options.threads_per_worker
-    cluster = start_cluster(options.address, dashboard=options.dashboard, num_processors=processors)
+    wanted, cluster = options.num_workers, started.result()
     try:
         actor_class = ray.remote(DeviceActor).options(
             num_cpus=options.threads_per_worker,

@@ -67,6 +67,25 @@ def test_help_loads_nothing_heavy() -> None:
     assert "validate" in done.stdout
 
 
+def test_a_run_whose_folder_is_taken_is_refused_before_anything_is_loaded_or_started(folder: Path) -> None:
+    (folder / "full").mkdir()
+    (folder / "full" / "notes.txt").write_text("mine")
+    code = (
+        "import sys; sys.argv = ['neulite-sim', 'run', 'good.yaml', '--backend', 'ray', '--out', 'full']\n"
+        "from neulite_sim.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 2, end.code\n"
+        "heavy = {'torch', 'ray'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "full: already holds other files (notes.txt); --out needs a new or empty folder" in done.stderr
+
+
 def test_a_checkout_runs_without_being_installed(folder: Path) -> None:
     command = [sys.executable, str(ROOT / "cli.py"), "validate", "missing.yaml"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from tiny_scenarios import ScriptedBackend, tiny, waves
 
 from neulite_sim import load_scenario, simulate
+from neulite_sim.engine import building
 from neulite_sim.engine.simulation import describe_proxy
 from neulite_sim.errors import BackendUnavailableError, InfeasibleError, OutputError, ScenarioError, SimulationError
 from neulite_sim.results.rows import RoundRow, RunStarted
@@ -90,12 +91,11 @@ def test_a_folder_is_made_under_runs_where_one_is_asked_for_without_a_place(tmp_
     assert [str(path) for path in dirs] == ["runs/tiny-3", "runs/tiny-3-2"]
 
 
-def test_a_place_that_is_taken_is_refused_and_the_backend_closed(tmp_path, run_with):
+def test_a_place_that_is_taken_is_refused_before_a_backend_starts(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("mine")
-    backend = ScriptedBackend()
+    monkeypatch.setattr(building, "build_backend", lambda _: pytest.fail("built"))
     with pytest.raises(OutputError, match=r"already holds other files \(notes\.txt\)"):
-        run_with(tiny(), backend, out=tmp_path)
-    assert backend.is_closed
+        simulate(tiny(), out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
