@@ -47,7 +47,7 @@ def test_a_cluster_for_other_options_is_none_of_it(started):
 def test_what_goes_wrong_ahead_is_told_to_whoever_takes_it(started):
     options = RayOptions(address="nowhere")
     ray_ahead.begin(options)
-    with pytest.raises(BackendUnavailableError, match="^no cluster there$"):
+    with pytest.raises(BackendUnavailableError, match=r"^no cluster there$"):
         ray_ahead.taken(options)[1].result(10)
 
 
