@@ -31,12 +31,19 @@ class _Plain:
     zero_grad = inspect.unwrap(Optimizer.zero_grad)
 
 
+def _plain_step(optimizer: type[Optimizer]) -> Any:
+    step: Any = torch.no_grad()(inspect.unwrap(optimizer.step))
+    # So PyTorch adds no profiler's mark and no hooks, of which nobody here has any.
+    step.hooked = True
+    return step
+
+
 class _PlainSGD(_Plain, SGD):
-    step = torch.no_grad()(inspect.unwrap(SGD.step))
+    step = _plain_step(SGD)
 
 
 class _PlainAdam(_Plain, Adam):
-    step = torch.no_grad()(inspect.unwrap(Adam.step))
+    step = _plain_step(Adam)
 
 
 _SINGLE: dict[str, Any] = {"foreach": False, "fused": False}

@@ -26,6 +26,7 @@ from neulite_sim.methods.folding import Fold
 from neulite_sim.training import ray_ahead
 from neulite_sim.training.contract import Payload, Workplace
 from neulite_sim.training.evaluation import EvaluationResult
+from neulite_sim.training.ray_arrays import Packed, as_arrays, as_tensors
 from neulite_sim.training.ray_cluster import LOOK_S
 from neulite_sim.training.ray_folds import HeldFolds
 from neulite_sim.training.ray_nodes import Sent
@@ -34,8 +35,6 @@ from neulite_sim.training.ray_pool import (
     REPLACED_AT_START,
     ActorPool,
     Slot,
-    as_arrays,
-    as_tensors,
     await_actor,
     cannot_start,
     equip_pool,
@@ -140,8 +139,8 @@ class RayBackend:
         return self._submit(self._evaluations, job)
 
     def _put(self, tensors: Payload) -> Sent:
-        arrays = as_arrays(tensors)
-        return Sent(self._pool.cluster.put(arrays), sum(array.nbytes for array in arrays.values()))
+        packed = Packed(as_arrays(tensors))
+        return Sent(self._pool.cluster.put(packed), packed.nbytes)
 
     def _submit(self, queue: deque[_Job], job: _Job) -> int:
         self._tickets += 1

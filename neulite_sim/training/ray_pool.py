@@ -6,34 +6,29 @@ import contextlib
 import math
 import pickle
 import time
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import ray
-import torch
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.methods.folding import Fold
-from neulite_sim.training.contract import Payload, Workplace
+from neulite_sim.training.contract import Workplace
 from neulite_sim.training.evaluation import EvaluationResult
 from neulite_sim.training.pinning import pinned_torch
+from neulite_sim.training.ray_arrays import Arrays, as_arrays, as_readonly_tensors
 from neulite_sim.training.ray_cluster import LOOK_S, Cluster
 from neulite_sim.training.ray_nodes import NodeLedger, Sent, own_node, size_of
 from neulite_sim.training.ray_options import RayOptions
 from neulite_sim.training.worker import Worker
 from neulite_sim.user_code.holding import modules_that_travel
 from neulite_sim.user_code.origins import in_a_line
-
-Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
-
 
 REPLACED_AT_START = "an actor died as it started and was replaced"
 GRACE_S = 2.0
@@ -80,23 +75,6 @@ class DeviceActor:
         """Return the test result of a global model."""
         assert self._worker is not None, "equip comes before the first task"
         return self._worker.evaluate(name, as_readonly_tensors(tensors), devices)
-
-
-def as_arrays(tensors: Payload) -> Arrays:
-    """Return the arrays of tensors, which share their memory."""
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
-
-
-def as_tensors(arrays: Arrays) -> Payload:
-    """Return tensors with what arrays of the object store hold; these are read-only, so it is copied."""
-    return {name: torch.from_numpy(array if array.flags.writeable else array.copy()) for name, array in arrays.items()}
-
-
-def as_readonly_tensors(arrays: Arrays) -> Payload:
-    """Return tensors over arrays of the object store: for whoever is certain not to write to them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 @dataclass(slots=True, eq=False)
