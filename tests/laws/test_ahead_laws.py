@@ -74,12 +74,7 @@ def told(fleet, folder=None):
     return {**tables, "digest": result.summary["digest"], "notices": result.notices}
 
 
-@settings(deadline=None, max_examples=40)
-@given(fleet=fleets, reach=st.sampled_from([1, 3, 128]))
-@example(
-    fleet={"protocol": "{kind: fedbuff, buffer_size: 5, concurrency: 12}", "population.devices": 20}, reach=128
-)  # fmt: skip
-def test_dispatching_ahead_comes_to_what_each_moment_would(fleet, reach) -> None:
+def assert_the_same(fleet, reach) -> None:
     with pytest.MonkeyPatch.context() as patch:
         try:
             patch.setattr(skies, "MOST_AHEAD", reach)
@@ -90,6 +85,22 @@ def test_dispatching_ahead_comes_to_what_each_moment_would(fleet, reach) -> None
             assert told(fleet) == ahead
         except (InfeasibleError, ScenarioError):
             assume(False)
+
+
+@settings(deadline=None, max_examples=12)
+@given(fleet=fleets, reach=st.sampled_from([1, 3, 128]))
+@example(
+    fleet={"protocol": "{kind: fedbuff, buffer_size: 5, concurrency: 12}", "population.devices": 20}, reach=128
+)  # fmt: skip
+def test_dispatching_ahead_comes_to_what_each_moment_would(fleet, reach) -> None:
+    assert_the_same(fleet, reach)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=100)
+@given(fleet=fleets, reach=st.sampled_from([1, 3, 128]))
+def test_dispatching_ahead_comes_to_what_each_moment_would_in_many_fleets(fleet, reach) -> None:
+    assert_the_same(fleet, reach)
 
 
 def test_the_fleets_are_hard_enough(monkeypatch):
