@@ -146,8 +146,8 @@ class Component:
     takes_argument: bool = False
     survey: Callable[..., tuple[str, ...]] | None = None
     """For datasets of files: what their names show before any is read, a sentence each."""
-    begin: Callable[..., None] | None = None
-    """For backends: begins with their options what takes long and waits for nothing, while the engine is loaded."""
+    begun: Callable[..., contextlib.AbstractContextManager[None]] | None = None
+    """For backends: begins with their options what takes long and waits for nothing, and ends what nobody took."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 from neulite_sim.errors import Problem, ScenarioError
@@ -47,8 +48,7 @@ def with_backend(
     return changed.written_in(scenario.written.without("backend"))
 
 
-def begin_backend(scenario: Scenario) -> None:
-    """Begin what takes long as the scenario's backend starts, for whoever is going to load the engine and run it."""
-    begin = component("backend", scenario.backend.kind).begin
-    if begin is not None:
-        begin(scenario.backend.options)
+def begun_backend(scenario: Scenario) -> AbstractContextManager[None]:
+    """Begin what takes long as the scenario's backend starts, for whoever loads the engine and runs it within."""
+    begun = component("backend", scenario.backend.kind).begun
+    return nullcontext() if begun is None else begun(scenario.backend.options)

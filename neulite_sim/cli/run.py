@@ -43,7 +43,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a scenario and show it while it runs."""
-    from neulite_sim.api.backend import begin_backend, with_backend
+    from neulite_sim.api.backend import begun_backend, with_backend
     from neulite_sim.api.checks import FleetCheck
     from neulite_sim.reports.console import run_console
     from neulite_sim.reports.screen import screen
@@ -61,8 +61,7 @@ def run(
         require_free(out)
     keepers = _audit(loaded, check.fleet, quiet=quiet) if audit else []
     console = screen(stderr=as_json)
-    with resumable() as place, run_console(console, quiet=quiet) as view:
-        begin_backend(loaded)
+    with begun_backend(loaded), resumable() as place, run_console(console, quiet=quiet) as view:
         from neulite_sim.engine.simulation import simulate
 
         result = simulate(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from neulite_sim.training.ray_cluster import Cluster, start_cluster
@@ -13,10 +15,40 @@ Starting = tuple[ThreadPoolExecutor, Future[Cluster]]
 _begun: dict[str, Starting] = {}
 
 
-def begin(options: RayOptions) -> None:
-    """Begin to start the cluster of a backend that is built soon; what is never asked for ends with this process."""
-    if _key(options) not in _begun:
-        _begun[_key(options)] = _starting(options)
+@contextlib.contextmanager
+def begun(options: RayOptions) -> Iterator[None]:
+    """Begin to start the cluster of a backend that is built within; stop it at the end where nobody took it.
+
+    It is stopped by the thread that started it: Linux ends its processes together with that thread.
+    """
+    key = _key(options)
+    if key not in _begun:
+        _begun[key] = _starting(options)
+    try:
+        yield
+    finally:
+        if key in _begun:
+            thread, cluster = _begun.pop(key)
+            wait_for(thread.submit(_stop, cluster))
+            thread.shutdown()
+
+
+def _stop(cluster: Future[Cluster]) -> None:
+    if cluster.exception() is None:
+        cluster.result().stop()
+
+
+def wait_for(stopped: Future[None]) -> None:
+    """Wait for the end of a cluster; Ctrl-C does not break that off, but counts when it is over."""
+    interruption: KeyboardInterrupt | None = None
+    while not stopped.done():
+        try:
+            stopped.result()
+        except KeyboardInterrupt as found:
+            interruption = found
+    stopped.result()
+    if interruption is not None:
+        raise interruption
 
 
 def taken(options: RayOptions) -> Starting:
@@ -25,7 +57,6 @@ def taken(options: RayOptions) -> Starting:
 
 
 def _starting(options: RayOptions) -> Starting:
-    # Linux ends a local cluster together with the thread that started it, so that thread stays until it is stopped.
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
     processors = (options.num_workers or 1) * options.threads_per_worker
     return thread, thread.submit(start_cluster, options.address, dashboard=options.dashboard, num_processors=processors)

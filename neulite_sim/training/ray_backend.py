@@ -365,21 +365,8 @@ class RayBackend:
         self._folds.clear()
         # Linux ends a local cluster together with the thread that started it, so that thread must still be there.
         stopped = self._ray_thread.submit(stop_pool, self._started)
-        _wait_for(stopped)
+        ray_ahead.wait_for(stopped)
         self._ray_thread.shutdown()
-
-
-def _wait_for(stopped: Future[None]) -> None:
-    """Wait for the end of a cluster; Ctrl-C does not break that off, but counts when it is over."""
-    interruption: KeyboardInterrupt | None = None
-    while not stopped.done():
-        try:
-            stopped.result()
-        except KeyboardInterrupt as found:
-            interruption = found
-    stopped.result()
-    if interruption is not None:
-        raise interruption
 
 
 def _explained(job: _Job, failure: RayTaskError) -> NeuliteError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from neulite_sim.registry import Component
 from neulite_sim.training.contract import Backend
 from neulite_sim.training.ray_options import RayOptions
@@ -13,10 +15,10 @@ def _build(options: RayOptions) -> Backend:
     return RayBackend(options)
 
 
-def _begin(options: RayOptions) -> None:
+def _begun(options: RayOptions) -> AbstractContextManager[None]:
     from neulite_sim.training import ray_ahead
 
-    ray_ahead.begin(options)
+    return ray_ahead.begun(options)
 
 
 COMPONENT = Component(
@@ -25,5 +27,5 @@ COMPONENT = Component(
     source="this project",
     options=RayOptions,
     build=_build,
-    begin=_begin,
+    begun=_begun,
 )
