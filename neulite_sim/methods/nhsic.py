@@ -27,7 +27,7 @@ FEWEST_SAMPLES = 3
 LEAST_VARIATION = 1e-16
 """HSIC(A, A) below this (kernel entries that vary by less than about 1e-8) counts as no variation."""
 
-CHUNK_FEATURES = 4096
+_CHUNK_FEATURES = 4096
 """Columns of features that are held in double precision at a time."""
 
 
@@ -57,7 +57,7 @@ class _SquaredDistances(torch.autograd.Function):
 def squared_distances(features_BD: Tensor) -> Tensor:
     """Return |x_i - x_j|^2, `[B, B]`, float64, without a gradient."""
     gram_BB = features_BD.new_zeros((features_BD.shape[0],) * 2, dtype=torch.float64)
-    for chunk_BD in torch.split(features_BD, CHUNK_FEATURES, dim=1):
+    for chunk_BD in torch.split(features_BD, _CHUNK_FEATURES, dim=1):
         centred_BD = centred(chunk_BD)
         gram_BB.addmm_(centred_BD, centred_BD.T)
     norms_B = gram_BB.diagonal()
@@ -68,7 +68,7 @@ def squared_distances(features_BD: Tensor) -> Tensor:
 def pulled_together(laplacian_BB: Tensor, features_BD: Tensor) -> Tensor:
     """Return 2 L x in the features' own precision; the rows of L add up to zero."""
     result_BD = torch.empty_like(features_BD)
-    chunks = (torch.split(tensor, CHUNK_FEATURES, dim=1) for tensor in (features_BD, result_BD))
+    chunks = (torch.split(tensor, _CHUNK_FEATURES, dim=1) for tensor in (features_BD, result_BD))
     for chunk_BD, target_BD in zip(*chunks, strict=True):
         target_BD.copy_(laplacian_BB @ centred(chunk_BD) * 2)
     return result_BD

@@ -16,6 +16,13 @@ OPTIONS = {
 SHAPES = ((8, 3, 3, 3), (7, 5), (13,), (2, 3, 3, 3, 3))
 
 
+def in_turning_layouts(step, _number, parameter):
+    """Return a gradient that lies in one layout in even steps and in another in odd ones."""
+    values = torch.randn(parameter.shape)
+    layout = (torch.contiguous_format, torch.channels_last)[step % 2]
+    return values.contiguous(memory_format=layout) if values.ndim == 4 else values
+
+
 def made(*, is_charged, laid_out=True, shapes=SHAPES, **options):
     torch.manual_seed(0)
     parameters = [nn.Parameter(torch.randn(shape)) for shape in shapes]
@@ -52,13 +59,7 @@ def test_steps_are_those_of_the_plain_optimizer(name):
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_gradient_in_another_layout_than_its_parameter_is_read_where_it_belongs(name):
-    layouts = (torch.contiguous_format, torch.channels_last)
-
-    def gradient(step, _number, parameter):
-        values = torch.randn(parameter.shape)
-        return values.contiguous(memory_format=layouts[step % 2]) if values.ndim == 4 else values
-
-    compare(gradient, **OPTIONS[name])
+    compare(in_turning_layouts, **OPTIONS[name])
 
 
 @pytest.mark.parametrize("name", OPTIONS)

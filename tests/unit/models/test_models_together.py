@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from test_models_optimizer import OPTIONS, SHAPES
+from test_models_optimizer import OPTIONS, SHAPES, in_turning_layouts
 from thin_models import blueprint
 from torch import nn
 
@@ -99,13 +99,7 @@ def test_steps_are_those_of_the_plain_optimizer(name, clip_norm):
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_gradient_in_another_layout_than_its_parameter_is_read_where_it_belongs(name):
-    layouts = (torch.contiguous_format, torch.channels_last)
-
-    def gradient(step, _number, parameter):
-        values = torch.randn(parameter.shape)
-        return values.contiguous(memory_format=layouts[step % 2]) if values.ndim == 4 else values
-
-    compare(gradient, **OPTIONS[name])
+    compare(in_turning_layouts, **OPTIONS[name])
 
 
 @pytest.mark.parametrize("first", [0, 2])
