@@ -18,6 +18,8 @@ from neulite_sim.models.optimizer import lies_without_gaps
 
 _PIECE = 4096
 """Squares added up in one go, in single precision."""
+_MOST_NUMBERS = 500_000
+"""Of more parameters, copying their gradients together costs more than the calls that it saves."""
 
 
 def pack(module: nn.Module) -> None:
@@ -49,8 +51,9 @@ class Together:
 
     @classmethod
     def of(cls, parameters: Sequence[nn.Parameter]) -> Together | None:
-        """Return the runs of these parameters; None where they do not all lie without gaps on a processor."""
-        return cls(parameters) if parameters and all(map(_may_be_packed, parameters)) else None
+        """Return the runs of these parameters; None if some lie with gaps or on no processor, or they are too many."""
+        is_worth_it = 0 < sum(parameter.numel() for parameter in parameters) <= _MOST_NUMBERS
+        return cls(parameters) if is_worth_it and all(map(_may_be_packed, parameters)) else None
 
     def gather(self) -> bool:
         """Copy the gradients of the parameters into those of the runs; return False if one has none or a sparse one."""

@@ -61,6 +61,11 @@ def test_parameters_with_gaps_are_not_taken_together():
     assert Together.of([]) is None
 
 
+@pytest.mark.parametrize(("numbers", "is_worth_it"), [(500_000, True), (500_001, False)])
+def test_large_networks_spend_no_memory_on_a_second_copy_of_their_gradients(numbers, is_worth_it):
+    assert (Together.of([nn.Parameter(torch.zeros(numbers))]) is not None) is is_worth_it
+
+
 def stepped(gradients_of, *, together, clip_norm=None, steps=4, **options):
     """Return parameters after some steps: of a stepper that takes them together, or one by one as devices do."""
     module = Some()
