@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import ray
 
-from neulite_sim.training import ray_backend, ray_component
+from neulite_sim.training import ray_backend, ray_cluster, ray_component
 
 
 class Kept(ray_backend.RayBackend):
@@ -48,13 +48,14 @@ def cluster(num_cpus: int = 4) -> Iterator[None]:
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # Ray puts its workers behind everything else that the machine does, such as other tests.
         patch.setenv("RAY_worker_niceness", "0")
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with ray_cluster._without_helpers(dashboard=False):
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         try:
             yield
         finally:

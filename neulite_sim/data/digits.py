@@ -6,6 +6,7 @@ Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import io
@@ -74,8 +75,9 @@ def survey(options: ImageDatasetOptions) -> tuple[str, ...]:
     return ()
 
 
+@functools.cache
 def _table() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pixels `[1797, 64]` and the classes.
+    """Return the pixels `[1797, 64]` and the classes; the same arrays for whoever asks, so that nobody may change them.
 
     The table is read where it lies: to import scikit-learn takes as long as to import PyTorch.
     """

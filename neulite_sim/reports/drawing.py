@@ -9,6 +9,7 @@ drawn, not before, and its settings are its own defaults, whatever a `matplotlib
 from __future__ import annotations
 
 import contextlib
+import functools
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -153,11 +154,20 @@ def _settings(options: PlotOptions) -> Iterator[None]:
 
 def text_width_in(text: str, font_pt: float) -> float:
     """Return the width of a text's widest line in inches."""
+    from matplotlib import rcParams
+
+    font = (*rcParams["font.family"], *rcParams["font.sans-serif"])
+    return max(_line_width_pt(line, font_pt, font) for line in text.split("\n")) / 72
+
+
+@functools.lru_cache(maxsize=4096)
+def _line_width_pt(line: str, font_pt: float, _font: tuple[str, ...]) -> float:
+    """Return the width of a line in points: legends and axes ask for the same ones over and over."""
     from matplotlib.textpath import TextPath
 
     # A blank at an end has no outline; the letter "n" stands for it.
-    return max(float(TextPath((0, 0), line.replace(" ", "n") or "n", size=font_pt, usetex=False).get_extents().width)
-               for line in text.split("\n")) / 72  # fmt: skip
+    outline = TextPath((0, 0), line.replace(" ", "n") or "n", size=font_pt, usetex=False)
+    return float(outline.get_extents().width)
 
 
 def wrapped(text: str, width_in: float, font_pt: float) -> str:

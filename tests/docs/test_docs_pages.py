@@ -28,9 +28,10 @@ from neulite_sim.scenario.loading import parse_scenario
 pytestmark = pytest.mark.usefixtures("shared_profiles")
 
 RUN = [page for page in PAGES if any(map(runs, blocks(page.read_text(encoding="utf-8"))))]
-LONG = ("availability_and_links", "backends_and_reproducibility", "churn", "compare_methods", "energy", "from_python",
-        "memory_budgets", "memory_model", "own_data", "own_scenario", "participation", "plug_in", "protocols",
-        "read_a_run_folder", "report", "timeline", "whatif", "your_own_code")  # fmt: skip
+LONG = ("availability_and_links", "backends_and_reproducibility", "churn", "compare_methods", "energy", "export",
+        "from_python", "language", "memory_budgets", "memory_model", "moving_memory", "own_data", "own_scenario",
+        "participation", "plug_in", "protocols", "read_a_run_folder", "report", "stop_and_resume", "time_model",
+        "timeline", "whatif", "write_a_method", "write_a_protocol", "your_own_code")  # fmt: skip
 """Pages that run for seconds."""
 LINKED = [*PAGES, *(ROOT / name for name in ("README.md", "CHANGELOG.md") if (ROOT / name).is_file())]
 

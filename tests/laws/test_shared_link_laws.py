@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.shared_link import SharedLink
 
-LAW = settings(max_examples=150, deadline=None, derandomize=True)
+LAW = settings(max_examples=80, deadline=None, derandomize=True)
 NO_LIMIT = 10**9
 whole = st.integers(0, 12)
 limits = st.integers(1, 20) | st.just(NO_LIMIT)

@@ -96,7 +96,18 @@ def test_the_split_is_that_of_scikit_learn():
 def test_a_table_that_lies_elsewhere_or_is_another_is_asked_of_scikit_learn(monkeypatch):
     plain = digits()
     monkeypatch.setattr(home, "TABLE_SHA256", "")
+    monkeypatch.setattr(home, "_table", home._table.__wrapped__)
     found = digits()
     np.testing.assert_array_equal(found.train_images, plain.train_images)
     np.testing.assert_array_equal(found.test_labels, plain.test_labels)
     assert (found.train_labels.dtype, found.train_images.dtype) == (plain.train_labels.dtype, plain.train_images.dtype)
+
+
+def test_what_one_does_to_its_images_nobody_else_sees():
+    first = digits()
+    plain = first.train_images.copy(), first.train_labels.copy()
+    first.train_images[:] = -1
+    first.train_labels[:] = 0
+    second = digits()
+    np.testing.assert_array_equal(second.train_images, plain[0])
+    np.testing.assert_array_equal(second.train_labels, plain[1])

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from slow_cases import some_slow
 
 from neulite_sim.methods.aggregation import merged
 from neulite_sim.methods.conformance import check_method
@@ -45,7 +46,11 @@ def blueprint(kind="lenet", **options):
     return Blueprint(architecture=found.build(found.options()), input_shape=(1, 8, 8), num_classes=3, width=0.25)
 
 
-@pytest.mark.parametrize("kind", names("method"))
+LONG = ("fedra", "slt", "federated-dropout")
+"""Methods of many submodels, or of those that take long to profile."""
+
+
+@pytest.mark.parametrize("kind", some_slow(names("method"), lambda kind: kind in LONG))
 def test_every_registered_method_keeps_the_contract(kind):
     # It leaves out whole layers, which lenet has none of.
     model = blueprint("vit", **TRANSFORMER) if kind == "fedra" else blueprint()

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from slow_cases import some_slow
 from torch import nn
 
 from neulite_sim.models.conformance import check_architecture
@@ -15,6 +16,8 @@ SMALL = {"vit": {"patch": 8, "dim": 24, "depth": 3}}
 
 NOT_BY_THEMSELVES = {"given", "python", "timm", "torchvision", "bert", "gpt", "transformers"}
 """Kinds that stand for many networks, or read no images: tested in files of their own."""
+DEEP = ("resnet20", "resnet34")
+"""Made of the blocks of `resnet18`, and more of them."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -26,7 +29,7 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("kind", sorted({*names("model")} - NOT_BY_THEMSELVES))
+@pytest.mark.parametrize("kind", some_slow(sorted({*names("model")} - NOT_BY_THEMSELVES), lambda kind: kind in DEEP))
 def test_every_built_in_architecture_passes(kind):
     chosen = component("model", kind)
     check_architecture(chosen.build(chosen.options(**SMALL.get(kind, {}))), input_shape=(3, 16, 16), width=0.0625)

@@ -52,7 +52,7 @@ fleets = st.lists(st.tuples(rows, rows), min_size=1, max_size=4)
 
 
 # Windows that never meet are looked for in a thousand turns, on whatever machine.
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(fleets, st.booleans(), st.lists(st.integers(0, 200), min_size=1, max_size=6))
 def test_both_agree_with_a_scan_second_by_second(
     fleet: list[tuple[list[tuple[int, int]], list[tuple[int, int]]]], is_repeated: bool, moments: list[int]

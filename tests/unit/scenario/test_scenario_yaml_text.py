@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import neulite_sim
 from neulite_sim.errors import ScenarioError
+from neulite_sim.scenario import yaml_text
 from neulite_sim.scenario.loading import load_scenario
 from neulite_sim.scenario.yaml_text import read_yaml
+
+SCENARIOS = sorted((Path(neulite_sim.__file__).parents[1] / "scenarios").rglob("*.yaml"))
 
 
 def read(text: str) -> tuple[Any, list[str]]:
@@ -84,3 +89,23 @@ def test_libyaml_reads_a_long_text_as_pyyaml_would() -> None:
     values = [1.5, "1:30", True, None, "no", 31]
     text = "a: {b: 0x1F}\nc: [1.5, 1:30, true, ~, no, 0o37]\n"
     assert read(text + "# " + "x" * 200_000) == read(text) == ({"a": {"b": 31}, "c": values}, [])
+
+
+@pytest.mark.parametrize("text", [*(path.read_text(encoding="utf-8") for path in SCENARIOS), "a: &b [1, *b]", "", "#"])
+def test_both_parsers_make_the_same_of_a_text(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = read_yaml(text, "f.yaml")
+    yaml_text._read.cache_clear()
+    monkeypatch.setattr(yaml_text, "_FastLoader", yaml_text._Loader)
+    plain = read_yaml(text, "f.yaml")
+    yaml_text._read.cache_clear()
+    assert fast == plain
+
+
+@pytest.mark.parametrize(("text", "value"), [("a: [1\tx, 2]", ["1\tx", 2]), ("a: {b: c}\t", {"b": "c"}), ("a:\t1", 1)])
+def test_a_tab_that_indents_nothing_is_as_good_as_a_blank(text: str, value: object) -> None:
+    assert read(text) == ({"a": value}, [])
+
+
+def test_a_tab_that_indents_is_told() -> None:
+    _, (problem,) = read("a:\n\tb: 1")
+    assert problem.endswith("indent with spaces, not with tabs")

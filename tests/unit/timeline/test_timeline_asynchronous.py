@@ -2,7 +2,7 @@
 
 import pytest
 from fake_server import NO_TRIPS, FakeServer, Trip
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neulite_sim.errors import SimulationError
@@ -133,6 +133,7 @@ def test_a_run_in_which_nothing_ever_arrives_ends_with_a_message():
 flights = st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=20)
 
 
+@settings(max_examples=30)
 @given(flights)
 def test_fedbuff_with_one_in_flight_and_a_buffer_of_one_is_fedasync_with_the_same_rate(found):
     """Nothing is ever stale then, and what was sent is the current model: only the anchor's name differs."""

@@ -19,7 +19,11 @@ from neulite_sim.timeline.endings import Ending, Mixing, ending_of
         ("deadline", {"maximum_wait": 2, "minimum_updates": 3, "too_few": "abort"}),
         ("deadline", {"maximum_wait": 2, "minimum_updates": 3, "over_selection": 1}),
         ("fedasync", {"concurrency": 7, "staleness": {"kind": "hinge"}}),
-        ("fedbuff", {"buffer_size": 3, "concurrency": 12, "maximum_staleness": 1, "normalise": True}),
+        pytest.param(
+            "fedbuff",
+            {"buffer_size": 3, "concurrency": 12, "maximum_staleness": 1, "normalise": True},
+            marks=pytest.mark.slow,
+        ),
         ("fedbuff", {"buffer_size": 2, "other_stage": "discard"}),
     ],
 )

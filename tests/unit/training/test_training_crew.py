@@ -144,7 +144,12 @@ def test_a_network_that_draws_at_times_does_so_in_some_flights_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [(), ("method=heterofl",), ("protocol={kind: fedbuff, concurrency: 5, buffer_size: 2}",)]
+    "settings",
+    [
+        (),
+        pytest.param(("method=heterofl",), marks=pytest.mark.slow),
+        pytest.param(("protocol={kind: fedbuff, concurrency: 5, buffer_size: 2}",), marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_has_the_digest_of_one_worker(settings: tuple[str, ...]) -> None:
     digests = {
