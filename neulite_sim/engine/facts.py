@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from neulite_sim.engine.untrained import Untrained
 from neulite_sim.engine.views import Report
 from neulite_sim.methods.contract import Update
 from neulite_sim.methods.offering import OUT_OF_MEMORY
@@ -67,7 +68,16 @@ class RoundFacts:
     @functools.cached_property
     def losses(self) -> Mapping[int, float]:
         """The mean loss of each update, by flight; not of those where nothing was trained or training diverged."""
+        if isinstance(self.learned, Untrained):
+            return {}
         return {number: update.loss for number, update in self.learned.items() if math.isfinite(update.loss)}
+
+    @property
+    def skipped_terms(self) -> int:
+        """How many terms of the loss were left out in the trainings of all updates."""
+        if isinstance(self.learned, Untrained):
+            return 0
+        return sum(_skipped_terms(update) for update in self.learned.values() if update.metrics)
 
 
 def known_loss(update: Update) -> float | None:
@@ -81,6 +91,6 @@ def loss_rms(update: Update) -> float | None:
     return math.sqrt(squared_loss) if math.isfinite(squared_loss) else None
 
 
-def skipped_terms(update: Update) -> int:
+def _skipped_terms(update: Update) -> int:
     """Return how many terms of the loss were left out in its training."""
     return round(update.metrics.get("num_skipped_terms", 0.0))

@@ -7,9 +7,8 @@ replayed round are those of any other.
 from __future__ import annotations
 
 import functools
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,8 +19,10 @@ from neulite_sim.engine.merging import mixed
 from neulite_sim.engine.parts import Costing, trained_plan
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.tracking import Recorder
+from neulite_sim.engine.untrained import Untrained
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import FoldOrder, LocalTask, State, Update
+from neulite_sim.methods.folding import weighting_of
 from neulite_sim.results.checkpoint import Saved
 from neulite_sim.scenario.learning_rate import learning_rate
 from neulite_sim.timeline.columns import Flights
@@ -54,6 +55,7 @@ class Learning:
         self._recorder = recorder
         self._keeper = keeper
         self._folding = Folding(costing, backend)
+        self._weighting = weighting_of(costing.method)
         self._sizes = costing.partition.sizes
         self._trainings: dict[int, _Training] = {}
         self._workers_replaced = 0
@@ -90,12 +92,14 @@ class Learning:
             if training is not None and training.ticket is not None:
                 self._backend.discard(training.ticket)
 
-    def digest(self, round_number: int, merged: Endings, collected: Callable[[int], None] | None) -> dict[int, Update]:
+    def digest(
+        self, round_number: int, merged: Endings, collected: Callable[[int], None] | None
+    ) -> Mapping[int, Update]:
         """Let the method learn from updates, in the order given, and return them by flight without their tensors.
 
         `collected`, if anybody watches, is told the number of updates so far, each time that one came in.
         """
-        learned: dict[int, Update] = {}
+        learned: Mapping[int, Update] = {}
         if not len(merged):
             return learned
         if self._keeper.replays(round_number):
@@ -103,25 +107,37 @@ class Learning:
             self.state = self._method.follow(self.state, self._keeper.progress(round_number, _unasked))
         else:
             self._begin_late(merged)
-            self.state = self._method.digest(self.state, self._updates(merged, learned, collected))
-            if not self._backend.trains:
-                self._keeper.note(learned)
-                self.pass_on_notices()
+            learned = (self._trained if self._backend.trains else self._untrained)(merged, collected)
             self._keeper.progress(round_number, lambda: self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
         self.forget(merged.flights.numbers)
         return learned
 
-    def _updates(
-        self, merged: Endings, learned: dict[int, Update], collected: Callable[[int], None] | None
-    ) -> Iterator[Update]:
-        """Return what the method aggregates: the updates one by one, or the means of those that were folded."""
-        if not self._backend.trains:
-            return self._untrained(merged, learned, collected)
+    def _trained(self, merged: Endings, collected: Callable[[int], None] | None) -> Mapping[int, Update]:
+        """Digest the updates one by one, or the means of those that were folded."""
+        learned: dict[int, Update] = {}
         orders = [getattr(self._trainings.get(number), "fold", None) for number in merged.flights.numbers]
         begun = Counter(training.fold for training in self._trainings.values() if training.fold)
         self._folding.check_whole(merged, orders, begun)
-        return self._folding.folded(self._arriving(merged, learned, collected), orders)
+        updates = self._folding.folded(self._arriving(merged, learned, collected), orders)
+        self.state = self._method.digest(self.state, updates)
+        return learned
+
+    def _untrained(self, merged: Endings, collected: Callable[[int], None] | None) -> Untrained:
+        """Digest updates of which nothing is known but whose they are."""
+        flights = merged.flights
+        missing = next((number for number in flights.numbers if number not in self._trainings), None)
+        if missing is not None:
+            raise _not_trained(self._costing, missing)
+        updates = Untrained(flights, self._sizes[flights.devices].tolist())
+        if collected is not None:
+            for count in range(1, len(updates) + 1):
+                collected(count)
+        shown = updates.each() if self._weighting is None else iter(updates.folded())
+        self.state = self._method.digest(self.state, shown)
+        self._keeper.note(updates)
+        self.pass_on_notices()
+        return updates
 
     def _begin_late(self, merged: Endings) -> None:
         """Train those that the protocol named to nobody, as long as the model is still the one that they were sent."""
@@ -146,23 +162,6 @@ class Learning:
                 collected(count)
             self.pass_on_notices()
             yield mixed(self._method, self.state, training.sent, update, ending.mixing)
-
-    def _untrained(
-        self, merged: Endings, learned: dict[int, Update], collected: Callable[[int], None] | None
-    ) -> Iterator[Update]:
-        """Yield the updates of a run that trains nothing: without tensors, and with a loss that is not a number."""
-        flights = merged.flights
-        sizes = self._sizes[flights.devices].tolist()
-        columns = (flights.numbers, flights.devices.tolist(), flights.submodels, flights.versions, sizes)
-        for count, (number, device, submodel, version, size) in enumerate(zip(*columns, strict=True), start=1):
-            if number not in self._trainings:
-                raise _not_trained(self._costing, number)
-            update = learned[number] = Update(
-                device=device, submodel=submodel, num_samples=size, tensors={}, loss=math.nan, version=version
-            )
-            if collected is not None:
-                collected(count)
-            yield update
 
     def pass_on_notices(self) -> None:
         """Tell observers of replaced workers and retried tasks."""

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from neulite_sim.engine.untrained import Untrained
 from neulite_sim.errors import NotResumableError, SimulationError
 from neulite_sim.methods.contract import Update
 from neulite_sim.results.checkpoint import Found, Saved, read_checkpoint, write_checkpoint
@@ -186,7 +187,12 @@ class FolderKeeper(Keeper):
 
     def note(self, updates: Mapping[int, Update]) -> None:
         """Write what is kept of updates."""
-        self._journal.add_all(UPDATES, [_line_of(number, update) for number, update in updates.items()])
+        lines: Sequence[Entry | bytes]
+        if isinstance(updates, Untrained):
+            lines = list(map(UNKNOWN.__mod__, zip(updates, updates.sizes, strict=True)))
+        else:
+            lines = [_entry_of(number, update) for number, update in updates.items()]
+        self._journal.add_all(UPDATES, lines)
 
     def progress(self, round_number: int, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return and write what the next offers depend on; or read it."""
@@ -273,13 +279,6 @@ class FolderKeeper(Keeper):
         self._journal.close()
 
 
-def _line_of(number: int, update: Update) -> Entry | bytes:
-    """Return what is kept of an update; where nothing was trained, as the line of JSON that it is."""
-    if not update.metrics and math.isnan(update.loss):
-        return _UNKNOWN % (number, update.num_samples)
-    return _entry_of(number, update)
-
-
 def _entry_of(number: int, update: Update) -> Entry:
     numbers = {"loss": update.loss, **{name: update.metrics.get(name, math.nan) for name in KEPT_METRICS}}
     known = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
@@ -287,7 +286,7 @@ def _entry_of(number: int, update: Update) -> Entry:
 
 
 _PLAIN = json.dumps({"flight": "%d", "loss": None, **dict.fromkeys(KEPT_METRICS), "num_samples": "%d"})
-_UNKNOWN = _PLAIN.replace(" ", "").replace('"%d"', "%d").encode("ascii")
+UNKNOWN = _PLAIN.replace(" ", "").replace('"%d"', "%d").encode("ascii")
 """The line of an update of which nothing is known but its size: what `_entry_of` says of it, made without JSON."""
 
 

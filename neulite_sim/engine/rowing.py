@@ -9,7 +9,7 @@ import numpy as np
 
 from neulite_sim.arrays import Floats, Integers, Repeated, joined
 from neulite_sim.engine.airspace import Aloft
-from neulite_sim.engine.facts import RoundFacts, skipped_terms
+from neulite_sim.engine.facts import RoundFacts
 from neulite_sim.engine.parts import Costing
 from neulite_sim.methods.contract import Denial
 from neulite_sim.population.hardware.power import powers_of
@@ -187,7 +187,7 @@ class RowMaker:
             bytes_down=sum(self._bytes_down(ended.flights)),
             bytes_up=sum(self._bytes_up(ended)),
             peak_memory_bytes=int(ended.flights.costs.peak_memory_bytes.max(initial=0)),
-            skipped_terms=sum(skipped_terms(update) for update in facts.learned.values() if update.metrics),
+            skipped_terms=facts.skipped_terms,
             workers_replaced=facts.workers_replaced,
             wall_time_s=facts.wall_time_s,
             test_perplexity=perplexity(test.loss) if test and self._predicts_tokens else None,

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -214,8 +215,17 @@ def _all_quoted(texts: Sequence[str]) -> Sequence[str]:
 
 
 def _of(pieces: Sequence[Piece], places: Integers) -> list[Piece]:
-    """Return pieces of a pattern for some rows only."""
-    return [piece if isinstance(piece, str) else taken(piece, places) for piece in pieces]
+    """Return pieces of a pattern for some rows only, in order."""
+    columns = [piece for piece in pieces if not isinstance(piece, str)]
+    if not columns or len(places) == len(columns[0]):
+        return list(pieces)
+    # One way of picking for all columns: it is made once.
+    picked = itemgetter(*places.tolist()) if len(places) > 1 else None
+    return [
+        piece if isinstance(piece, str) else
+        taken(piece, places) if picked is None or isinstance(piece, Repeated) else picked(piece)
+        for piece in pieces
+    ]  # fmt: skip
 
 
 def _events_of(row: FlightRow) -> Iterator[str]:
