@@ -11,6 +11,7 @@ from neulite_sim.engine.roll_call import RollCall
 from neulite_sim.errors import OutputError
 from neulite_sim.results.contract import Sink
 from neulite_sim.results.device_rows import MOST_IN_CSV, has_pyarrow
+from neulite_sim.training.allocator import give_back_freed_memory
 
 
 class DeviceFile:
@@ -39,6 +40,7 @@ class DeviceFile:
         # The run is over: of a million devices that is a tenth of the memory, and rows need some.
         if forget := getattr(self._costing.population.availability, "forget", None):
             forget()
+            give_back_freed_memory()
         self._sink.write_devices(device_rows(self._costing, roll))
 
     def rescue(self) -> None:
