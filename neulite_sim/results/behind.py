@@ -50,6 +50,8 @@ class Behind:
 
     def _catch_up(self, most_left: int, most_bytes: int) -> None:
         """Wait until no more is left than so many pieces, or so many bytes."""
+        while self._left and self._left[0][0].done():
+            self._left.popleft()
         left_bytes = sum(num_bytes for _, num_bytes in self._left)
         while len(self._left) > most_left and left_bytes > most_bytes:
             done, num_bytes = self._left.popleft()

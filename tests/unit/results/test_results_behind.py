@@ -77,3 +77,15 @@ def test_the_error_of_the_last_work_is_told_by_whoever_waits():
         behind.do(int, "a")
         with pytest.raises(ValueError, match="'a'"):
             behind.wait()
+
+
+def test_what_is_done_is_held_no_longer():
+    done = []
+    with closing(Behind()) as behind:
+        for number in range(5):
+            behind.do(done.append, number, num_bytes=1)
+        behind._thread.submit(int).result()
+        behind.do(done.append, 5, num_bytes=1)
+        assert len(behind._left) == 1
+        behind.wait()
+    assert done == list(range(6))
