@@ -29,7 +29,7 @@ class Kept(ray_backend.RayBackend):
         if actors is None:
             self._started = whole
             return
-        self._started = self._ray_thread.submit(lambda: replace(whole.result(), slots=whole.result().slots[:actors]))
+        self._started = self._pool_thread.submit(lambda: replace(whole.result(), slots=whole.result().slots[:actors]))
 
     def end(self) -> None:
         """Stop all actors."""

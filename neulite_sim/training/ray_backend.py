@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,15 +99,17 @@ class RayBackend:
         self._notices: list[str] = []
         self._tickets = 0
         # Ray and its actors take seconds to start; the driver has data to read and models to profile meanwhile.
-        self._ray_thread, cluster = ray_ahead.taken(options)
-        self._started: Future[ActorPool] = self._ray_thread.submit(start_pool, options, cluster)
+        self._ray_thread, self._cluster = ray_ahead.taken(options)
+        # Ray numbers alike what is put and called by threads that have connected, now or before; this one never does.
+        self._pool_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray-pool")
+        self._started: Future[ActorPool] = self._pool_thread.submit(start_pool, options, self._cluster)
         self._equipped: Future[ActorPool] = self._started
 
     def equip(self, workplace: Workplace) -> None:
         """Send the workplace to every actor, as soon as it has started; does not wait for that."""
         placed = replace(workplace, device="cuda") if self._computes_on_gpu else workplace
         notify = self._notices.append
-        self._equipped = self._ray_thread.submit(lambda: equip_pool(self._started.result(), placed, notify))
+        self._equipped = self._pool_thread.submit(lambda: equip_pool(self._started.result(), placed, notify))
 
     @property
     def _pool(self) -> ActorPool:
@@ -364,8 +366,9 @@ class RayBackend:
         self._results.clear()
         self._folds.clear()
         # Linux ends a local cluster together with the thread that started it, so that thread must still be there.
-        stopped = self._ray_thread.submit(stop_pool, self._started)
+        stopped = self._ray_thread.submit(stop_pool, self._cluster, self._started, self._equipped)
         ray_ahead.wait_for(stopped)
+        self._pool_thread.shutdown()
         self._ray_thread.shutdown()
 
 

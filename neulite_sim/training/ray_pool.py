@@ -172,7 +172,6 @@ def start_pool(options: RayOptions, started: Future[Cluster]) -> ActorPool:
         )
         slots = [Slot(actor_class.remote()) for _ in range(wanted or max(1, _num_places(options)))]
     except Exception as cause:
-        cluster.stop()
         raise BackendUnavailableError(f"Ray cannot start actors: {cause}; use --backend inprocess") from cause
     return ActorPool(
         options=options, slots=slots, new_actor=actor_class.remote, cluster=cluster, ledger=NodeLedger(own_node())
@@ -278,15 +277,15 @@ def cannot_start(reason: str) -> str:
     )
 
 
-def stop_pool(started: Future[ActorPool]) -> None:
-    """End the actors, and the cluster where this process started it; nothing where the pool never came about."""
-    if started.exception() is not None:
+def stop_pool(cluster: Future[Cluster], started: Future[ActorPool], equipped: Future[ActorPool]) -> None:
+    """End the actors, and the cluster where this process started it; what equips actors is waited for."""
+    equipped.exception()
+    if cluster.exception() is not None:
         return
-    actors = started.result()
-    if not actors.cluster.is_local:
-        for slot in actors.slots:
+    if started.exception() is None and not cluster.result().is_local:
+        for slot in started.result().slots:
             ray.kill(slot.actor)
-    actors.cluster.stop()
+    cluster.result().stop()
 
 
 def reason_of(death: RayActorError | ObjectLostError) -> str:

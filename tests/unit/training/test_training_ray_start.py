@@ -126,6 +126,30 @@ def test_a_cluster_of_ones_own_has_the_processes_that_it_needs(dashboard):
     assert done.stdout == f"kinds {sorted([*kinds, 'dashboard'] if dashboard else kinds)}\n7\n", done.stderr
 
 
+CONNECTED_BEFORE = """
+import sys
+import ray
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+ray.shutdown()
+sys.path.insert(0, "tests")
+from tiny_scenarios import tiny
+from neulite_sim.engine.simulation import simulate
+print(*(simulate(tiny("stop.rounds=3", f"backend={kind}")).summary["digest"]
+        for kind in ("inprocess", "{kind: ray, workers: 1}", "{kind: ray, workers: 1}")))
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_was_connected_to_ray_before_gets_the_same_digests():
+    """Ray numbers what the thread puts that connects, and what one puts that has done so before, alike."""
+    done = subprocess.run([sys.executable, "-c", CONNECTED_BEFORE], capture_output=True, text=True, timeout=240,
+                          check=False, cwd=ROOT)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    digests = done.stdout.split()
+    assert len(digests) == 3
+    assert len(set(digests)) == 1
+
+
 @pytest.mark.slow
 def test_an_interruption_while_the_cluster_starts_ahead_leaves_nothing_behind():
     """The engine is still being imported then, and nobody has taken the cluster."""
