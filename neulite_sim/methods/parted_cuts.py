@@ -18,6 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from neulite_sim.methods.parted_plan import Ends
 from neulite_sim.models.balancing import balanced_cuts
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.fakes.mode import FakeMode
 from neulite_sim.models.noise import noise
 from neulite_sim.profiling.identity import identity_of
 from neulite_sim.profiling.kept_files import KeptFiles, kept_folder
@@ -97,11 +98,8 @@ def _worked_out(blueprint: Blueprint, training: Training) -> Ends:
 
 def burden(blueprint: Blueprint, training: Training) -> Burden:
     """Return what a training step of the model takes, block by block."""
-    # Its first use imports PyTorch's compiler, which takes as long as PyTorch itself.
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     num_samples = min(training.batch_size, training.micro_batch_size or training.batch_size)
-    with FakeTensorMode():
+    with FakeMode():
         model = blueprint.build()
         features = noise(blueprint.spec, num_samples)
         modules, kept = [*model.blocks, model.head], []

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.copying import copied
 from neulite_sim.models.failures import failure_of
+from neulite_sim.models.fakes.mode import FakeMode
 from neulite_sim.models.tracing import BATCHES, samples_without_numbers, without_numbers
 from neulite_sim.samples import InputSpec
 
@@ -119,7 +120,7 @@ def _called(module: nn.Module, spec: InputSpec, name: str, watch: SoftmaxWatch) 
 
 def _called_on_fakes(module: nn.Module, spec: InputSpec) -> Any:
     try:
-        with unset_fake_temporarily(), torch.random.fork_rng(devices=[]), FakeTensorMode(), torch.device("cpu"):
+        with unset_fake_temporarily(), torch.random.fork_rng(devices=[]), FakeMode(), torch.device("cpu"):
             fake = copied(module, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
             return fake(samples_without_numbers(spec, BATCHES[0]))
     except Exception:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
+from neulite_sim.models.fakes.mode import FakeMode
 from neulite_sim.profiling.arithmetic import bytes_moved, flops_of, kind_of
 from neulite_sim.profiling.roofline import OperatorKind
 from neulite_sim.profiling.workspaces import workspaces_of
@@ -108,12 +109,19 @@ def run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Done:
     if call is not None and known is not None:
         return known.again(call)
     before = None if call is None else [_described(tensor) for tensor in call.inputs]
-    result = func(*args, **kwargs)
+    result = _result_of(func, args, kwargs)
     inputs = _tensors((args, kwargs)) if call is None else call.inputs
     done = Done(result, inputs, outputs := _tensors(result), _facts_of(func, args, kwargs, result, inputs, outputs))
     if call is not None and before == [_described(tensor) for tensor in call.inputs]:
         _remember(call, done)
     return done
+
+
+def _result_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Return what an operator gives; calling it imports PyTorch's distributed tensors where some are not plain."""
+    mode = torch._C._get_dispatch_mode(_FAKE)
+    result = mode.answer(func, args, kwargs) if type(mode) is FakeMode else NotImplemented
+    return func(*args, **kwargs) if result is NotImplemented else result
 
 
 def ask_device(args: tuple[Any, ...]) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neulite_sim.arrays import Integers
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.models.fakes.mode import FakeMode
 from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.step import FIRST_LOSS_SCALE, Stepper, stepper_of
 from neulite_sim.models.stored_weights import store_frozen
@@ -140,7 +140,7 @@ def profile(
     """
     spec = spec_of(spec, input_shape, FEWEST_CLASSES if spec is None else None)
     log = AllocationLog()
-    with FakeTensorMode():
+    with FakeMode():
         with AllocationRecorder(log):
             trainee = build()
         _require_parameters(submodel, trainee)

@@ -1,0 +1,1 @@
+"""Tensors without numbers, whose first use does not import PyTorch's compiler."""
