@@ -13,6 +13,8 @@ BRISK_S = 0.05
 HELD_S = 0.2
 MOST_HELD = 256
 """For so long, and so many, rounds may wait to be written together."""
+MOST_FLIGHTS_HELD = 4096
+"""So many of their flights may: each takes two kilobytes while it is written."""
 
 
 class Holding:
@@ -23,23 +25,25 @@ class Holding:
         self._ended_s = -BRISK_S
         self._took_s = BRISK_S
         self._waiting_since_s: float | None = None
-        self._num_waiting = 0
+        self._num_waiting = self._num_flights = 0
 
     @property
     def is_brisk(self) -> bool:
         """Whether the latest round took next to no time, and the present one has not lasted for longer yet."""
         return self._is_wanted and self._took_s < BRISK_S and time.perf_counter() - self._ended_s < BRISK_S
 
-    def round_ended(self) -> bool:
-        """Take note of the end of a round, and return whether it is time to write those that wait."""
+    def round_ended(self, num_flights: int) -> bool:
+        """Take note of the end of a round and its flights, and return whether it is time to write those that wait."""
         now_s = time.perf_counter()
         self._took_s, self._ended_s = now_s - self._ended_s, now_s
         if self._waiting_since_s is None:
             self._waiting_since_s = now_s
         self._num_waiting += 1
+        self._num_flights += num_flights
         is_brisk = self._is_wanted and self._took_s < BRISK_S
-        return not is_brisk or now_s - self._waiting_since_s >= HELD_S or self._num_waiting >= MOST_HELD
+        is_much = self._num_waiting >= MOST_HELD or self._num_flights >= MOST_FLIGHTS_HELD
+        return not is_brisk or is_much or now_s - self._waiting_since_s >= HELD_S
 
     def written(self) -> None:
         """Take note that no round waits any more."""
-        self._waiting_since_s, self._num_waiting = None, 0
+        self._waiting_since_s, self._num_waiting, self._num_flights = None, 0, 0

@@ -55,7 +55,7 @@ class Scribe:
     def round_tested(self, facts: RoundFacts, test: EvaluationResult | None) -> None:
         """Take in the test of a round that has ended; write it now, or with the next ones where rounds are brisk."""
         self._tested.append((facts, test))
-        if self._holding.round_ended():
+        if self._holding.round_ended(len(facts.ended)):
             self.write_out()
 
     def write_out(self) -> None:

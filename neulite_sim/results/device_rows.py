@@ -32,7 +32,7 @@ from neulite_sim.results.writing import encoded, put, refusal, remove, write_all
 MOST_IN_CSV = 100_000
 JOIN = ";"
 """What stands between several names in one cell."""
-BLOCK = 2**14
+BLOCK = 2**15
 NAMES = columns(DeviceRow)
 _TYPES = column_types(DeviceRow)
 
@@ -146,38 +146,53 @@ def _write_csv(path: Path, rows: DeviceRows) -> None:
 
 def _write_parquet(path: Path, rows: DeviceRows) -> None:
     arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    schema = _schema(arrow)
+    # Texts go as codes, and come back as texts to whoever reads: the file does not say how they were given.
+    coded = arrow.dictionary(arrow.int32(), arrow.string())
+    schema = arrow.schema([(name, coded if cast is str else _kinds(arrow)[cast]) for name, (cast, _) in _TYPES.items()])
     texts = [name for name, (cast, _) in _TYPES.items() if cast is str]
     whole = {name: "DELTA_BINARY_PACKED" for name, (cast, _) in _TYPES.items() if cast is int}
-    how = {"use_dictionary": texts, "column_encoding": whole, "compression": "zstd"}
+    how = {"use_dictionary": texts, "column_encoding": whole, "compression": "zstd", "write_statistics": ["device"]}
+    repeated: dict[Any, Any] = {}
+
+    def cells_of(column: Column, kind: Any) -> Any:
+        if not isinstance(column, Repeated):
+            return _as_arrow(arrow, column, kind)
+        # Most columns of a large fleet say the same of everybody, block after block.
+        key = column.value, type(column.value), len(column), kind
+        if key not in repeated:
+            repeated[key] = _repeated(arrow, column, kind)
+        return repeated[key]
+
     with (
         create_regular(path) as file,
-        parquet.ParquetWriter(arrow.PythonFile(file, mode="w"), schema, **how) as writer,
+        parquet.ParquetWriter(arrow.PythonFile(file, mode="w"), schema, store_schema=False, **how) as writer,
         contextlib.closing(Behind()) as behind,
     ):
         for block in rows.blocks():
-            pairs = zip(block.values(), schema, strict=True)
-            cells = [_as_arrow(arrow, column, field.type) for column, field in pairs]
+            cells = [cells_of(column, field.type) for column, field in zip(block.values(), schema, strict=True)]
             behind.do(writer.write_batch, arrow.record_batch(cells, schema=schema))
         behind.wait()
 
 
-def _as_arrow(arrow: Any, column: Column, kind: Any) -> Any:
-    if isinstance(column, Repeated):
-        if column.value is None:
-            return arrow.nulls(len(column), kind)
-        is_text = isinstance(column.value, str)
-        one = Coded(np.zeros(1, np.int64), [column.value]) if is_text else np.array([column.value])
-        return arrow.repeat(_as_arrow(arrow, one, kind)[0], len(column))
+def _repeated(arrow: Any, column: Repeated[Any], kind: Any) -> Any:
+    if column.value is None:
+        return arrow.nulls(len(column), kind)
+    if isinstance(column.value, str):
+        return _as_arrow(arrow, Coded(np.zeros(len(column), np.int64), [column.value]), kind)
+    return _as_arrow(arrow, np.full(len(column), column.value), kind)
+
+
+def _as_arrow(arrow: Any, column: NDArray[Any] | Coded, kind: Any) -> Any:
     if isinstance(column, Coded):
         # No text is made for each device.
-        codes = _from_memory(arrow, column.codes.astype(np.int64), arrow.int64())
-        return arrow.DictionaryArray.from_arrays(codes, _texts_from_memory(arrow, column.texts)).dictionary_decode()
-    is_known = ~np.isnan(column) if column.dtype.kind == "f" else None
+        codes = _from_memory(arrow, column.codes.astype(np.int32), arrow.int32())
+        return arrow.DictionaryArray.from_arrays(codes, _texts_from_memory(arrow, column.texts))
+    dtype = np.float64 if kind == arrow.float64() else np.int64
+    if column.dtype.kind != "f" or not (is_unknown := np.isnan(column)).any():
+        return _from_memory(arrow, column.astype(dtype, copy=False), kind)
     # What is not known has no whole number to become.
-    filled = column if is_known is None else np.where(is_known, column, 0)
-    numbers = filled.astype(np.float64 if kind == arrow.float64() else np.int64)
-    return _from_memory(arrow, numbers, kind, is_known=is_known)
+    numbers = np.where(is_unknown, 0, column).astype(dtype, copy=False)
+    return _from_memory(arrow, numbers, kind, is_known=~is_unknown)
 
 
 # `arrow.array` and `arrow.scalar` would import pandas where it is installed: half a second and 40 MB.
@@ -267,5 +282,8 @@ def _batches(path: Path) -> Iterator[Any]:
 
 
 def _schema(arrow: Any) -> Any:
-    kinds = {int: arrow.int64(), float: arrow.float64(), str: arrow.string()}
-    return arrow.schema([(name, kinds[cast]) for name, (cast, _) in _TYPES.items()])
+    return arrow.schema([(name, _kinds(arrow)[cast]) for name, (cast, _) in _TYPES.items()])
+
+
+def _kinds(arrow: Any) -> dict[type, Any]:
+    return {int: arrow.int64(), float: arrow.float64(), str: arrow.string()}

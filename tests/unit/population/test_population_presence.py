@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neulite_sim.population.availability.presence import Presence, inside
-from neulite_sim.traces.intervals import Intervals
+from neulite_sim.traces.intervals import TICKS_PER_SECOND, Intervals
 
 LENGTH = 20
 
@@ -52,3 +52,23 @@ def test_an_answer_is_the_callers_own() -> None:
     presence = Presence(intervals([{2, 5}]), stretch_s=1.0)
     presence.online(3.0)[:] = False
     assert presence.online(3.0).tolist() == [True]
+
+
+@given(
+    stretch=st.integers(1, 2**46),
+    beyond=st.lists(st.tuples(st.integers(0, 65534), st.integers(-2, 2)), min_size=1, max_size=20),
+)
+def test_a_change_lies_in_the_stretch_that_whole_ticks_say(stretch: int, beyond: list[tuple[int, int]]) -> None:
+    """A tick before a stretch begins is not in it, however long stretches are."""
+    ticks = sorted({number * stretch + more for number, more in beyond if 0 <= number * stretch + more < 2**52})
+    ends = [tick + 1 for tick in ticks]
+    chunk = Intervals(
+        offsets=np.arange(len(ticks) + 1),
+        start_s=np.array(ticks, np.float64) / TICKS_PER_SECOND,
+        end_s=np.array(ends, np.float64) / TICKS_PER_SECOND,
+    )
+    presence = Presence(chunk, stretch_s=stretch / TICKS_PER_SECOND)
+    for number in sorted({tick // stretch for tick in (*ticks, *ends) if tick // stretch < 65536}):
+        notes = presence.notes((number + 0.5) * stretch / TICKS_PER_SECOND)
+        inside_it = [tick for tick in (*ticks, *ends) if tick // stretch == number and (tick or tick in ends)]
+        assert sorted((notes.moments_s * TICKS_PER_SECOND).astype(np.int64).tolist()) == sorted(inside_it)
