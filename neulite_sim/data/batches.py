@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,8 +34,10 @@ def batch_slices(num_samples: int, batch_size: int, rng: np.random.Generator) ->
     of one are left where nothing else is possible (a single sample) or asked for (`batch_size` 1).
     """
     order = rng.permutation(num_samples)
-    cuts = np.arange(1, num_batches(num_samples, batch_size)) * batch_size
-    return np.split(order, cuts) if num_samples else []
+    count = num_batches(num_samples, batch_size)
+    cuts = [*range(0, count * batch_size, batch_size), num_samples]
+    cuts[count] = num_samples
+    return [order[first:after] for first, after in itertools.pairwise(cuts[: count + 1])]
 
 
 def normalise(images_BCHW: Tensor, *, mean: Sequence[float], std: Sequence[float], pixel_scale: float) -> Tensor:

@@ -23,6 +23,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
+from neulite_sim.models.walk import layers_of, parameters_of
+
 MOST_KEPT_BYTES = 256 * 2**20
 """Features of a flight that take more are computed again in each epoch. A constant: last bits may depend on it."""
 
@@ -60,7 +62,7 @@ def cut(
     `within_layers`, where it has `halves`. Where no fixed part has a parameter nothing is saved, and all is left.
     """
     fixed, left = _cut(tuple(chain), within_layers)
-    is_worthwhile = any(True for part in fixed for _ in part.parameters())
+    is_worthwhile = any(map(parameters_of, fixed))
     return (fixed, left) if is_worthwhile else ((), tuple(chain))
 
 
@@ -88,12 +90,12 @@ def _parts(module: nn.Module, within_layers: bool) -> tuple[nn.Module, ...]:
 
 
 def _is_fixed(module: nn.Module) -> bool:
-    is_trained = any(parameter.requires_grad for parameter in module.parameters())
-    return not is_trained and not any(map(_varies, module.modules()))
+    is_trained = any(parameter.requires_grad for parameter in parameters_of(module).values())
+    return not is_trained and not any(_varies(layer) for _, layer in layers_of(module))
 
 
 def _has_pointwise(module: nn.Module) -> bool:
-    return any(isinstance(layer, _ConvNd) and math.prod(layer.kernel_size) == 1 for layer in module.modules())
+    return any(isinstance(layer, _ConvNd) and math.prod(layer.kernel_size) == 1 for _, layer in layers_of(module))
 
 
 def _varies(layer: nn.Module) -> bool:
@@ -235,8 +237,10 @@ class PrefixKeeper:
         """Return what changes where a part draws random numbers or writes to a tensor that it holds."""
         if isinstance(inputs, FakeTensor):
             return []
-        held = (tensor for part in self._fixed for tensor in (*part.parameters(), *part.buffers()))
-        states = [torch.get_rng_state(), torch.tensor([tensor._version for tensor in held])]
+        layers = [layer for part in self._fixed for _, layer in layers_of(part)]
+        held = (tensor for layer in layers for tensor in (*layer._parameters.values(), *layer._buffers.values()))
+        versions = [tensor._version for tensor in held if tensor is not None]
+        states = [torch.get_rng_state(), torch.tensor(versions)]
         return [*states, torch.cuda.get_rng_state(inputs.device)] if inputs.is_cuda else states
 
 

@@ -24,6 +24,7 @@ from neulite_sim.models.pointwise import ConvolutionGuard, guarded, holds_overru
 from neulite_sim.models.prefix import Rows
 from neulite_sim.models.together import Together, clip
 from neulite_sim.models.trainee import Trainee
+from neulite_sim.models.walk import parameters_of
 from neulite_sim.scenario.schema import Precision, Training
 
 Note = Callable[[int, Tensor, Mapping[str, Tensor]], None]
@@ -68,7 +69,7 @@ class Stepper:
     ) -> None:
         self._trainee = trainee
         self._training = training
-        self._trainable = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
+        self._trainable = [parameter for parameter in parameters_of(trainee).values() if parameter.requires_grad]
         self._make = functools.partial(
             make_optimizer, training=training, learning_rate=learning_rate, is_charged=is_charged
         )

@@ -20,6 +20,7 @@ from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.prefix import Features, PrefixKeeper
 from neulite_sim.models.recurrent import in_plain_operators
 from neulite_sim.models.targets import cross_entropy, puts_classes_last
+from neulite_sim.models.walk import layers_of, parameters_of, set_training, state_of
 from neulite_sim.scenario.schema import Training
 
 
@@ -167,19 +168,21 @@ class Trainee(nn.Module):
 
         Without batch statistics (batches of one sample have no variance) every BatchNorm uses its running ones.
         """
-        self.train()
+        set_training(self)
         self.use_batch_statistics(has_batch_statistics)
 
     def use_batch_statistics(self, is_on: bool) -> None:
         """Let every BatchNorm that is not frozen use the statistics of its batch, or its running ones."""
-        for layer in self.modules():
+        for _, layer in layers_of(self):
             if isinstance(layer, _BatchNorm):
                 is_frozen = self.frozen_batch_norm == "eval" and not _is_trainable(layer)
-                layer.train(is_on and not is_frozen)
+                wanted = is_on and not is_frozen
+                if layer.training is not wanted:
+                    layer.train(wanted)
 
     def travelling(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what a device downloads: every parameter and buffer but the integer batch counters."""
-        for name, tensor in self.state_dict(keep_vars=True).items():
+        for name, tensor in state_of(self).items():
             if tensor.is_floating_point():
                 yield name, tensor
         yield from self.stored_away.items()
@@ -210,15 +213,15 @@ class Trainee(nn.Module):
         """Return what a device sends back: trainable parameters and the buffers of the layers that hold them."""
         if self.uploads_everything:
             return tuple(name for name, _ in self.travelling())
-        sent = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        for path, layer in self.named_modules():
-            if _is_trainable(layer):
-                sent.update(f"{path}.{name}" if path else name for name, _ in layer.named_buffers(recurse=False))
+        sent = {name for name, parameter in parameters_of(self).items() if parameter.requires_grad}
+        for path, layer in layers_of(self):
+            if layer._buffers and _is_trainable(layer):
+                sent.update(f"{path}.{name}" if path else name for name in layer._buffers)
         return tuple(name for name, _ in self.travelling() if name in sent)
 
 
 def _is_trainable(layer: nn.Module) -> bool:
-    return any(map(_requires_grad, layer.parameters(recurse=False)))
+    return any(parameter is not None and parameter.requires_grad for parameter in layer._parameters.values())
 
 
 def _is_checkpointed_alone(part: nn.Module) -> bool:
@@ -293,7 +296,7 @@ class FullModel(Trainee):
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy `tensors` into the parameters and buffers of the same names; batch counters stay as they are."""
-    own = module.state_dict(keep_vars=True)
+    own = state_of(module)
     missing = [name for name, tensor in own.items() if tensor.is_floating_point() and name not in tensors]
     assert not missing, f"no value for {missing[:3]}"
     with torch.no_grad():

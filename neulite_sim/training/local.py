@@ -15,6 +15,7 @@ from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.models.prefix import PrefixKeeper
 from neulite_sim.models.step import require_precision, stepper_of
 from neulite_sim.models.trainee import Trainee, in_layout
+from neulite_sim.models.walk import state_of
 from neulite_sim.scenario.schema import Training
 from neulite_sim.seeding import integer_seed, stream
 
@@ -85,7 +86,7 @@ def train_locally(
 
 def _sent(trainee: Trainee) -> dict[str, Tensor]:
     """Return what a device sends back."""
-    state = trainee.state_dict(keep_vars=True)
+    state = state_of(trainee)
     return {
         name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in trainee.upload_names()
     }
