@@ -104,17 +104,21 @@ class RayBackend:
         self._pool_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray-pool")
         self._started: Future[ActorPool] = self._pool_thread.submit(start_pool, options, self._cluster)
         self._equipped: Future[ActorPool] = self._started
+        self._ready: ActorPool | None = None
 
     def equip(self, workplace: Workplace) -> None:
         """Send the workplace to every actor, as soon as it has started; does not wait for that."""
         placed = replace(workplace, device="cuda") if self._computes_on_gpu else workplace
         notify = self._notices.append
+        self._ready = None
         self._equipped = self._pool_thread.submit(lambda: equip_pool(self._started.result(), placed, notify))
 
     @property
     def _pool(self) -> ActorPool:
         # Asked for anything before its start is over, Ray would start another, default cluster.
-        return self._equipped.result()
+        if self._ready is None:
+            self._ready = self._equipped.result()
+        return self._ready
 
     def submit_training(self, task: LocalTask, payload: Payload, personal: Payload) -> int:
         """Queue a task; its payload goes to the object store once per version and submodel."""
