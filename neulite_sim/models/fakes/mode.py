@@ -33,6 +33,7 @@ _OF_PYTORCH = frozenset(FakeTensorMode.__init__.__code__.co_names)
 """Among them are the names that its constructor gives to what a mode holds."""
 _CPU, _META = torch.device("cpu"), torch.device("meta")
 aten = torch.ops.aten
+_COPIES = (aten._to_copy.default, aten.clone.default)
 
 
 class FakeMode(FakeTensorMode):
@@ -57,9 +58,7 @@ class FakeMode(FakeTensorMode):
     def __getattr__(self, name: str) -> Any:
         """Let PyTorch's constructor make what is not here; what is here stays."""
         if name in _OF_PYTORCH and "shape_env" not in self.__dict__:
-            here = dict(self.__dict__)
-            FakeTensorMode.__init__(self)
-            self.__dict__.update(here)
+            self.__dict__.update({**FakeTensorMode().__dict__, **self.__dict__})
             return getattr(self, name)
         raise AttributeError(f"{type(self).__name__} has no attribute {name}")
 
@@ -82,7 +81,8 @@ def _by_rule(mode: FakeMode, func: Any, args: tuple[Any, ...], kwargs: Mapping[s
         return NotImplemented
     found = RULES[func](*args, **kwargs)
     if found is None:
-        return NotImplemented
+        # Of what is dense the kernel makes a copy without a look at anything else.
+        return _by_kernel(mode, func, args, kwargs) if func in _COPIES else NotImplemented
     if isinstance(found, First):
         return args[0]
     return _made(mode, found) if isinstance(found, Sketch) else tuple(_made(mode, each) for each in found)
@@ -237,33 +237,12 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and not tensor.dtype.is_complex and not tensor.is_quantized
 
 
-_BY_KERNEL = operators(
-    *("_to_copy", "_unsafe_view", "alias", "as_strided", "clone", "copy_", "detach", "diagonal", "expand", "permute"),
-    *(
-        "relu_",
-        "select.int",
-        "slice.Tensor",
-        "split.Tensor",
-        "split_with_sizes",
-        "squeeze.dim",
-        "sum",
-        "t",
-        "transpose.int",
-        "unbind.int",
-    ),
-    *(
-        "unsqueeze",
-        "view",
-        "empty.memory_format",
-        "empty_strided",
-        "full",
-        "new_empty",
-        "new_empty_strided",
-        "new_zeros",
-        "ones",
-    ),
-    *("scalar_tensor", "zeros"),
+_VIEWS = (
+    *("_unsafe_view", "alias", "as_strided", "detach", "diagonal", "expand", "permute", "select.int", "slice.Tensor"),
+    *("split.Tensor", "split_with_sizes", "squeeze.dim", "t", "transpose.int", "unbind.int", "unsqueeze", "view"),
 )
+_NEW = ("empty.memory_format", "empty_strided", "full", "new_empty", "new_empty_strided", "new_zeros", "ones", "zeros")
+_BY_KERNEL = operators(*_VIEWS, *_NEW, "copy_", "relu_", "scalar_tensor", "sum")
 _NEW_AT_RANDOM = operators("rand", "rand.generator", "randn", "randn.generator", "randint", "randint.low")
 _RULES: dict[Any, _Rule] = {
     **dict.fromkeys(RULES, _by_rule),

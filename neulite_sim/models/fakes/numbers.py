@@ -144,12 +144,24 @@ def _squares_back(gradient: Tensor, one: Tensor, other: Tensor, reduction: int) 
 
 
 def _copied_like(tensor: Tensor, **settings: Any) -> Sketch | None:
-    layout, device = settings.get("layout"), settings.get("device")
-    if settings.get("memory_format") not in (None, torch.preserve_format) or layout not in (None, torch.strided):
+    """Return a copy, or a tensor of the same shape, in the layout that is asked for, or its own."""
+    device, layout = settings.get("device"), settings.get("memory_format")
+    if settings.get("layout") not in (None, torch.strided) or settings.get("pin_memory"):
         return None
-    if settings.get("pin_memory") or (device is not None and device.type != "cpu"):
+    if (device is not None and device.type != "cpu") or layout not in (None, torch.preserve_format):
         return None
     return like(tensor, settings.get("dtype"))
+
+
+def _copied(tensor: Tensor, **settings: Any) -> Sketch | None:
+    """Return a copy of what has holes, or overlaps itself; a dense one keeps its strides to the last."""
+    filled = sorted((axis for axis in range(tensor.ndim) if tensor.shape[axis] != 1), key=tensor.stride)
+    step = 1
+    for axis in filled:
+        if tensor.stride(axis) != step:
+            return _copied_like(tensor, **settings)
+        step *= tensor.shape[axis]
+    return None
 
 
 _UNARY = ("neg", "sqrt", "exp", "log", "reciprocal", "expm1", "rsqrt", "tanh", "sigmoid", "pow.Tensor_Scalar")
@@ -168,6 +180,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(operators(*_IN_PLACE, "lerp_.Scalar", "div_.Tensor", "div_.Scalar"), _in_place),
     **dict.fromkeys(operators("sum.dim_IntList", "mean.dim"), _reduced),
     **dict.fromkeys(operators("empty_like", "ones_like", "zeros_like"), _copied_like),
+    **dict.fromkeys(operators("_to_copy", "clone"), _copied),
     **dict.fromkeys(operators("bitwise_and.Tensor"), _bitwise),
     **dict.fromkeys(operators("mean"), _mean),
     **dict.fromkeys(operators("linalg_vector_norm"), _norm),

@@ -187,7 +187,19 @@ def test_tensors_of_any_arrangement_meet_as_in_pytorch(given_ones: list[Any]) ->
         one, other = (arranged(*each) for each in given_ones)
         for function in (torch.add, torch.mul, torch.div, torch.eq):
             function(one, other)
-        for single in (torch.relu, torch.neg, torch.empty_like, torch.exp, torch.sum, torch.mean, F.hardtanh, F.silu):
+        for single in (
+            torch.clone,
+            Tensor.double,
+            Tensor.contiguous,
+            torch.relu,
+            torch.neg,
+            torch.empty_like,
+            torch.exp,
+            torch.sum,
+            torch.mean,
+            F.hardtanh,
+            F.silu,
+        ):
             single(one)
         torch.clamp(one, 0)
         torch.where(one > 0, one, other)
@@ -273,6 +285,49 @@ def test_a_first_profile_imports_neither_compiler_nor_sympy() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+ODD = """
+import sys
+
+class Refusing:
+    def find_spec(self, name, path=None, target=None):
+        assert name not in ("sympy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes", "torch.distributed.tensor")
+
+import torch
+from torch import Tensor
+from neulite_sim.models.fakes.mode import FakeMode
+sys.meta_path.insert(0, Refusing())
+with FakeMode():
+    base = torch.empty(4, 3, 6, 6)
+    tensors = [base, base.to(memory_format=torch.channels_last), base.permute(3, 1, 0, 2), base[:, :1, ::2, 1:4],
+               base[:1], base.select(2, 1), torch.empty(4, 512)[:, 3:4], torch.empty(5).expand(3, 5), torch.empty(()),
+               torch.empty(2, 3).t()]
+    whole = torch.empty(2, 3, dtype=torch.long).t()
+    whole.clone(), whole.float(), whole.contiguous(), whole.sum(), whole.zero_(), whole == whole, whole.unbind()
+    for tensor in tensors:
+        for call in (torch.clone, torch.detach, Tensor.contiguous, torch.sum, torch.zeros_like, torch.neg, Tensor.double,
+                     lambda each: each.to(torch.float16), lambda each: each.copy_(each), lambda each: each.unsqueeze(0),
+                     lambda each: each.new_zeros(3), lambda each: each.new_empty(2, 2), lambda each: each + each,
+                     lambda each: each * each, lambda each: each.zero_(), lambda each: each.fill_(1),
+                     lambda each: each.add_(each), lambda each: each == each):
+            call(tensor)
+        for axis in range(tensor.ndim):
+            tensor.squeeze(axis), tensor.select(axis, 0), tensor.split(1, axis), tensor.unbind(axis)
+            tensor.transpose(axis, 0), tensor.narrow(axis, 0, 1)
+        if tensor.is_contiguous():
+            tensor.view(-1)
+    torch.full((2, 3), 1.0), torch.ones(3), torch.empty_strided((2, 2), (1, 2)), torch.scalar_tensor(2.0)
+    torch.randn(3), torch.rand(3), torch.randint(3, (2,)), torch.arange(5), torch.tensor([1, 2]), torch.tensor(1.0)
+    torch.empty(3).normal_().uniform_().bernoulli_(0.5)
+"""
+
+
+def test_the_usual_operators_import_nothing_in_whatever_way_tensors_lie() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ODD], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_rules_say_the_same_whatever_was_asked_before() -> None:
