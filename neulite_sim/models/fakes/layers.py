@@ -12,7 +12,16 @@ from neulite_sim.models.fakes.sketches import First, Rule, Sketch, are_numbers, 
 
 
 def _product(one: Tensor, other: Tensor) -> Sketch | None:
-    """Return a product of matrices, or of as many pairs of them."""
+    """Return a product of two matrices."""
+    return _products(one, other) if one.ndim == 2 else None
+
+
+def _pairwise(one: Tensor, other: Tensor) -> Sketch | None:
+    """Return products of as many pairs of matrices."""
+    return _products(one, other) if one.ndim == 3 else None
+
+
+def _products(one: Tensor, other: Tensor) -> Sketch | None:
     fits = one.dtype == other.dtype and one.ndim == other.ndim and one.shape[:-2] == other.shape[:-2]
     if not fits or one.shape[-1] != other.shape[-2] or not one.is_floating_point():
         return None
@@ -32,7 +41,8 @@ def _product_onto(target: Tensor, one: Tensor, other: Tensor, **settings: Any) -
 
 
 def _softmax(tensor: Tensor, dim: int, half_to_float: bool) -> Sketch | None:
-    return contiguous(tensor.shape, tensor.dtype) if is_usual(tensor) and not half_to_float else None
+    usual = is_usual(tensor) and not half_to_float and -tensor.ndim <= dim < tensor.ndim
+    return contiguous(tensor.shape, tensor.dtype) if usual else None
 
 
 def _softmax_back(gradient: Tensor, output: Tensor, dim: int, dtype: torch.dtype) -> Sketch | None:
@@ -93,6 +103,8 @@ def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Sketch | None:
     first = tensors[0]
     if not first.ndim or any(tensor.ndim != first.ndim or tensor.dtype != first.dtype for tensor in tensors):
         return None
+    if not -first.ndim <= dim < first.ndim:
+        return None
     dim %= first.ndim
     others = {tuple(size for axis, size in enumerate(tensor.shape) if axis != dim) for tensor in tensors}
     if len(others) > 1 or not all(tensor.is_contiguous() and tensor.numel() for tensor in tensors):
@@ -120,7 +132,8 @@ def _put_into(gradient: Tensor, sizes: Sequence[int], *others: Any) -> Sketch | 
 
 
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys(operators("mm", "bmm"), _product),
+    **dict.fromkeys(operators("mm"), _product),
+    **dict.fromkeys(operators("bmm"), _pairwise),
     **dict.fromkeys(operators("addmm"), _product_and),
     **dict.fromkeys(operators("addmm_"), _product_onto),
     **dict.fromkeys(operators("_softmax", "_log_softmax"), _softmax),

@@ -24,9 +24,12 @@ def _pooled(
     maps: Tensor, kernel: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,), rounds_up: bool = False
 ) -> Any:
     """Return the greatest of each window, and where it was."""
-    if not maps.is_floating_point() or maps.ndim != 4:
+    lists = (kernel, stride or kernel, padding, dilation)
+    if not maps.is_floating_point() or maps.ndim != 4 or any(len(each) > 2 for each in lists):
         return None
-    steps = [*zip(*(_twice(each) for each in (kernel, stride or kernel, padding, dilation)), strict=True)]
+    steps = [*zip(*map(_twice, lists), strict=True)]
+    if not all(_are_sound(*each) for each in steps):
+        return None
     sizes = [
         places(size, window, step, around, between, rounds_up)
         for size, (window, step, around, between) in zip(maps.shape[2:], steps, strict=True)
@@ -53,13 +56,15 @@ def convolved(
     taken, given = (
         (weight.shape[0], weight.shape[1] * groups) if transposed else (weight.shape[1] * groups, len(weight))
     )
-    if maps.shape[1] != taken or given % groups or (any(output_padding) and not transposed):
+    if groups < 1 or maps.shape[1] != taken or given % groups or (any(output_padding) and not transposed):
         return None
     if bias is not None and (tuple(bias.shape) != (given,) or bias.dtype != weight.dtype):
         return None
     steps = zip(weight.shape[2:], *(_twice(each) for each in (stride, padding, dilation, output_padding)), strict=True)
     sizes = []
     for size, (kernel, step, around, between, more) in zip(maps.shape[2:], steps, strict=True):
+        if not _are_sound(kernel, step, around, between) or (transposed and not 0 <= more < max(step, between)):
+            return None
         back = (size - 1) * step - 2 * around + between * (kernel - 1) + more + 1
         sizes.append(back if transposed else places(size, kernel, step, around, between))
     return contiguous((maps.shape[0], given, *sizes), maps.dtype) if min(sizes) > 0 else None
@@ -81,16 +86,18 @@ def convolved_back(
 
 def _padded(maps: Tensor, beside: Sequence[int], number: Any = 0) -> Sketch | None:
     """Return maps with numbers around them, or without their rims where fewer are wanted."""
-    if maps.ndim != 4 or not maps.is_floating_point() or len(beside) % 2:
+    if maps.ndim != 4 or not maps.is_floating_point() or len(beside) % 2 or len(beside) > 8:
         return None
     pairs = [*zip(beside[::2], beside[1::2], strict=True)][::-1]
+    if any(-min(pair) >= size for pair, size in zip(reversed(pairs), reversed(maps.shape), strict=False)):
+        return None
     more = [0] * (4 - len(pairs)) + [sum(pair) for pair in pairs]
     shape = tuple(size + each for size, each in zip(maps.shape, more, strict=True))
     return laid_out_as(maps, shape, maps.dtype) if min(shape) > 0 else None
 
 
 def _resized(maps: Tensor, sizes: Sequence[int], *others: Any) -> Sketch | None:
-    if maps.ndim != 4 or not maps.is_floating_point():
+    if maps.ndim != 4 or not maps.is_floating_point() or len(sizes) != 2 or min(sizes) < 1:
         return None
     return laid_out_as(maps, (*maps.shape[:2], *sizes), maps.dtype)
 
@@ -99,6 +106,11 @@ def _resized_back(gradient: Tensor, sizes: Sequence[int], before: Sequence[int],
     if gradient.ndim != 4 or not gradient.is_floating_point():
         return None
     return laid_out_as(gradient, tuple(before), gradient.dtype)
+
+
+def _are_sound(window: int, step: int, around: int, between: int) -> bool:
+    """Return whether windows may be placed like that; where not it is for PyTorch to say why."""
+    return window > 0 and step > 0 and around >= 0 and between > 0
 
 
 def _twice(each: Sequence[int]) -> tuple[int, int]:

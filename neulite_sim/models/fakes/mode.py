@@ -142,14 +142,17 @@ def _of_constants(mode: FakeMode, func: Any, args: tuple[Any, ...], kwargs: Mapp
 
 
 def _at_random(mode: FakeMode, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Fill a tensor with random numbers, of which there are none."""
-    return args[0] if _are_plain(mode, (args, kwargs)) else NotImplemented
+    """Fill a tensor with random numbers, of which there are none; what cannot be drawn is for PyTorch to say."""
+    usual = _are_plain(mode, (args, kwargs)) and args[0].is_floating_point() and _CAN_BE_DRAWN[func](*args[1:])
+    return args[0] if usual else NotImplemented
 
 
 def _counted(mode: FakeMode, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Make a tensor of whole numbers that follow each other."""
     start, end, step = {1: (0, *args, 1), 2: (*args, 1), 3: args}[len(args)]
-    plain = all(type(each) is int for each in (start, end, step)) and step != 0 and kwargs.get("dtype") is None
+    plain = all(type(each) is int for each in (start, end, step)) and kwargs.get("dtype") is None
+    # Which steps lead nowhere is for PyTorch to say.
+    plain = plain and step != 0 and (end - start) * step >= 0
     if not plain or kwargs.get("device") not in (None, _CPU) or kwargs.get("layout") not in (None, torch.strided):
         return NotImplemented
     with torch._C._DisableTorchDispatch():
@@ -243,12 +246,17 @@ _VIEWS = (
 )
 _NEW = ("empty.memory_format", "empty_strided", "full", "new_empty", "new_empty_strided", "new_zeros", "ones", "zeros")
 _BY_KERNEL = operators(*_VIEWS, *_NEW, "copy_", "relu_", "scalar_tensor", "sum")
+_CAN_BE_DRAWN: dict[Any, Callable[..., bool]] = {
+    aten.bernoulli_.float: lambda chance=0.5: 0 <= chance <= 1,
+    aten.normal_.default: lambda mean=0.0, deviation=1.0: deviation >= 0,
+    aten.uniform_.default: lambda low=0.0, high=1.0: low <= high,
+}
 _NEW_AT_RANDOM = operators("rand", "rand.generator", "randn", "randn.generator", "randint", "randint.low")
 _RULES: dict[Any, _Rule] = {
     **dict.fromkeys(RULES, _by_rule),
     **dict.fromkeys(_BY_KERNEL, _by_kernel),
     **dict.fromkeys(operators("add_.Tensor", "fill_.Scalar", "mul_.Tensor", "zero_"), _of_constants),
-    **dict.fromkeys(operators("bernoulli_.float", "normal_", "uniform_"), _at_random),
+    **dict.fromkeys(_CAN_BE_DRAWN, _at_random),
     **dict.fromkeys(_NEW_AT_RANDOM, _new_at_random),
     **dict.fromkeys(operators("arange", "arange.start", "arange.start_step"), _counted),
     **dict.fromkeys(operators("convolution", "convolution_backward"), _convolution),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -101,11 +100,17 @@ def _in_place(target: Tensor, *others: Any, **settings: Any) -> First | None:
                 return None
         elif not are_numbers([other]):
             return None
-    return First() if target.is_floating_point() or (target.dtype is torch.int64 and _are_whole(others)) else None
+    return First() if target.is_floating_point() else None
 
 
-def _are_whole(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, Tensor) or type(value) is int for value in values)
+def _in_place_of_any(target: Tensor, *others: Any, **settings: Any) -> First | None:
+    """Return the first, into which whole numbers are written where it has such, or as `_in_place`."""
+    if target.dtype is not torch.int64:
+        return _in_place(target, *others, **settings)
+    whole = all(type(other) is int or isinstance(other, Tensor) for other in (*others, *settings.values()))
+    found = (other for other in others if isinstance(other, Tensor))
+    fits = all(other.dtype is torch.int64 and (other.shape == target.shape or not other.ndim) for other in found)
+    return First() if whole and fits else None
 
 
 def _reduced(tensor: Tensor, dims: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Sketch | None:
@@ -166,7 +171,7 @@ def _copied(tensor: Tensor, **settings: Any) -> Sketch | None:
 
 _UNARY = ("neg", "sqrt", "exp", "log", "reciprocal", "expm1", "rsqrt", "tanh", "sigmoid", "pow.Tensor_Scalar")
 _COMPARED = ("ne.Tensor", "eq.Tensor", "gt.Scalar", "le.Scalar", "ge.Scalar", "lt.Scalar")
-_IN_PLACE = ("add_.Tensor", "sub_.Tensor", "mul_.Tensor", "addcmul_", "addcdiv_", "sqrt_", "clamp_min_", "sigmoid_")
+_IN_PLACE = ("addcdiv_", "addcmul_", "clamp_min_", "div_.Scalar", "div_.Tensor", "lerp_.Scalar", "sigmoid_", "sqrt_")
 RULES: dict[Any, Rule] = {
     **dict.fromkeys(operators(*_UNARY, "silu", "gelu"), _unary),
     **dict.fromkeys(operators("clamp", "clamp_min", "hardtanh", "relu"), _clipped),
@@ -177,7 +182,8 @@ RULES: dict[Any, Rule] = {
         operators("tanh_backward", "sigmoid_backward", "silu_backward", "gelu_backward", "xlogy.Tensor"), _slope
     ),
     **dict.fromkeys(operators(*_COMPARED), _compared),
-    **dict.fromkeys(operators(*_IN_PLACE, "lerp_.Scalar", "div_.Tensor", "div_.Scalar"), _in_place),
+    **dict.fromkeys(operators(*_IN_PLACE), _in_place),
+    **dict.fromkeys(operators("add_.Tensor", "mul_.Tensor", "sub_.Tensor"), _in_place_of_any),
     **dict.fromkeys(operators("sum.dim_IntList", "mean.dim"), _reduced),
     **dict.fromkeys(operators("empty_like", "ones_like", "zeros_like"), _copied_like),
     **dict.fromkeys(operators("_to_copy", "clone"), _copied),
