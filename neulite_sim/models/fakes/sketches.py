@@ -14,6 +14,8 @@ from torch import Tensor
 
 CHANNELS_LAST = (1, 3, 2, 0)
 """Axes of maps from the densest."""
+_KEEPS_NO_ODD_STRIDES = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)
+"""Before, whether an axis of one place kept its stride was another matter."""
 
 
 class Sketch(NamedTuple):
@@ -62,6 +64,8 @@ def elementwise(*tensors: Tensor, dtype: torch.dtype | None = None) -> Sketch | 
     if any(len(column) > 1 or 0 in column for column in sizes):
         return None
     shape = tuple(max(column, default=1) for column in sizes)
+    if 1 in shape and not (_KEEPS_NO_ODD_STRIDES or all(map(is_canonical, deciding))):
+        return None
     return _lying(shape, [_spread(tensor, shape) for tensor in deciding], dtype or first.dtype)
 
 
