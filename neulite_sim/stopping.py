@@ -80,6 +80,18 @@ def is_asked_to_stop() -> bool:
     return any(handler.is_asked for handler in handlers if isinstance(handler, Stopping))
 
 
+def ask_again_where_it_was_lost() -> None:
+    """Interrupt again where a library has swallowed the interruption: while it is imported, many catch everything.
+
+    To be called where nobody deals with an interruption.
+
+    Raises:
+        KeyboardInterrupt: this program was asked to stop, and still goes on.
+    """
+    if is_asked_to_stop():
+        raise KeyboardInterrupt
+
+
 def _numbers() -> list[signal.Signals]:
     """Return those that this system knows."""
     return [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]

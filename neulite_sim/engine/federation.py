@@ -27,6 +27,7 @@ from neulite_sim.engine.waiting import next_chance, nobody_left
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import State
 from neulite_sim.selection.contract import Selector
+from neulite_sim.stopping import ask_again_where_it_was_lost
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Ending, Endings
 from neulite_sim.timeline.flights import Flight
@@ -127,6 +128,7 @@ class Federation:
 
     def is_over(self) -> bool:
         """Whether the last round has been aggregated, or the target accuracy was reached."""
+        ask_again_where_it_was_lost()
         return self._rounds >= self._costing.scenario.stop.rounds or self._testing.target_reached
 
     def staleness(self, flight: Flight) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,8 +10,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from tiny_scenarios import tiny
 
-from neulite_sim.stopping import SIGNALS, heed_signals, is_asked_to_stop
+from neulite_sim import simulate
+from neulite_sim.results.rows import RoundRow
+from neulite_sim.stopping import SIGNALS, ask_again_where_it_was_lost, heed_signals, is_asked_to_stop
 
 NUMBERS = [getattr(signal, name) for name in SIGNALS]
 
@@ -54,3 +58,36 @@ def test_signals_are_heeded_before_anything_that_takes_long_is_imported() -> Non
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[] ['neulite_sim.__main__', 'neulite_sim.stopping', 'neulite_sim.version']\n"
+
+
+def test_an_interruption_that_was_swallowed_ends_the_run_at_its_next_round() -> None:
+    """Libraries catch everything while they are imported, some while they are called."""
+    heed_signals()
+
+    class Swallowing:
+        def __init__(self) -> None:
+            self.rounds: list[int] = []
+
+        def notify(self, event: object) -> None:
+            if isinstance(event, RoundRow):
+                self.rounds.append(event.round)
+                with contextlib.suppress(KeyboardInterrupt):
+                    os.kill(os.getpid(), signal.SIGINT)
+
+    watching = Swallowing()
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tiny("backend=dry-run", "stop.rounds=20"), observers=[watching])
+    assert watching.rounds == [1]
+
+
+def test_one_that_was_swallowed_before_the_run_ends_it_before_its_first_round() -> None:
+    stopping = heed_signals()
+    stopping.is_asked = True
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tiny("backend=dry-run", "stop.rounds=20"))
+
+
+def test_nobody_is_asked_where_no_handler_heeds_signals() -> None:
+    ask_again_where_it_was_lost()
+    heed_signals()
+    ask_again_where_it_was_lost()
