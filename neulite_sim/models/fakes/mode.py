@@ -244,7 +244,16 @@ _VIEWS = (
     *("_unsafe_view", "alias", "as_strided", "detach", "diagonal", "expand", "permute", "select.int", "slice.Tensor"),
     *("split.Tensor", "split_with_sizes", "squeeze.dim", "t", "transpose.int", "unbind.int", "unsqueeze", "view"),
 )
-_NEW = ("empty.memory_format", "empty_strided", "full", "new_empty", "new_empty_strided", "new_zeros", "ones", "zeros")
+_NEW = (
+    "empty.memory_format",
+    "empty_strided",
+    "full.default",
+    "new_empty",
+    "new_empty_strided",
+    "new_zeros",
+    "ones",
+    "zeros",
+)
 _BY_KERNEL = operators(*_VIEWS, *_NEW, "copy_", "relu_", "scalar_tensor", "sum")
 _CAN_BE_DRAWN: dict[Any, Callable[..., bool]] = {
     aten.bernoulli_.float: lambda chance=0.5: 0 <= chance <= 1,
