@@ -8,7 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neulite_sim.models.fakes.sketches import First, Rule, Sketch, are_numbers, contiguous, is_usual, like, operators
+from neulite_sim.models.fakes.sketches import (
+    First,
+    Rule,
+    Sketch,
+    are_numbers,
+    contiguous,
+    is_usual,
+    lies_plainly,
+    like,
+    operators,
+)
 
 
 def _product(one: Tensor, other: Tensor) -> Sketch | None:
@@ -107,7 +117,7 @@ def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Sketch | None:
         return None
     dim %= first.ndim
     others = {tuple(size for axis, size in enumerate(tensor.shape) if axis != dim) for tensor in tensors}
-    if len(others) > 1 or not all(tensor.is_contiguous() and tensor.numel() for tensor in tensors):
+    if len(others) > 1 or not all(lies_plainly(tensor) and tensor.numel() for tensor in tensors):
         return None
     size = sum(tensor.shape[dim] for tensor in tensors)
     return contiguous((*first.shape[:dim], size, *first.shape[dim + 1 :]), first.dtype)
@@ -117,7 +127,7 @@ def _stacked(tensors: Sequence[Tensor], dim: int = 0) -> Sketch | None:
     first = tensors[0]
     if dim or any(tensor.shape != first.shape or tensor.dtype != first.dtype for tensor in tensors):
         return None
-    return contiguous((len(tensors), *first.shape), first.dtype) if all(t.is_contiguous() for t in tensors) else None
+    return contiguous((len(tensors), *first.shape), first.dtype) if all(map(lies_plainly, tensors)) else None
 
 
 def _on_diagonal(tensor: Tensor, offset: int = 0, *axes: Any) -> Sketch | None:

@@ -64,7 +64,8 @@ def elementwise(*tensors: Tensor, dtype: torch.dtype | None = None) -> Sketch | 
     if any(len(column) > 1 or 0 in column for column in sizes):
         return None
     shape = tuple(max(column, default=1) for column in sizes)
-    if 1 in shape and not (_KEEPS_NO_ODD_STRIDES or all(map(is_canonical, deciding))):
+    are_known = _KEEPS_NO_ODD_STRIDES and all(tensor.ndim == ndim for tensor in deciding)
+    if 1 in shape and not (are_known or all(map(is_canonical, deciding))):
         return None
     return _lying(shape, [_spread(tensor, shape) for tensor in deciding], dtype or first.dtype)
 
@@ -144,14 +145,20 @@ def _order_of(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[in
 def laid_out_as(maps: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Sketch | None:
     """Return maps that are contiguous or channels-last as others are; None where these are both, or neither."""
     is_plain, is_last = maps.is_contiguous(), maps.is_contiguous(memory_format=torch.channels_last)
-    if is_plain == is_last or not maps.numel():
+    if is_plain == is_last or not maps.numel() or not is_canonical(maps):
         return None
     return contiguous(shape, dtype) if is_plain else _packed(shape, CHANNELS_LAST, dtype)
 
 
 def is_usual(tensor: Tensor) -> bool:
-    """Return whether a tensor holds floating-point numbers, some, one behind the other."""
-    return tensor.is_floating_point() and tensor.is_contiguous() and tensor.numel() > 0
+    """Return whether a tensor holds floating-point numbers, some, and lies plainly."""
+    return tensor.is_floating_point() and lies_plainly(tensor) and tensor.numel() > 0
+
+
+def lies_plainly(tensor: Tensor) -> bool:
+    """Return whether a tensor is contiguous, in every stride, and could not be taken for a channels-last one."""
+    is_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return not is_last and contiguous(tensor.shape, tensor.dtype).stride == tensor.stride()
 
 
 def are_numbers(values: Iterable[Any]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -180,8 +180,10 @@ def arranged(shape: list[int], order: list[int], holes: list[int]) -> Tensor:
     return whole[tuple(slice(None, None, step) for step in holes)]
 
 
-@settings(max_examples=150)
+@settings(deadline=None, max_examples=150)
 @given(arrangements())
+@example([([2, 1], [0, 1], [1, 1]), ([1, 2, 1, 1], [3, 1, 2, 0], [1, 1, 1, 1])])
+@example([([2, 1], [1, 0], [1, 1]), ([1, 1], [0, 1], [1, 1])])
 def test_tensors_of_any_arrangement_meet_as_in_pytorch(given_ones: list[Any]) -> None:
     with comparing():
         one, other = (arranged(*each) for each in given_ones)
@@ -205,12 +207,44 @@ def test_tensors_of_any_arrangement_meet_as_in_pytorch(given_ones: list[Any]) ->
         torch.where(one > 0, one, other)
         torch.ops.aten.threshold_backward(one, one, 0)
         torch.stack([one, one])
+        torch.cat([one, one])
         torch.addcmul(one, other, other)
         one / 2 + other
         1 - one
         for axis in range(one.ndim):
             one.sum(axis)
             one.mean((axis,), keepdim=True)
+
+
+@st.composite
+def maps(draw: st.DrawFn) -> tuple[list[int], list[int], int]:
+    """Return shape, order of axes in memory and a number of channels to come."""
+    shape = [draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 5)), draw(st.integers(1, 5))]
+    order = draw(st.sampled_from([[0, 1, 2, 3], [0, 2, 3, 1], *itertools.permutations(range(4))]))
+    return shape, list(order), draw(st.integers(1, 3))
+
+
+@settings(deadline=None, max_examples=20)
+@given(maps())
+@example(([2, 1, 1, 1], [0, 2, 3, 1], 1))
+def test_layers_of_maps_of_any_arrangement_give_what_pytorch_says(given_one: tuple[list[int], list[int], int]) -> None:
+    shape, order, channels = given_one
+    size = 2 if min(shape[2:]) > 1 else 1
+    with comparing():
+        images = arranged(shape, order, [1, 1, 1, 1]).requires_grad_()
+        convolution = nn.Conv2d(shape[1], channels, size).to(memory_format=torch.channels_last)
+        layers: list[Callable[[Tensor], Tensor]] = [
+            convolution, nn.ConvTranspose2d(shape[1], channels, 2), nn.BatchNorm2d(shape[1]).eval(), nn.Tanh(), nn.SiLU(),
+            lambda each: F.max_pool2d(each, size), lambda each: F.pad(each, (1, 0, 2, 1)), nn.ReLU(), nn.GELU(),
+            lambda each: F.interpolate(each, scale_factor=2), lambda each: F.mse_loss(each, each.detach()),
+            lambda each: F.interpolate(each, (3, 4), mode="bilinear"), lambda each: F.log_softmax(each, 1),
+            lambda each: each.masked_fill(each > 0, 0.0), lambda each: each.narrow(1, 0, 1), nn.AdaptiveAvgPool2d(1),
+            lambda each: torch.cat([each, each], 1), lambda each: torch.stack([each, each]),
+        ]  # fmt: skip
+        if shape[0] * shape[2] * shape[3] > 1:
+            layers.append(nn.BatchNorm2d(shape[1]))
+        for layer in layers:
+            layer(images).sum().backward()
 
 
 @pytest.mark.parametrize("func", RULES, ids=str)
