@@ -148,7 +148,7 @@ def _write_parquet(path: Path, rows: DeviceRows) -> None:
     arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     # Texts go as codes, and come back as texts to whoever reads: the file does not say how they were given.
     coded = arrow.dictionary(arrow.int32(), arrow.string())
-    schema = arrow.schema([(name, coded if cast is str else _kinds(arrow)[cast]) for name, (cast, _) in _TYPES.items()])
+    schema = _schema(arrow, texts_as=coded)
     texts = [name for name, (cast, _) in _TYPES.items() if cast is str]
     whole = {name: "DELTA_BINARY_PACKED" for name, (cast, _) in _TYPES.items() if cast is int}
     how = {"use_dictionary": texts, "column_encoding": whole, "compression": "zstd", "write_statistics": ["device"]}
@@ -281,9 +281,6 @@ def _batches(path: Path) -> Iterator[Any]:
         raise DataNotFoundError(f"{path}: cannot be read: {why}", hint="run the scenario again") from None
 
 
-def _schema(arrow: Any) -> Any:
-    return arrow.schema([(name, _kinds(arrow)[cast]) for name, (cast, _) in _TYPES.items()])
-
-
-def _kinds(arrow: Any) -> dict[type, Any]:
-    return {int: arrow.int64(), float: arrow.float64(), str: arrow.string()}
+def _schema(arrow: Any, *, texts_as: Any = None) -> Any:
+    kinds = {int: arrow.int64(), float: arrow.float64(), str: texts_as or arrow.string()}
+    return arrow.schema([(name, kinds[cast]) for name, (cast, _) in _TYPES.items()])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from tiny_scenarios import tiny
@@ -64,20 +65,17 @@ def test_an_interruption_that_was_swallowed_ends_the_run_at_its_next_round() -> 
     """Libraries catch everything while they are imported, some while they are called."""
     heed_signals()
 
-    class Swallowing:
-        def __init__(self) -> None:
-            self.rounds: list[int] = []
+    rounds = []
 
-        def notify(self, event: object) -> None:
-            if isinstance(event, RoundRow):
-                self.rounds.append(event.round)
-                with contextlib.suppress(KeyboardInterrupt):
-                    os.kill(os.getpid(), signal.SIGINT)
+    def swallow(event: object) -> None:
+        if isinstance(event, RoundRow):
+            rounds.append(event.round)
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
 
-    watching = Swallowing()
     with pytest.raises(KeyboardInterrupt):
-        simulate(tiny("backend=dry-run", "stop.rounds=20"), observers=[watching])
-    assert watching.rounds == [1]
+        simulate(tiny("backend=dry-run", "stop.rounds=20"), observers=[SimpleNamespace(notify=swallow)])
+    assert rounds == [1]
 
 
 def test_one_that_was_swallowed_before_the_run_ends_it_before_its_first_round() -> None:

@@ -98,7 +98,7 @@ def _made(mode: FakeMode, sketch: Sketch | None, layout: torch.memory_format | N
 
 def _by_kernel(mode: FakeMode, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Ask the kernel for tensors without numbers, as PyTorch does for these operators."""
-    if kwargs.get("device", _CPU) not in (None, _CPU) or not _are_plain(mode, (args, kwargs)):
+    if kwargs.get("device") not in (None, _CPU) or not _are_plain(mode, (args, kwargs)):
         return NotImplemented
     known: dict[int, tuple[Tensor, Tensor]] = {}
     with torch._C._DisableTorchDispatch():
@@ -153,17 +153,22 @@ def _counted(mode: FakeMode, func: Any, args: tuple[Any, ...], kwargs: Mapping[s
     plain = all(type(each) is int for each in (start, end, step)) and kwargs.get("dtype") is None
     # Which steps lead nowhere is for PyTorch to say.
     plain = plain and step != 0 and (end - start) * step >= 0
-    if not plain or kwargs.get("device") not in (None, _CPU) or kwargs.get("layout") not in (None, torch.strided):
+    if not plain or not _is_wanted_here(kwargs):
         return NotImplemented
     with torch._C._DisableTorchDispatch():
         numbers = torch.empty(max(0, -(-(end - start) // step)), dtype=torch.int64, device=_META)
         return FakeTensor(mode, numbers, _CPU)
 
 
+def _is_wanted_here(kwargs: Mapping[str, Any]) -> bool:
+    """Return whether a new tensor is to be a plain one on a processor."""
+    return kwargs.get("device") in (None, _CPU) and kwargs.get("layout") in (None, torch.strided)
+
+
 def _new_at_random(mode: FakeMode, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Make a tensor of random numbers, of which there are none."""
     (shape,) = (each for each in args if isinstance(each, list | tuple))
-    if kwargs.get("device") not in (None, _CPU) or kwargs.get("layout") not in (None, torch.strided):
+    if not _is_wanted_here(kwargs):
         return NotImplemented
     dtype = kwargs.get("dtype") or (torch.int64 if "randint" in func.name() else torch.get_default_dtype())
     with torch._C._DisableTorchDispatch():
@@ -202,10 +207,10 @@ def _convolution(mode: FakeMode, func: Any, args: tuple[Any, ...], kwargs: Mappi
         return NotImplemented
     maps, weight = args[:2] if is_forward else args[1:3]
     names = ("stride", "padding", "dilation", "transposed", "output_padding", "groups")
-    chosen: dict[str, Any] = dict(zip(names, args[3:9] if is_forward else args[4:10], strict=True))
-    chosen |= {"bias": args[2]} if is_forward and args[2] is not None else {"bias": None}
-    if chosen["bias"] is None:
-        chosen["bias_sizes"] = None if is_forward else args[3]
+    bias, bias_sizes = (args[2], None) if is_forward else (None, args[3])
+    chosen: dict[str, Any] = dict(zip(names, args[3:9] if is_forward else args[4:10], strict=True), bias=bias)
+    if bias is None:
+        chosen["bias_sizes"] = bias_sizes
     with mode:
         backend = torch._C._select_conv_backend(maps, weight, **chosen)
         layout = torch._C._conv_determine_backend_memory_format(maps, weight, backend)

@@ -15,6 +15,7 @@ from neulite_sim.models.fakes.sketches import (
     contiguous,
     elementwise,
     is_canonical,
+    is_packed,
     is_usual,
     like,
     operators,
@@ -160,13 +161,9 @@ def _copied_like(tensor: Tensor, **settings: Any) -> Sketch | None:
 
 def _copied(tensor: Tensor, **settings: Any) -> Sketch | None:
     """Return a copy of what has holes, or overlaps itself; a dense one keeps its strides to the last."""
-    filled = sorted((axis for axis in range(tensor.ndim) if tensor.shape[axis] != 1), key=tensor.stride)
-    step = 1
-    for axis in filled:
-        if tensor.stride(axis) != step:
-            return _copied_like(tensor, **settings)
-        step *= tensor.shape[axis]
-    return None
+    order = sorted(range(tensor.ndim), key=tensor.stride)
+    is_dense = is_packed(tensor.shape, tensor.stride(), (axis for axis in order if tensor.shape[axis] != 1))
+    return None if is_dense else _copied_like(tensor, **settings)
 
 
 _UNARY = ("neg", "sqrt", "exp", "log", "reciprocal", "expm1", "rsqrt", "tanh", "sigmoid", "pow.Tensor_Scalar")

@@ -91,14 +91,14 @@ def _lying(shape: tuple[int, ...], strides: Sequence[Sequence[int]], dtype: torc
     As PyTorch's `TensorIterator` has it, with its way out where all are contiguous or all channels-last.
     """
     plain = tuple(range(len(shape) - 1, -1, -1))
-    are_plain = all(_is_packed(shape, stride, plain) for stride in strides)
-    are_last = len(shape) == 4 and all(_is_packed(shape, stride, CHANNELS_LAST) for stride in strides)
+    are_plain = all(is_packed(shape, stride, plain) for stride in strides)
+    are_last = len(shape) == 4 and all(is_packed(shape, stride, CHANNELS_LAST) for stride in strides)
     if are_plain != are_last:
         return _packed(shape, plain if are_plain else CHANNELS_LAST, dtype)
     return _packed(shape, _order_of(shape, strides), dtype)
 
 
-def _is_packed(shape: Sequence[int], stride: Sequence[int], order: Iterable[int]) -> bool:
+def is_packed(shape: Sequence[int], stride: Sequence[int], order: Iterable[int]) -> bool:
     """Return whether axes lie one behind the other in an order from the densest; those of one place lie anywhere."""
     step = 1
     for axis in order:
