@@ -180,7 +180,10 @@ class Asynchronous:
         """
         while (wanted := concurrency - out.num_flying) > 0:
             coming = out.coming(self._rule.size - buffer.num_merged)
-            flights, num_along = dispatched_along(server, clock.now, wanted=wanted, landings=coming)
+            # Where patience may run out among them each has to be looked at in its time.
+            may_give_up = coming is not None and buffer.num_lost + len(coming) > PATIENCE * concurrency
+            landings = None if may_give_up else coming
+            flights, num_along = dispatched_along(server, clock.now, wanted=wanted, landings=landings)
             if coming is not None:
                 out.took_along(num_along)
                 if num_along:

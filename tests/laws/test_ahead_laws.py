@@ -92,6 +92,11 @@ def assert_the_same(fleet, reach) -> None:
 @example(
     fleet={"protocol": "{kind: fedbuff, buffer_size: 5, concurrency: 12}", "population.devices": 20}, reach=128
 )  # fmt: skip
+@example(
+    fleet={"protocol": "{kind: fedasync, concurrency: 5}", "population.devices": 12, "churn": "{timeout: 4s}",
+           "population.availability": "{kind: markov, mean_on: 200s, mean_off: 100s}",
+           "population.link": "{downlink: 100kbps, uplink: 50kbps}"}, reach=3,
+)  # fmt: skip
 def test_dispatching_ahead_comes_to_what_each_moment_would(fleet, reach) -> None:
     assert_the_same(fleet, reach)
 
