@@ -24,8 +24,9 @@ from torch.overrides import TorchFunctionMode
 
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.prefix import Rows
+from neulite_sim.models.statistics import statistics_kept
 from neulite_sim.models.step import Note, Stepper, autocast, micro_batch_sizes
-from neulite_sim.models.trainee import FullModel, statistics_kept
+from neulite_sim.models.trainee import FullModel
 from neulite_sim.scenario.schema import Training
 
 Noise = Literal["normal", "rademacher"]

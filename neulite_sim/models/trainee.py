@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.prefix import Features, PrefixKeeper
 from neulite_sim.models.recurrent import in_plain_operators
+from neulite_sim.models.statistics import both_passes
 from neulite_sim.models.targets import cross_entropy, puts_classes_last
 from neulite_sim.models.walk import layers_of, parameters_of, set_training, state_of
 from neulite_sim.scenario.schema import Training
@@ -122,7 +122,7 @@ class Trainee(nn.Module):
             result: Tensor = block(features_BCHW)
             return result
         return checkpoint(  # type: ignore[no-any-return]
-            block, features_BCHW, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_kept(block))
+            block, features_BCHW, use_reentrant=False, context_fn=functools.partial(both_passes, block)
         )
 
     def _keeps_nothing(self, block: nn.Module, features_BCHW: Tensor | tuple[Tensor, ...]) -> bool:
@@ -173,9 +173,9 @@ class Trainee(nn.Module):
 
     def use_batch_statistics(self, is_on: bool) -> None:
         """Let every BatchNorm that is not frozen use the statistics of its batch, or its running ones."""
-        for _, layer in layers_of(self):
+        for path, layer in layers_of(self):
             if isinstance(layer, _BatchNorm):
-                is_frozen = self.frozen_batch_norm == "eval" and not _is_trainable(layer)
+                is_frozen = self.frozen_batch_norm == "eval" and not self._learns(path, layer)
                 wanted = is_on and not is_frozen
                 if layer.training is not wanted:
                     layer.train(wanted)
@@ -210,18 +210,26 @@ class Trainee(nn.Module):
         return None
 
     def upload_names(self) -> tuple[str, ...]:
-        """Return what a device sends back: trainable parameters and the buffers of the layers that hold them."""
+        """Return what a device sends back: trainable parameters, and the buffers of the layers that learn.
+
+        A layer learns that has a trainable parameter. One without parameters learns where what it is part of does.
+        """
         if self.uploads_everything:
             return tuple(name for name, _ in self.travelling())
         sent = {name for name, parameter in parameters_of(self).items() if parameter.requires_grad}
         for path, layer in layers_of(self):
-            if layer._buffers and _is_trainable(layer):
+            if layer._buffers and self._learns(path, layer):
                 sent.update(f"{path}.{name}" if path else name for name in layer._buffers)
         return tuple(name for name, _ in self.travelling() if name in sent)
 
-
-def _is_trainable(layer: nn.Module) -> bool:
-    return any(parameter is not None and parameter.requires_grad for parameter in layer._parameters.values())
+    def _learns(self, path: str, layer: nn.Module) -> bool:
+        """Return whether a layer learns: as its own parameters do, or those around it where it has none."""
+        parameters: Iterable[nn.Parameter | None] = layer._parameters.values()
+        around = path
+        while around and not any(parameter is not None for parameter in parameters):
+            around = around.rpartition(".")[0]
+            parameters = parameters_of(self.get_submodule(around)).values()
+        return any(parameter is not None and parameter.requires_grad for parameter in parameters)
 
 
 def _is_checkpointed_alone(part: nn.Module) -> bool:
@@ -230,21 +238,6 @@ def _is_checkpointed_alone(part: nn.Module) -> bool:
 
 def _requires_grad(parameter: nn.Parameter) -> bool:
     return parameter.requires_grad
-
-
-@contextmanager
-def statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Within, BatchNorm layers normalise as before but leave their running statistics and counters as they are."""
-    layers = [layer for layer in block.modules() if isinstance(layer, _BatchNorm) and layer.training]
-    before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
-    for layer in layers:
-        # Momentum 0 still passes the statistics on, so autograd saves the same tensors as in the first pass.
-        layer.momentum, layer.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for layer, (momentum, counter) in zip(layers, before, strict=True):
-            layer.momentum, layer.num_batches_tracked = momentum, counter
 
 
 LAYOUT = torch.channels_last
@@ -295,14 +288,20 @@ class FullModel(Trainee):
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy `tensors` into the parameters and buffers of the same names; batch counters stay as they are."""
+    """Copy `tensors` into the parameters and buffers of the same names; batch counters stay as they are.
+
+    What has two names is loaded by the first; what `tensors` has for the other is left aside.
+    """
     own = state_of(module)
     missing = [name for name, tensor in own.items() if tensor.is_floating_point() and name not in tensors]
     assert not missing, f"no value for {missing[:3]}"
+    if not tensors.keys() <= own.keys():
+        others = module.state_dict(keep_vars=True).keys() - own.keys()
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in others}
     with torch.no_grad():
         torch._foreach_copy_([own[name] for name in tensors], list(tensors.values()))
 
 
 def float_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return copies of a module's parameters and buffers by name, without the integer batch counters."""
-    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
+    """Return copies of a module's parameters and buffers, each once, without the integer batch counters."""
+    return {name: tensor.detach().clone() for name, tensor in state_of(module).items() if tensor.is_floating_point()}

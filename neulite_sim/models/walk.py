@@ -8,7 +8,7 @@ and walked anew where it has changed.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -40,22 +40,37 @@ _WALKS: weakref.WeakKeyDictionary[nn.Module, _Walk] = weakref.WeakKeyDictionary(
 
 
 def state_of(network: nn.Module) -> dict[str, Tensor]:
-    """Return what `network.state_dict(keep_vars=True)` holds: parameters and persistent buffers by name."""
+    """Return what `network.state_dict(keep_vars=True)` holds, each tensor once, by its first name.
+
+    Those are its parameters and persistent buffers. A tensor that has two names is one tensor: it travels once.
+    """
     walk = _walk_of(network)
     visits = [(path, network if layer is None else layer) for path, layer, _ in walk.visits]
     if walk.speaks_for_itself or any(layer._state_dict_hooks or layer._state_dict_pre_hooks for _, layer in visits):
-        return dict(network.state_dict(keep_vars=True))
-    state: dict[str, Tensor] = {}
+        return _once(network.state_dict(keep_vars=True).items())
+    return _once(_tensors(visits))
+
+
+def _tensors(visits: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Tensor]]:
     for path, layer in visits:
         prefix = f"{path}." if path else ""
         for name, parameter in layer._parameters.items():
             if parameter is not None:
-                state[prefix + name] = parameter
+                yield prefix + name, parameter
         if layer._buffers:
             left_out = layer._non_persistent_buffers_set
             for name, buffer in layer._buffers.items():
                 if buffer is not None and name not in left_out:
-                    state[prefix + name] = buffer
+                    yield prefix + name, buffer
+
+
+def _once(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    met: set[int] = set()
+    for name, tensor in named:
+        if id(tensor) not in met:
+            met.add(id(tensor))
+            state[name] = tensor
     return state
 
 

@@ -23,6 +23,7 @@ from neulite_sim.models.shortcuts import take_shortcuts
 from neulite_sim.models.stored_weights import round_frozen
 from neulite_sim.models.together import pack
 from neulite_sim.models.trainee import Trainee, in_layout, lay_out, load_tensors
+from neulite_sim.models.unsent import Unsent
 from neulite_sim.seeding import stream
 from neulite_sim.training.allocator import keep_freed_memory
 from neulite_sim.training.contract import Payload, Workplace
@@ -48,6 +49,7 @@ class Worker:
         self._go_on = go_on or _goes_on
         self._trainees: dict[str, Trainee] = {}
         self._evaluation_models: dict[str, nn.Module] = {}
+        self._unsent: dict[nn.Module, Unsent] = {}
         torch.set_num_threads(workplace.threads)
         keep_freed_memory()
 
@@ -63,6 +65,7 @@ class Worker:
         _keep_promise(task)
         place = self._place
         trainee = self.trainee(task.submodel)
+        self._unsent[trainee].restore()
         load_tensors(trainee, {**payload, **(personal or {})})
         round_frozen(trainee, place.training.frozen_weights)
         numbers = place.partition.of(task.device)
@@ -97,6 +100,7 @@ class Worker:
             lay_out(built)
             pack(built)
             take_shortcuts(built)
+            self._unsent[built] = Unsent(built)
         return self._trainees[submodel]
 
     def _seen(self, inputs: Tensor) -> Tensor:
@@ -120,6 +124,7 @@ class Worker:
         Diagnostics come with the test samples only.
         """
         model = self.evaluation_model(name)
+        self._unsent[model].restore()
         load_tensors(model, tensors)
         if self._place.evaluation.batch_norm == "recalibrated":
             recalibrate_batch_norm(model, self._calibration_batches())
@@ -138,6 +143,7 @@ class Worker:
                 built = self._place.method.evaluation_model(name, self._place.blueprint)
             self._evaluation_models[name] = built.to(self._place.device)
             lay_out(built)
+            self._unsent[built] = Unsent(built)
         return self._evaluation_models[name]
 
     def _diagnosed(self, model: nn.Module, result: EvaluationResult) -> EvaluationResult:
