@@ -61,6 +61,18 @@ class ImageDatasetOptions(DatasetOptions):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Which of the `count` samples that somebody gave the training samples are: `numbers`, in their order."""
+
+    numbers: NDArray[np.int64]
+    count: int
+
+    def chosen(self, places: NDArray[np.int64] | slice) -> Given:
+        """Return the same of some of the training samples."""
+        return Given(numbers=self.numbers[places], count=self.count)
+
+
 class AnyDataset(Protocol):
     """What the engine and its workers ask of a dataset of any kind; it travels to worker processes."""
 
@@ -129,6 +141,8 @@ class Dataset:
     groups: NDArray[np.int64] | None = None
     left_out: tuple[str, ...] = ()
     """What of its files was left out or taken otherwise than it stands there, a sentence each."""
+    given: Given | None = None
+    """Which samples of those given as training part these are; None where they are all."""
 
     @property
     def input_shape(self) -> ImageShape:

@@ -30,6 +30,9 @@ def handed_of_frames(train: Any, test: Any, label: str | None, group: str | None
         ScenarioError: it is not plain which column holds the class, or a cell is missing.
     """
     columns = [str(column) for column in train.columns]
+    twice = next((column for place, column in enumerate(columns) if column in columns[:place]), None)
+    if twice is not None:
+        raise refusal(sentences.kind, f"two columns are called {twice!r}", "give each a name of its own")
     class_column = _label(columns, label, sentences)
     for option, column in (("label", class_column), ("group", group)):
         _require(columns, column, option, sentences)
@@ -90,5 +93,8 @@ def _columns(frame: Any, inputs: Sequence[str], part: str, sentences: Sentences)
             found = f"{sample_place(part, int(np.argmax(gaps)))} has no {column}"
             raise refusal(sentences.kind, found, "fill it in or drop it, as fillna and dropna do")
         values = array_of(sentences.kind, f"column {column!r}", _cells(frame, column))
+        if values.ndim > 1:
+            found = f"each cell of column {column!r} holds {values[0].size} values"
+            raise refusal(sentences.kind, found, "give each a column of its own, or the samples as one array")
         made[column] = values if values.dtype.kind == "U" else values.astype(np.float64)
     return made

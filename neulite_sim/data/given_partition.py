@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neulite_sim.data.contract import AnyDataset, Partition
+from neulite_sim.data.contract import AnyDataset, Given, Partition
 from neulite_sim.data.natural import deal_natural
 from neulite_sim.data.partition import Deal, Groups, Labels, partition_by_owner
 from neulite_sim.errors import Problem, ScenarioError
@@ -18,14 +19,21 @@ from neulite_sim.seeding import stream
 FORMS = "give a list of index arrays (one per device), a mapping of device to indices, a device per sample, or a column"
 
 
-def given_partition(value: Any, dataset: AnyDataset, num_devices: int, *, seed: int = 0) -> Partition:
-    """Return which training samples of a dataset each device owns. Raises what the deal of `given_deal` raises."""
+def given_partition(
+    value: Any, dataset: AnyDataset, num_devices: int, *, seed: int = 0, counts_left: bool = False
+) -> Partition:
+    """Return which training samples of a dataset each device owns.
+
+    Samples are counted as they were given; those that were held out for tests, or not chosen, are nobody's. Where the
+    value `counts_left`, it counts the training samples that are left. Raises what the deal of `given_deal` raises.
+    """
     owners = {} if dataset.groups is None else {"groups": dataset.groups}
-    return given_deal(value)(dataset.train_labels, num_devices, stream(seed, "partition"), **owners)
+    given = None if counts_left else getattr(dataset, "given", None)
+    return given_deal(value, given)(dataset.train_labels, num_devices, stream(seed, "partition"), **owners)
 
 
-def given_deal(value: Any) -> Deal:
-    """Return what deals samples as a value given from Python says.
+def given_deal(value: Any, given: Given | None = None) -> Deal:
+    """Return what deals samples as a value given from Python says, counted among those that were `given`.
 
     `value` is one array of sample numbers per device, a mapping from device to such an array, an array of device
     numbers with one entry per training sample (-1: nobody's), or the name of the column by which the dataset was
@@ -34,32 +42,39 @@ def given_deal(value: Any) -> Deal:
     The deal raises:
         ScenarioError: a device or a sample is not there, or a sample belongs to two devices.
     """
-    return functools.partial(_deal_given, value)
+    return functools.partial(_deal_given, value, given)
 
 
 def _deal_given(
-    value: Any, labels: Labels, num_devices: int, rng: np.random.Generator, *, groups: Groups | None = None
+    value: Any,
+    given: Given | None,
+    labels: Labels,
+    num_devices: int,
+    rng: np.random.Generator,
+    *,
+    groups: Groups | None = None,
 ) -> Partition:
-    num_samples = len(labels)
+    if given is None or isinstance(value, Partition):
+        given = Given(numbers=np.arange(len(labels)), count=len(labels))
     if isinstance(value, Partition):
         value = [value.of(device) for device in range(value.num_devices)]
     if isinstance(value, str):
         return _by_column(value, labels, num_devices, rng, groups)
     if isinstance(value, Mapping):
-        return _by_lists(list(value.items()), num_samples, num_devices)
+        return _owned(_by_lists(list(value.items()), given.count, num_devices), given, num_devices)
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     is_flat = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iub"
     is_flat |= isinstance(value, list | tuple) and bool(value) and isinstance(value[0], int | np.integer)
     if is_flat:
-        return _by_owner(np.asarray(value), num_samples, num_devices)
+        return _owned(_by_owner(np.asarray(value), given.count, num_devices), given, num_devices)
     if isinstance(value, Sequence | np.ndarray):
         if len(value) != num_devices:
             raise _refused(
                 f"{len(value)} lists of samples for {num_devices} devices",
                 f"give one per device, or set population.devices to {len(value)}",
             )
-        return _by_lists(list(enumerate(value)), num_samples, num_devices)
+        return _owned(_by_lists(list(enumerate(value)), given.count, num_devices), given, num_devices)
     raise _refused(f"a {type(value).__name__} is no partition", FORMS)
 
 
@@ -76,7 +91,7 @@ def _by_column(
     return deal_natural(labels, num_devices, rng, groups=groups)
 
 
-def _by_owner(owners: NDArray[Any], num_samples: int, num_devices: int) -> Partition:
+def _by_owner(owners: NDArray[Any], num_samples: int, num_devices: int) -> NDArray[np.int64]:
     if owners.shape != (num_samples,):
         hint = "give a device for each, or one list of samples per device"
         raise _refused(f"{len(owners):,} devices for {num_samples:,} training samples", hint)
@@ -87,10 +102,10 @@ def _by_owner(owners: NDArray[Any], num_samples: int, num_devices: int) -> Parti
         wrong = int(np.argmin(is_right))
         found = f"training sample {wrong:,} belongs to device {owners[wrong]}"
         raise _refused(found, f"devices are 0 to {num_devices - 1}, -1 being nobody")
-    return owned(owners.astype(np.int64), num_devices)
+    return owners.astype(np.int64)
 
 
-def _by_lists(lists: Sequence[tuple[Any, Any]], num_samples: int, num_devices: int) -> Partition:
+def _by_lists(lists: Sequence[tuple[Any, Any]], num_samples: int, num_devices: int) -> NDArray[np.int64]:
     owners = np.full(num_samples, -1, np.int64)
     for device, samples in lists:
         if not isinstance(device, int | np.integer) or not 0 <= device < num_devices:
@@ -112,7 +127,15 @@ def _by_lists(lists: Sequence[tuple[Any, Any]], num_samples: int, num_devices: i
             hint = "a sample belongs to one device at most"
             raise _refused(f"devices {other} and {device} both have sample {taken[0]:,}", hint)
         owners[numbers] = device
-    return owned(owners, num_devices)
+    return owners
+
+
+def _owned(owners: NDArray[np.int64], given: Given, num_devices: int) -> Partition:
+    """Return the partition of the training samples, where `owners` has the device of each sample that was given."""
+    found = owned(owners[given.numbers], num_devices)
+    num_lost = int((owners >= 0).sum()) - len(found.samples)
+    said = f"partition given: {num_lost:,} of the samples that it deals were held out for tests, or not chosen"
+    return replace(found, left_out=(*found.left_out, said)) if num_lost else found
 
 
 def owned(owners: NDArray[np.int64], num_devices: int, *, name: str = "given") -> Partition:

@@ -70,10 +70,12 @@ def array_of(name: str, what: str, value: Any) -> Array:
         ScenarioError: samples differ in shape, or it is nothing of numbers or texts.
     """
     if isinstance(value, np.ndarray):
-        found = value
+        found = _unmasked(name, what, value)
     elif hasattr(value, "toarray"):
         raise refusal(name, f"{what} is a sparse matrix", "give its toarray()")
     elif type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
+        if str(value.layout) != "torch.strided":
+            raise refusal(name, f"{what} is a tensor of layout {value.layout}", "give its to_dense()")
         found = _of_tensor(value)
     else:
         try:
@@ -86,6 +88,16 @@ def array_of(name: str, what: str, value: Any) -> Array:
         # NumPy makes texts of numbers beside texts.
         found = np.array(value, object)
     return _of_objects(name, what, found) if found.dtype == object else found
+
+
+def _unmasked(name: str, what: str, array: Array) -> Array:
+    if not isinstance(array, np.ma.MaskedArray):
+        return array
+    masked = int(np.ma.getmaskarray(array).sum())
+    if masked:
+        found = f"{what} is a masked array, {masked:,} of whose values are masked"
+        raise refusal(name, found, "fill them in (value.filled(...)) or remove these samples")
+    return np.asarray(array)
 
 
 def _of_tensor(tensor: Any) -> Array:

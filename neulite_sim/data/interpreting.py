@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from neulite_sim.bounds import ClassCount, Share
-from neulite_sim.data.contract import AnyDataset, Dataset, ImageDatasetOptions
+from neulite_sim.data.contract import AnyDataset, Dataset, Given, ImageDatasetOptions
 from neulite_sim.data.handing import Array, Handed, array_of, refusal
 from neulite_sim.data.image_files import Sentences
 from neulite_sim.data.labelling import Labels, labels_of
@@ -63,6 +63,7 @@ class _Parts:
     labels: Labels
     test_labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None
+    given: Given
     handed: Handed
 
 
@@ -95,7 +96,16 @@ def dataset_of(handed: Handed, options: HandedOptions, sentences: Sentences, see
     if test is None or labels.test is None:
         parts = _held_out(train, labels, groups, handed, options.test_share, sentences)
     else:
-        parts = _Parts(train=train, test=test, labels=labels, test_labels=labels.test, groups=groups, handed=handed)
+        given = Given(numbers=np.arange(len(train)), count=len(train))
+        parts = _Parts(
+            train=train,
+            test=test,
+            labels=labels,
+            test_labels=labels.test,
+            groups=groups,
+            given=given,
+            handed=handed,
+        )
     if parts.train.shape[1:] != parts.test.shape[1:]:
         found = f"test samples have shape {parts.test.shape[1:]}, training samples {parts.train.shape[1:]}"
         raise refusal(name, found, "give both the same shape")
@@ -207,6 +217,7 @@ def _held_out(
         labels=replace(labels, train=labels.train[keep]),
         test_labels=labels.train[test],
         groups=None if groups is None else groups[keep],
+        given=Given(numbers=keep, count=count),
         handed=handed,
     )
 
@@ -230,6 +241,7 @@ def _images(parts: _Parts, options: HandedOptions, sentences: Sentences, seed: i
         pixel_scale=pixel_scale,
         groups=parts.groups,
         left_out=tuple(sentences.told),
+        given=parts.given,
     )
     made = prepared(native, options, seed)
     return replace(made, train_images=_in_memory(made.train_images), test_images=_in_memory(made.test_images))
@@ -276,6 +288,7 @@ def _numbers(parts: _Parts, options: HandedOptions, sentences: Sentences, seed: 
         test_labels=parts.test_labels[tested],
         groups=None if parts.groups is None else parts.groups[kept],
         left_out=tuple(sentences.told),
+        given=parts.given.chosen(kept),
     )
 
 

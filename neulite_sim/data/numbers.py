@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neulite_sim.data.contract import Given
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.later import Tensor, torch
 from neulite_sim.samples import InputSpec
@@ -30,6 +31,8 @@ class Numbers:
     left_out: tuple[str, ...] = ()
     topics: NDArray[np.int64] | None = None
     """The class of each training sample to deal them by, where their targets are tokens; None where none is known."""
+    given: Given | None = None
+    """Which samples of those given as training part these are; None where they are all."""
 
     @property
     def augments(self) -> bool:

@@ -54,12 +54,13 @@ class OwnDeal:
         from neulite_sim.data.given_partition import given_partition
 
         value: Any = self.found.value
-        if callable(value):
+        if is_function := callable(value):
             value = self.found.called(
                 {"labels": dataset.train_labels, "inputs": dataset.train_inputs, "groups": dataset.groups,
                  "num_devices": num_devices, "rng": stream(seed, "partition")}
             )  # fmt: skip
-        return given_partition(value, dataset, num_devices, seed=seed)
+        # A function counts the samples that it was shown.
+        return given_partition(value, dataset, num_devices, seed=seed, counts_left=is_function)
 
 
 def deal_of(found: Found, options: Options) -> OwnDeal:

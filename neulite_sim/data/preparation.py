@@ -52,6 +52,7 @@ def prepared(native: Dataset, options: ImageDatasetOptions, seed: int) -> Datase
         test_labels=native.test_labels[test],
         augmentation=options.augmentation,
         groups=None if native.groups is None else native.groups[train],
+        given=None if native.given is None else native.given.chosen(train),
     )
 
 

@@ -67,6 +67,12 @@ def test_what_is_wrong_with_a_frame_is_named():
             {"label": "lable"},
         ),
         ("data.group: mine: there is no column 'who'", frame(), {"group": "who"}),
+        ("mine: two columns are called 'c0'; give each a name of its own", frame().rename(columns={"c1": "c0"}), {}),
+        (
+            "mine: each cell of column 'more' holds 2 values; give each a column of its own",
+            frame().assign(more=[[1, 2]] * 40),
+            {},
+        ),
         ("mine: the test part has no column 'c4'; it has c0", (frame(), frame().drop(columns="c4")), {}),
     ):
         with pytest.raises(ScenarioError, match=re.escape(words)):

@@ -326,6 +326,8 @@ WRONG = {
     "mine: test sample 3 holds inf at 1; remove it": (ROWS, CLASSES, bad(ROWS, (3, 1), np.inf), CLASSES),
     "mine: train sample 5 holds 1e+300 at 0; float32 cannot hold it": (bad(ROWS, (5, 0), 1e300), CLASSES),
     "mine: train inputs is a sparse matrix; give its toarray()": (__import__("scipy.sparse").sparse.eye(4), CLASSES[:4]),
+    "mine: train inputs is a tensor of layout torch.sparse_coo; give its to_dense()": (torch.eye(4).to_sparse(), CLASSES[:4]),
+    "mine: train inputs is a masked array, 2 of whose values are masked; fill them in": (np.ma.masked_greater(np.arange(10.0), 7), CLASSES[:10]),
     "mine: train inputs are texts; give numbers": (np.full((40, 2), "a"), CLASSES),
     "mine: train inputs are complex128; give numbers": (ROWS.astype(complex), CLASSES),
     "mine: train inputs has 'x' at number 3, and ": (bad(ROWS, (3, 0), "x"), CLASSES),

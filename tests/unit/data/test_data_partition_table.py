@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_scenarios import tiny
 
 from neulite_sim.data import partition_table
 from neulite_sim.data.conformance import check_partition
+from neulite_sim.data.given import given_dataset
 from neulite_sim.data.given_partition import given_deal, given_partition
+from neulite_sim.engine.assembly import prepare
+from neulite_sim.engine.given import with_given
 from neulite_sim.errors import DataNotFoundError, ScenarioError
 from neulite_sim.seeding import stream
 
@@ -125,6 +129,42 @@ def test_lists_mappings_and_owners_say_the_same(value):
     found = given_partition(value, Six(), 3)
     assert [found.of(device).tolist() for device in range(3)] == [[1, 5], [], [0, 3]]
     assert found.left_out == ("partition given: 2 of 6 training samples belong to nobody",)
+
+
+NUMBERED = np.repeat(np.arange(100.0)[:, None], 5, axis=1), np.arange(100) % 2
+
+
+@pytest.mark.parametrize("options", [{}, {"train_samples": 60}], ids=["all", "some"])
+@pytest.mark.parametrize("shape", ["lists", "owners"])
+def test_samples_are_counted_as_they_were_given(shape, options):
+    """Whatever was held out for tests or left out, device 0 owns nothing but samples that were dealt to it."""
+    dataset = given_dataset(NUMBERED, name="mine", options={"normalise": False, **options})
+    owners = np.arange(100) // 10 % 2
+    value = owners if shape == "owners" else [np.flatnonzero(owners == device) for device in (0, 1)]
+    found = given_partition(value, dataset, 2)
+    for device in (0, 1):
+        rows = dataset.train_inputs[found.of(device)][:, 0].astype(int)
+        assert (owners[rows] == device).all()
+    count = len(dataset.train_labels)
+    assert found.sizes.sum() == count == options.get("train_samples", 80)
+    words = "of the samples that it deals were held out for tests, or not chosen"
+    assert found.left_out == (f"partition given: {100 - count} {words}",)
+
+
+def test_a_function_counts_the_samples_that_it_is_shown():
+    def of_evens(labels):
+        return [np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)]
+
+    partition = scenario_parts(of_evens)
+    assert partition.sizes.sum() == 80
+    assert not partition.left_out
+
+
+def scenario_parts(partition):
+    scenario = tiny()
+    population = scenario.population.model_copy(update={"devices": 2})
+    changed = scenario.model_copy(update={"population": population}).dump()
+    return prepare(with_given(changed, data=NUMBERED, partition=partition)).partition
 
 
 def test_a_tensor_says_who_owns_what():
