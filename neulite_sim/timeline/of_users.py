@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from neulite_sim.registry import Options
 from neulite_sim.timeline.contract import RoundProtocol
+from neulite_sim.timeline.watched import Watched
 from neulite_sim.user_code.calls import Found
 from neulite_sim.user_code.components import given, python
 
@@ -22,7 +23,7 @@ def protocol_of(found: Found, options: Options) -> RoundProtocol:
         hint="give an object with mixes_versions and a generator process(clock, server, launch), or a class or "
         "function that makes one",
     )
-    return protocol
+    return Watched(protocol, found.name)
 
 
 def _is_protocol(value: object) -> bool:

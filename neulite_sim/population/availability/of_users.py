@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from neulite_sim.population.availability.asked import asked
 from neulite_sim.population.availability.contract import Availability, AvailabilityFactory
 from neulite_sim.registry import Options
 from neulite_sim.user_code.calls import Found
 from neulite_sim.user_code.components import given, python
+from neulite_sim.user_code.origins import in_a_line
 
 _LOOKUPS = ("online", "online_until_s", "next_online_s")
 
@@ -26,10 +30,13 @@ def availability_of(found: Found, options: Options) -> AvailabilityFactory:
             hint=f"give an object with {', '.join(_LOOKUPS)}, or a class or function of (num_devices, seed) that makes "
             "one",
         )
-        count = len(availability.online(0.0))
+        try:
+            count = np.size(availability.online(0.0))
+        except Exception as error:
+            raise found.refused(f"asking {found.name} who is online fails: {in_a_line(error)}") from error
         if count != num_devices:
             raise found.refused(f"{found.name} answers for {count} devices; population.devices is {num_devices}")
-        return availability
+        return asked(availability, found.name, num_devices)
 
     return factory
 
