@@ -1,4 +1,4 @@
-"""A protocol of a user's own that is watched: its process yields events and lets time pass, or the run ends in words."""
+"""A protocol of a user's own that is watched: it yields events and lets time pass, or the run ends in words."""
 
 from __future__ import annotations
 
