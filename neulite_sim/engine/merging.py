@@ -17,7 +17,8 @@ def mixed(method: Method, state: State, sent: State, update: Update, mixing: Mix
 
     x is what `state`, the current one, holds of the submodel; the anchor is x itself, or what `sent`, the state at
     dispatch, held of it. Without `mixing` the update counts as it is. A window that rolls with the version is that of
-    the update's version in all of them, and what only one device is sent that of the update's device.
+    the update's version in all of them, and what only one device is sent that of the update's device. What the update
+    leaves out is the method's to move: it is told the rate.
     """
     if mixing is None:
         return update
@@ -29,7 +30,7 @@ def mixed(method: Method, state: State, sent: State, update: Update, mixing: Mix
             tensors[name] = current[name] + min(mixing.rate, 1.0) * (tensor - current[name])
         else:
             tensors[name] = current[name] + mixing.rate * (tensor - anchor[name])
-    return replace(update, tensors=tensors)
+    return replace(update, tensors=tensors, rate=mixing.rate)
 
 
 def _sent_to(method: Method, state: State, update: Update) -> Mapping[str, Tensor]:

@@ -107,6 +107,8 @@ class Update:
     """The version of the state whose payload it was trained from."""
     num_updates: int = 1
     """How many updates it stands for."""
+    rate: float = 1.0
+    """How far the model moves along it. `tensors` are moved already; what a digest adds to them has to be as well."""
 
     def weight(self, weighting: Weighting) -> float:
         """Return its weight in a mean over updates."""

@@ -10,7 +10,9 @@ A_k, B_k of devices k with weights p_k is `aggregation`:
   receives the stacks of all rounds since its last, whose size grows with the sum of their ranks, or the adapted weights
   where these are smaller.
 - `hetlora` (Cho et al., HetLoRA, EMNLP 2024, https://arxiv.org/abs/2401.06432): factors of smaller ranks are filled up
-  with zeros, and the mean is cut down to a device's rank. Its pruning of ranks and its weights by norm are not built.
+  with zeros to the largest rank among the updates, and the mean is cut down to a device's rank. What lies above that
+  rank stays as it is: with zeros in both factors it could never be trained again. Its pruning of ranks and its weights
+  by norm are not built.
 - `ffa` (Sun et al., FFA-LoRA, ICLR 2024, https://arxiv.org/abs/2403.12313): A stays as it was drawn, which every device
   can do by itself; B is trained and sent, so the mean is exact.
 - `fedsa` (Guo et al., FedSA-LoRA, ICLR 2025, https://arxiv.org/abs/2410.01463): both are trained, A is sent and every
@@ -28,7 +30,7 @@ random ones, unless the model brings its own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -228,13 +230,20 @@ class Lora(Method):
         return replace(state, version=state.version + 1, tensors=merged(state.tensors, mean))
 
     def _padded(self, state: State, updates: Iterable[Update]) -> State:
-        """HetLoRA: the mean of factors that are filled up with zeros."""
-        filled = (
-            replace(update, tensors={name: _filled(tensor, state.tensors[name].shape)
-                                     for name, tensor in update.tensors.items()})
-            for update in updates
-        )  # fmt: skip
-        return self._averaged(state, filled)
+        """HetLoRA: the mean of factors that are filled up with zeros to the largest rank among them."""
+        from neulite_sim.methods.padded_factors import filled, up_to_rank
+
+        largest = 0
+
+        def whole() -> Iterator[Update]:
+            nonlocal largest
+            for update in updates:
+                largest = max(largest, self._ranks[update.submodel])
+                sent = update.tensors.items()
+                yield replace(update, tensors={n: filled(t, state.tensors[n], update.rate) for n, t in sent})
+
+        after = self._averaged(state, whole())
+        return replace(after, tensors=up_to_rank(after.tensors, state.tensors, largest))
 
     def _shared(self, state: State, updates: Iterable[Update]) -> State:
         """FedSA: the mean of what is sent; each device's own B is kept for it."""
@@ -324,15 +333,6 @@ class _Stack:
     def mean(self) -> dict[str, Tensor]:
         """Return what is added to the weight of each layer, in double precision."""
         return {layer: total / self._weight for layer, total in self._sums.items()}
-
-
-def _filled(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a tensor filled up to a shape with zeros behind its own numbers."""
-    if tuple(tensor.shape) == tuple(shape):
-        return tensor
-    whole = tensor.new_zeros(tuple(shape))
-    whole[tuple(map(slice, tensor.shape))] = tensor
-    return whole
 
 
 def _mean_of(kept: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Tensor]:

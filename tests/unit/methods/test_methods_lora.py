@@ -93,6 +93,29 @@ def test_hetlora_fills_up_with_zeros_and_cuts_down_for_three_devices_by_hand():
     assert (cut[LAYER + A].tolist(), cut[LAYER + B].tolist()) == ([[6.0], [5.0]], [[2.0, 3.0]])
 
 
+def test_hetlora_leaves_alone_what_lies_above_the_ranks_that_came():
+    """With zeros in both factors a rank has no gradient, and would never be trained again."""
+    chosen = lora(aggregation="hetlora", ranks=(3, 2, 1))
+    first = chosen.start(HAND, 0, None)
+    full = update(0, [[6.0], [6.0], [6.0]], [[3.0, 3.0, 3.0]], "rank-3")
+    state = chosen.digest(first, iter([full]))
+    low = [update(1, [[3.0], [9.0]], [[0.0, 6.0]], "rank-2"), update(2, [[9.0]], [[3.0]], "rank-1")]
+    after = chosen.digest(state, iter(low))
+    assert after.tensors[LAYER + A].tolist() == [[6.0], [4.5], [6.0]]
+    assert after.tensors[LAYER + B].tolist() == [[1.5, 3.0, 3.0]]
+    assert chosen.digest(state, iter([low[1]])).tensors[LAYER + A].tolist() == [[9.0], [6.0], [6.0]]
+
+
+def test_hetlora_moves_what_it_fills_up_by_the_rate_of_the_update():
+    chosen = lora(aggregation="hetlora", ranks=(2, 1))
+    state = chosen.digest(chosen.start(HAND, 0, None), iter([update(0, [[6.0], [6.0]], [[4.0, 4.0]], "rank-2")]))
+    same = update(0, [[6.0], [6.0]], [[4.0, 4.0]], "rank-2")
+    low = replace(update(1, [[6.0]], [[4.0]], "rank-1"), rate=0.25)
+    after = chosen.digest(state, iter([same, low]))
+    assert after.tensors[LAYER + A].tolist() == [[6.0], [(6.0 + 0.75 * 6.0) / 2]]
+    assert after.tensors[LAYER + B].tolist() == [[4.0, (4.0 + 0.75 * 4.0) / 2]]
+
+
 def test_fedsa_averages_a_and_gives_every_device_its_own_b_again():
     chosen = lora(aggregation="fedsa")
     state = chosen.start(HAND, 0, None)
