@@ -11,11 +11,15 @@ import numpy as np
 from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.charging import build_trainee, own_training
 from neulite_sim.engine.parts import Costing
+from neulite_sim.methods.contract import Method
 from neulite_sim.population.hardware.power import powers_of
 from neulite_sim.profiling.audit import audited
 from neulite_sim.profiling.plans import Plan
 from neulite_sim.profiling.profile import Profile
 from neulite_sim.results.energy import joules_of
+from neulite_sim.studies.whatif_missed import FEW_ROUNDS
+from neulite_sim.studies.whatif_rounds import rounds_of
+from neulite_sim.units import format_bytes
 
 
 def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
@@ -41,9 +45,30 @@ def cost_report(costing: Costing, *, audits: bool = False) -> dict[str, Any]:
         "scenario": costing.scenario.name,
         "participation_rate": rate,
         "compared_with_memory": costing.scenario.allocator.compared_with_memory,
-        "notices": [*announcements(costing), *other_batches(costing)],
+        "notices": [*announcements(costing), *other_batches(costing), *_missed(costing)],
         "submodels": [_entry(costing, *line, audits=audits) for line in _lines(costing)],
     }
+
+
+def _missed(costing: Costing) -> list[str]:
+    """Return in a sentence what a flight downloads beside its submodel, where a device has to catch up."""
+    scenario, method = costing.scenario, costing.method
+    if type(method).owed_bytes is Method.owed_bytes:
+        return []
+    rounds = rounds_of(
+        method,
+        costing.ledger,
+        costing.charged,
+        seed=scenario.seed,
+        num_rounds=min(scenario.stop.rounds, FEW_ROUNDS),
+        devices_per_round=scenario.selection.options.devices_per_round,
+    )
+    if not rounds.missed_bytes:
+        return []
+    return [
+        f"{scenario.method.label} lets a device download what it missed since it took part last, here about "
+        f"{format_bytes(rounds.missed_bytes)} a flight: down, seconds and joules leave it out, whatif counts it"
+    ]
 
 
 def _lines(costing: Costing) -> Iterator[tuple[Profile, Plan]]:

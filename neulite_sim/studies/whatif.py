@@ -17,12 +17,14 @@ from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.assembly import charge, prepare, prepare_variation
 from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.errors import ScenarioError
+from neulite_sim.methods.contract import Method
 from neulite_sim.models.names import FULL
 from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.studies.shared_profiler import SharedProfiler
-from neulite_sim.studies.whatif_rounds import FirstStates, Rounds, rounds_of
+from neulite_sim.studies.whatif_rounds import FirstStates, rounds_of
+from neulite_sim.studies.whatif_stages import Rounds
 from neulite_sim.training.pinning import pinned_torch
 
 BudgetKind = Literal["memory", "scale", "cap"]
@@ -139,7 +141,7 @@ def study(
         "includes_everyone_at_process_bytes": {entrant.variant: process_bytes(costing) for entrant, costing in found},
         **_own_thresholds(found, budgets, own_bytes),
         "not_applicable": refused,
-        "notes": [*_notes(first), *_announced(found), *_charged_otherwise(found)],
+        "notes": [*_notes(first), *_announced(found), *_charged_otherwise(found), *_not_missed(found)],
     }  # fmt: skip
 
 
@@ -365,6 +367,16 @@ def _announced(found: Sequence[tuple[Entrant, Costing]]) -> list[str]:
 def _charged_otherwise(found: Sequence[tuple[Entrant, Costing]]) -> list[str]:
     """Return whom the peaks do not hold for, once where that is the same with every method."""
     return list(dict.fromkeys(message for _, costing in found for message in other_batches(costing)))
+
+
+def _not_missed(found: Sequence[tuple[Entrant, Costing]]) -> list[str]:
+    """Return whose devices download more than the study counts: who took part before is not known without weights."""
+    return [
+        f"{entrant.variant}: what devices download because they missed it is left out, since with "
+        f"{costing.method.decides_by_weights} trained weights decide who takes part"
+        for entrant, costing in found
+        if costing.method.decides_by_weights and type(costing.method).owed_bytes is not Method.owed_bytes
+    ]
 
 
 def _notes(costing: Costing) -> list[str]:

@@ -8,70 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from neulite_sim.arrays import Floats, Integers
+from neulite_sim.arrays import Integers
 from neulite_sim.methods.contract import Method, Proposal, State
 from neulite_sim.methods.offering import offer_one
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.profiling.ledger import Ledger
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageRound:
-    """The rounds of one stage: how many there are, who has an offer, and what such a round is expected to cost."""
-
-    stage: str
-    rounds: int
-    able_devices: int
-    round_s: float
-    bytes_down: float
-    bytes_up: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rounds:
-    """The rounds of a run by stage. `ends_after` counts the rounds before the first in which nobody has an offer."""
-
-    stages: tuple[StageRound, ...]
-    ends_after: int | None
-
-    @property
-    def round_s(self) -> float | None:
-        """Expected seconds of a round, the mean over the rounds of a run; None where there is none."""
-        return self._mean([stage.round_s for stage in self.stages])
-
-    @property
-    def bytes_down(self) -> float | None:
-        """Expected bytes that the devices of a round receive together; None where there is no round."""
-        return self._mean([stage.bytes_down for stage in self.stages])
-
-    @property
-    def bytes_up(self) -> float | None:
-        """Expected bytes that the devices of a round send together; None where there is no round."""
-        return self._mean([stage.bytes_up for stage in self.stages])
-
-    def _mean(self, values: list[float]) -> float | None:
-        weights = [stage.rounds for stage in self.stages]
-        return float(np.average(values, weights=weights)) if self.stages else None
-
-
-def expected_maximum(values: Floats, count: int) -> float:
-    """Return the mean of the largest of `count` of the values, drawn without replacement, all sets equally likely.
-
-    Of n values in rising order the i-th is the largest of K drawn if the other K - 1 are among the i - 1 before it:
-    p_i = C(i - 1, K - 1) / C(n, K), so p_n = K / n and p_(i-1) = p_i (i - K) / (i - 1). With K >= n it is the maximum.
-    """
-    number = len(values)
-    drawn = min(count, number)
-    places = np.arange(number, 1, -1, dtype=np.float64)
-    ratios = np.maximum(places - drawn, 0) / (places - 1)
-    chances = drawn / number * np.concatenate([[1.0], np.cumprod(ratios)])
-    return float(np.sort(values)[::-1] @ chances)
+from neulite_sim.studies.whatif_missed import Missed, owes
+from neulite_sim.studies.whatif_stages import Rounds, StageRound, expected_maximum
 
 
 class FirstStates:
@@ -99,10 +47,14 @@ class FirstStates:
     def _made(self, ledger: Any) -> State:
         try:
             with torch.device("meta"):
-                return self._method.start(self._blueprint, self._seed, ledger)
+                return self.with_weights(ledger)
         except (NotImplementedError, RuntimeError):
             # The method reads its first weights, so it has to have some; any other error comes again here.
-            return self._method.start(self._blueprint, self._seed, ledger)
+            return self.with_weights(ledger)
+
+    def with_weights(self, ledger: Ledger) -> State:
+        """Return the first state made as in a run."""
+        return self._method.start(self._blueprint, self._seed, ledger)
 
 
 class _Watched:
@@ -131,15 +83,16 @@ def rounds_of(
 
     A method whose next stage depends on trained weights (`decides_by_weights`) counts once with each submodel that
     somebody fits. Offers that carry the same `stage` are taken to be the same. `states` are those of the method with
-    this blueprint and seed.
+    this blueprint and seed. What devices download of rounds that they missed is among the seconds and bytes.
     """
     owners = np.flatnonzero(ledger.owns_data)
     if not len(owners):
         return Rounds(stages=(), ends_after=0)
     proposals = _by_submodel(method, ledger, owners)
     states = states or FirstStates(method, blueprint, seed)
+    start = None if method.decides_by_weights else states.on(ledger)
     if not method.decides_by_weights:
-        proposals = _by_round(method, ledger, owners, start=states.on(ledger), rounds=num_rounds)
+        proposals = _by_round(method, ledger, owners, start=start, rounds=num_rounds)
     counts: Counter[str] = Counter()
     found: dict[str, Proposal] = {}
     ends_after = None
@@ -149,7 +102,10 @@ def rounds_of(
             break
         counts[proposal.stage] += 1
         found[proposal.stage] = proposal
-    stages = (_stage_round(found[stage], ledger, rounds, devices_per_round) for stage, rounds in counts.items())
+    stages = [_stage_round(found[stage], ledger, rounds, devices_per_round) for stage, rounds in counts.items()]
+    if stages and start is not None and owes(method, start, owners[:1]):
+        missed = Missed(method, ledger, seed=seed, num_rounds=counts.total(), most_drawn=devices_per_round)
+        stages = missed.added(stages, found, start, lambda: states.with_weights(ledger))
     return Rounds(stages=tuple(stages), ends_after=ends_after)
 
 

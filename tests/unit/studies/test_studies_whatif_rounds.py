@@ -9,7 +9,8 @@ import pytest
 from whatif_fleet import PEAKS, entrant, written_profiles
 
 from neulite_sim.studies.whatif import BudgetedLedger, costings
-from neulite_sim.studies.whatif_rounds import FirstStates, expected_maximum, rounds_of
+from neulite_sim.studies.whatif_rounds import FirstStates, rounds_of
+from neulite_sim.studies.whatif_stages import expected_maximum
 
 
 @pytest.mark.parametrize("count", range(1, 7))
