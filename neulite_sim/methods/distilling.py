@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neulite_sim.models.contract import BlockModel, Blueprint
-from neulite_sim.models.output import OutputModule
+from neulite_sim.models.output import OutputModule, copied_head
 from neulite_sim.models.trainee import Trainee
 
 FrozenStatistics = Literal["eval", "train"]
@@ -79,7 +79,9 @@ class Distillation(_Progressive):
         model = blueprint.build()
         super().__init__(model.blocks[:stage], frozen_batch_norm)
         is_last = stage == model.num_blocks
-        output = OutputModule(model, stage - 1, head=None if is_last else model.head)
+        # A tied embedding stays the one that both heads read: the pool has it once, under its own name.
+        head = copied_head(model.head, beside=model.blocks) if is_last else model.head
+        output = OutputModule(model, stage - 1, head=head)
         self.surrogates.update(_numbered(output, stage - 1))
         self.head = output.head
         self.teacher_head = model.head if is_last else None

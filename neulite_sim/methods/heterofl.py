@@ -28,7 +28,7 @@ class HeteroFLOptions(SlicedOptions):
     """Options of `heterofl`; the defaults are the authors'."""
 
     classifier_rows: bool = True
-    """Average a class's row of the classifier only over the devices that own samples of it."""
+    """Average a class's row of the classifier only over devices that own samples of it; not of a tied embedding."""
 
 
 class HeteroFL(SlicedMethod):

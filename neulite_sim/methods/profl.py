@@ -11,7 +11,8 @@ Shrinking trains block t, the surrogates behind it and the classifier of stage t
 are frozen at their random values. Distillation trains the surrogate of block t to give the logits that the block gives:
 mean squared error, a learning rate of its own; of the last block with the classifier, of any other alone. Growing
 starts from all that: block t is trained with the surrogates behind it and the classifier, and then frozen for good.
-The last stage is the full model, and its block is trained until the run ends.
+The last stage is the full model, and its block is trained until the run ends. A classifier that is a tied embedding
+belongs to block 1: it is trained with that alone, and teacher and student read the same.
 
 A block is trained until its effective movement says that it has converged, or for a number of rounds that is given. A
 phase that fits nobody with data is left out: what it would have trained stays as it is. Rounds are counted in

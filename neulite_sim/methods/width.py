@@ -72,7 +72,8 @@ class Layout:
     """How the tensors of thin models lie in those of the global one.
 
     `axes[name]` has a `Dimension` each, `shapes[submodel][name]` is the thin tensor's shape. `classifier` names the
-    tensors whose rows are classes: weight and bias of the last linear or convolutional layer.
+    tensors whose rows are classes: weight and bias of the layer that makes the logits. There are none where that reads
+    the weight of another layer, as with a tied embedding.
     """
 
     axes: Mapping[str, tuple[Dimension, ...]]
@@ -105,7 +106,7 @@ def layout(blueprint: Blueprint, rates: Mapping[str, float]) -> Layout:
             for dimension, (size, fixed) in enumerate(pairs)
         )
     shapes = {submodel: _shapes(blueprint.at_width(blueprint.width * rate).look()) for submodel, rate in rates.items()}
-    return Layout(axes=axes, shapes=shapes, classifier=_tensors_of(model, classifier_path(model)))
+    return Layout(axes=axes, shapes=shapes, classifier=_classifier(model, blueprint.num_classes))
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -119,13 +120,21 @@ def _axis(size: int, fixed: int, *, is_concatenated: bool) -> Dimension:
 
 
 def classifier_path(model: nn.Module) -> str:
-    """Return the path of the layer that makes the logits: the last linear or convolutional one."""
+    """Return the path of the layer that makes the logits: the last linear or convolutional one of the head.
+
+    That of the model where the head has no weights at all; "" where it has some, but reads those of another layer.
+    """
     paths: list[str] = [path for path, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    return paths[-1]
+    head = model.get_submodule("head") if hasattr(model, "head") else None
+    if head is not None and any(True for _ in head.parameters()):
+        paths = [path for path in paths if f"{path}.".startswith("head.")]
+    return paths[-1] if paths else ""
 
 
-def _tensors_of(model: nn.Module, path: str) -> frozenset[str]:
-    return frozenset(f"{path}.{name}" for name, _ in model.get_submodule(path).named_parameters(recurse=False))
+def _classifier(model: nn.Module, num_classes: int) -> frozenset[str]:
+    path = classifier_path(model)
+    tensors = dict(model.get_submodule(path).named_parameters(recurse=False)) if path else {}
+    return frozenset(f"{path}.{name}" for name, tensor in tensors.items() if tensor.shape[0] == num_classes)
 
 
 def take(tensor: Tensor, indices: Indices) -> Tensor:

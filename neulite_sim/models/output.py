@@ -57,7 +57,7 @@ class OutputModule(nn.Module):
         self.surrogates = nn.Sequential(*layers)
         if model.norm == "group":
             normalised_in_groups(self.surrogates)
-        self.head = _copied(model.head) if head is None else head.requires_grad_(True)
+        self.head = copied_head(model.head) if head is None else head.requires_grad_(True)
         self.projection = _projection(shapes[-1][0], relu=projection_relu) if projection else None
         initialise(self)
 
@@ -127,13 +127,16 @@ class PlaceHead(nn.Module):
         return logits
 
 
-def _copied(head: nn.Module) -> nn.Module:
-    """Return a trainable copy that shares nothing with `head`.
+def copied_head(head: nn.Module, *, beside: nn.Module | None = None) -> nn.Module:
+    """Return a trainable copy of a head that shares nothing with it.
 
+    What it reads of other parts, a tied embedding, it holds a copy of, or reads where it is if that is in `beside`.
     Tensors are copied here and given to `deepcopy` as done: its own way with them fails for PyTorch's fake tensors.
     """
     copies: dict[int, object] = {id(buffer): buffer.detach().clone() for buffer in head.buffers()}
     copies.update((id(parameter), nn.Parameter(parameter.detach().clone())) for parameter in head.parameters())
+    if beside is not None:
+        copies.update((id(kept), kept) for kept in (*beside.modules(), *beside.parameters(), *beside.buffers()))
     return copy.deepcopy(head, copies)
 
 

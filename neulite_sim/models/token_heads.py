@@ -15,8 +15,8 @@ class NextTokenHead(nn.Module):
     """A norm, and for each token the logits of the one that follows it, `[B, vocabulary, N]`.
 
     With `tied` the weight is that of the embedding, which the head does not hold: it is one tensor with one name, is
-    trained with the first block and is frozen with it. A copy of the head, as NeuLite's output modules take one, has a
-    weight of its own.
+    trained with the first block and is frozen with it. A copy of the head alone, as NeuLite's output modules take one,
+    has a weight of its own; copied with the embedding it is tied to that.
     """
 
     classes_last = True
@@ -40,7 +40,8 @@ class NextTokenHead(nn.Module):
         memo[id(self)] = made
         made.norm = copy.deepcopy(self.norm, memo)
         made._tied = ()
-        if self.out is not None:
+        if self.out is not None or id(self._tied[0].weight) in memo:
+            made._tied = copy.deepcopy(self._tied, memo)
             made.out = copy.deepcopy(self.out, memo)
         else:
             weight = self._tied[0].weight.detach()

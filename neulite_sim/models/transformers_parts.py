@@ -101,7 +101,7 @@ class _AsIs(nn.Module):
 
 
 class _Tied(nn.Module):
-    """A linear layer whose weight is that of an embedding, which it does not hold."""
+    """A linear layer whose weight is that of an embedding, which it does not hold, nor does a copy made with that."""
 
     def __init__(self, embedding: nn.Embedding, bias: nn.Parameter | None) -> None:
         super().__init__()
@@ -112,7 +112,9 @@ class _Tied(nn.Module):
         """Return logits."""
         return F.linear(features, self._embedding[0].weight, self.bias)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Linear:
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
+        if id(self._embedding[0].weight) in memo:
+            return _Tied(copy.deepcopy(self._embedding[0], memo), copy.deepcopy(self.bias, memo))
         weight = self._embedding[0].weight.detach()
         made = nn.Linear(weight.shape[1], weight.shape[0], bias=self.bias is not None)
         made.weight = nn.Parameter(weight.clone())

@@ -8,12 +8,14 @@ import pytest
 import torch
 from slow_cases import some_slow
 
+from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.aggregation import merged
 from neulite_sim.methods.conformance import check_method
 from neulite_sim.methods.contract import Denial, Offers, State
 from neulite_sim.methods.fedavg import FedAvg
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.registry import component, names
+from neulite_sim.samples import InputSpec
 
 VARIANTS = [
     ("fedavg", {"proximal_mu": 0.1}),
@@ -61,6 +63,29 @@ def test_every_registered_method_keeps_the_contract(kind):
 def test_options_keep_the_contract(kind, options):
     found = component("method", kind)
     check_method(found, blueprint(), found.options(**options))
+
+
+OF_IMAGES = ("slt",)
+"""What has no language models, and says so."""
+OWN_OPTIONS = {"depthfl": {"classifier": "linear"}, "profl": {"shrinking_rounds": 1, "growing_rounds": 1}}
+
+
+def language(*, tied):
+    spec = InputSpec(shape=(8,), vocabulary=13, num_classes=13, target_shape=(8,), predicts_tokens=True)
+    found = component("model", "gpt")
+    options = found.options(dim=8, heads=2, depth=2, vocabulary=13, tied=tied)
+    return Blueprint(architecture=found.build(options), spec=spec, name="gpt")
+
+
+@pytest.mark.parametrize("kind", some_slow(names("method"), lambda kind: kind in ("fedra", "federated-dropout")))
+def test_methods_keep_the_contract_on_a_model_whose_head_reads_the_embedding(kind):
+    found = component("method", kind)
+    options = found.options(**OWN_OPTIONS.get(kind, {}))
+    if kind in OF_IMAGES:
+        with pytest.raises(ScenarioError, match="a layer that is no plain convolution"):
+            check_method(found, language(tied=True), options)
+        return
+    check_method(found, language(tied=True), options)
 
 
 class Forgetful(FedAvg):

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 from thin_models import Peaks
+from tiny_scenarios import TINY
 from torch import nn
 
+from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.contract import LocalTask, OwnTraining, Setting, Update
 from neulite_sim.methods.distilling import Distillation, SurrogateStage
@@ -20,6 +22,8 @@ from neulite_sim.profiling.cost import Cost
 from neulite_sim.profiling.plans import Plan
 from neulite_sim.profiling.profile import profile
 from neulite_sim.registry import component
+from neulite_sim.samples import InputSpec
+from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.scenario.schema import Training
 from neulite_sim.training.local import train_locally
 
@@ -289,6 +293,38 @@ def loaded(method, state, submodel):
     load_tensors(trainee, method.payload(state, submodel))
     trainee.prepare()
     return trainee
+
+
+def test_with_a_tied_embedding_teacher_and_student_read_the_same_and_it_is_frozen():
+    spec = InputSpec(shape=(8,), vocabulary=13, num_classes=13, target_shape=(8,), predicts_tokens=True)
+    found = component("model", "gpt")
+    decoder = Blueprint(architecture=found.build(found.options(dim=8, heads=2, depth=2, vocabulary=13)), spec=spec)
+    method = profl(2)
+    state = method.start(decoder, 3, Fitting(method))
+    trainee = method.trainee("distil-2", decoder)
+    load_tensors(trainee, method.payload(state, "distil-2"))
+    names = [name for name in trainee.state_dict() if "head" in name]
+    assert names == [
+        f"{head}.classifier.norm.{kind}" for head in ("head", "teacher_head") for kind in ("weight", "bias")
+    ]
+    tokens = torch.arange(8)[None]
+    loss, _ = trainee.loss(tokens, tokens)
+    loss.backward()
+    assert trainee.blocks[0].embedding.weight.grad is None
+    assert trainee.head.classifier.norm.weight.grad.abs().sum() > 0
+    # Whatever the map, the logits of both fall with the embedding.
+    maps = torch.randn(1, 8, 8)
+    with torch.no_grad():
+        trainee.blocks[0].embedding.weight.zero_()
+        assert trainee.head(maps).abs().max() == trainee.teacher_head(maps).abs().max() == 0
+
+
+def test_a_model_with_a_tied_embedding_goes_through_all_phases():
+    data = {"kind": "synthetic-text", "samples": 20, "test_samples": 5, "sequence_length": 8}
+    mapping = {**TINY, "data": data, "model": {"kind": "gpt", "depth": 2, "dim": 8, "heads": 2}}
+    done = {"kind": "profl", "shrinking_rounds": 1, "growing_rounds": 1}
+    found = simulate(parse_scenario({**mapping, "method": done, "training": {"epochs": 1, "batch_size": 4}}))
+    assert [row["stage"] for row in found.memory.rounds] == ["shrink-2", "distil-2", "grow-1", "grow-2"]
 
 
 def test_a_student_with_the_logits_of_its_teacher_has_no_loss():

@@ -9,9 +9,11 @@ from torch import nn
 from neulite_sim.methods.rates import LEVELS, Rates, names_of
 from neulite_sim.methods.thin import ThinTrainee, masked_cross_entropy, thinned
 from neulite_sim.methods.width import Dimension, OverlapMean, classifier_path, layout, take, window, with_rows
-from neulite_sim.models.contract import scaled
+from neulite_sim.models.contract import Blueprint, scaled
 from neulite_sim.models.trainee import float_tensors, load_tensors
 from neulite_sim.profiling.profile import profile
+from neulite_sim.registry import component
+from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.schema import Training
 
 HALF = {"full": 1.0, "width-0.5": 0.5}
@@ -118,6 +120,53 @@ def test_the_classifier_is_the_last_layer_with_weights():
     assert layout(TOY, HALF).classifier == {HEAD, HEAD_BIAS}
     assert classifier_path(blueprint("lenet").build_meta()) == "head.fc3"
     assert classifier_path(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU()))) == "1.0"
+
+
+def decoder(*, tied, dim=12):
+    spec = InputSpec(shape=(8,), vocabulary=12, num_classes=12, target_shape=(8,), predicts_tokens=True)
+    found = component("model", "gpt")
+    options = found.options(dim=dim, heads=2, depth=2, vocabulary=12, tied=tied)
+    return Blueprint(architecture=found.build(options), spec=spec)
+
+
+def test_a_head_that_reads_the_embedding_has_no_rows_of_classes_and_no_other_layer_lends_it_some():
+    """Also where another layer happens to have as many rows as there are classes."""
+    assert layout(decoder(tied=False), HALF).classifier == {"head.classifier.out.weight"}
+    assert layout(decoder(tied=True), HALF).classifier == frozenset()
+    assert classifier_path(decoder(tied=True).build_meta()) == ""
+
+
+def test_behind_a_head_without_weights_the_last_layer_makes_the_logits():
+    model = nn.Module()
+    model.blocks = nn.Sequential(nn.Linear(2, 5), nn.Linear(5, 3))
+    model.head = nn.Flatten()
+    assert classifier_path(model) == "blocks.1"
+    model.head = nn.Linear(3, 3)
+    assert classifier_path(model) == "head"
+
+
+def factors(trainee):
+    """Return by linear layer what its output is beside that of its weights alone."""
+    found = {}
+
+    def note(path):
+        def hook(layer, given, output):
+            found[path] = (output / nn.functional.linear(given[0], layer.weight, layer.bias)).median().item()
+
+        return hook
+
+    for path, layer in trainee.named_modules():
+        if isinstance(layer, nn.Linear):
+            layer.register_forward_hook(note(path))
+    trainee.train()(torch.arange(8)[None])
+    return found
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_scaler_divides_every_layer_but_the_one_that_makes_the_logits(tied):
+    thin = factors(ThinTrainee(decoder(tied=tied), 0.5, scaler=True, masks_absent=False))
+    assert thin == pytest.approx({path: 1.0 if path.startswith("head.") else 2.0 for path in thin})
+    assert len(thin) == 12 + (not tied)
 
 
 def test_a_mean_is_taken_over_the_slices_that_hold_a_scalar_and_the_rest_stays():

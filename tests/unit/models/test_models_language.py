@@ -1,5 +1,7 @@
 """Language models: their sizes, their laws as architectures, and what is refused."""
 
+import copy
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -10,6 +12,7 @@ from neulite_sim.models.conformance import check_architecture
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.gpt import COMPONENT as GPT
 from neulite_sim.models.language_presets import PRESETS
+from neulite_sim.models.output import copied_head
 from neulite_sim.models.targets import cross_entropy
 from neulite_sim.models.trainee import FullModel
 from neulite_sim.samples import InputSpec
@@ -69,6 +72,25 @@ def test_a_tied_embedding_is_one_tensor_with_one_name():
     loss.backward()
     # The head reaches tokens that were never read.
     assert trainee.blocks[0].embedding.weight.grad[5].abs().sum() > 0
+
+
+def test_a_copy_of_a_head_has_a_weight_of_its_own_unless_the_embedding_is_copied_or_kept_with_it():
+    model = Blueprint(architecture=built(GPT, dim=32, heads=4), spec=next_tokens()).build_seeded(0)
+    alone, beside = copied_head(model.head), copied_head(model.head, beside=model.blocks)
+    whole = copy.deepcopy(model)
+    maps = torch.randn(2, 32, 12)
+    for head in (alone, beside, whole.head):
+        assert torch.equal(head(maps), model.head(maps))
+    with torch.no_grad():
+        model.blocks[0].embedding.weight.zero_()
+    assert model.head(maps).abs().max() == beside(maps).abs().max() == 0
+    assert beside.classifier.norm.weight is not model.head.classifier.norm.weight
+    assert beside.state_dict().keys() == whole.head.state_dict().keys() == model.head.state_dict().keys()
+    assert alone.state_dict().keys() - model.head.state_dict().keys() == {"classifier.out.weight"}
+    assert alone(maps).abs().max() > 0
+    with torch.no_grad():
+        whole.blocks[0].embedding.weight.zero_()
+    assert whole.head(maps).abs().max() == 0
 
 
 def test_a_token_sees_none_after_it():

@@ -8,14 +8,17 @@ import torch
 from safetensors.torch import save_file
 
 from neulite_sim.errors import DataNotFoundError, ScenarioError
+from neulite_sim.methods.conformance import check_method
 from neulite_sim.models.conformance import check_architecture
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.gpt import COMPONENT as GPT
+from neulite_sim.models.output import copied_head
 from neulite_sim.models.trainee import FullModel
 from neulite_sim.models.transformers_model import COMPONENT
 from neulite_sim.models.transformers_parts import After
 from neulite_sim.profiling.audit import audit
 from neulite_sim.profiling.profile import profile
+from neulite_sim.registry import component
 from neulite_sim.samples import InputSpec
 from neulite_sim.scenario.schema import Training
 
@@ -73,6 +76,24 @@ def test_their_peaks_are_predicted_to_the_byte(tmp_path, kernel, plan):
     training = Training(batch_size=4, epochs=1, **plan)
     found = profile("full", lambda: FullModel(model), spec=TOKENS, batch_size=4, training=training)
     assert found.tensor_bytes == audit(lambda: FullModel(model), spec=TOKENS, batch_size=4, training=training).total
+
+
+def test_a_copy_of_a_tied_head_is_tied_to_the_embedding_that_it_is_copied_beside(tmp_path):
+    model = Blueprint(architecture=architecture(tmp_path, "qwen2"), spec=TOKENS).build_seeded(0)
+    alone, beside = copied_head(model.head), copied_head(model.head, beside=model.blocks)
+    assert beside.state_dict().keys() == model.head.state_dict().keys()
+    assert len(alone.state_dict()) == len(beside.state_dict()) + 1
+    with torch.no_grad():
+        next(iter(model.blocks.parameters())).zero_()
+        maps = torch.randn(2, 32, 12)
+        assert model.head(maps).abs().max() == beside(maps).abs().max() == 0
+        assert alone(maps).abs().max() > 0
+
+
+def test_profl_keeps_the_contract_with_a_tied_head(tmp_path):
+    found = component("method", "profl")
+    model = Blueprint(architecture=architecture(tmp_path, "qwen2"), spec=TOKENS, name="qwen2")
+    check_method(found, model, found.options(shrinking_rounds=1, growing_rounds=1))
 
 
 OWN = {
