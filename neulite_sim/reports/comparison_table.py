@@ -49,7 +49,7 @@ def comparison_tables(
         after = 1 + [column.head for column in columns].index("accuracy %")
         columns[after:after] = _differences(lines, baseline, kind)
         notes = [
-            f"difference: to {baseline.name}, paired by seed, ± half of a 95 % interval.",
+            f"difference: to {baseline.name}, paired by seed, {_interval_words(columns)}.",
             *pairing_notes(lines, baseline),
             *notes,
         ]
@@ -57,6 +57,15 @@ def comparison_tables(
     title = f"{num_runs} run{'' if num_runs == 1 else 's'}{_constant(lines, 'selection', ', {} selection')}"
     said = [*_legend(lines, columns), *notes, *notes_of(lines)]
     return tables_of([name, *columns], title=title, notes=said, width=width)
+
+
+def _interval_words(columns: Sequence[Column]) -> str:
+    """Return how differences tell their intervals: a bootstrap's ends are not equally far from the mean."""
+    (cells,) = (column.cells for column in columns if column.head == "difference")
+    has_ends, has_halves = (any(mark in cell for cell in cells) for mark in (" to ", "±"))
+    if has_ends and has_halves:
+        return "the ends of a 95 % interval (BCa bootstrap), or ± half of one (Student's t)"
+    return "the ends of a 95 % interval (BCa bootstrap)" if has_ends else "± half of a 95 % interval"
 
 
 def tables_of(
@@ -115,10 +124,10 @@ def _wasted(line: Line) -> Spread:
 
 
 def _memory(found: Spread) -> str:
-    """Return a peak as every command shows it."""
+    """Return a peak as every command shows it, each in a unit of its own."""
     if found.mean is None:
         return "-"
-    around = f" ± {format_bytes(found.std)}" if found.std else ""
+    around = f" ± {format_bytes(found.half_width)}" if found.half_width else ""
     some = f" ({found.count}/{found.total})" if found.count < found.total else ""
     return f"{format_bytes(found.mean)}{around}{some}"
 
@@ -197,7 +206,7 @@ def _numbers(
     *,
     digits: int | None = None,
 ) -> Column:
-    """Return a column of means; ± the spread where there is one; `word` where there is no number."""
+    """Return a column of means; ± half of their interval where there is one; `word` where there is no number."""
     found = [value(line) for line in lines]
     if digits is None:
         largest = max((item.mean for item in found if item.mean is not None), default=0.0)
