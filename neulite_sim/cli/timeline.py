@@ -35,10 +35,13 @@ def timeline(
     from neulite_sim.reports.timeline_table import timeline_report, timeline_tables
     from neulite_sim.reports.timeline_window import read_window
     from neulite_sim.results.places import COMPLETE, TIMELINE
+    from neulite_sim.results.stored import require_kept
     from neulite_sim.results.trace_events import rebuild
 
     options = plot_asked(plot, style=style, size=size, title=title)
     window = read_window(run_dir, first=first, count=rounds)
+    if trace is None:
+        require_kept(run_dir, TIMELINE)
     if plot is not None:
         from neulite_sim.reports.gantt import draw_window
 
@@ -59,7 +62,9 @@ def timeline(
     console = screen()
     for table in timeline_tables(report):
         print_table(console, table)
-    if file is None:
+    if file is None and (run_dir / COMPLETE).exists():
+        sys.stdout.write(f"The run has no {TIMELINE}: --trace FILE writes it from its rows.\n")
+    elif file is None:
         sys.stdout.write("The run was cut off or still goes on: --trace FILE writes its timeline so far.\n")
     else:
         sys.stdout.write(f"All rounds, a track per device: open {file} in {VIEWER}\n")

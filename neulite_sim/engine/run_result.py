@@ -9,9 +9,11 @@ from typing import Any
 from neulite_sim.notebook.card import card, facts
 from neulite_sim.notebook.chart import curve_of
 from neulite_sim.notebook.plot import Against, Measured, draw
+from neulite_sim.results.cells import OPTIONAL_FILES
 from neulite_sim.results.memory import MemorySink, read_devices, read_rows
 from neulite_sim.results.row_table import Rows
 from neulite_sim.results.rows import DenialRow, DiagnosticRow, Event, FlightRow, Notice, RoundRow, Row, columns
+from neulite_sim.results.stored import kept_of, require_whole
 from neulite_sim.scenario.schema import Scenario
 
 
@@ -54,7 +56,8 @@ class RunResult:
     @property
     def diagnostics(self) -> Rows:
         """What `evaluation.diagnostics` measured at each test; no rows where it asks for nothing."""
-        if self.memory is None and self.run_dir is not None and not (self.run_dir / "diagnostics.csv").exists():
+        file, run_dir = OPTIONAL_FILES[DiagnosticRow], self.run_dir
+        if self.memory is None and run_dir is not None and not kept_of(run_dir, file):
             return Rows(columns=columns(DiagnosticRow))
         return self._rows("diagnostics", DiagnosticRow)
 
@@ -87,6 +90,7 @@ class RunResult:
             rows: Rows = getattr(self.memory, name)
             return rows
         assert self.run_dir is not None
+        require_whole(self.run_dir, f"{name}.csv")
         return read_rows(self.run_dir / f"{name}.csv", kind)
 
 

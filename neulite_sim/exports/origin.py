@@ -18,7 +18,7 @@ from neulite_sim.results.cells import FILES, OPTIONAL_FILES, scan_rows
 from neulite_sim.results.device_rows import find_devices
 from neulite_sim.results.places import AUDIT, OWN_FILES, PROVENANCE, SCENARIO, SUMMARY, SUMS
 from neulite_sim.results.rows import DeviceRow, Row
-from neulite_sim.results.stored import StoredRun, provenance_of, read_run, require_whole
+from neulite_sim.results.stored import StoredRun, provenance_of, read_run, require_kept
 from neulite_sim.version import __version__
 
 _MOST_TEXT = 500
@@ -144,8 +144,8 @@ def read_origin(path: Path) -> Origin:
         DataNotFoundError: a file of the folder is missing or damaged.
     """
     run = read_run(path)
+    require_kept(path, *(name for name in OWN_FILES if name != SUMS))
     there = [path / name for name in OWN_FILES if (path / name).exists()]
-    require_whole(path, *(file.name for file in there if file.name != SUMS))
     made = provenance_of(path)
     return Origin(
         run=run,

@@ -14,11 +14,11 @@ from neulite_sim.engine.views import IN_FLIGHT, NO_DATA, OFFLINE
 from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
 from neulite_sim.methods.offering import OUT_OF_MEMORY
 from neulite_sim.reports.device_presence import Drawn, Span, drawn_again
-from neulite_sim.results.cells import FILES, scan_rows
+from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET, FILES, scan_rows
 from neulite_sim.results.device_rows import JOIN, device_row, find_devices
 from neulite_sim.results.places import COMPLETE, SCENARIO
 from neulite_sim.results.rows import DenialRow, FlightRow, RoundRow
-from neulite_sim.results.stored import find_runs, read_scenario, require_whole
+from neulite_sim.results.stored import find_runs, kept_of, read_scenario, require_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +93,8 @@ def read_history(run_dir: Path, device: int) -> History:
     if not (run_dir / SCENARIO).is_file():
         find_runs(run_dir)  # Says what is wrong with the path, if anything is.
         raise DataNotFoundError(f"{run_dir}: holds several runs", hint="name the folder of one")
+    require_whole(run_dir, *FILES.values(), *kept_of(run_dir, DEVICES_CSV, DEVICES_PARQUET))
     devices = find_devices(run_dir)
-    names = [SCENARIO, *FILES.values(), *([devices.name] if devices else [])]
-    require_whole(run_dir, *names)
     scenario = read_scenario(run_dir / SCENARIO)
     _require_device(scenario, device, run_dir)
     row = device_row(devices, device) if devices else None

@@ -31,7 +31,9 @@ from neulite_sim.results.places import (
 )
 from neulite_sim.results.provenance import other_versions
 from neulite_sim.results.rows import RoundRow
+from neulite_sim.results.stored import require_whole
 from neulite_sim.results.summary import TAIL_EVALUATIONS
+from neulite_sim.results.sums import names_with_sums
 
 try:
     import fcntl
@@ -127,7 +129,7 @@ def _listed(path: Path, run: str, names: Container[str]) -> ListedRun:
         about["started_at_utc"] = _moment(made.get("started_at_utc"))
         if SCENARIO not in names:
             raise ValueError(f"no {SCENARIO}")
-        found = _complete(path) if COMPLETE in names else _unfinished(path, names, made)
+        found = _complete(path, names) if COMPLETE in names else _unfinished(path, names, made)
         return ListedRun(**about, **found)
     except (NeuliteError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -160,7 +162,8 @@ def _read(path: Path) -> str:
         raise DataNotFoundError(f"{path.name} cannot be read: {error.strerror}") from None
 
 
-def _complete(path: Path) -> Mapping[str, Any]:
+def _complete(path: Path, names: Container[str]) -> Mapping[str, Any]:
+    """Return what the small files of a complete run tell, which are whole; of the others each has to be there."""
     summary = _mapping(path / SUMMARY)
     wanted: dict[str, tuple[type, ...]] = {
         "name": (str,), "method": (str,), "seed": (int,), "rounds": (int,), "final_accuracy": (int, float),
@@ -169,6 +172,12 @@ def _complete(path: Path) -> Mapping[str, Any]:
     wrong = [key for key, kinds in wanted.items() if not isinstance(summary.get(key), (*kinds, type(None)))]
     if wrong:
         raise ValueError(f"{SUMMARY}: {wrong[0]} is {summary[wrong[0]]!r:.40}")
+    for name in (SCENARIO, COMPLETE):
+        _read(path / name)
+    require_whole(path)
+    gone = [name for name in sorted(names_with_sums(path)) if name not in names]
+    if gone:
+        raise ValueError(f"{' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone")
     reason = summary.get("not_applicable")
     state = "complete" if reason is None else "NA"
     return {
@@ -186,6 +195,7 @@ def _unfinished(path: Path, names: Container[str], made: Mapping[str, Any]) -> M
         if row["test_accuracy"] is not None:
             tail.append(row["test_accuracy"])
             found["best_accuracy"] = max(found.get("best_accuracy", 0.0), tail[-1])
+    require_whole(path)
     if tail:
         found |= {"final_accuracy": tail[-1], "tail_accuracy": sum(tail) / len(tail)}
     return {**found, **_left_in(path, names, made)}

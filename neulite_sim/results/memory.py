@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.results.cells import columns_in, record, scan_rows
+from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET, columns_in, record, scan_rows
 from neulite_sim.results.contract import Sink
 from neulite_sim.results.device_rows import DeviceRows, find_devices, scan_devices
 from neulite_sim.results.flight_rows import FlightRows
@@ -25,6 +25,7 @@ from neulite_sim.results.rows import (
     Row,
     columns,
 )
+from neulite_sim.results.stored import require_kept
 
 
 class MemorySink(Sink):
@@ -84,8 +85,9 @@ def read_devices(run_dir: Path | str) -> Rows:
     """Return the rows of the devices of a run folder, from `devices.csv` or `devices.parquet`.
 
     Raises:
-        DataNotFoundError: the folder has neither, as those of older versions, or the file is damaged.
+        DataNotFoundError: the folder has neither, as those of older versions, or the file was changed or is gone.
     """
+    require_kept(Path(run_dir), DEVICES_CSV, DEVICES_PARQUET)
     path = find_devices(Path(run_dir))
     if path is None:
         raise DataNotFoundError(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from neulite_sim.errors import DataNotFoundError
-from neulite_sim.outside import TEXT_BYTES, read_regular
+from neulite_sim.outside import TEXT_BYTES, read_regular, what_stands
 from neulite_sim.population.hardware.power import powers_in
 from neulite_sim.results.cells import FILES, OPTIONAL_FILES, scan_columns, scan_rows
 from neulite_sim.results.energy import PER_JOULE, EnergyTally, joules_of_cells, units_of
@@ -21,7 +21,7 @@ from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, SUMMARY, 
 from neulite_sim.results.rows import DiagnosticRow, FlightRow, RoundRow
 from neulite_sim.results.seals import SEAL, is_sealed, sha256
 from neulite_sim.results.summary import Identity, Tally
-from neulite_sim.results.sums import check_sums
+from neulite_sim.results.sums import check_sums, names_with_sums
 from neulite_sim.scenario.yaml_text import read_yaml
 
 _UNKNOWN_WITHOUT_SUMMARY = ("participation_rate", "data_share", "proxy", "wall_time_s", "digest")
@@ -61,14 +61,11 @@ class StoredRun:
         """Return the rows of diagnostics.csv; none where the run was not asked for diagnostics.
 
         Raises:
-            DataNotFoundError: diagnostics.csv is damaged.
+            DataNotFoundError: diagnostics.csv is damaged, or was there and is gone.
         """
         path = self.path / OPTIONAL_FILES[DiagnosticRow]
-        if not path.exists():
-            return []
-        if self.is_complete:
-            check_sums(self.path, path.name)
-        return list(scan_rows(path, DiagnosticRow))
+        require_kept(self.path, path.name)
+        return list(scan_rows(path, DiagnosticRow)) if path.exists() else []
 
 
 def find_runs(path: Path) -> list[Path]:
@@ -99,7 +96,7 @@ def read_run(path: Path) -> StoredRun:
     Raises:
         DataNotFoundError: a file of the folder is missing or damaged.
     """
-    require_whole(path, SCENARIO, SUMMARY, FILES[RoundRow])
+    require_whole(path, FILES[RoundRow])
     is_complete = (path / COMPLETE).exists()
     scenario = read_scenario(path / SCENARIO)
     summary = _summary(path / SUMMARY) if is_complete else _summary_of_rows(path, scenario)
@@ -109,17 +106,20 @@ def read_run(path: Path) -> StoredRun:
 def with_energy(run: StoredRun) -> StoredRun:
     """Return the run with the joules of its flights in its summary: those of older versions have none in theirs.
 
-    They are None where the watts of a device are not known, and where the flights cannot be read.
+    They are None where the watts of a device are not known, and of a run without sums that has no flights any more.
+
+    Raises:
+        DataNotFoundError: flights.csv is damaged, or was there and is gone.
     """
     if "energy_j" in run.summary:
         return run
     found, powers = EnergyTally(), powers_in(run.scenario)
-    try:
-        require_whole(run.path, FILES[FlightRow])
+    require_kept(run.path, FILES[FlightRow])
+    if not (run.path / FILES[FlightRow]).exists():
+        found = EnergyTally.unknown()
+    else:
         for cells in scan_columns(run.path / FILES[FlightRow], FlightRow):
             found.add_rows(FlightRows(cells), powers)
-    except DataNotFoundError:
-        found = EnergyTally.unknown()
     energy = {"energy_j": found.energy_j, "wasted_energy_j": found.wasted_energy_j}
     return replace(run, summary={**run.summary, **energy})
 
@@ -127,15 +127,12 @@ def with_energy(run: StoredRun) -> StoredRun:
 def energy_until(run: StoredRun) -> Mapping[int, float] | None:
     """Return the joules of the flights of a run up to and with each round that had any.
 
-    None where the watts of a device are not known, and where the flights cannot be read.
+    None where the watts of a device are not known.
+
+    Raises:
+        DataNotFoundError: flights.csv is missing or damaged.
     """
-    try:
-        return _energy_until(run)
-    except DataNotFoundError:
-        return None
-
-
-def _energy_until(run: StoredRun) -> Mapping[int, float] | None:
+    require_whole(run.path, FILES[FlightRow])
     powers, units = powers_in(run.scenario), Counter[int]()
     for cells in scan_columns(run.path / FILES[FlightRow], FlightRow):
         joules = joules_of_cells(cells, powers)
@@ -155,8 +152,8 @@ def _energy_until(run: StoredRun) -> Mapping[int, float] | None:
 def require_whole(path: Path, *names: str) -> None:
     """Check files of a run folder before they are read: those of a complete run against its sums.
 
-    Of a run that was cut off, or still goes on, the scenario is checked alone: rows are still to come. Runs of older
-    versions, which kept no sums, pass.
+    What says which run it is and what came of it is checked whatever is read. Of a run that was cut off, or still goes
+    on, the scenario is checked alone: rows are still to come. Runs of older versions, which kept no sums, pass.
 
     Raises:
         DataNotFoundError: a file is gone or was changed, or something else stands in the place of one.
@@ -164,7 +161,7 @@ def require_whole(path: Path, *names: str) -> None:
     require_own(path)
     is_complete = (path / COMPLETE).exists()
     if is_complete and (path / SUMS).exists():
-        check_sums(path, COMPLETE, PROVENANCE, *names)
+        check_sums(path, COMPLETE, PROVENANCE, SCENARIO, SUMMARY, *names)
         return
     made = provenance_of(path)
     if is_complete and SEAL in made:
@@ -172,6 +169,25 @@ def require_whole(path: Path, *names: str) -> None:
     wanted = made.get("scenario_sha256")
     if wanted is not None and wanted != sha256(_text(path / SCENARIO).encode()):
         raise _damaged(path / SCENARIO, "is not as it was written")
+
+
+def require_kept(path: Path, *names: str) -> None:
+    """Check files that not every run has: each must be whole where it stands, or where the run had it.
+
+    Raises:
+        DataNotFoundError: as `require_whole`.
+    """
+    require_whole(path, *kept_of(path, *names))
+
+
+def kept_of(path: Path, *names: str) -> list[str]:
+    """Return which of these files stand in a run folder, and which a complete run had, so that they should.
+
+    Raises:
+        DataNotFoundError: the sums of the run cannot be read.
+    """
+    had = names_with_sums(path) if (path / COMPLETE).exists() else frozenset[str]()
+    return [name for name in names if name in had or what_stands(path / name) is not None]
 
 
 def provenance_of(run_dir: Path) -> Mapping[str, Any]:

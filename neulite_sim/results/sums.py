@@ -11,8 +11,9 @@ from pathlib import Path
 
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.outside import TABLE_BYTES, TEXT_BYTES, file_sha256, read_regular, what_stands
-from neulite_sim.results.places import COMPLETE, OWN_FILES, SUMS
+from neulite_sim.results.places import COMPLETE, OWN_FILES, SUMS, TIMELINE
 
+_ANEW = {TIMELINE: "put it back, or write it anew beside the run: neulite-sim timeline RUN_DIR --trace FILE"}
 _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 
@@ -36,12 +37,7 @@ def check_sums(run_dir: Path, *names: str) -> None:
     """
     if what_stands(run_dir / SUMS) is None:
         return
-    try:
-        text = read_regular(run_dir / SUMS, most_bytes=TEXT_BYTES, follows_links=False).decode("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(run_dir / SUMS, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    found = [_LINE.fullmatch(line) for line in text.splitlines()]
-    sums = {match[2]: match[1] for match in found if match}
+    sums = _sums_in(run_dir)
     for name in names:
         path = run_dir / name
         try:
@@ -49,11 +45,30 @@ def check_sums(run_dir: Path, *names: str) -> None:
         except FileNotFoundError:
             own = None
         except OSError as error:
-            raise _damaged(path, f"cannot be read: {error.strerror}") from None
+            raise damaged(path, f"cannot be read: {error.strerror}") from None
         if own != sums.get(name):
             why = "is gone" if own is None else f"is not what {SUMS} beside it says: one of the two was changed"
-            raise _damaged(path, why)
+            raise damaged(path, why)
 
 
-def _damaged(path: Path, why: str) -> DataNotFoundError:
-    return DataNotFoundError(f"{path}: {why}", hint="put it back, or run the scenario again")
+def names_with_sums(run_dir: Path) -> frozenset[str]:
+    """Return the names of the files that a complete run had; none of one without sums, of an older version.
+
+    Raises:
+        DataNotFoundError: the sums cannot be read.
+    """
+    return frozenset() if what_stands(run_dir / SUMS) is None else frozenset(_sums_in(run_dir))
+
+
+def _sums_in(run_dir: Path) -> dict[str, str]:
+    try:
+        text = read_regular(run_dir / SUMS, most_bytes=TEXT_BYTES, follows_links=False).decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise damaged(run_dir / SUMS, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    found = [_LINE.fullmatch(line) for line in text.splitlines()]
+    return {match[2]: match[1] for match in found if match}
+
+
+def damaged(path: Path, why: str) -> DataNotFoundError:
+    """Return what a user is told of a file of a complete run that is not what it was."""
+    return DataNotFoundError(f"{path}: {why}", hint=_ANEW.get(path.name, "put it back, or run the scenario again"))

@@ -15,9 +15,9 @@ from neulite_sim.errors import DataNotFoundError
 from neulite_sim.reports.html.blocks import Block, Grid, Prose
 from neulite_sim.reports.html.wording import NONE, count, listed, percent, size
 from neulite_sim.reports.table import TextTable
-from neulite_sim.results.cells import DEVICES_CSV
+from neulite_sim.results.cells import DEVICES_CSV, DEVICES_PARQUET
 from neulite_sim.results.device_rows import find_devices, scan_columns
-from neulite_sim.results.stored import require_whole
+from neulite_sim.results.stored import require_kept
 
 _REASONS = ("denied_not_enough_memory", "denied_offline", "denied_in_flight", "denied_no_data", "denied_other")
 _SHOWN = (
@@ -76,12 +76,12 @@ def read_devices(run_dir: Path, *, num_devices: int, most_rows: int) -> Devices 
     """Return the devices of a run folder; None where it keeps none.
 
     Raises:
-        DataNotFoundError: the table is damaged, or not of so many devices.
+        DataNotFoundError: the table is damaged, was there and is gone, or is not of so many devices.
     """
+    require_kept(run_dir, DEVICES_CSV, DEVICES_PARQUET)
     path = find_devices(run_dir)
     if path is None:
         return None
-    require_whole(run_dir, path.name)
     found = Devices(path=path, num_devices=num_devices, available=np.zeros(num_devices, np.int64))
     wanted = {int(place) for place in np.linspace(0, num_devices - 1, min(most_rows, num_devices))}
     first = 0

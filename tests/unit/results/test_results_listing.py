@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -10,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from stored_runs import resealed, round_row, write_rows, write_run
+from tiny_scenarios import tiny
 
 from neulite_sim.errors import DataNotFoundError, SimulationError
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.journal import Journal
 from neulite_sim.results.listing import ListedRun, list_runs
+from neulite_sim.studies.sweeps import write_not_applicable
 
 
 def listed(folder: Path) -> dict[str, ListedRun]:
@@ -76,11 +77,9 @@ def test_an_interrupted_run_and_a_resume_that_changed_nothing_are_not_marked_as_
 
 
 def test_a_run_that_nobody_could_train_is_not_applicable(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "a").path
-    summary = json.loads((path / "summary.json").read_text())
-    (path / "summary.json").write_text(json.dumps({**summary, "virtual_time_s": None, "not_applicable": "too small"}))
+    write_not_applicable(tiny(), "NA: too small", out=tmp_path / "a")
     run = listed(tmp_path)["a"]
-    assert (run.state, run.remark, run.virtual_time_s) == ("NA", "too small", None)
+    assert (run.state, run.remark, run.final_accuracy) == ("NA", "NA: too small", None)
 
 
 DAMAGES = {
@@ -167,9 +166,9 @@ def test_a_thousand_folders_are_listed_in_a_moment(tmp_path: Path, cut_off: Path
         for kind, original in (("a", complete), ("b", cut_off)):
             copy = tmp_path / "many" / f"{kind}-{number}"
             copy.mkdir(parents=True)
-            for name in ("scenario.yaml", "provenance.json", "rounds.csv", "summary.json", "COMPLETE"):
-                if (original / name).exists():
-                    os.link(original / name, copy / name)
+            for file in original.iterdir():
+                if file.is_file():
+                    os.link(file, copy / file.name)
     began_s = time.process_time()
     found = list_runs(tmp_path / "many").runs
     assert time.process_time() - began_s < 5
