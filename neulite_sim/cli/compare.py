@@ -73,10 +73,12 @@ def compare(
     from neulite_sim.api.compare import compared
     from neulite_sim.api.views import asked_view
     from neulite_sim.errors import Problem, ScenarioError
+    from neulite_sim.results.outputs import check_outputs
 
     if as_json and csv_file == "-":
         found = "prints to standard output, and so does --json"
         raise ScenarioError([Problem.advising(key="--csv -", found=found, hint="choose one, or name a file")])
+    check_outputs({"--csv": None if csv_file == "-" else csv_file, "--plot": plot}, runs)
     asked = asked_view(view, budget=budget, target=target, interval=interval)
     options = plot_asked(plot, style=style, size=size, title=title, labels=label)
     named = read_named(runs)
@@ -139,6 +141,8 @@ def write_csv(rows: Sequence[Mapping[str, Any]], name: str) -> None:
     """
     from neulite_sim.errors import OutputError
     from neulite_sim.reports.comparison import flat
+    from neulite_sim.results.outputs import beside
+    from neulite_sim.results.writing import encoded
 
     cells = [flat(row) for row in rows]
     text = io.StringIO(newline="")
@@ -150,6 +154,7 @@ def write_csv(rows: Sequence[Mapping[str, Any]], name: str) -> None:
         sys.stdout.write(text.getvalue())
         return
     try:
-        Path(name).write_text(text.getvalue(), encoding="utf-8")
+        with beside(Path(name)) as place:
+            place.write_bytes(encoded(text.getvalue()))
     except OSError as error:
         raise OutputError(f"{name}: cannot write: {error.strerror}", hint="choose another place with --csv") from error

@@ -40,7 +40,9 @@ def export(
 
     tool = tool_named(to, option="--to")
     from neulite_sim.api.finding import left_out
+    from neulite_sim.results.outputs import check_outputs
 
+    check_outputs({"--out": out}, runs)
     say_left_out([note for path in runs for note in left_out(path)])
     done: list[Exported] = []
     problems: list[NeuliteError] = []

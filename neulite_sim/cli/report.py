@@ -106,15 +106,18 @@ def _refuse_baseline(baseline: str | None, why: str) -> None:
 
 
 def check_out(out: Path, paths: Sequence[Path]) -> None:
-    """Refuse an `--out` that would replace what the report is made from, or that is a folder.
+    """Refuse an `--out` that would replace or damage what the report is made from, or that is a folder.
 
     Raises:
-        ScenarioError: it is one of the inputs, or a folder.
+        ScenarioError: it is one of the inputs, or a folder, or lies in a run folder.
     """
+    from neulite_sim.results.outputs import check_outputs
+
     if out.is_dir():
         raise _refused("--out", f"{out} is a folder", f"name a file, such as {out / OUT.name}")
     if any(path.resolve() == out.resolve() for path in paths):
         raise _refused("--out", f"{out} is what the report is made from", "name another file")
+    check_outputs({"--out": out}, paths)
 
 
 def _refused(key: str, found: str, hint: str) -> Exception:

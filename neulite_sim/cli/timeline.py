@@ -34,10 +34,12 @@ def timeline(
     from neulite_sim.reports.screen import screen
     from neulite_sim.reports.timeline_table import timeline_report, timeline_tables
     from neulite_sim.reports.timeline_window import read_window
+    from neulite_sim.results.outputs import check_outputs
     from neulite_sim.results.places import COMPLETE, TIMELINE
     from neulite_sim.results.stored import require_kept
     from neulite_sim.results.trace_events import rebuild
 
+    check_outputs({"--plot": plot, "--trace": trace}, [run_dir])
     options = plot_asked(plot, style=style, size=size, title=title)
     window = read_window(run_dir, first=first, count=rounds)
     if trace is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,6 +106,7 @@ def whatif(
         batch_sizes=batch_sizes, micro_batch=micro_batch, checkpointing=checkpointing, fit=fit,
         overrides=overrides or (),
     )  # fmt: skip
+    _check_files(scenario, planned, {"--csv": None if csv_file == "-" else csv_file, "--plot": plot, "--out": out})
     _check_labels(planned.variants, options)
     result = planned.answer(command=command_line(), has_details=details)
     if train:
@@ -117,6 +118,25 @@ def whatif(
         from neulite_sim.api.running import failure_of_runs
 
         raise Failed(failure_of(failure_of_runs(result.failed, result.num_runs, result)))
+
+
+def _check_files(scenario: str, planned: PlannedStudy, outputs: Mapping[str, Path | str | None]) -> None:
+    """Refuse outputs that would replace or damage what the study is read from, before anything is counted or trained.
+
+    With --train the scenarios of the runs are written as well: not beside the one that is read, which one may replace.
+    """
+    from neulite_sim.api.lists import refused
+    from neulite_sim.results.outputs import check_outputs
+    from neulite_sim.scenario.reading import files_read
+    from neulite_sim.studies.sweeps import SCENARIOS
+
+    read = files_read(scenario, planned.entrants[0].scenario)
+    folders = [path for path in read if path.is_dir()]
+    check_outputs(outputs, [path for path in read if path not in folders], kept=folders)
+    if (out := outputs["--out"]) is not None and any(
+        file.resolve().parent == (Path(out) / SCENARIOS).resolve() for file in read
+    ):
+        raise refused("--out", f"{out} holds the scenario {scenario}, which a run's may replace", "name another folder")
 
 
 def _check_labels(variants: Sequence[str], options: PlotOptions) -> None:

@@ -77,14 +77,15 @@ def put_whole(folder: Path, tool: str, origin: Origin, write: Callable[[Origin, 
 
 def _put(partial: Path, folder: Path, tool: str, origin: Origin) -> None:
     files = sorted(item.name for item in partial.iterdir())
+    # Whatever may not be writable is written before anything that is there goes.
+    set_mark(partial, tool, origin, files)
     for name in mark_in(folder).get("files", []):
         if name not in files:
             (folder / Path(str(name)).name).unlink(missing_ok=True)
     (folder / MARK).unlink(missing_ok=True)
-    for name in files:
+    for name in (*files, MARK):
         (partial / name).replace(folder / name)
     partial.rmdir()
-    set_mark(folder, tool, origin, files)
 
 
 def set_mark(folder: Path, tool: str, origin: Origin, files: Sequence[str]) -> None:

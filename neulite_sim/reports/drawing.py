@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from neulite_sim.errors import OutputError, Problem, ScenarioError
 from neulite_sim.reports.plot_options import PlotOptions, Style
+from neulite_sim.results.outputs import beside
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -117,7 +119,11 @@ def write_figure(make: Callable[[], Figure], path: Path | None, options: PlotOpt
             if path is None:
                 figure.draw_without_rendering()
             else:
-                figure.savefig(path, dpi=sheet_of(options).dots_per_inch, metadata=stamp)
+                # In memory first: matplotlib's writer of PDF ends in another error than the disk's where that is full.
+                held, kind = io.BytesIO(), path.suffix.lower().removeprefix(".")
+                figure.savefig(held, format=kind, dpi=sheet_of(options).dots_per_inch, metadata=stamp)
+                with beside(path) as place:
+                    place.write_bytes(held.getvalue())
         except OSError as error:
             finding = f"{path}: cannot write: {error.strerror}"
             raise OutputError(finding, hint="choose another place with --plot") from error

@@ -19,6 +19,7 @@ from neulite_sim.results.behind import Behind
 from neulite_sim.results.cells import FILES, record, scan_rows
 from neulite_sim.results.flight_events import DEVICES_PID, flight_events, microseconds
 from neulite_sim.results.flight_rows import FlightRows
+from neulite_sim.results.outputs import beside
 from neulite_sim.results.rows import FlightRow, RoundRow, Row
 
 SERVER_PID = 1
@@ -185,12 +186,13 @@ def rebuild(run_dir: Path, path: Path) -> None:
     """
     flights = (FlightRow(**row) for row in scan_rows(run_dir / FILES[FlightRow], FlightRow))
     rounds = (RoundRow(**row) for row in scan_rows(run_dir / FILES[RoundRow], RoundRow))
-    timeline = TimelineFile(path)
-    try:
-        for row in _merged(flights, rounds):
-            timeline.add(row)
-    finally:
-        timeline.close()
+    with beside(path) as place:
+        timeline = TimelineFile(place)
+        try:
+            for row in _merged(flights, rounds):
+                timeline.add(row)
+        finally:
+            timeline.close()
 
 
 def _merged(flights: Iterator[FlightRow], rounds: Iterator[RoundRow]) -> Iterator[Row]:

@@ -47,7 +47,7 @@ _POLL_S, _PATIENCE_S = 0.1, 30.0
 # -P: as for the installed command, the current directory holds data and not modules.
 _PROGRAM = (sys.executable, "-P", "-m", "neulite_sim")
 _ANSWERS = "--json"
-_SCENARIOS = "scenarios"
+SCENARIOS = "scenarios"
 
 FolderState = Literal["new", "finished", "cut off"]
 
@@ -106,13 +106,15 @@ def plan_written(scenario: Scenario, name: str, *, out: Path) -> PlannedRun:
         OutputError: the folder cannot be written, or holds another run, or none, under that name.
         DataNotFoundError: something else stands in the place of a file of a run.
     """
-    file = out / _SCENARIOS / f"{name}.yaml"
+    file = out / SCENARIOS / f"{name}.yaml"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{file}: cannot write: {error.strerror}", hint="choose another place with --out") from error
+    # A run of another scenario is refused before its own file is replaced.
+    planned = _planned(Variant(name=name, overrides=(), scenario=scenario), str(file), out / name)
     write_whole(file, dump_scenario(pinned(scenario)))
-    return _planned(Variant(name=name, overrides=(), scenario=scenario), str(file), out / name)
+    return planned
 
 
 def _planned(variant: Variant, scenario: str, folder: Path) -> PlannedRun:
