@@ -114,11 +114,14 @@ def as_json(content: Mapping[str, Any], path: FilePath | None) -> dict[str, Any]
     """Return the content, written into a file if one is named.
 
     Raises:
+        ScenarioError: the file lies in a run folder.
         OutputError: the file cannot be written.
     """
     if path is not None:
+        from neulite_sim.results.outputs import check_outputs
         from neulite_sim.results.writing import write_whole
 
+        check_outputs({"path": os.fspath(path)}, [])
         write_whole(Path(path), json.dumps(content, indent=2) + "\n")
     return dict(content)
 
@@ -127,11 +130,15 @@ def as_html(build: Builder, path: FilePath | None) -> str:
     """Return a page as HTML, written into a file if one is named.
 
     Raises:
+        ScenarioError: the file lies in a run folder.
         OutputError: the file cannot be written, or would be larger than pages may be.
     """
     from neulite_sim.reports.html.page import page_text
+    from neulite_sim.results.outputs import check_outputs
     from neulite_sim.results.writing import write_whole
 
+    if path is not None:
+        check_outputs({"path": os.fspath(path)}, [])
     text = page_text(build)
     if path is not None:
         write_whole(Path(path), text)
@@ -144,15 +151,17 @@ def asked_figure(
     """Return how a figure is asked for, after checking that it can be drawn at all.
 
     Raises:
-        ScenarioError: an option is not understood, or the file has another ending.
+        ScenarioError: an option is not understood, or the file has another ending or lies in a run folder.
         NeuliteError: matplotlib is not installed.
     """
     from neulite_sim.reports.plot_options import check_plot, plot_options, require_matplotlib
+    from neulite_sim.results.outputs import check_outputs
 
     file = None if path is None else Path(path)
     if file is None:
         require_matplotlib("plot")
     else:
         check_plot(file)
+        check_outputs({"path": file}, [])
     texts = [f"{name}={label}" for name, label in (labels or {}).items()]
     return file, plot_options(style=style, size=size, title=title, labels=texts)

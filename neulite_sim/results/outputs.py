@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from neulite_sim.errors import Problem, ScenarioError
-from neulite_sim.outside import what_stands
 from neulite_sim.results.cells import FILES
 from neulite_sim.results.places import PROVENANCE, SCENARIO
 from neulite_sim.results.rows import RoundRow
 from neulite_sim.results.writing import remove
 
+_OPEN = ("/dev/fd/", "/dev/stdout", "/dev/stderr", "/proc/")
 _ELSEWHERE = "name another file"
 
 
@@ -29,10 +29,10 @@ def beside(path: Path) -> Iterator[Path]:
     Raises:
         OSError: a folder, or a file that may not be written, is in the place, or the file cannot take its name.
     """
-    target = Path(os.path.realpath(path))
-    if what_stands(target) == "no regular file":
-        yield target
+    if _is_open_already(path):
+        yield path
         return
+    target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if target.exists() and not os.access(target, os.W_OK):
@@ -47,6 +47,12 @@ def beside(path: Path) -> Iterator[Path]:
         partial.replace(target)
     finally:
         remove(partial)
+
+
+def _is_open_already(path: Path) -> bool:
+    """Whether a path is a pipe or a device, or a name that the system has for what a process has open."""
+    is_special = path.exists() and not path.is_file() and not path.is_dir()
+    return is_special or os.path.abspath(path).startswith(_OPEN)
 
 
 def check_outputs(

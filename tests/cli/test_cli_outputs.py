@@ -14,8 +14,9 @@ from stored_runs import write_run
 from tiny_scenarios import online_trace, tiny
 from typer.testing import CliRunner, Result
 
+import neulite_sim
 from neulite_sim.cli import app
-from neulite_sim.errors import OutputError
+from neulite_sim.errors import OutputError, ScenarioError
 from neulite_sim.exports import places
 from neulite_sim.results.outputs import beside, check_outputs
 from neulite_sim.scenario.loading import dump_scenario
@@ -210,6 +211,20 @@ def test_a_link_is_followed_and_a_pipe_is_written_to(folder: Path) -> None:
     assert got == [Path("real.csv").read_bytes()]
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+@pytest.mark.parametrize("is_file", [True, False])
+def test_what_is_open_already_is_written_to_and_not_replaced(is_file: bool, folder: Path) -> None:
+    (folder / "open").write_bytes(b"")
+    read, write = (None, os.open("open", os.O_WRONLY)) if is_file else os.pipe()
+    inode = (folder / "open").stat().st_ino
+    assert ran(f"compare runs --csv /dev/fd/{write}").exit_code == 0
+    os.close(write)
+    found = (folder / "open").read_bytes() if read is None else os.read(read, 1 << 16)
+    assert (found[:4], (folder / "open").stat().st_ino) == (b"run,", inode)
+    if read is not None:
+        os.close(read)
+
+
 def test_a_file_keeps_its_rights_and_one_that_may_not_be_written_stays(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,3 +248,11 @@ def test_the_scenario_of_a_run_is_not_replaced_by_another_that_is_refused(folder
     with pytest.raises(OutputError, match="another scenario"):
         plan_written(tiny("training.learning_rate=0.5"), "x", out=folder / "out")
     assert (folder / "out" / "scenarios" / "x.yaml").read_bytes() == OLD
+
+
+@pytest.mark.parametrize("write", ["to_json", "to_html", "plot"])
+def test_what_python_asks_for_stays_out_of_run_folders_as_well(write: str, folder: Path) -> None:
+    before = content_of(folder)
+    with pytest.raises(ScenarioError, match=r"path: runs/a-1/new.png lies in the run folder .*a-1, in which nothing"):
+        getattr(neulite_sim.compare("runs/*"), write)("runs/a-1/new.png")
+    assert content_of(folder) == before

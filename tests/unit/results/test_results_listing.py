@@ -82,6 +82,12 @@ def test_a_run_that_nobody_could_train_is_not_applicable(tmp_path: Path) -> None
     assert (run.state, run.remark, run.final_accuracy) == ("NA", "NA: too small", None)
 
 
+def edited(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 DAMAGES = {
     "no scenario": (lambda run: (run / "scenario.yaml").unlink(), "no scenario.yaml"),
     "summary gone": (lambda run: (run / "summary.json").unlink(), "summary.json cannot be read: No such file"),
@@ -106,6 +112,23 @@ DAMAGES = {
         lambda run: ((run / "COMPLETE").unlink(), (run / "scenario.yaml").write_text("name: [")),
         "scenario.yaml lacks what a resolved scenario has",
     ),
+    "another scenario": (
+        lambda run: ((run / "COMPLETE").unlink(), edited(run / "scenario.yaml", "seed: 3", "seed: 4")),
+        "scenario.yaml: is not as it was written",
+    ),
+    "another start": (
+        lambda run: ((run / "COMPLETE").unlink(), edited(run / "provenance.json", '"command"', '"Command"')),
+        "provenance.json: is not as it was written",
+    ),
+    "another result": (
+        lambda run: edited(run / "summary.json", '"tail_accuracy": 0.', '"tail_accuracy": 1.'),
+        "summary.json: is not what SHA256SUMS beside it says",
+    ),
+    "two tables gone": (
+        lambda run: ((run / "rounds.csv").unlink(), (run / "flights.csv").unlink()),
+        "flights.csv and rounds.csv are gone",
+    ),
+    "sums gone": (lambda run: (run / "SHA256SUMS").unlink(), "SHA256SUMS: is gone"),
 }  # fmt: skip
 
 
