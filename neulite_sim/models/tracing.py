@@ -7,7 +7,7 @@ batch and stay symbols. What could not be repeated faithfully is not guessed but
 
 from __future__ import annotations
 
-import operator
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.autograd.function import _SingleLevelFunction
 
 from neulite_sim.models.draws import drawn_so_far, draws
+from neulite_sim.models.traced import OpaqueError, Traced, Values, require_unchanged, stand_in, value_of
 from neulite_sim.samples import InputSpec
 
 BATCHES = (7, 11)
 """Two sizes that nothing in a network has but by its batch."""
 
-_NEVER = frozenset({"_is_param", "is_nested", "is_sparse", "is_quantized"})
-"""What no value between two layers of a network is, asked by PyTorch's own layers."""
 _ATTRIBUTE = -2
 """Stands for the place of a parameter or a buffer, which is no operation's."""
 _FACTORIES: tuple[Callable[..., Any], ...] = (
@@ -36,15 +36,10 @@ _FACTORIES: tuple[Callable[..., Any], ...] = (
 _MODULE_CALL = nn.Module.__call__
 _MODULE_GETATTR = nn.Module.__getattr__
 _MODULE_SETATTR = nn.Module.__setattr__
+_NAMED_MEMBERS = nn.Module._named_members
 
-Values = tuple[Any, Any]
-"""One per batch size of `BATCHES`."""
 Answer = Callable[[fx.Node], Values | None]
 """What the call of a module comes to; None: it is to be called."""
-
-
-class OpaqueError(Exception):
-    """A `forward` that cannot be taken apart without the danger of computing something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +64,6 @@ class Recording:
         for node in self.source.graph.nodes:
             if "values" in node.meta:
                 node.meta["values"] = tuple(None if holds_tensors(value) else value for value in value_of(node))
-
-
-def value_of(node: fx.Node) -> Values:
-    """Return what a node came to at both batch sizes."""
-    found: Values = node.meta["values"]
-    return found
 
 
 @contextmanager
@@ -110,68 +99,6 @@ def recorded(module: nn.Module, inputs: Values, answer: Answer) -> Recording:
     return tracer.recording(source.node, result.node)
 
 
-class _Traced(fx.Proxy):
-    """Stands for a value while it is followed; for a tensor it passes as one."""
-
-    @property
-    def _values(self) -> Values:
-        return value_of(self.node)
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return Tensor if isinstance(self._values[0], Tensor) else _Traced
-
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        """The sizes; a symbol where it is the batch's."""
-        return tuple(self.size(dim) for dim in range(self.ndim))
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return int(self._values[0].ndim)
-
-    def dim(self) -> int:
-        """Return the number of dimensions."""
-        return self.ndim
-
-    def size(self, dim: int | None = None) -> Any:
-        """Return one size, or all."""
-        if dim is None:
-            return self.shape
-        first, second = (value.shape[dim] for value in self._values)
-        return first if first == second else self.tracer.create_proxy("call_method", "size", (self, dim), {})
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _NEVER:
-            return False
-        if name in ("T", "mT"):
-            return self.tracer.create_proxy("call_function", getattr, (self, name), {})
-        return super().__getattr__(name)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([operator.getitem(self, index) for index in range(len(self))])
-
-    def __len__(self) -> int:
-        value = self._values[0]
-        if isinstance(value, Tensor) and value.shape[0] != self._values[1].shape[0]:
-            raise OpaqueError("it asks how many samples there are")
-        return len(value)
-
-
-def _in_place(name: str) -> Callable[[Any, Any], Any]:
-    function = getattr(operator, name)
-
-    def apply(self: fx.Proxy, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", function, (self, other), {})
-
-    return apply
-
-
-for _name in ("iadd", "isub", "imul", "itruediv"):
-    setattr(_Traced, f"__{_name}__", _in_place(_name))
-
-
 class _Tracer(fx.Tracer):
     """Records what is done to proxies, and does it at once to the values that they stand for."""
 
@@ -188,11 +115,14 @@ class _Tracer(fx.Tracer):
         self._operations: list[fx.Node] = []
         self._changed: list[frozenset[int]] = []
         self._inputs: Values = (None, None)
+        self._made: list[Traced] = []
+        self._source: Any = None
 
     def start(self, inputs: Values) -> Any:
         """Return the proxy of the module's input."""
         self._inputs = inputs
-        return self.create_proxy("placeholder", "features", (), {})
+        self._source = self.create_proxy("placeholder", "features", (), {})
+        return self._source
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -204,10 +134,17 @@ class _Tracer(fx.Tracer):
                 stack.enter_context(patch.object(nn.Module, name, _bound(function)))
             for factory in _FACTORIES:
                 stack.enter_context(patch.object(torch, factory.__name__, self._made_by(factory)))
+            stack.enter_context(patch.object(nn.Module, "_named_members", _bound(self._listed)))
+            stack.enter_context(patch.object(_SingleLevelFunction, "apply", classmethod(self._applied_whole)))
             yield
 
     def recording(self, source: fx.Node, result: fx.Node) -> Recording:
-        """Return what was recorded, without sizes that nothing came of."""
+        """Return what was recorded, without sizes that nothing came of.
+
+        Raises:
+            OpaqueError: a tensor was changed without a record of it.
+        """
+        require_unchanged(self._made)
         places = [place for place, node in enumerate(self._operations) if node.users or not _only_asks(node)]
         renamed = {-1: -1, **{place: number for number, place in enumerate(places)}}
         changed = [frozenset(renamed[old] for old in self._changed[place] if old in renamed) for place in places]
@@ -230,7 +167,20 @@ class _Tracer(fx.Tracer):
             self._changed.append(self._changes())
         place = {"get_attr": _ATTRIBUTE, "placeholder": -1}.get(node.op, len(self._operations) - 1)
         self._known += [(tensor, tensor._version, place) for tensor in _tensors_in(value_of(node)[0])]
-        return _Traced(node, self)
+        self._made.append(stand_in(node, self))
+        return self._made[-1]
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Refuse to decide by a value."""
+        raise OpaqueError(f"it decides by {_what_is_asked(obj.node)}")
+
+    def create_proxy(
+        self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *rest: Any, **named: Any
+    ) -> Any:
+        """Return the proxy of an operation. What a weight is asked for its device, the input is: they are on one."""
+        if target is getattr and args[1] == "device" and args[0].node.op == "get_attr" and self._source is not None:
+            args = self._source, "device"
+        return super().create_proxy(kind, target, args, kwargs, *rest, **named)
 
     def create_arg(self, a: Any) -> Any:
         """Return an argument as a graph holds it."""
@@ -242,7 +192,12 @@ class _Tracer(fx.Tracer):
             return self._attribute(self._paths[id(a)]).node
         if isinstance(a, nn.Module):
             raise OpaqueError("it passes a module on")
-        return super().create_arg(a)
+        if isinstance(a, torch.device) and a.type == "meta":
+            raise OpaqueError("it asks a tensor that it holds for its device in a way that cannot be followed")
+        try:
+            return super().create_arg(a)
+        except NotImplementedError:
+            raise OpaqueError(f"it passes on an object ({type(a).__name__})") from None
 
     def _computed(self, node: fx.Node) -> Values:
         if node.op == "placeholder":
@@ -291,12 +246,25 @@ class _Tracer(fx.Tracer):
         return self.create_proxy("call_module", self._modules[id(module)], args, kwargs)
 
     def _read(self, module: nn.Module, name: str) -> Any:
-        found = _MODULE_GETATTR(module, name)
+        return self._as_read(_MODULE_GETATTR(module, name))
+
+    def _as_read(self, found: Any) -> Any:
         if self._is_computing or not isinstance(found, Tensor):
             return found
         if id(found) not in self._paths:
             raise OpaqueError("it reads a tensor of a module that it does not hold")
         return self._attribute(self._paths[id(found)])
+
+    def _listed(self, module: nn.Module, *args: Any, **kwargs: Any) -> Iterator[tuple[str, Any]]:
+        """Yield what `parameters`, `buffers` and their like list."""
+        for name, found in _NAMED_MEMBERS(module, *args, **kwargs):
+            yield name, self._as_read(found)
+
+    def _applied_whole(self, kind: Any, *args: Any) -> Any:
+        """Record an autograd function as one operation: what it does within has a backward pass of its own."""
+        if self._is_computing or not any(issubclass(type(value), fx.Proxy) for value in args):
+            return super(_SingleLevelFunction, kind).apply(*args)  # type: ignore[misc]
+        return self.create_proxy("call_function", _whole(kind), args, {})
 
     def _written(self, module: nn.Module, name: str, value: Any) -> None:
         if not self._is_computing:
@@ -315,6 +283,17 @@ class _Tracer(fx.Tracer):
             return self.create_proxy("call_function", factory, args, kwargs)
 
         return make
+
+
+@functools.cache
+def _whole(kind: Any) -> Callable[..., Any]:
+    """Return what applies an autograd function, under the name of its class and as no part of PyTorch."""
+
+    def apply(*args: Any) -> Any:
+        return kind.apply(*args)
+
+    apply.__name__ = apply.__qualname__ = kind.__name__
+    return apply
 
 
 def _bound(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -342,6 +321,17 @@ def _are_same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple) and type(one) in (list, tuple):
         return len(one) == len(other) and all(map(_are_same, one, other))
     return one is other
+
+
+def _what_is_asked(node: fx.Node) -> str:
+    """Return in words what a value that is no constant was made of."""
+    if isinstance(value_of(node)[0], Tensor):
+        return "the numbers of a tensor"
+    for read in node.all_input_nodes:
+        if not isinstance(value_of(read)[0], Tensor):
+            return _what_is_asked(read)
+    name = node.args[1] if node.target is getattr else getattr(node.target, "__name__", node.target)
+    return "the size of the batch" if name == "size" else f"{name} of a tensor"
 
 
 def _only_asks(node: fx.Node) -> bool:

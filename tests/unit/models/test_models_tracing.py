@@ -1,0 +1,302 @@
+"""What following a `forward` may take for what: stand-ins are tensors, and what cannot be repeated is refused in words."""
+
+import copy
+import operator
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torch.utils.checkpoint
+from given_models import ROWS
+from torch import nn
+
+from neulite_sim.models.given import given_architecture
+from neulite_sim.models.noise import noise
+from neulite_sim.models.tracing import BATCHES, recorded, samples_without_numbers, without_numbers
+
+BATCH = 5
+
+
+class Chain(nn.Module):
+    """Three layers, with what a test says after each but the last."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = (nn.Linear(20, 8), nn.Linear(8, 8), nn.Linear(8, 8))
+        self.fc = nn.Linear(8, 4)
+        self.prepare()
+
+    def prepare(self):
+        pass
+
+    def between(self, x):
+        return x
+
+    def forward(self, x):
+        for layer in (self.a, self.b, self.c):
+            x = self.between(layer(x))
+        return self.fc(x.tanh())
+
+
+def blocks_and_remarks(network, spec=ROWS):
+    """Return the model that a network of one's own is, and what is said of it, having compared both to the bit."""
+    architecture = given_architecture(network).settled(spec, batch_size=16, state_copies=1)
+    model = architecture(spec, 1.0)
+    whole = copy.deepcopy(network)
+    for is_training in (True, False, True):
+        inputs = noise(spec, BATCH)
+        found = []
+        for either in (model.train(is_training), whole.train(is_training)):
+            either.zero_grad()
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(5)
+                found.append(either(inputs))
+                found[-1].square().sum().backward()
+        assert torch.equal(*found)
+    gradients = [sorted(p.grad.abs().sum().item() for p in either.parameters()) for either in (model, whole)]
+    assert gradients[0] == gradients[1]
+    return model, architecture.remarks
+
+
+class Reversed(torch.autograd.Function):
+    """The identity, whose gradient is turned around."""
+
+    @staticmethod
+    def forward(context, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context, gradient):
+        return -gradient
+
+
+class Straight(torch.autograd.Function):
+    """The sign, whose gradient passes where the number is small; the number of classes is an argument."""
+
+    @staticmethod
+    def forward(context, x, limit):
+        context.save_for_backward(x)
+        context.limit = limit
+        return x.sign()
+
+    @staticmethod
+    def backward(context, gradient):
+        (x,) = context.saved_tensors
+        return gradient * (x.abs() < context.limit), None
+
+
+class Apart(torch.autograd.Function):
+    """Keeps what its backward pass needs apart from its forward, and has a default."""
+
+    @staticmethod
+    def forward(x, factor=3.0):
+        return x * factor
+
+    @staticmethod
+    def setup_context(context, inputs, output):
+        context.factor = inputs[1]
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * context.factor * 7, None
+
+
+class Untouched(torch.autograd.Function):
+    """Returns what it reads and does nothing with it but in its backward pass."""
+
+    @staticmethod
+    def forward(context, x):
+        return x
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * 5
+
+
+bound_before = Untouched.apply
+
+
+class Reversing(Chain):
+    def between(self, x):
+        return Reversed.apply(x)
+
+
+class Straightening(Chain):
+    def between(self, x):
+        return Straight.apply(x, 0.8)
+
+
+class SettingUp(Chain):
+    def between(self, x):
+        return Apart.apply(x)
+
+
+class BoundBefore(Chain):
+    def between(self, x):
+        return bound_before(x)
+
+
+@pytest.mark.parametrize("network", [Reversing, Straightening, SettingUp, BoundBefore])
+def test_an_autograd_function_is_one_operation_with_the_backward_pass_that_it_has(network):
+    model, remarks = blocks_and_remarks(network())
+    assert (model.num_blocks, remarks) == (3, ())
+
+
+class Checkpointed(Chain):
+    def between(self, x):
+        return torch.utils.checkpoint.checkpoint(torch.relu, x, use_reentrant=True)
+
+
+class OfALambda(Chain):
+    def between(self, x):
+        return torch.utils.checkpoint.checkpoint(lambda y: y.relu(), x, use_reentrant=True)
+
+
+class Subclassed(Chain):
+    def between(self, x):
+        return x + torch.Tensor._make_subclass(torch.Tensor, x).detach()
+
+
+class Indexing(Chain):
+    def prepare(self):
+        self.hidden = [torch.arange(5.0)]
+
+    def between(self, x):
+        return x + (self.hidden[0][(x > 0).long()] if x.device.type == "cpu" else 0)
+
+
+class Replacing(Chain):
+    def between(self, x):
+        y = x * 1
+        y.data = x.detach() * 3
+        return y
+
+
+class InvisibleChange(Chain):
+    def between(self, x):
+        x = x * 1
+        with torch._C.DisableTorchFunctionSubclass():
+            torch.Tensor.mul_(x, 2)
+        return x
+
+
+@pytest.mark.parametrize("network", [OfALambda, Subclassed, Indexing, Replacing, InvisibleChange])
+def test_what_takes_a_stand_in_for_a_tensor_ends_in_one_block_that_computes_the_same(network):
+    model, remarks = blocks_and_remarks(network())
+    assert model.num_blocks == 1
+    assert f"{network.__name__} stays one block, since its forward cannot be taken apart: it " in remarks[0]
+
+
+FOREIGN = {
+    "numpy": np.asarray,
+    "dlpack": torch.from_dlpack,
+    "capsule": torch.utils.dlpack.to_dlpack,
+    "numpy-dlpack": np.from_dlpack,
+    "float": float,
+    "index": operator.index,
+    "copy": copy.copy,
+    "deep copy": copy.deepcopy,
+    "pickle": pickle.dumps,
+    "engine": lambda x: torch.autograd.Variable._execution_engine.run_backward(
+        (x,), (x,), False, False, (), True, True
+    ),
+    "index of another": lambda x: torch.arange(5.0)[x],
+    "value of another": lambda x: operator.setitem(torch.zeros(8), 0, x[0]),
+    "graph": lambda x: torch._C._autograd._get_data_attr(x, "grad_fn"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_code_in_c_that_takes_a_stand_in_for_a_tensor_does_not_end_the_process(name):
+    class Calling(Chain):
+        def between(self, x):
+            return x + FOREIGN[name](x)
+
+    with without_numbers():
+        network = Calling()
+        inputs = tuple(samples_without_numbers(ROWS, size) for size in BATCHES)
+        with pytest.raises(Exception):  # noqa: B017, PT011
+            recorded(network, inputs, lambda node: None)
+
+
+def test_a_checkpoint_of_a_function_of_pytorch_is_one_operation():
+    model, _ = blocks_and_remarks(Checkpointed())
+    assert model.num_blocks in (1, 3)
+
+
+class ByShape(Chain):
+    def between(self, x):
+        hidden = self.b(x)
+        assert hidden.size(0) == x.size(0)
+        assert hidden.shape != x[:, :4].shape
+        return hidden + x if hidden.shape == x.shape else hidden
+
+
+class ByBatch(Chain):
+    def between(self, x):
+        return x * 2 if x.size(0) == BATCH else x
+
+
+class ByType(Chain):
+    def between(self, x):
+        return x * 2 if x.dtype == torch.float32 else x
+
+
+class ByNumbers(Chain):
+    def between(self, x):
+        return x * 2 if x.is_meta or x.sum() > 0 else x
+
+
+class ByGradient(Chain):
+    def between(self, x):
+        return x * 2 if x.requires_grad else x
+
+
+def test_shapes_may_be_compared_and_what_else_a_forward_decides_by_is_named():
+    assert blocks_and_remarks(ByShape())[1] == ()
+    for network, what in ((ByBatch, "the size of the batch"), (ByType, "dtype of a tensor"),
+                          (ByNumbers, "is_meta of a tensor"), (ByGradient, "requires_grad of a tensor")):  # fmt: skip
+        model, (remark,) = blocks_and_remarks(network())
+        assert model.num_blocks == 1
+        assert f"cannot be taken apart: it decides by {what} (" in remark
+
+
+class Powers(Chain):
+    def between(self, x):
+        kept = x.relu()
+        other = kept.detach()
+        other **= 2
+        other //= 0.5
+        return x + other + kept.detach()
+
+
+def test_whatever_changes_a_tensor_in_place_is_recorded_as_such():
+    assert blocks_and_remarks(Powers())[0].num_blocks == 3
+
+
+class OfFirst(Chain):
+    @property
+    def device(self):
+        return next(self.parameters()).device
+
+    def between(self, x):
+        first = next(self.parameters())
+        return x.to(first.device, first.dtype) + torch.zeros(8, device=self.device) + next(self.fc.parameters()).sum()
+
+
+class OfRaw(Chain):
+    def between(self, x):
+        return x.to(self.a._parameters["weight"].device)
+
+
+def test_the_device_of_a_weight_is_asked_anew_in_each_call():
+    architecture = given_architecture(OfFirst()).settled(ROWS, batch_size=16, state_copies=1)
+    model = architecture(ROWS, 1.0)
+    assert model(noise(ROWS, BATCH)).device == torch.device("cpu")
+    blocks_and_remarks(OfFirst())
+    assert (
+        "its forward cannot be taken apart: it asks a tensor that it holds for its device in a way that cannot"
+        in (blocks_and_remarks(OfRaw())[1][0])
+    )
