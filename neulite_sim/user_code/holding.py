@@ -6,6 +6,7 @@ whoever offered it, still does. No other process has it.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,17 +39,28 @@ class Holder:
     """Where it holds generators of random numbers."""
 
 
-_HELD: WeakValueDictionary[tuple[str, str], Holder] = WeakValueDictionary()
+_HELD: WeakValueDictionary[int, Holder] = WeakValueDictionary()
+"""By the order in which they were given."""
+_NUMBERS = itertools.count()
 
 
 def held(holder: Holder) -> Holder:
-    """Return the holder by which scenarios find a value from now on; that of an equal value where there is one."""
-    return _HELD.setdefault((holder.field, holder.sha256), holder)
+    """Return the holder by which scenarios find a value from now on, before those of equal values given earlier.
+
+    Equal code may enclose other objects: a list in which it collects, say. Those of the last call are meant.
+    """
+    _HELD[next(_NUMBERS)] = holder
+    return holder
+
+
+def _all_held() -> list[Holder]:
+    """Return what is held, the newest first."""
+    return [holder for _, holder in sorted(_HELD.items(), reverse=True, key=lambda item: item[0])]
 
 
 def modules_that_travel() -> tuple[ModuleType, ...]:
     """Return the modules of users' own that other processes may not find: their code is sent with what it made."""
-    names = sorted({name for holder in list(_HELD.values()) for name in holder.modules} - {"__main__"})
+    names = sorted({name for holder in _all_held() for name in holder.modules} - {"__main__"})
     given = (sys.modules[name] for name in names if name in sys.modules)
     return tuple(dict.fromkeys((*loaded_modules(), *given)))
 
@@ -68,9 +80,9 @@ class Given(Options):
     def model_post_init(self, context: Any, /) -> None:
         """Hold what is known by this fingerprint, so that it stays known."""
         super().model_post_init(context)
-        for (field, sha256), holder in list(_HELD.items()):
-            if sha256 == self.sha256:
-                self._holders[field] = holder
+        for holder in _all_held():
+            if holder.sha256 == self.sha256:
+                self._holders.setdefault(holder.field, holder)
 
     @property
     def holders(self) -> tuple[Holder, ...]:
@@ -83,7 +95,8 @@ class Given(Options):
         Raises:
             ScenarioError: this process was not given it.
         """
-        holder = self._holders.get(field) or _HELD.get((field, self.sha256))
+        here = [holder for holder in _all_held() if holder.field == field]
+        holder = self._holders.get(field) or next((each for each in here if each.sha256 == self.sha256), None)
         found = Found(
             value=getattr(holder, "value", None),
             name=self.name,
@@ -92,7 +105,7 @@ class Given(Options):
             generators=getattr(holder, "generators", None),
         )
         if holder is None:
-            others = [other.name for (of, _), other in _HELD.items() if of == field and other.name == self.name]
+            others = [other.name for other in here if other.name == self.name]
             what = f"what is called {self.name} now is something else" if others else f"{self.name} is not here"
             argument = _ARGUMENTS.get(field, field.rpartition(".")[2])
             raise found.refused(
