@@ -6,10 +6,9 @@ import contextlib
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import Any
 
 import ray
@@ -19,6 +18,7 @@ from neulite_sim.arrays import Integers
 from neulite_sim.errors import BackendUnavailableError
 from neulite_sim.methods.contract import LocalTask, Update
 from neulite_sim.methods.folding import Fold
+from neulite_sim.training.carrying import let_travel
 from neulite_sim.training.contract import Workplace
 from neulite_sim.training.evaluation import EvaluationResult
 from neulite_sim.training.pinning import pinned_torch
@@ -186,7 +186,7 @@ def equip_pool(actors: ActorPool, workplace: Workplace, notify: Callable[[str], 
     Raises:
         BackendUnavailableError: an actor cannot start, or a part of the workplace cannot be sent there.
     """
-    _let_travel(modules_that_travel())
+    let_travel(modules_that_travel())
     try:
         reference = actors.cluster.put(workplace)
     except (TypeError, AttributeError, RecursionError, pickle.PicklingError) as cause:
@@ -250,12 +250,6 @@ def _require_room(options: RayOptions, waited_s: float) -> None:
         "free on all of them; wait for whoever uses them, add a node (`ray start --address ...`), or use "
         "--backend inprocess"
     )
-
-
-def _let_travel(modules: Iterable[ModuleType]) -> None:
-    """Send the code of these modules with what it made: actors need not find them, nor find them unchanged."""
-    for module in modules:
-        ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
 
 
 def _cannot_travel(workplace: Workplace, cause: Exception) -> str:

@@ -7,16 +7,18 @@ fingerprints in any process of the same version of Python.
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import functools
 import hashlib
 import random
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,9 @@ import numpy as np
 from neulite_sim.user_code.origins import is_users_file, is_users_module
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_WEAK = (weakref.ref, weakref.WeakKeyDictionary, weakref.WeakSet, weakref.WeakValueDictionary)
+"""What remembers others as long as they are there: no data, and other after each call."""
 _NO_MEMBERS = frozenset(
     {"__dict__", "__weakref__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__", "__qualname__",
      "__abstractmethods__", "_abc_impl", "__annotations_cache__"}
@@ -79,8 +84,10 @@ class _Walk:
 
     def _step(self, name: str, value: Any) -> None:
         self._way.append(name)
-        self._of(value)
-        self._way.pop()
+        try:
+            self._of(value)
+        finally:
+            self._way.pop()
 
     def _of(self, value: Any) -> None:
         if type(value) in _PLAIN:
@@ -102,8 +109,10 @@ class _Walk:
             self._note(type(value).__name__, len(value))
             for place, item in enumerate(value):
                 self._step(f"[{place}]", item)
-        elif type(value) is dict:
+        elif type(value) in (dict, MappingProxyType):
             self._mapping(value)
+        elif type(value) in _VIEWS:
+            self._of(list(value))
         elif isinstance(value, set | frozenset):
             self._set(value)
         elif isinstance(value, ModuleType):
@@ -136,7 +145,7 @@ class _Walk:
             self._step(f"[{key!r}]", item)
 
     def _set(self, value: set[Any] | frozenset[Any]) -> None:
-        walks = [_Walk() for _ in value]
+        walks = [type(self)() for _ in value]
         self._note("set", *sorted(walk.result(item) for walk, item in zip(walks, value, strict=True)))
         self.modules.update(*(walk.modules for walk in walks))
 
@@ -156,7 +165,7 @@ class _Walk:
             return
         self.modules.add(value.__module__)
         self._note("own class", value.__qualname__)
-        for base in value.__bases__:
+        for base in (*value.__bases__, type(value)):
             self._of(base)
         for name, member in sorted(vars(value).items()):
             if name not in _NO_MEMBERS:
@@ -167,6 +176,7 @@ class _Walk:
         is_own = is_users_module(value.__module__) or is_users_file(value.__code__.co_filename)
         if not is_own:
             self._note("function", value.__module__, value.__qualname__)
+            self._enclosed(value)
             return
         if is_users_module(value.__module__):
             self.modules.add(value.__module__)
@@ -184,6 +194,12 @@ class _Walk:
             if name in value.__globals__:
                 self._note(name)
                 self._step(f" {name}", value.__globals__[name])
+
+    def _enclosed(self, value: FunctionType) -> None:
+        """Take what a function of somebody else's encloses: what it was made of, if it was made of a user's own."""
+        for cell in value.__closure__ or ():
+            with contextlib.suppress(ValueError, NotTrackedError):
+                self._of(cell.cell_contents)
 
     def _code(self, value: CodeType) -> None:
         self._note("code", value.co_code, value.co_names, value.co_varnames, value.co_freevars, value.co_flags)
@@ -206,6 +222,11 @@ class _Walk:
             self._of([value.fget, value.fset, value.fdel])
         elif isinstance(value, functools.partial):
             self._of([type(value), value.func, value.args, value.keywords])
+        elif isinstance(value, functools.cached_property):
+            # Up to Python 3.11 it holds a lock, too.
+            self._of([type(value), value.func, value.attrname])
+        elif isinstance(value, _WEAK):
+            self._note("weak", type(value).__name__)
         elif hasattr(value, "__wrapped__"):
             # A cache around a function, say.
             self._of([type(value), value.__wrapped__])
