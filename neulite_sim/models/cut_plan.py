@@ -25,8 +25,9 @@ from neulite_sim.models.heads import begin_of_head, keeps_tensors_apart, may_be_
 from neulite_sim.models.map_axes import inverse
 from neulite_sim.models.soundness import SoftmaxWatch, refused, require_logits, require_shape
 from neulite_sim.models.stretch import Program, Stretch, program_of
-from neulite_sim.models.traced import OpaqueError, value_of
-from neulite_sim.models.tracing import BATCHES, holds_tensors, samples_without_numbers, without_numbers
+from neulite_sim.models.traced import BATCHES, OpaqueError, value_of
+from neulite_sim.models.tracer import holds_tensors
+from neulite_sim.models.tracing import samples_without_numbers, without_numbers
 from neulite_sim.samples import InputSpec, Shape
 
 

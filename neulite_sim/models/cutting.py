@@ -17,8 +17,9 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from neulite_sim.models.failures import Failure, failure_of
 from neulite_sim.models.map_axes import Shapes, batch_axis, channels_of, map_order
-from neulite_sim.models.traced import OpaqueError, Values, value_of
-from neulite_sim.models.tracing import BATCHES, Recording, holds_tensors, recorded
+from neulite_sim.models.traced import BATCHES, OpaqueError, Values, value_of
+from neulite_sim.models.tracer import Recording, holds_tensors
+from neulite_sim.models.tracing import recorded
 from neulite_sim.samples import Shape
 
 LARGE = 0.4

@@ -18,7 +18,8 @@ from neulite_sim.models.chain_layers import layers_of
 from neulite_sim.models.contract import BlockModel, Layers
 from neulite_sim.models.failures import failure_of
 from neulite_sim.models.map_axes import Shapes, batch_axis, channels_of, inverse, map_order
-from neulite_sim.models.tracing import BATCHES, samples_without_numbers, without_numbers
+from neulite_sim.models.traced import BATCHES
+from neulite_sim.models.tracing import samples_without_numbers, without_numbers
 from neulite_sim.samples import InputSpec, Shape
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from neulite_sim.models.tracing import BATCHES
+from neulite_sim.models.traced import BATCHES
 from neulite_sim.samples import Shape
 
 Shapes = tuple[Shape, Shape]

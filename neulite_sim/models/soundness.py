@@ -17,7 +17,8 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.copying import copied
 from neulite_sim.models.failures import failure_of
 from neulite_sim.models.fakes.mode import FakeMode
-from neulite_sim.models.tracing import BATCHES, samples_without_numbers, without_numbers
+from neulite_sim.models.traced import BATCHES
+from neulite_sim.models.tracing import samples_without_numbers, without_numbers
 from neulite_sim.samples import InputSpec
 
 SHOWN = 3

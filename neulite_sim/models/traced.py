@@ -21,6 +21,8 @@ _LEFT = frozenset({
 })  # fmt: skip
 """Of a tensor's own names: those that make it one."""
 
+BATCHES = (7, 11)
+"""Two sizes that nothing in a network has but by its batch."""
 Values = tuple[Any, Any]
 """One per batch size of `BATCHES`."""
 

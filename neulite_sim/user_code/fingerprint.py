@@ -56,13 +56,13 @@ def fingerprint(value: Any) -> Fingerprint:
     Raises:
         NotTrackedError: it holds an open file, a lock, a generator or the like; says which and where.
     """
-    walk = _Walk()
+    walk = Walk()
     sha256 = walk.result(value)
     return Fingerprint(sha256=sha256, modules=frozenset(walk.modules), generators=tuple(walk.generators))
 
 
-class _Walk:
-    """One way through all that a value holds."""
+class Walk:
+    """One way through all that a value holds: `result` is its SHA-256."""
 
     def __init__(self) -> None:
         self.modules: set[str] = set()
@@ -73,6 +73,7 @@ class _Walk:
         self._way: list[str] = []
 
     def result(self, value: Any) -> str:
+        """Return the SHA-256 of a value; raises what `fingerprint` raises."""
         self._of(value)
         return self._digest.hexdigest()
 
@@ -238,13 +239,16 @@ class _Walk:
         else:
             self._instance(value)
 
+    def _generator(self, value: Any) -> None:
+        self.generators.append("".join(self._way).strip())
+        self._note("generator", type(value).__name__)
+
     def _instance(self, value: Any) -> None:
         """Take an object by what it would be copied from."""
         if isinstance(value, np.random.Generator | np.random.RandomState | random.Random) or _is_of_torch(
             value, "Generator"
         ):
-            self.generators.append("".join(self._way).strip())
-            self._note("generator", type(value).__name__)
+            self._generator(value)
             return
         try:
             parts = _reduced(value)

@@ -1,8 +1,11 @@
 """What following a `forward` may take for what: stand-ins are tensors, and what cannot be repeated is refused in words."""
 
 import copy
+import itertools
 import operator
 import pickle
+import random
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ from torch import nn
 
 from neulite_sim.models.given import given_architecture
 from neulite_sim.models.noise import noise
-from neulite_sim.models.tracing import BATCHES, recorded, samples_without_numbers, without_numbers
+from neulite_sim.models.traced import BATCHES
+from neulite_sim.models.tracing import recorded, samples_without_numbers, without_numbers
 
 BATCH = 5
 
@@ -300,3 +304,180 @@ def test_the_device_of_a_weight_is_asked_anew_in_each_call():
         "its forward cannot be taken apart: it asks a tensor that it holds for its device in a way that cannot"
         in (blocks_and_remarks(OfRaw())[1][0])
     )
+
+
+CALLS = [0]
+
+
+class InList(Chain):
+    def prepare(self):
+        self.seen = []
+
+    def between(self, x):
+        self.seen.append(1)
+        return x * len(self.seen)
+
+
+class InDict(Chain):
+    def prepare(self):
+        self.state = {"inner": {"step": 0}}
+
+    def between(self, x):
+        self.state["inner"]["step"] += self.training
+        return x / (1 + self.state["inner"]["step"])
+
+
+class InSet(InList):
+    def prepare(self):
+        self.seen = set()
+
+    def between(self, x):
+        self.seen.add(len(self.seen))
+        return x * len(self.seen)
+
+
+class Counter:
+    __slots__ = ("calls",)
+
+    def __init__(self):
+        self.calls = 0
+
+
+class InObject(Chain):
+    def prepare(self):
+        self.counter = Counter()
+
+    def between(self, x):
+        self.counter.calls += 1
+        return x * self.counter.calls
+
+
+class InArray(Chain):
+    def prepare(self):
+        self.counts = np.zeros(3)
+
+    def between(self, x):
+        self.counts[1] += 1
+        return x * self.counts[1].item()
+
+
+class InIterator(Chain):
+    def prepare(self):
+        self.numbers = itertools.count(1)
+
+    def between(self, x):
+        return x * next(self.numbers)
+
+
+class InTensor(Chain):
+    def prepare(self):
+        self.kept = [torch.ones(1)]
+
+    def between(self, x):
+        self.kept[0] = self.kept[0] + 1
+        return x * len(self.kept)
+
+
+class OfPython(Chain):
+    def prepare(self):
+        self.draws = random.Random(0)
+
+    def between(self, x):
+        return x * self.draws.random()
+
+
+class OfNumPy(Chain):
+    def prepare(self):
+        self.draws = np.random.default_rng(0)
+
+    def between(self, x):
+        return x * float(self.draws.random())
+
+
+class OfClass(Chain):
+    known: ClassVar = {}
+
+    def between(self, x):
+        self.known[len(self.known)] = 1
+        return x * 1.5
+
+
+class OfGlobal(Chain):
+    def between(self, x):
+        CALLS[0] += 1
+        return x * 1.5
+
+
+class OfChild(Chain):
+    def prepare(self):
+        self.b.extra = {"calls": 0}
+
+    def between(self, x):
+        self.b.extra["calls"] += 1
+        return x * 1.5
+
+
+REMEMBERING = {
+    InList: "seen", InDict: "state", InSet: "seen", InObject: "counter", InArray: "counts", InIterator: "numbers",
+    InTensor: "kept", OfPython: "draws", OfNumPy: "draws", OfChild: "b.extra",
+    OfClass: "what OfClass and its functions name", OfGlobal: "what OfGlobal and its functions name",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("network", REMEMBERING, ids=lambda kind: kind.__name__)
+def test_whatever_a_forward_keeps_to_itself_keeps_the_network_whole_and_is_named(network):
+    architecture = given_architecture(network()).settled(ROWS, batch_size=16, state_copies=1)
+    assert architecture.remarks[0].startswith(
+        f"{network.__name__} stays one block, since its forward cannot be taken apart: it changes what it remembers "
+        f"beside its tensors ({REMEMBERING[network]})"
+    )
+    model, whole = architecture(ROWS, 1.0).train(), network().train()
+    if not network.__name__.startswith("Of") or network in (OfPython, OfNumPy):
+        inputs = noise(ROWS, BATCH)
+        for _ in range(3):
+            assert torch.equal(model(inputs), whole(inputs))
+
+
+class Generating(Chain):
+    def prepare(self):
+        self.draws = torch.Generator()
+
+    def between(self, x):
+        return x + torch.rand(8, generator=self.draws)
+
+
+def test_a_generator_of_pytorch_that_it_draws_from_keeps_it_whole_too():
+    (remark,) = given_architecture(Generating()).settled(ROWS, batch_size=16, state_copies=1).remarks
+    assert "its forward cannot be taken apart: it passes on an object (Generator)" in remark
+
+
+class Holding(nn.Module):
+    """Remembers in a submodule alone, which is called as it is."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.ModuleList([nn.Sequential(nn.Linear(20, 8), Remembering()), nn.Linear(8, 8)])
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        for layer in self.inner:
+            x = layer(x).tanh()
+        return self.fc(x)
+
+
+class Remembering(nn.Module):
+    """Scales by how often it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def forward(self, x):
+        self.calls.append(1)
+        return x * len(self.calls)
+
+
+def test_what_a_submodule_remembers_keeps_that_whole_and_no_more():
+    model, remarks = blocks_and_remarks(Holding())
+    assert (model.num_blocks, remarks) == (2, ())
