@@ -160,6 +160,8 @@ def plan_of(module: nn.Module, spec: InputSpec, name: str, like: Places | None =
             course = course_of(module, (inputs[0], inputs[1]), None if like is None else like.looked_into)
         except Exception as failure:  # Whatever it is, the module stays whole.
             told = failure_of(failure, module)
+            if "meta tensor" in told.reason:
+                told = replace(told, reason="it looks at the numbers of a tensor")
             course = None
     if course is None:
         said = require_logits(module, spec, name)

@@ -160,7 +160,15 @@ class _Follower:
             child = module.get_submodule(str(node.target))
             read = node.args[0] if len(node.args) == 1 and not node.kwargs else None
             place = _below(path, str(node.target))
-            if not isinstance(read, fx.Node) or not self._looked_into(child, place):
+            if not self._looked_into(child, place):
+                return None
+            try:
+                require_plain(child)
+            except OpaqueError as failure:
+                inner[node] = failure_of(failure)
+                return None
+            if not isinstance(read, fx.Node):
+                inner[node] = Failure("it is called with something else than one tensor by its place")
                 return None
             try:
                 found = self.follow(child, place, value_of(read))
@@ -200,8 +208,9 @@ class _Follower:
                 spans.append(Span(_below(level.path, str(node.target)), begin, len(leaves)))
                 closed += found.closed
                 continue
-            if isinstance(found, Failure):
-                closed.append((_below(level.path, str(node.target)), found))
+            for closed_node in training.operations[segment.begin : segment.end]:
+                if isinstance(failure := inner.get(closed_node), Failure):
+                    closed.append((_below(level.path, str(closed_node.target)), failure))
             leaves.append(self._leaf(level, segment))
         if not leaves:
             raise OpaqueError("it does nothing")
@@ -210,10 +219,6 @@ class _Follower:
     def _looked_into(self, module: nn.Module, path: str) -> bool:
         if self._decided is not None:
             return path in self._decided
-        try:
-            require_plain(module)
-        except OpaqueError:
-            return False
         if type(module).forward is nn.Sequential.forward or isinstance(module, nn.TransformerEncoder):
             return any(True for _ in module.children())
         is_foreign = not type(module).__module__.startswith("torch.nn")

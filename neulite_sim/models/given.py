@@ -28,7 +28,7 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from neulite_sim.errors import ScenarioError, close_matches
 from neulite_sim.models.contract import BlockModel
-from neulite_sim.models.copying import copied, maker_here
+from neulite_sim.models.copying import copied, let_count, maker_here
 from neulite_sim.models.cut_plan import CutPlan, Places, plan_of
 from neulite_sim.models.failures import failure_of
 from neulite_sim.models.joined import Joined, JoinedPlan, joined, plan_of_joined
@@ -152,10 +152,12 @@ class GivenArchitecture:
 
     def _made(self, spec: InputSpec, width: float) -> nn.Module:
         """Return a module of one's own on the current device: a copy of the one given, or what the function returns."""
-        if isinstance(self.value, nn.Module):
-            return _copy(self.value, self.name)
         here = torch.empty(0)
-        if not here.is_meta and not isinstance(here, FakeTensor):
+        has_numbers = not here.is_meta and not isinstance(here, FakeTensor)
+        if isinstance(self.value, nn.Module):
+            made = _copy(self.value, self.name)
+            return made if has_numbers else let_count(made)
+        if has_numbers:
             return self._built(spec, width, here.device)
         make = maker_here()
         try:
@@ -164,7 +166,7 @@ class GivenArchitecture:
         except Exception:  # What needs numbers to be built is built with numbers.
             with unset_fake_temporarily(), torch.device("cpu"), torch.random.fork_rng(devices=[]):
                 found = self._built(spec, width, torch.device("cpu"))
-        return copied(found, make)
+        return let_count(copied(found, make))
 
     def _built(self, spec: InputSpec, width: float, device: torch.device) -> nn.Module:
         arguments = dict(self.options)
@@ -192,7 +194,7 @@ class GivenArchitecture:
         if key not in plans:
             like = self.places
             with without_numbers():
-                followed = copied(module, maker_here())
+                followed = let_count(copied(module, maker_here()))
                 if like is None and width != 1.0 and not isinstance(followed, Joined):
                     # Names must not depend on the width, so neither may the places.
                     usual = self._plan(spec, 1.0, self._made(spec, 1.0))

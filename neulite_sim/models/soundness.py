@@ -121,7 +121,7 @@ def _called(module: nn.Module, spec: InputSpec, name: str, watch: SoftmaxWatch) 
 
 def _called_on_fakes(module: nn.Module, spec: InputSpec) -> Any:
     try:
-        with unset_fake_temporarily(), torch.random.fork_rng(devices=[]), FakeMode(), torch.device("cpu"):
+        with _unlogged(), unset_fake_temporarily(), torch.random.fork_rng(devices=[]), FakeMode(), torch.device("cpu"):
             fake = copied(module, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
             return fake(samples_without_numbers(spec, BATCHES[0]))
     except Exception:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+from unittest.mock import patch
 
 from torch import Tensor, fx, nn
 
 Program = Callable[[nn.Module, Any], Tensor]
+_PROGRAMS = "programs of a stretch"
+"""A name that no attribute of somebody's module has."""
 
 
 class Stretch(nn.Module):
@@ -18,23 +22,33 @@ class Stretch(nn.Module):
 
     def __init__(self, root: nn.Module, paths: Iterable[str], programs: Mapping[bool, Program]) -> None:
         super().__init__()
-        self._programs = dict(programs)
+        vars(self)[_PROGRAMS] = dict(programs)
         for path in _outermost(tuple(paths)):
             _attach(self, root, path)
         self.train(root.training)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return what the operations come to, in training or in evaluation."""
-        return self._programs[self.training](self, features)
+        found: Tensor = vars(self)[_PROGRAMS][self.training](self, features)
+        return found
 
 
 def program_of(graph: fx.Graph) -> Program:
     """Return a function that does what a graph says with the modules of its first argument."""
-    code = graph.python_code("self")
+    with patch.object(fx.graph, "_format_target", _place):
+        code = graph.python_code("self")
     space = dict(code.globals)
     exec(compile(code.src, "<operations of a module>", "exec"), space)
     program: Program = space["forward"]
     return program
+
+
+def _place(base: str, path: str) -> str:
+    """Return code for what lies at a path; a name may be any text, as a key of an `nn.ModuleDict` is."""
+    for name in path.split("."):
+        is_plain = name.isidentifier() and not keyword.iskeyword(name)
+        base = f"{base}.{name}" if is_plain else f"getattr({base}, {name!r})"
+    return base
 
 
 def _outermost(paths: tuple[str, ...]) -> Iterator[str]:

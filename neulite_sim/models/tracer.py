@@ -12,6 +12,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, fx, nn
 from torch.autograd.function import _SingleLevelFunction
+from torch.fx.immutable_collections import immutable_dict, immutable_list
 
 from neulite_sim.models.traced import BATCHES, OpaqueError, Traced, Values, require_unchanged, stand_in, value_of
 
@@ -136,7 +137,11 @@ class Tracer(fx.Tracer):
         """Return the proxy of an operation. What a weight is asked for its device, the input is: they are on one."""
         if target is getattr and args[1] == "device" and args[0].node.op == "get_attr" and self._source is not None:
             args = self._source, "device"
-        return super().create_proxy(kind, target, args, kwargs, *rest, **named)
+        try:
+            return super().create_proxy(kind, target, args, kwargs, *rest, **named)
+        except AttributeError as error:
+            # A proxy would take it for an attribute of its own that is missing, and ask itself for ever.
+            raise OpaqueError(f"it asks for what is not there: {error}") from error
 
     def create_arg(self, a: Any) -> Any:
         """Return an argument as a graph holds it."""
@@ -264,16 +269,16 @@ def _bound(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _thawed(value: Any) -> Any:
     """Return a value with lists and mappings of its own, as a caller would have made them."""
-    if isinstance(value, Mapping):
+    if type(value) in (dict, immutable_dict):
         return {key: _thawed(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if type(value) in (list, immutable_list):
         return [_thawed(item) for item in value]
     return tuple(map(_thawed, value)) if type(value) is tuple else value
 
 
 def _are_same(one: Any, other: Any) -> bool:
     """Return whether lists and mappings hold the same things in the same places."""
-    if isinstance(one, Mapping):
+    if type(one) is dict:
         return one.keys() == other.keys() and all(_are_same(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple) and type(one) in (list, tuple):
         return len(one) == len(other) and all(map(_are_same, one, other))

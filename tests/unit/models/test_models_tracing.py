@@ -1,10 +1,14 @@
 """What following a `forward` may take for what: stand-ins are tensors, and what cannot be repeated is refused in words."""
 
 import copy
+import functools
+import io
 import itertools
+import logging
 import operator
 import pickle
 import random
+from collections import OrderedDict
 from typing import ClassVar
 
 import numpy as np
@@ -14,10 +18,15 @@ import torch.utils.checkpoint
 from given_models import ROWS
 from torch import nn
 
+from neulite_sim.errors import ScenarioError
+from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.given import given_architecture
 from neulite_sim.models.noise import noise
 from neulite_sim.models.traced import BATCHES
 from neulite_sim.models.tracing import recorded, samples_without_numbers, without_numbers
+from neulite_sim.models.trainee import FullModel
+from neulite_sim.profiling.profile import profile
+from neulite_sim.scenario.schema import Training
 
 BATCH = 5
 
@@ -481,3 +490,149 @@ class Remembering(nn.Module):
 def test_what_a_submodule_remembers_keeps_that_whole_and_no_more():
     model, remarks = blocks_and_remarks(Holding())
     assert (model.num_blocks, remarks) == (2, ())
+
+
+class Answer(OrderedDict):
+    """An answer as libraries have it: a mapping whose values are attributes, too."""
+
+    def __getattr__(self, name):
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class Library(nn.Module):
+    """Answers with a mapping."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 8))
+
+    def forward(self, x):
+        return Answer(logits=self.layers(x), hidden=x)
+
+
+class LibraryWithTrain(Library):
+    def train(self, mode=True):
+        return super().train(mode)
+
+
+class Wrapped(nn.Module):
+    """Takes the logits of an answer."""
+
+    def __init__(self, kind=Library, by_name=False):
+        super().__init__()
+        self.inner = kind()
+        self.fc = nn.Linear(8, 4)
+        self.by_name = by_name
+
+    def forward(self, x):
+        found = self.inner(x=x) if self.by_name else self.inner(x)
+        return self.fc(found.logits)
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (Wrapped, "it returns something else than one tensor"),
+        (functools.partial(Wrapped, by_name=True), "it is called with something else than one tensor by its place"),
+        (functools.partial(Wrapped, LibraryWithTrain), "it has a train or a __call__ of its own"),
+    ],
+)
+def test_what_answers_with_a_mapping_is_called_whole_and_the_reason_is_said(network, reason):
+    model, remarks = blocks_and_remarks(network())
+    assert model.num_blocks == 1
+    assert remarks == (f"Wrapped: inner is not cut, since its forward cannot be taken apart: {reason}",) or (
+        remarks[0].startswith(f"Wrapped: inner is not cut, since its forward cannot be taken apart: {reason} (inner")
+    )
+
+
+class Missing(Wrapped):
+    def forward(self, x):
+        found = self.inner(x)
+        return self.fc(found.logits if self.training else found.nothing)
+
+
+def test_what_an_answer_has_not_is_no_endless_question():
+    with pytest.raises(ScenarioError, match=r"Missing fails on a batch .*nothing"):
+        given_architecture(Missing()).settled(ROWS, batch_size=16, state_copies=1)
+
+
+KEYS = ("class", "a b", "3x3", "x'y", 'x"y', "é", "None", "self", "type ", "_programs_")
+
+
+class Named(nn.Module):
+    """Submodules and parameters under names that no code could write."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleDict({"first": nn.Linear(20, 8), **{key: nn.Linear(8, 8) for key in KEYS}})
+        self.shifts = nn.ParameterDict({key: nn.Parameter(torch.randn(8)) for key in KEYS})
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        for key, layer in self.layers.items():
+            x = layer(x).tanh()
+            if key in self.shifts:
+                x = x + self.shifts[key]
+        return self.fc(x)
+
+
+def test_submodules_and_parameters_may_be_called_anything():
+    model, _ = blocks_and_remarks(Named())
+    assert model.num_blocks == 4
+    assert {name.rpartition("shifts.")[2] for name, _ in model.named_parameters() if "shifts." in name} == set(KEYS)
+
+
+class Programs(Chain):
+    def prepare(self):
+        self._programs = nn.Linear(8, 8)
+
+    def between(self, x):
+        return self._programs(x)
+
+
+def test_a_submodule_may_be_called_as_an_attribute_of_what_it_is_cut_into():
+    blocks_and_remarks(Programs())
+
+
+class Averaging(Chain):
+    """Statistics that are the plain mean of all batches."""
+
+    def prepare(self):
+        self.norm = nn.BatchNorm1d(8, momentum=None)
+
+    def forward(self, x):
+        return self.fc(self.c(self.norm(self.b(self.a(x).tanh()))))
+
+
+@pytest.mark.parametrize("value", [Averaging, Averaging()])
+def test_statistics_that_follow_from_a_count_are_charged_as_others_and_stay_what_they_are(value):
+    architecture = given_architecture(value).settled(ROWS, batch_size=16, state_copies=1)
+    own = Blueprint(architecture=architecture, spec=ROWS, name="own")
+    training = Training(batch_size=4, learning_rate=0.1)
+    found = profile("full", lambda: FullModel(own), batch_size=4, training=training, spec=ROWS)
+    assert found.peak_memory_bytes > 0
+    model = own.build().train()
+    norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm1d)]
+    assert [norm.momentum for norm in norms] == [None]
+    blocks_and_remarks(Averaging())
+
+
+def test_a_wrong_size_is_told_in_one_sentence_without_a_log_of_pytorch():
+    wrong = given_architecture(nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(9, 4)))
+    told = io.StringIO()
+    handler = logging.StreamHandler(told)
+    loggers = [logging.getLogger(name) for name in ("", "torch", "torch._subclasses.fake_tensor", "torch.fx")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        with pytest.raises(ScenarioError, match="Sequential fails on a batch of shape"):
+            wrong.settled(ROWS, batch_size=16, state_copies=1)
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+    assert told.getvalue() == ""
