@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from neulite_sim.errors import SimulationError
-from neulite_sim.later import Tensor, torch
+from neulite_sim.later import Tensor
 from neulite_sim.methods.aggregation import merged
 from neulite_sim.methods.contract import Method, Setting, State, Update
 from neulite_sim.methods.fedavg import FedAvg
+from neulite_sim.methods.watched import mismatch, watched
 from neulite_sim.registry import Options
 from neulite_sim.user_code.calls import Found
 from neulite_sim.user_code.components import given, python
@@ -49,10 +50,8 @@ class Aggregated(FedAvg):
         for name, tensor in made.items():
             if name not in current:
                 raise SimulationError(f"method {self._name} returns {name!r}, which the model has not")
-            if not isinstance(tensor, torch.Tensor) or tensor.shape != current[name].shape:
-                shape = "x".join(map(str, current[name].shape)) or "a single number"
-                what = "x".join(map(str, getattr(tensor, "shape", ()))) or type(tensor).__name__
-                raise SimulationError(f"method {self._name} returns {what} for {name!r}, which is {shape}")
+            if told := mismatch(tensor, current[name]):
+                raise SimulationError(f"method {self._name} returns {told} for {name!r}")
         return {name: tensor.detach().to(current[name].dtype) for name, tensor in made.items()}
 
 
@@ -60,11 +59,11 @@ def method_of(found: Found, options: Options, setting: Setting) -> Method:
     """Return the method that a user's value is or makes.
 
     Raises:
-        ScenarioError: it is neither a method, nor a class of one, nor a function.
+        ScenarioError: it is neither a method, nor a class of one, nor a function, or its submodels are no names.
     """
     del options
     if (made := found.object_of(Method, {"setting": setting})) is not None:
-        return made
+        return watched(made, found)
     if found.is_function:
         return Aggregated(found.with_options(2), found.name)
     raise found.refused(

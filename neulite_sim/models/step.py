@@ -26,6 +26,7 @@ from neulite_sim.models.together import Together, clip
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.models.walk import parameters_of
 from neulite_sim.scenario.schema import Precision, Training
+from neulite_sim.user_code.origins import place_of
 
 Note = Callable[[int, Tensor, Mapping[str, Tensor]], None]
 """Told of each micro-batch: its size, its loss and its scalars."""
@@ -140,7 +141,9 @@ class Stepper:
         if is_lone:
             self._trainee.use_batch_statistics(False)
         with autocast(self._training.precision, images_BCHW.device.type):
-            loss, scalars = self._trainee.loss(images_BCHW, labels_B)
+            found = self._trainee.loss(images_BCHW, labels_B)
+        loss, scalars = _checked(self._trainee, found)
+        del found
         if note is not None:
             note(len(labels_B), loss, scalars)
         del scalars
@@ -169,6 +172,29 @@ def stepper_of(trainee: Trainee, training: Training, **how: Any) -> Stepper:
     """Return what takes a trainee's steps: its own stepper where it has one; `how` as `Stepper` takes it."""
     own: Stepper | None = trainee.stepper(training, **how)
     return Stepper(trainee, training, **how) if own is None else own
+
+
+def _checked(trainee: Trainee, found: Any) -> tuple[Tensor, Mapping[str, Any]]:
+    """Return a loss and scalars.
+
+    Raises:
+        SimulationError: a trainee's `loss` returns something else, or nothing that depends on what it trains.
+    """
+    if isinstance(found, tuple) and len(found) == 2:
+        loss, scalars = found
+        if isinstance(loss, Tensor) and isinstance(scalars, Mapping) and loss.dim() == 0 and loss.requires_grad:
+            return loss, scalars
+        if isinstance(loss, Tensor) and isinstance(scalars, Mapping):
+            what = f"a loss of shape {tuple(loss.shape)}" if loss.dim() else "a loss that has no gradient"
+        else:
+            what = f"a {type(loss).__name__} and a {type(scalars).__name__}"
+    else:
+        what = "None" if found is None else f"a {type(found).__name__}"
+    kind = type(trainee)
+    raise SimulationError(
+        f"{kind.__name__}.loss{place_of(kind)} returns {what}",
+        hint="return a tensor of one number that gradients flow through, and a mapping of scalars: loss, {}",
+    )
 
 
 def _split(rows: Rows | None, sizes: Sequence[int]) -> Sequence[Rows | None]:

@@ -26,9 +26,14 @@ class Choosing(Selector):
     def choose(self, offers: Offers, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the positions that the function returns, ascending."""
         try:
-            chosen = np.asarray(self._choose(offers, count, rng))
+            made = self._choose(offers, count, rng)
+            chosen = np.asarray(made)
         except Exception as error:
             raise SimulationError(f"selection {self.name} fails: {in_a_line(error)}") from error
+        if chosen.ndim == 0:
+            what = "nothing" if made is None else f"one {type(made).__name__}"
+            wish = f"it must return a list or an array of positions from 0 to {len(offers) - 1}"
+            raise SimulationError(f"selection {self.name} returned {what}; {wish}")
         if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
             # What is wrong with it is said where every choice is checked.
             return chosen

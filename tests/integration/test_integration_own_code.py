@@ -334,7 +334,7 @@ def test_a_run_with_a_registered_name_is_resumed_with_the_same_code_only(tmp_pat
         (lambda current, updates: {"nobody": 1}, r"method <lambda> returns 'nobody', which the model has not"),
         (lambda current, updates: None, r"method <lambda> returns NoneType; it must return a mapping of tensors"),
         (lambda current, updates: {"head.fc.bias": torch.zeros(3)},
-         r"method <lambda> returns 3 for 'head.fc.bias', which is 10"),
+         r"method <lambda> returns a tensor of shape \(3,\), not \(10,\), for 'head.fc.bias'"),
         (lambda current, updates: updates[99], r"method <lambda> fails: \S*own_code.py:\d+: IndexError: list index"),
     ],
 )  # fmt: skip
@@ -351,7 +351,7 @@ def test_a_method_that_gives_no_model_is_refused(function: Any, said: str) -> No
         (lambda offers, count, rng: [0, 1, 2, 3], r"chose 4 offers where at most 3 are wanted"),
         (lambda offers, count, rng: [0.5], r"selection <lambda> returned numbers of type float64; it must return"),
         (lambda offers, count, rng: [], r"selection <lambda> chose none of 6 offers; nothing else moves the run on"),
-        (lambda offers, count, rng: None, r"selection <lambda> returned ndarray; it must return positions"),
+        (lambda offers, count, rng: None, r"selection <lambda> returned nothing; it must return a list"),
         (lambda offers, count, rng: 1 // 0, r"selection <lambda> fails: \S*own_code.py:\d+: ZeroDivisionError"),
     ],
 )  # fmt: skip
