@@ -189,7 +189,9 @@ def _checked(trainee: Trainee, found: Any) -> tuple[Tensor, Mapping[str, Any]]:
         else:
             what = f"a {type(loss).__name__} and a {type(scalars).__name__}"
     else:
-        what = "None" if found is None else f"a {type(found).__name__}"
+        what = (
+            "None" if found is None else f"a {Tensor.__name__ if isinstance(found, Tensor) else type(found).__name__}"
+        )
     kind = type(trainee)
     raise SimulationError(
         f"{kind.__name__}.loss{place_of(kind)} returns {what}",

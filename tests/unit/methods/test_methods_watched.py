@@ -1,14 +1,20 @@
 """A method or selector of a user's own that returns the wrong thing ends in one sentence that names its class."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 import neulite_sim
-from neulite_sim.errors import NeuliteError
-from neulite_sim.methods.contract import Method, State
+from neulite_sim.errors import NeuliteError, SimulationError
+from neulite_sim.methods.contract import Method, Setting, State
 from neulite_sim.methods.fedavg import FedAvg
+from neulite_sim.methods.of_users import method_of
 from neulite_sim.models.trainee import FullModel
+from neulite_sim.registry import Options
+from neulite_sim.training.carrying import packed, unpacked
+from neulite_sim.user_code.calls import Found
 
 FLEET = {
     "name": "watched",
@@ -154,7 +160,7 @@ CASES = {
     "text": ({"method": OneText}, r"OneText\.submodels is 'full'; name what devices train"),
     "empty": ({"method": Empty}, r"Empty\.submodels is not there; name what devices train"),
     "names": ({"method": OnlyNames}, rf"OnlyNames\.\w+{HERE} is missing, and every method needs it"),
-    "loss": ({"method": trained_as(LossAlone)}, rf"LossAlone\.loss{HERE} returns a \w*Tensor; return a tensor of one"),
+    "loss": ({"method": trained_as(LossAlone)}, rf"LossAlone\.loss{HERE} returns a Tensor; return a tensor of one"),
     "losses": ({"method": trained_as(LossOfEach)}, rf"LossOfEach\.loss{HERE} returns a loss of shape \(\d+, 3\)"),
     "detached": ({"method": trained_as(LossDetached)}, rf"LossDetached\.loss{HERE} returns a loss that has no gradient"),
     "no loss": ({"method": trained_as(LossOfNone)}, rf"LossOfNone\.loss{HERE} returns None"),
@@ -173,6 +179,19 @@ def test_the_wrong_thing_is_told_with_the_class_and_what_it_should_be(name):
     values, said = CASES[name]
     with pytest.raises(NeuliteError, match=said):
         neulite_sim.simulate(FLEET, data=DATA, **values)
+
+
+def test_a_watched_method_travels_and_stays_watched():
+    class Own(FedAvg):
+        def payload(self, state, submodel):
+            return None
+
+    found = Found(value=Own, name="Own", key="method")
+    setting = Setting(num_blocks=1, num_devices=4, max_rounds=1, seed=0)
+    there = unpacked(packed(method_of(found, Options(), setting), ()))
+    with pytest.raises(SimulationError, match=r"Own\.payload.* returns None, not a Mapping"):
+        there.payload(State(version=0, tensors={}), "full")
+    assert copy.deepcopy(there).digest._method is not there
 
 
 class Right(FedAvg):
