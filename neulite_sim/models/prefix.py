@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
+from neulite_sim.models.company import Trial, is_known
 from neulite_sim.models.walk import layers_of, parameters_of
 
 MOST_KEPT_BYTES = 256 * 2**20
@@ -117,6 +118,13 @@ class _Column:
         size = self.table.shape[1]
         self.table.index_copy_(0, places, features.as_strided((len(features), size), (size, 1)))
 
+    def fits(self, features: Tensor) -> bool:
+        """Return whether features of other samples have the shape and the order of those for which there is room."""
+        if features.shape[1:] != self.shape or not _lie_side_by_side(features):
+            return False
+        sides = zip(self.shape, self.strides, features.stride()[1:], strict=True)
+        return all(length == 1 or one == other for length, one, other in sides)
+
     def take(self, places: Tensor) -> Tensor:
         strides = (self.table.shape[1], *self.strides)
         return self.table.index_select(0, places).as_strided((len(places), *self.shape), strides)
@@ -139,13 +147,22 @@ class PrefixKeeper:
     samples it reads (`announce`). Where a batch's size decides by which kernels it is computed, those of another kind
     than the flight's first are neither kept nor read: the bits are those of a training that keeps nothing.
 
-    Nothing is kept of a prefix that draws random numbers or changes tensors of its own, that puts out something else
-    than a sample's numbers side by side, or that takes more than `most_bytes` for `num_samples`. `within_layers` allows
-    a prefix that ends inside a layer, which saves more work and keeps more bytes.
+    Nothing is kept of a prefix that draws random numbers or changes what it holds, that puts out something else than a
+    sample's numbers side by side, or that takes more than `most_bytes` for `num_samples`; nor, if it `tries_company`,
+    of one whose layers are not all known and turn out to look at their batch (`company`). `within_layers` allows a
+    prefix that ends inside a layer, which saves more work and keeps more bytes.
     """
 
-    def __init__(self, num_samples: int, *, most_bytes: int = MOST_KEPT_BYTES, within_layers: bool = True) -> None:
+    def __init__(
+        self,
+        num_samples: int,
+        *,
+        most_bytes: int = MOST_KEPT_BYTES,
+        within_layers: bool = True,
+        tries_company: bool = True,
+    ) -> None:
         self._num_samples = num_samples
+        self._tries_company = tries_company
         self._most_bytes = most_bytes
         self._within_layers = within_layers
         self._announced: tuple[Tensor, Rows] | None = None
@@ -159,6 +176,7 @@ class PrefixKeeper:
         self._is_kept = np.zeros(self._num_samples, dtype=bool)
         self._may_keep = True
         self._columns: tuple[_Column, ...] = ()
+        self._trial: Trial | None = None
         self._is_one_map = True
 
     @property
@@ -202,7 +220,12 @@ class PrefixKeeper:
             found = tuple(column.take(places) for column in self._columns)
             return found[0] if self._is_one_map else found
         features = self._computed(inputs) if self._columns else self._first(inputs)
-        for column, tensor in zip(self._columns, _as_tuple(features), strict=False):
+        tensors = _as_tuple(features)
+        if self._columns and not (_fit(self._columns, tensors) and self._is_passed(inputs, tensors)):
+            # As where samples are cut to the longest of their batch, or divided by its size.
+            self._may_keep, self._columns = False, ()
+            return features
+        for column, tensor in zip(self._columns, tensors, strict=False):
             column.put(places, tensor)
         self._is_kept[rows] = bool(self._columns)
         return features
@@ -215,33 +238,62 @@ class PrefixKeeper:
 
     def _first(self, inputs: Tensor) -> Features:
         """Return the features of the flight's first batch, and make room for all if they can be kept."""
-        before = self._touched(inputs)
+        foreign = [layer for part in self._fixed for _, layer in layers_of(part) if not is_known(layer)]
+        before = self._touched(inputs, foreign)
         features = self._computed(inputs)
         tensors = _as_tuple(features)
+        if foreign and self._tries_company and not isinstance(inputs, FakeTensor):
+            self._trial = Trial(self._computed)
         self._may_keep = (
             all(isinstance(tensor, Tensor) and len(tensor) == len(inputs) for tensor in tensors)
             and all(map(_lie_side_by_side, tensors))
             and sum(map(_num_bytes, tensors)) * self._num_samples <= self._most_bytes * len(inputs)
-            and all(map(torch.equal, before, self._touched(inputs)))
+            and before == self._touched(inputs, foreign)
+            and self._is_passed(inputs, tensors)
         )
         if self._may_keep:
             self._columns = tuple(self._room(tensor) for tensor in tensors)
             self._is_one_map = not isinstance(features, tuple)
         return features
 
+    def _is_passed(self, inputs: Tensor, tensors: tuple[Tensor, ...]) -> bool:
+        return self._trial is None or self._trial.is_passed(inputs, tensors)
+
     def _room(self, features: Tensor) -> _Column:
         table = features.new_empty((self._num_samples, features[0].numel()))
         return _Column(table, features.shape[1:], features.stride()[1:])
 
-    def _touched(self, inputs: Tensor) -> list[Tensor]:
-        """Return what changes where a part draws random numbers or writes to a tensor that it holds."""
+    def _touched(self, inputs: Tensor, foreign: Sequence[nn.Module]) -> list[object]:
+        """Return what changes where a part draws random numbers or writes to something that it holds."""
         if isinstance(inputs, FakeTensor):
             return []
         layers = [layer for part in self._fixed for _, layer in layers_of(part)]
-        held = (tensor for layer in layers for tensor in (*layer._parameters.values(), *layer._buffers.values()))
-        versions = [tensor._version for tensor in held if tensor is not None]
-        states = [torch.get_rng_state(), torch.tensor(versions)]
-        return [*states, torch.cuda.get_rng_state(inputs.device)] if inputs.is_cuda else states
+        held = [each for layer in layers for each in (*layer._parameters.values(), *layer._buffers.values())]
+        held += [value for layer in foreign for value in vars(layer).values()]
+        states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(inputs.device)] if inputs.is_cuda else [])
+        return [*(state.numpy().tobytes() for state in states), *filter(None, map(_mark, held))]
+
+
+class _Mark:
+    """A tensor as it is: equal to one that is the same and was not written to since."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor, self._version = tensor, tensor._version
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Mark) and self._tensor is other._tensor and self._version == other._version
+
+    __hash__ = object.__hash__
+
+
+def _mark(value: object) -> object:
+    if isinstance(value, Tensor):
+        return _Mark(value)
+    return (value,) if isinstance(value, int | float | str) else None
+
+
+def _fit(columns: Sequence[_Column], tensors: Sequence[Tensor]) -> bool:
+    return len(columns) == len(tensors) and all(map(_Column.fits, columns, tensors))
 
 
 def _as_tuple(features: Features) -> tuple[Tensor, ...]:

@@ -169,7 +169,9 @@ def _keeping(trainee: Trainee, stepper: Stepper, tracing: _Tracing) -> TracedSte
     """Return the steps of a device that keeps features; None where the trainee has no frozen prefix."""
     batch = tracing.batch
     batch_size = len(batch[1])
-    keeper = PrefixKeeper(NUM_BATCHES * batch_size, most_bytes=sys.maxsize, within_layers=False)
+    num_samples = NUM_BATCHES * batch_size
+    # What is tried out in other company is work of the simulator's, not of a device.
+    keeper = PrefixKeeper(num_samples, most_bytes=sys.maxsize, within_layers=False, tries_company=False)
     batches = _batches(batch_size)
     steps: list[TracedStep] = []
 

@@ -7,6 +7,7 @@ from made_flights import cost_of
 from thin_models import blueprint
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from neulite_sim.methods.contract import LocalTask, Setting
 from neulite_sim.models.prefix import PrefixKeeper, cut
@@ -16,6 +17,8 @@ from neulite_sim.models.trainee import FullModel, Trainee, in_layout, lay_out
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Training
 from neulite_sim.training.local import train_locally
+
+WATCHES = []
 
 
 def trainee_of(kind, submodel, model, shape=(3, 16, 16), width=0.1, **options):
@@ -50,8 +53,21 @@ def assert_same_bits(build, **how):
 def counted(layer):
     """Return a list that grows by the size of each batch that a layer reads."""
     seen = []
-    layer.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
+
+    def watch(module, inputs):
+        if module is layer:
+            seen.append(len(inputs[0]))
+
+    # A hook of the layer's own could be anybody's code, and would have it tried out.
+    WATCHES.append(register_module_forward_pre_hook(watch))
     return seen
+
+
+@pytest.fixture(autouse=True)
+def _nobody_watches_on():
+    yield
+    while WATCHES:
+        WATCHES.pop().remove()
 
 
 def samples_seen(build, layer_of=lambda trainee: trainee.blocks[0][0], **how):
@@ -210,10 +226,157 @@ def test_what_stands_before_a_layer_that_varies_is_still_kept(layer, expected):
     assert_same_bits(lambda: Small(layer()))
 
 
-@pytest.mark.parametrize("layer", [Shaken, Counting, Thinning])
+class Replacing(nn.Module):
+    """Puts another tensor in the place of its buffer, as own running means do."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4, 1, 1))
+
+    def forward(self, maps):
+        self.mean = 0.9 * self.mean + 0.1
+        return maps - self.mean
+
+
+class Growing(nn.Module):
+    """Counts its calls in a plain number, and goes by it."""
+
+    calls = 0
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, maps):
+        self.calls += 1
+        return maps * self.calls
+
+
+@pytest.mark.parametrize("layer", [Shaken, Counting, Thinning, Replacing, Growing])
 def test_nothing_is_kept_of_a_prefix_that_turns_out_to_vary(layer):
     assert samples_seen(lambda: Small(layer())) == 39
     assert_same_bits(lambda: Small(layer()))
+
+
+class Own(nn.Module):
+    """Does something of somebody's own."""
+
+    def __init__(self, does):
+        super().__init__()
+        self.does = [does]
+
+    def forward(self, maps):
+        return self.does[0](maps)
+
+
+def own_norm(maps):
+    return (maps - maps.mean((0, 2, 3), keepdim=True)) / maps.std((0, 2, 3), keepdim=True)
+
+
+def trimmed(maps):
+    """As wide as the batch needs it."""
+    return maps[..., : 1 + int((maps.mean() * 1e6).abs()) % 5].contiguous()
+
+
+def attending(maps):
+    """Attention along the wrong dimension."""
+    return torch.softmax(maps.flatten(1) @ maps.flatten(1).T, dim=1) @ maps.flatten(1)
+
+
+def hooked(layer):
+    layer.register_forward_hook(lambda _layer, _inputs, maps: maps - maps.mean(0))
+    return layer
+
+
+def bare(does):
+    layer = nn.Identity()
+    layer.forward = does
+    return layer
+
+
+LOOKS_AT_ITS_BATCH = {
+    "its mean": lambda: Own(lambda maps: maps - maps.mean(0, keepdim=True)),
+    "an own norm": lambda: Own(own_norm),
+    "a functional norm": lambda: Own(lambda maps: F.batch_norm(maps, None, None, training=True)),
+    "its largest number": lambda: Own(lambda maps: maps / maps.abs().max()),
+    "its smallest numbers": lambda: Own(lambda maps: maps - maps.amin(0)),
+    "its first sample": lambda: Own(lambda maps: maps - maps[:1]),
+    "the sample beside": lambda: Own(lambda maps: maps + maps.roll(1, 0)),
+    "a little of it": lambda: Own(lambda maps: maps + 1e-6 * maps.mean(0)),
+    "places in it": lambda: Own(lambda maps: maps * torch.arange(len(maps)).view(-1, 1, 1, 1)),
+    "its size": lambda: Own(lambda maps: maps / len(maps)),
+    "its size in pairs": lambda: Own(lambda maps: maps * (1 + len(maps) % 2)),
+    "its samples running": lambda: Own(lambda maps: maps.cumsum(0)),
+    "what it needs": lambda: Own(trimmed),
+    "all at once": lambda: Own(lambda maps: maps.relu() - maps.relu().mean()),
+    "others' likeness": lambda: nn.Sequential(Own(attending), nn.Unflatten(1, (4, 14, 14))),
+    "a dimension of choice": lambda: nn.Softmax(dim=0),
+    "attention the wrong way": lambda: nn.Sequential(
+        nn.Flatten(2), nn.TransformerEncoderLayer(196, 2, 8, 0.0), nn.Unflatten(2, (14, 14))
+    ),
+    "where numbers lie": lambda: nn.Sequential(
+        nn.Flatten(2), nn.TransformerEncoderLayer(196, 2, 8, 0.0, batch_first=True), nn.Unflatten(2, (14, 14))
+    ),
+    "a hook": lambda: hooked(nn.Identity()),
+    "a forward put on a layer": lambda: bare(lambda maps: maps - maps.mean(0)),
+}
+DOES_NOT = {
+    "an own scale": lambda: Own(lambda maps: maps * 2),
+    "its own mean": lambda: Own(lambda maps: maps - maps.mean((1, 2, 3), keepdim=True)),
+    "its own largest number": lambda: Own(lambda maps: maps / maps.abs().amax((1, 2, 3), keepdim=True)),
+    "rows": lambda: nn.Sequential(Own(lambda maps: maps.flatten(2)), nn.Linear(196, 196), nn.Unflatten(2, (14, 14))),
+    "a hook that watches": lambda: hooked_in_vain(nn.Conv2d(4, 4, 3, padding=1)),
+}
+
+
+def hooked_in_vain(layer):
+    layer.register_forward_hook(lambda *_: None)
+    return layer
+
+
+@pytest.mark.parametrize("batch_size", [2, 5])
+@pytest.mark.parametrize("layer", LOOKS_AT_ITS_BATCH.values(), ids=LOOKS_AT_ITS_BATCH)
+def test_nothing_is_kept_of_a_prefix_that_looks_at_its_batch(layer, batch_size):
+    assert_same_bits(lambda: Small(layer()), batch_size=batch_size)
+
+
+@pytest.mark.parametrize("layer", DOES_NOT.values(), ids=DOES_NOT)
+def test_what_is_not_known_is_tried_out_once_and_kept_where_it_looks_at_each_sample_alone(layer):
+    assert_same_bits(lambda: Small(layer()))
+    # The first batch of five twice more, and the last one, of three.
+    assert samples_seen(lambda: Small(layer())) == 13 + 5 + 5 + 3
+
+
+def test_batches_of_one_sample_have_no_company():
+    build = lambda: Small(Own(lambda maps: maps - maps.mean(0) + 1))  # noqa: E731
+    assert samples_seen(build, batch_size=1, samples=12) == 12
+    assert_same_bits(build, batch_size=1, samples=12)
+
+
+def first_batch_of(does, inputs):
+    """Return what a keeper keeps of the first batch of a flight."""
+    chain = nn.Conv2d(1, 2, 1).requires_grad_(False), Own(does), nn.Linear(2, 2)
+    keeper = PrefixKeeper(len(inputs))
+    keeper.announce(inputs, np.arange(len(inputs)))
+    keeper.lead(inputs, chain)
+    return keeper.tables
+
+
+def test_samples_or_features_that_are_all_alike_tell_nothing():
+    centred = lambda maps: maps - maps.mean(0) + 1  # noqa: E731
+    assert not first_batch_of(centred, torch.ones(4, 1, 2, 2))
+    assert not first_batch_of(lambda maps: (maps - maps.mean(0) - 100).relu(), torch.randn(4, 1, 2, 2))
+    assert not first_batch_of(centred, torch.cat([torch.ones(3, 1, 2, 2), torch.zeros(1, 1, 2, 2)]))
+    assert first_batch_of(lambda maps: maps + 1, torch.cat([torch.ones(3, 1, 2, 2), torch.zeros(1, 1, 2, 2)]))
+
+
+def test_what_is_charged_is_not_tried_out():
+    inputs = torch.randn(4, 1, 2, 2)
+    chain = nn.Conv2d(1, 2, 1).requires_grad_(False), hooked(nn.Identity()), nn.Linear(2, 2)
+    keeper, seen = PrefixKeeper(4, tries_company=False), counted(chain[0])
+    keeper.announce(inputs, np.arange(4))
+    keeper.lead(inputs, chain)
+    assert seen == [4]
 
 
 def test_batch_norm_that_goes_on_collecting_is_computed_in_each_epoch():
@@ -247,9 +410,8 @@ def test_layers_without_parameters_alone_are_not_worth_keeping():
 def test_a_sequence_that_is_watched_is_not_taken_apart():
     block = nn.Sequential(nn.Conv2d(3, 4, 3).requires_grad_(False), nn.Conv2d(4, 4, 3))
     assert [len(part) for part in cut((block,))] == [1, 1]
-    seen = counted(block)
+    block.register_forward_hook(lambda *_: None)
     assert cut((block,)) == ((), (block,))
-    assert not seen
 
 
 def kept(most_bytes=2**20, samples=4):
