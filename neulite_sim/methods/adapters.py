@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.methods.layer_uses import called_alone
 from neulite_sim.models.contract import BlockModel, Blueprint
+from neulite_sim.models.standing_in import StandIn, is_plain
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.seeding import integer_seed
 
@@ -28,23 +30,23 @@ A, B = ".lora_A", ".lora_B"
 """How the names of the two factors end."""
 
 
-class AdaptedLinear(nn.Module):
+class AdaptedLinear(StandIn):
     """A linear layer whose weight is frozen, and its adapter."""
 
     def __init__(self, layer: nn.Linear, rank: int, scale: float) -> None:
-        super().__init__()
-        self.weight, self.bias, self.scale = layer.weight, layer.bias, scale
+        super().__init__(layer)
+        self.weight, self.bias, self._adapter_scale = layer.weight, layer.bias, scale
         channels_out, channels_in = layer.weight.shape
         self.lora_A = nn.Parameter(torch.zeros(rank, channels_in))
         self.lora_B = nn.Parameter(torch.zeros(channels_out, rank))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return what the layer makes of its input, and what the adapter adds."""
-        added = F.linear(F.linear(features, self.lora_A), self.lora_B)
-        return torch.add(F.linear(features, self.weight, self.bias), added, alpha=self.scale)
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what the layer makes of its input, which has the name that it had, and what the adapter adds."""
+        added = F.linear(F.linear(input, self.lora_A), self.lora_B)
+        return torch.add(F.linear(input, self.weight, self.bias), added, alpha=self._adapter_scale)
 
 
-class AdaptedProjection(nn.Module):
+class AdaptedProjection(StandIn):
     """GPT-2's linear layer in the package transformers, whose weight is W (in x out) and which puts out x W + b.
 
     As with any other layer W + s B A is what it comes to; here B is the factor that reads the input.
@@ -53,36 +55,35 @@ class AdaptedProjection(nn.Module):
     is_transposed = True
 
     def __init__(self, layer: nn.Module, rank: int, scale: float) -> None:
-        super().__init__()
+        super().__init__(layer)
         weight, bias = layer.weight, layer.bias
         assert isinstance(weight, nn.Parameter), "a Conv1D has a weight and a bias"
         assert isinstance(bias, nn.Parameter), "a Conv1D has a weight and a bias"
-        self.weight, self.bias, self.scale = weight, bias, scale
+        self.weight, self.bias, self._adapter_scale = weight, bias, scale
         channels_in, channels_out = weight.shape
         self.lora_A = nn.Parameter(torch.zeros(rank, channels_out))
         self.lora_B = nn.Parameter(torch.zeros(channels_in, rank))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return what the layer makes of its input, and what the adapter adds."""
-        added = features @ self.lora_B @ self.lora_A
-        return torch.add(features @ self.weight + self.bias, added, alpha=self.scale)
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the layer makes of its input, which has the name that it had, and what the adapter adds."""
+        added = x @ self.lora_B @ self.lora_A
+        return torch.add(x @ self.weight + self.bias, added, alpha=self._adapter_scale)
 
 
-class AdaptedConvolution(nn.Module):
+class AdaptedConvolution(StandIn):
     """A convolution whose weight is frozen, and its adapter."""
 
     def __init__(self, layer: nn.Conv2d, rank: int, scale: float) -> None:
-        super().__init__()
-        self.weight, self.bias, self.scale = layer.weight, layer.bias, scale
-        self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
+        super().__init__(layer)
+        self.weight, self.bias, self._adapter_scale = layer.weight, layer.bias, scale
         channels_out, *kernel = layer.weight.shape
         self.lora_A = nn.Parameter(torch.zeros(rank, *kernel))
         self.lora_B = nn.Parameter(torch.zeros(channels_out, rank, 1, 1))
 
-    def forward(self, maps_BCHW: Tensor) -> Tensor:
-        """Return what the layer makes of its input, and what the adapter adds."""
-        added = F.conv2d(self._convolved(maps_BCHW, self.lora_A, None), self.lora_B)
-        return torch.add(self._convolved(maps_BCHW, self.weight, self.bias), added, alpha=self.scale)
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what the layer makes of maps `[B, C, H, W]`, whose name is what it was, and what the adapter adds."""
+        added = F.conv2d(self._convolved(input, self.lora_A, None), self.lora_B)
+        return torch.add(self._convolved(input, self.weight, self.bias), added, alpha=self._adapter_scale)
 
     def _convolved(self, maps_BCHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(maps_BCHW, weight, bias, self.stride, self.padding, self.dilation)
@@ -103,22 +104,29 @@ def is_convolution(layer: nn.Module) -> bool:
     return type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
 
 
-def adapted_layers(model: BlockModel, adapted: Adapted = "auto") -> dict[str, nn.Module]:
+def adapted_layers(
+    model: BlockModel, adapted: Adapted = "auto", called: Collection[str] | None = None
+) -> dict[str, nn.Module]:
     """Return the layers of a model's blocks that get an adapter, by name.
 
     `auto`: the linear layers where blocks have any, as those of transformers, else the plain convolutions. The head is
-    trained as it is. Layers whose weight something else reads, too, are left out: it would not know of the adapter.
+    trained as it is. Left out are layers that are not among those `called`, where it is given, and those whose weight
+    something else reads, too: it would not know of the adapter.
     """
     found = dict(model.blocks.named_modules(prefix="blocks"))
     for name, attention in list(found.items()):
         if isinstance(attention, nn.MultiheadAttention):
             # It takes the weights of its last layer and applies them itself.
             found = {path: layer for path, layer in found.items() if not path.startswith(f"{name}.")}
+    holders = [id(weight) for part in model.modules() for weight in part.parameters(recurse=False)]
+    found = {name: layer for name, layer in found.items() if (called is None or name in called) and is_plain(layer)}
     linear = {name: layer for name, layer in found.items() if is_linear(layer) or is_projection(layer)}
     convolutions = {name: layer for name, layer in found.items() if is_convolution(layer)}
-    chosen = {"auto": linear or convolutions, "linear": linear, "convolutions": convolutions}[adapted]
-    holders = [id(weight) for part in model.modules() for weight in part.parameters(recurse=False)]
-    return {name: layer for name, layer in chosen.items() if holders.count(id(layer.weight)) == 1}
+    linear, convolutions = (
+        {name: layer for name, layer in layers.items() if holders.count(id(layer.weight)) == 1}
+        for layers in (linear, convolutions)
+    )
+    return {"auto": linear or convolutions, "linear": linear, "convolutions": convolutions}[adapted]
 
 
 def adapted_shapes(blueprint: Blueprint, adapted: Adapted) -> dict[str, tuple[int, ...]]:
@@ -135,23 +143,26 @@ def unadaptable(blueprint: Blueprint, adapted: Adapted) -> ScenarioError:
     """Return the refusal of a model none of whose layers gets an adapter."""
     what = {"auto": "linear layer or plain convolution", "linear": "linear layer", "convolutions": "plain convolution"}
     finding = f"the blocks of {blueprint.name or 'the model'} have no {what[adapted]} to adapt"
+    if adapted_layers(blueprint.look(), adapted):
+        finding += ": they are never called, or their weights are read elsewhere as well"
     hint = "choose a transformer (gpt, vit) or a convolutional network, or method head-only"
     return ScenarioError([Problem.advising(key="method", found=finding, hint=hint)])
 
 
 @functools.lru_cache(maxsize=8)
 def _known_shapes(blueprint: Blueprint, adapted: Adapted) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    layers = adapted_layers(blueprint.look(), adapted)
+    layers = adapted_layers(blueprint.look(), adapted, called_alone(blueprint))
     return tuple((name, tuple(layer.weight.shape)) for name, layer in layers.items())  # type: ignore[arg-type]
 
 
-def adapt(model: BlockModel, adapted: Adapted, rank: int, scale: float) -> int:
-    """Freeze a model, head and all, put adapters of a rank beside its layers, and return how many."""
+def adapt(model: BlockModel, names: Collection[str], rank: int, scale: float) -> int:
+    """Freeze a model, head and all, put adapters of a rank beside the named layers that it has, and return how many."""
     model.requires_grad_(False)
-    found = adapted_layers(model, adapted)
-    for name, layer in found.items():
+    held = dict(model.named_modules())
+    found = [name for name in names if name in held]
+    for name in found:
         path, _, own = name.rpartition(".")
-        setattr(model.get_submodule(path), own, _adapted(layer, rank, scale))
+        setattr(model.get_submodule(path), own, _adapted(held[name], rank, scale))
     return len(found)
 
 
@@ -198,7 +209,7 @@ class AdaptedModel(Trainee):
         if prepare is not None:
             prepare(model)
         model.requires_grad_(False)
-        if plan.rank and not adapt(model, plan.adapted, plan.rank, plan.scale):
+        if plan.rank and not adapt(model, adapted_shapes(blueprint, plan.adapted), plan.rank, plan.scale):
             raise unadaptable(blueprint, plan.adapted)
         self.plan = plan
         self.blocks = model.blocks

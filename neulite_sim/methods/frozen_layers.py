@@ -16,13 +16,14 @@ from torch.nn.modules.conv import _ConvNd
 
 from neulite_sim.models.pointwise import PointwiseConvolution
 from neulite_sim.models.replacing import replaced
+from neulite_sim.models.standing_in import StandIn, is_plain
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, PointwiseConvolution)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 """Layers that do this and nothing else: a subclass of one may, such as a BatchNorm that goes on to a ReLU."""
 
 
-class FoldedNorm(nn.Module):
+class FoldedNorm(StandIn):
     """A BatchNorm with running statistics, `scale * x + shift` per channel; its tensors have BatchNorm's names."""
 
     running_mean: Tensor
@@ -31,44 +32,50 @@ class FoldedNorm(nn.Module):
     shift: Tensor
 
     def __init__(self, layer: _BatchNorm) -> None:
-        super().__init__()
-        self._eps = layer.eps
+        super().__init__(layer)
         self.weight, self.bias = layer.weight, layer.bias
         assert layer.running_mean is not None
         assert layer.running_var is not None
         self.register_buffer("running_mean", layer.running_mean)
         self.register_buffer("running_var", layer.running_var)
+        # It is no number of a device's that travels, but code around may look at it.
+        self.__dict__["num_batches_tracked"] = layer.num_batches_tracked
         for name in ("scale", "shift"):
             self.register_buffer(name, torch.zeros_like(layer.running_mean), persistent=False)
 
     def fold(self) -> None:
-        """Work out `scale` and `shift`: gamma / sqrt(var + eps), and beta less that times the mean."""
+        """Work out `scale` and `shift`: gamma / sqrt(var + eps), and beta less that times the mean.
+
+        It says that it is in evaluation, for code that applies its tensors itself.
+        """
+        self.training = False
         with torch.no_grad():
-            scale = (self.running_var + self._eps).rsqrt()
+            scale = (self.running_var + self.eps).rsqrt()
             if self.weight is not None:
                 scale = scale * self.weight
             shift = -self.running_mean * scale
             self.scale.copy_(scale)
             self.shift.copy_(shift if self.bias is None else shift + self.bias)
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return maps of the same shape `[B, C, ...]` and type."""
-        around = (1, -1, *[1] * (maps.ndim - 2))
-        scale, shift = (each.to(maps.dtype).view(around) for each in (self.scale, self.shift))
-        return torch.addcmul(shift, maps, scale)
+        around = (1, -1, *[1] * (input.ndim - 2))
+        scale, shift = (each.to(input.dtype).view(around) for each in (self.scale, self.shift))
+        return torch.addcmul(shift, input, scale)
 
 
-class PassingConvolution(nn.Module):
+class PassingConvolution(StandIn):
     """A convolution whose backward pass needs its weight alone; its tensors have the names that they had."""
 
     def __init__(self, layer: _ConvNd) -> None:
-        super().__init__()
+        super().__init__(layer)
         assert not isinstance(layer.padding, str), "these are left as they are"
         self.weight, self.bias = layer.weight, layer.bias
         self._how = layer.stride, layer.padding, layer.dilation, layer.groups
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return what the convolution makes of maps `[B, C, ...]`."""
+        maps = input
         device = maps.device.type
         weight, bias = self.weight, self.bias
         if torch.is_autocast_enabled(device):
@@ -120,14 +127,9 @@ def let_gradients_pass(module: nn.Module) -> nn.Module:
 
 
 def _can_be_folded(layer: nn.Module) -> bool:
-    return _is_plain(layer) and type(layer) in _NORMS and layer.running_mean is not None
+    return is_plain(layer) and type(layer) in _NORMS and layer.running_mean is not None
 
 
 def _can_pass(layer: nn.Module) -> bool:
-    is_meant = _is_plain(layer) and type(layer) in _CONVOLUTIONS
+    is_meant = is_plain(layer) and type(layer) in _CONVOLUTIONS
     return is_meant and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-
-
-def _is_plain(layer: nn.Module) -> bool:
-    """Return whether nothing hangs on a layer that would act before or after it."""
-    return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)

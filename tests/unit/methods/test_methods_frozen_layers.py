@@ -7,7 +7,7 @@ from torch import nn
 
 from neulite_sim.methods.frozen_around import FrozenAround
 from neulite_sim.methods.frozen_layers import FoldedNorm, PassingConvolution, fold_normalisation, let_gradients_pass
-from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.trainee import load_tensors
 from neulite_sim.registry import component
 
@@ -124,3 +124,37 @@ def test_what_stands_in_for_frozen_layers_computes_what_they_do_on_any_network(k
     assert gradients[0].keys() == gradients[1].keys() != set()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-8, atol=1e-12, msg=name)
+
+
+class ByHand(nn.Module):
+    """Looks at its layers, and applies the norm itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+
+    def forward(self, maps):
+        norm = self.norm
+        maps = self.conv(maps) / self.conv.out_channels
+        return F.batch_norm(
+            maps, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training, norm.momentum, norm.eps
+        )
+
+
+def test_a_frozen_norm_that_is_applied_by_hand_uses_its_running_statistics_and_leaves_them():
+    def built(input_shape, num_classes, width):
+        del input_shape, width
+        head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 25, num_classes))
+        return BlockModel([ByHand(), ByHand(), ByHand()], head, tails=((),) * 3, block_shapes=((4, 5, 5),) * 3)
+
+    trainee = FrozenAround(Blueprint(architecture=built, input_shape=(4, 5, 5), num_classes=3), 1, 2)
+    load_tensors(trainee, {name: torch.rand_like(tensor) + 0.1 for name, tensor in trainee.state_dict().items()
+                           if tensor.is_floating_point()})  # fmt: skip
+    trainee.prepare()
+    maps = torch.randn(2, 4, 5, 5)
+    for number in (0, 2):
+        norm = trainee.blocks[number].norm
+        before = norm.running_mean.clone()
+        found = trainee.blocks[number](maps)
+        assert torch.equal(norm.running_mean, before)
+        torch.testing.assert_close(found, norm(trainee.blocks[number].conv(maps) / 4))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from thin_models import blueprint, method
 from torch import nn
+from torch.nn import functional as F
 
 from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.adapters import A, AdaptedModel, B, adapted_layers, first_factors, product, with_adapters
@@ -256,6 +257,101 @@ def test_transformers_are_adapted_in_their_linear_layers_and_others_in_their_con
     model = BlockModel([attention], nn.Linear(8, 2), tails=((),), block_shapes=((8, 1, 1),))
     # It applies the weights of its attention by itself, and would never meet an adapter beside them.
     assert list(adapted_layers(model)) == ["blocks.0.linear1", "blocks.0.linear2"]
+
+
+class Functional(nn.Module):
+    """Never calls its layer, but applies the weight itself."""
+
+    def __init__(self, reads=lambda layer, x: F.linear(x, layer.weight / layer.weight.norm(), layer.bias)):
+        super().__init__()
+        self.fc, self.reads = nn.Linear(4, 4), [reads]
+
+    def forward(self, x):
+        return x + self.reads[0](self.fc, x)
+
+
+def own(*blocks):
+    def built(input_shape, num_classes, width):
+        del input_shape, width
+        return BlockModel([nn.Flatten(), *(block() for block in blocks)], nn.Linear(4, num_classes),
+                          tails=((),) * (len(blocks) + 1), block_shapes=((4, 1, 1),) * (len(blocks) + 1))  # fmt: skip
+
+    return Blueprint(architecture=built, input_shape=(1, 2, 2), num_classes=2, name="mine")
+
+
+class Twice(nn.Module):
+    """One layer under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = self.other = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.other(self.fc(x).tanh())
+
+
+def hung_on(change):
+    layer = nn.Linear(4, 4)
+    change(layer)
+    return nn.Sequential(layer)
+
+
+NOT_ADAPTED = {
+    "applied by hand": Functional,
+    "its transpose": lambda: Functional(lambda layer, x: layer(x) @ layer.weight.T),
+    "its numbers": lambda: Functional(lambda layer, x: layer(x) / layer.weight.detach().abs().max()),
+    "never called": lambda: Functional(lambda layer, x: x),
+    "its own forward by hand": lambda: Functional(lambda layer, x: type(layer).forward(layer, x)),
+    "under two names": Twice,
+    "with a hook": lambda: hung_on(lambda layer: layer.register_forward_hook(lambda *given: given[2] * 2)),
+    "with a forward of its own": lambda: hung_on(lambda layer: setattr(layer, "forward", torch.tanh)),
+    "with a buffer beside": lambda: hung_on(lambda layer: layer.register_buffer("mask", torch.ones(4))),
+    "with a weight beside": lambda: hung_on(lambda layer: setattr(layer, "more", nn.Parameter(torch.ones(4)))),
+    "parametrized": lambda: hung_on(lambda layer: nn.utils.parametrize.register_parametrization(
+        layer, "weight", nn.Softsign())),
+}  # fmt: skip
+ADAPTED = {
+    "called": lambda: Functional(lambda layer, x: layer(x)),
+    "called by name": lambda: Functional(lambda layer, x: layer(input=x)),
+    "called twice": lambda: Functional(lambda layer, x: layer(layer(x).tanh())),
+    "type and device read": lambda: Functional(
+        lambda layer, x: layer(x.to(layer.weight.dtype).to(layer.weight.device))
+    ),
+    "like the weight": lambda: Functional(lambda layer, x: layer(x.to(layer.weight)) + layer.weight.new_zeros(4)),
+    "sizes read": lambda: Functional(lambda layer, x: layer(x) / layer.out_features / len(layer.weight)),
+    "bias read": lambda: Functional(lambda layer, x: layer(x) - layer.bias),
+}
+
+
+def adapted_in(model):
+    trainee = method("lora").trainee("rank-8", model)
+    return [name.removesuffix(B) for name, _ in trainee.named_parameters() if name.endswith(B)]
+
+
+@pytest.mark.parametrize("block", NOT_ADAPTED.values(), ids=NOT_ADAPTED)
+def test_layers_that_are_not_called_or_whose_weight_is_read_otherwise_get_no_adapter(block):
+    usual = lambda: Functional(lambda layer, x: layer(x))  # noqa: E731
+    assert adapted_in(own(block, usual)) == ["blocks.2.fc"]
+    wanted = "the blocks of mine have no linear layer or plain convolution to adapt"
+    with pytest.raises(ScenarioError, match=wanted):
+        adapted_in(own(block))
+
+
+def test_a_refusal_says_that_there_are_layers_which_nothing_calls():
+    told = "to adapt: they are never called, or their weights are read elsewhere as well; choose a transformer"
+    with pytest.raises(ScenarioError, match=told):
+        adapted_in(own(Functional))
+
+
+@pytest.mark.parametrize("block", ADAPTED.values(), ids=ADAPTED)
+def test_every_adapter_beside_a_layer_that_is_called_learns(block):
+    trainee = method("lora").trainee("rank-8", own(block))
+    tensors = {name: torch.randn_like(tensor) for name, tensor in trainee.state_dict().items()}
+    load_tensors(trainee, tensors)
+    trainee.loss(torch.randn(3, 1, 2, 2), torch.tensor([0, 1, 1]))[0].backward()
+    factors = {name: parameter for name, parameter in trainee.named_parameters() if name.endswith((A, B))}
+    assert len(factors) == 2
+    assert all(parameter.grad.abs().max() > 0 for parameter in factors.values())
 
 
 def test_first_factors_of_a_smaller_rank_are_part_of_those_of_a_larger_one():
