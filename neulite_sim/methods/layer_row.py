@@ -10,7 +10,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -65,8 +67,9 @@ def _known_row(blueprint: Blueprint) -> LayerRow | None:
             return None
         leave_out(model, row, 1)
         try:
-            model(noise(blueprint.spec, 2).to("meta"))
-        except RuntimeError:
+            with torch.device("meta"):
+                model(noise(blueprint.spec, 2))
+        except Exception:  # Whatever its code makes of it, it cannot do without these layers.
             return None
         return row
 
@@ -79,7 +82,7 @@ def longest_row(model: BlockModel) -> LayerRow | None:
             layer = model.blocks[index].get_submodule(path)
             shapes = tuple((name, tuple(tensor.shape)) for name, tensor in layer.state_dict().items())
             if any(True for _ in layer.children()):
-                kinds.setdefault((type(layer), shapes), []).append(f"blocks.{index}.{path}")
+                kinds.setdefault((type(layer), shapes), []).append(f"blocks.{index}.{path}".rstrip("."))
     rows = [LayerRow(layers=tuple(paths)) for paths in kinds.values() if len(paths) > 1]
     return max(rows, key=lambda row: len(row.layers), default=None)
 
@@ -88,4 +91,12 @@ def leave_out(model: BlockModel, row: LayerRow, num_left: int) -> None:
     """Let only the first `num_left` places of a model's row be layers, in place; what they hold a payload brings."""
     for layer in row.layers[num_left:]:
         path, _, own = layer.rpartition(".")
-        setattr(model.get_submodule(path), own, nn.Identity())
+        setattr(model.get_submodule(path), own, PassingOn())
+
+
+class PassingOn(nn.Module):
+    """Stands where a layer is left out: returns the first thing that it is given, whatever else comes with it."""
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        """Return what the layer would have read."""
+        return (*given, *named.values())[0]

@@ -21,6 +21,7 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.staircase import Configuration, thinned
 from neulite_sim.methods.width import Dimension, Layout, layout
 from neulite_sim.models.contract import BlockModel, Blueprint
+from neulite_sim.models.failures import failure_of
 from neulite_sim.models.fire import Fire
 from neulite_sim.models.residual import BasicBlock, LeadingChannels
 from neulite_sim.models.trainee import Trainee
@@ -80,7 +81,7 @@ def _known_chain(blueprint: Blueprint) -> Chain:
             shortcuts = {_joined(path, "shortcut") for path, part in _basic_blocks(model.blocks[index])}
             for layer in layers:
                 for path in layer:
-                    for name in _tensors_of(blueprint, model, f"blocks.{index}.{path}"):
+                    for name in _tensors_of(blueprint, model, _joined("blocks", str(index), path)):
                         made[name], read[name] = number + (path in shortcuts), number - 1
                 number += 1
         for place, name in _in_head(blueprint, model):
@@ -141,9 +142,10 @@ def _try(blueprint: Blueprint, chain: Chain) -> None:
         model = blueprint.build_meta()
         cut(model, chain, Configuration(width=0.5, depth=number / chain.num_layers))
         try:
-            model(torch.empty(2, *blueprint.spec.shape, device="meta"))
-        except RuntimeError as failure:
-            reason = str(failure).splitlines()[0]
+            with torch.device("meta"):
+                model(torch.empty(2, *blueprint.spec.shape))
+        except Exception as failure:  # Whatever somebody's code makes of fewer channels.
+            reason = str(failure_of(failure))
             finding = f"cannot pass on fewer channels from its layer {number + 1} on: {reason}"
             raise _refused(blueprint, finding) from failure
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from thin_models import blueprint, method
+from torch import nn
 
 from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.adapters import A, B
 from neulite_sim.methods.contract import Update
 from neulite_sim.methods.layer_row import layer_row
-from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.noise import noise
 from neulite_sim.models.trainee import load_tensors
 from neulite_sim.profiling.profile import profile
@@ -118,6 +119,92 @@ def test_fewer_layers_hold_fewer_activations_weights_and_bytes(fedra):
     assert half.bytes_down == half.bytes_up
     sent = method("fedra", shares=(1,), base="sent").trainee("layers-1", MODEL)
     assert len(sent.download_names()) == len(list(sent.travelling()))
+
+
+class Named(nn.Module):
+    """Is called by names alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, *, rows, scale):
+        return self.fc(rows) * scale
+
+
+class NamedRow(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(Named() for _ in range(3))
+
+    def forward(self, rows):
+        for layer in self.layers:
+            rows = layer(rows=rows, scale=2.0)
+        return rows
+
+
+class PairedRow(nn.Module):
+    """Its layers put out two things, of which one goes on."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.ModuleDict({"fc": nn.GRU(8, 8, batch_first=True)}) for _ in range(3))
+        for layer in self.layers:
+            layer.forward = layer["fc"].forward
+
+    def forward(self, rows):
+        for layer in self.layers:
+            rows, _ = layer(rows)
+        return rows
+
+
+def encoders():
+    """PyTorch's own, which hands each of its layers more than the rows."""
+    return nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True), 3)
+
+
+def own(block):
+    def built(input_shape, num_classes, width):
+        del input_shape, width
+        head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 8, num_classes))
+        layers = tuple((f"layers.{number}",) for number in range(3))
+        return BlockModel([nn.Flatten(1, 2), block()], head, tails=((), layers[-1]), layers=((), layers),
+                          block_shapes=((8, 4, 1),) * 2)  # fmt: skip
+
+    return Blueprint(architecture=built, input_shape=(1, 4, 8), num_classes=3, name="mine")
+
+
+@pytest.mark.parametrize("block", [encoders, NamedRow])
+def test_layers_of_anybodys_are_left_out_however_they_are_called(block):
+    model = own(block)
+    chosen = method("fedra", shares=(1, 0.5), rank=2)
+    state = chosen.start(model, 0, None)
+    trainee = chosen.trainee(HALF, model)
+    load_tensors(trainee, {**chosen.payload(state, HALF), **chosen.personal_payload(state, 0, HALF)})
+    inputs = noise(model.spec, 3, generator=torch.Generator().manual_seed(2))
+    rows = inputs.flatten(1, 2)
+    for layer in trainee.blocks[1].layers[:2]:
+        rows = layer(rows) if block is encoders else layer(rows=rows, scale=2.0)
+    torch.testing.assert_close(trainee(inputs), trainee.head(rows))
+
+
+def test_layers_that_put_out_more_than_they_read_cannot_be_left_out():
+    with pytest.raises(ScenarioError, match="mine has no two alike that put out the shape they read"):
+        layer_row(own(PairedRow))
+
+
+def test_blocks_that_are_layers_themselves_are_a_row():
+    def built(input_shape, num_classes, width):
+        del input_shape, width
+        blocks = [nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True) for _ in range(3)]
+        head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 8, num_classes))
+        return BlockModel([nn.Flatten(1, 2), *blocks], head, tails=((), *[("",)] * 3),
+                          layers=((), *[(("",),)] * 3), block_shapes=((8, 4, 1),) * 4)  # fmt: skip
+
+    model = Blueprint(architecture=built, input_shape=(1, 4, 8), num_classes=3, name="mine")
+    assert layer_row(model).layers == ("blocks.1", "blocks.2", "blocks.3")
+    trainee = method("fedra", shares=(1, 0.5), rank=2).trainee(HALF, model)
+    assert trainee(torch.randn(2, 1, 4, 8)).shape == (2, 3)
 
 
 @pytest.mark.parametrize("kind", ["cnn", "resnet18", "logistic"])

@@ -462,6 +462,20 @@ class Grouped(Joined):
         self.second = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
 
+class Counting(Joined):
+    """Insists on the number of channels that it was built with."""
+
+    def __init__(self, channels_in, channels):
+        super().__init__(channels_in, channels)
+        self.expected = channels
+
+    def forward(self, maps):
+        maps = self.second(self.first(maps))
+        if maps.shape[1] != self.expected:
+            raise KeyError(f"{self.expected} channels were expected")
+        return maps
+
+
 def strange(block, layers):
     def architecture(input_shape, num_classes, width):
         return plain(input_shape, num_classes, width, layers=layers, block=block)
@@ -480,6 +494,8 @@ BOTH = (("first",), ("second",))
         (strange(Grouped, BOTH), r"strange has a layer that is no plain convolution, blocks\.0\.second \(Conv2d\)"),
         (strange(Joined, (("second",),)), r"strange does not say which layers its block 0 has \(BlockModel\.layers\)"),
         (strange(Joined, (("first", "second"),)), r"strange has 1 layers of convolutions, and one has to follow"),
+        (strange(Joined, (("",),)), r"strange has several convolutions in one layer, blocks\.0; choose one that is"),
+        (strange(Counting, BOTH), r"strange cannot pass on fewer channels from its layer 2 on: .*8 channels were"),
         (blueprint("logistic"), r"logistic has 0 layers of convolutions"),
     ],
 )
