@@ -29,7 +29,8 @@ def require_sound(module: nn.Module, name: str, device: torch.device) -> None:
     """Refuse a module whose tensors cannot be trained as they are; they should be on `device`.
 
     Raises:
-        ScenarioError: it has lazy layers, no parameter, frozen ones, or tensors of another type or elsewhere.
+        ScenarioError: it has lazy layers, no parameter, frozen ones, or tensors that are sparse, of another type or
+            elsewhere.
     """
     lazy = [path for path, part in module.named_modules() if _is_lazy(part)]
     if lazy:
@@ -49,6 +50,13 @@ def require_sound(module: nn.Module, name: str, device: torch.device) -> None:
         finding = f"{path} of {name} is on {tensor.device}, and models are built on {device}"
         has_values = not tensor.is_meta
         raise refused(finding, f'move it with .to("{device}") before' if has_values else "give it with its numbers")
+    loose = [(path, tensor) for path, tensor in _tensors(module) if tensor.layout != torch.strided]
+    if loose:
+        path, tensor = loose[0]
+        kind = str(tensor.layout).removeprefix("torch.")
+        raise refused(
+            f"{path} of {name} is a {kind} tensor, and tensors of models are dense here", "give its to_dense()"
+        )
     others = [(path, tensor) for path, tensor in parameters.items() if tensor.dtype != torch.float32]
     if others:
         path, tensor = others[0]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.profiling.operators import DEVICE, Done, ask_device, device_of, is_in_backward, run
 
 GRAPH_FREED = -1
@@ -29,6 +30,23 @@ class Event(NamedTuple):
     num_bytes: int = 0
     grows_graph: bool = False
     """Whether autograd makes a node for the operator whose block this is, which lives as long as the graph."""
+
+
+def storage_of(tensor: Tensor) -> torch.UntypedStorage:
+    """Return the memory of a tensor that a step has made.
+
+    Raises:
+        ScenarioError: it is no dense one, as are gradients of `nn.Embedding(sparse=True)`.
+    """
+    try:
+        return tensor.untyped_storage()
+    except NotImplementedError:
+        kind, sizes = str(tensor.layout).removeprefix("torch."), "x".join(map(str, tensor.shape))
+        finding = (
+            f"a training step makes a {kind} tensor of {sizes}, and what a device needs is known of dense ones only"
+        )
+        hint = "build embeddings with sparse=False, which learn the same, and keep to dense tensors in forward"
+        raise ScenarioError([Problem.advising(key="model", found=finding, hint=hint)]) from None
 
 
 class AllocationLog:
@@ -49,7 +67,7 @@ class AllocationLog:
     def note(self, tensors: Iterable[Tensor]) -> None:
         """Take note of the storages of tensors; those known stay as they are."""
         for tensor in tensors:
-            storage = tensor.untyped_storage()
+            storage = storage_of(tensor)
             key = storage._cdata
             # What stands on the meta device takes no memory; a fake tensor names the device that it stands for.
             if key in self._alive or not storage.nbytes() or device_of(tensor).type == "meta":

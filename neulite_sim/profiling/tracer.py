@@ -20,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from neulite_sim.profiling.allocations import AllocationLog
+from neulite_sim.profiling.allocations import AllocationLog, storage_of
 from neulite_sim.profiling.operators import DETACH, DEVICE, Done, ask_device, is_in_backward, run
 from neulite_sim.profiling.roofline import OperatorKind
 
@@ -113,7 +113,7 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._note(tensor, category, moves=True)
 
     def _note(self, tensor: Tensor, category: str, *, moves: bool) -> None:
-        storage = tensor.untyped_storage()
+        storage = storage_of(tensor)
         # Views and their base share this address; a Python wrapper of the storage is made anew at each call.
         key = storage._cdata
         known = self._live.get(key)
@@ -178,7 +178,7 @@ class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
 
     def _save(self, tensor: Tensor) -> None:
-        known = self._live.get(tensor.untyped_storage()._cdata)
+        known = self._live.get(storage_of(tensor)._cdata)
         # Autograd saves weights and inputs as well; their bytes are counted where they belong.
         if known is not None and known[2] == "temporaries":
             self._note(tensor, "activations", moves=True)

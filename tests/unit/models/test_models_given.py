@@ -419,6 +419,12 @@ def with_double():
     return Mlp().double()
 
 
+def with_sparse_buffer():
+    network = Mlp()
+    network.register_buffer("likeness", torch.eye(3).to_sparse())
+    return network
+
+
 def frozen():
     network = Mlp()
     network.first.requires_grad_(False)
@@ -448,6 +454,8 @@ REFUSED = {
     "frozen": (frozen, r"2 of the 10 parameters of Mlp are frozen: first\.weight, first\.bias; what is frozen and when, "
                r"the method decides; call requires_grad_\(True\) on them, or make them buffers"),
     "dtype": (with_double, r"first\.weight of Mlp is of torch\.float64, and weights are float32 here; call \.float\(\)"),
+    "sparse": (with_sparse_buffer, r"likeness of Mlp is a sparse_coo tensor, and tensors of models are dense here; "
+               r"give its to_dense\(\)"),
     "device": (on_meta, r"first\.weight of Mlp is on meta, and models are built on cpu; give it with its numbers"),
     "number": (lambda: 3, r"model: a int cannot be used as a model; give an nn\.Module, a function or class that builds "
                r"one, \(\[block, \.\.\.\], head\), or a BlockModel"),

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.contract import Setting
-from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.contract import BlockModel, Blueprint
+from neulite_sim.models.trainee import FullModel
 from neulite_sim.profiling.audit import audit
 from neulite_sim.profiling.profile import profile
 from neulite_sim.profiling.tracer import trace_steps
@@ -213,3 +215,34 @@ def test_a_submodel_that_trains_nothing_is_refused_by_its_name():
 
     with pytest.raises(ScenarioError, match="method: submodel half has no parameter to train on this model; choose"):
         profile("half", frozen, input_shape=CIFAR, batch_size=2, training=Training(batch_size=2))
+
+
+class SparseRows(nn.Module):
+    """Looks its rows up so that their gradient is a sparse tensor."""
+
+    def __init__(self, looks_up):
+        super().__init__()
+        self.table, self.last, self.looks_up = nn.Embedding(7, 4), nn.Linear(4, 3), [looks_up]
+
+    def forward(self, rows):
+        numbers = rows.flatten(1).long().clamp(0, 6)
+        return self.last(self.looks_up[0](numbers, self.table))
+
+
+@pytest.mark.parametrize("looks_up", [
+    lambda numbers, table: F.embedding(numbers, table.weight, sparse=True).mean(1),
+    lambda numbers, table: F.embedding_bag(numbers, table.weight, sparse=True),
+    lambda numbers, table: torch.sparse.mm(torch.eye(len(numbers)).to_sparse(), table(numbers).mean(1)),
+])  # fmt: skip
+def test_a_step_with_sparse_tensors_is_refused_in_words(looks_up):
+    def built(input_shape, num_classes, width):
+        del input_shape, num_classes, width
+        return BlockModel([SparseRows(looks_up)], nn.Identity(), tails=((),), block_shapes=((3,),))
+
+    model = Blueprint(architecture=built, input_shape=(1, 2, 2), num_classes=3)
+    told = (
+        r"model: a training step makes a sparse_coo tensor of \d+x\d+, and what a device needs is known of dense ones "
+        r"only; build embeddings with sparse=False, which learn the same, and keep to dense tensors in forward"
+    )
+    with pytest.raises(ScenarioError, match=told):
+        profile("full", lambda: FullModel(model), batch_size=5, training=Training(batch_size=5), spec=model.spec)
