@@ -24,6 +24,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 FrozenWeights = Literal["fp32", "bf16", "int8", "nf4"]
 GROUP = 64
@@ -106,7 +107,12 @@ def _whole(codes: Tensor, scales: Tensor, rows: int, dtype: torch.dtype) -> Tens
 
 
 class StoredWeight:
-    """Stands where a layer looks for its weight; functions of PyTorch that are given it make it whole meanwhile."""
+    """Stands where a layer looks for its weight; whatever is asked of it, or is given it, meets the whole matrix.
+
+    `linear` makes it whole for the product alone, and `embedding` only the rows that are looked up.
+    """
+
+    dtype = torch.float32
 
     def __init__(self, holder: nn.Module, rows: int) -> None:
         # In a tuple, so that nothing takes the holder for a part of another module.
@@ -122,23 +128,58 @@ class StoredWeight:
         """Rows of the matrix."""
         return self._rows
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.parts[0].device
+
+    @property
+    def shape(self) -> torch.Size:
+        """Rows and columns."""
+        codes, _ = self.parts
+        return torch.Size((self._rows, codes.numel() * (2 if codes.dtype == torch.uint8 else 1) // self._rows))
+
+    @property
+    def whole(self) -> Tensor:
+        """The matrix as numbers."""
+        return _whole(*self.parts, self._rows, self.dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the whole matrix has of this name."""
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+        return getattr(self.whole, name)
+
     @classmethod
     def __torch_function__(
         cls, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """Do what `linear` and `embedding` do with a matrix."""
+        """Do what a function does with the matrix."""
         given = dict(kwargs or {})
-        if func is F.linear:
+        is_second = len(args) > 1 and isinstance(args[1], cls) and isinstance(args[0], Tensor)
+        if func is F.linear and is_second:
             features, weight, *bias = args
             codes, scales = weight.parts
             device = features.device.type
             dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
             known = bias[0] if bias else given.get("bias")
             return _Product.apply(features, codes, scales, known, weight.rows, dtype)  # type: ignore[no-untyped-call]
-        if func is F.embedding:
+        if func is F.embedding and is_second:
             codes, _ = args[1].parts
             return F.embedding(args[0], codes).float()
-        return NotImplemented
+        whole = tree_map_only(cls, lambda weight: weight.whole, (tuple(args), given))
+        return func(*whole[0], **whole[1])
+
+
+def _on_the_whole(name: str) -> Callable[..., Any]:
+    return lambda weight, *given: getattr(weight.whole, name)(*given)
+
+
+for _name in (
+    "abs", "add", "eq", "ge", "getitem", "gt", "le", "len", "lt", "matmul", "mul", "ne", "neg", "pow", "radd",
+    "rmatmul", "rmul", "rsub", "rtruediv", "sub", "truediv",
+):  # fmt: skip
+    setattr(StoredWeight, f"__{_name}__", _on_the_whole(f"__{_name}__"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,3 +91,35 @@ def test_a_trained_matrix_is_not_stored():
     model = FullModel(BLUEPRINT)
     assert not has_frozen(model)
     assert store_frozen(model, "nf4") == {}
+
+
+USES = {
+    "by hand": lambda layer, x: nn.functional.linear(x, layer.weight / layer.weight.norm(), layer.bias),
+    "by name": lambda layer, x: nn.functional.linear(x, weight=layer.weight, bias=layer.bias),
+    "a product": lambda layer, x: x @ layer.weight.T + layer.bias,
+    "as what is read": lambda layer, x: nn.functional.linear(layer.weight, x),
+    "operators": lambda layer, x: x * (2 * layer.weight - 1)[0] + (layer.weight @ x.T).sum() - abs(layer.weight)[1],
+    "type, device and sizes": lambda layer, x: (
+        layer(x.to(layer.weight.dtype).to(layer.weight.device)) / layer.weight.shape[1] / layer.weight.size(0)
+        / len(layer.weight)
+    ),
+    "a rule of einsum": lambda layer, x: torch.einsum("bi,oi->bo", x, layer.weight),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_stored_matrix_is_the_rounded_one_to_whatever_uses_it(use, kind):
+    plain, held = (nn.Sequential(nn.Linear(64, 64)) for _ in range(2))
+    held.load_state_dict(plain.state_dict())
+    for model in (plain, held):
+        model.requires_grad_(False)
+    round_frozen(plain, kind)
+    store_frozen(held, kind)
+    results = []
+    for model in (plain, held):
+        rows = torch.linspace(-1, 1, 3 * 64).view(3, 64).requires_grad_()
+        found = use(model[0], rows)
+        found.square().sum().backward()
+        results.append((found.detach(), rows.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
