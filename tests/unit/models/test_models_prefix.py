@@ -1,5 +1,7 @@
 """The frozen prefix: what belongs to it, that it is computed once per sample and flight, and that no bit moves by that."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,9 @@ from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from neulite_sim.methods.contract import LocalTask, Setting
+from neulite_sim.models.company import is_known
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.given import given_architecture
 from neulite_sim.models.prefix import PrefixKeeper, cut
 from neulite_sim.models.shortcuts import take_shortcuts
 from neulite_sim.models.together import pack
@@ -457,3 +462,46 @@ def test_another_chain_begins_anew():
 
 def test_a_flight_leaves_nothing_behind():
     assert trained(lambda: trainee_of("neulite", "stage-3", "resnet18"))[0].keeper is None
+
+
+KNOWN = [nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.LSTM(2, 2, batch_first=True), nn.Softmax(dim=1), nn.GELU(), nn.GLU(),
+         nn.Sequential(Own(None))]  # fmt: skip
+UNKNOWN = [nn.LSTM(2, 2), nn.GRU(2, 2), nn.Softmax(dim=0), nn.LogSoftmax(dim=-2), nn.Softmin(), Own(None),
+           nn.MultiheadAttention(2, 1, batch_first=True), hooked(nn.ReLU()), bare(torch.tanh)]  # fmt: skip
+
+
+def test_known_are_layers_of_classes_that_cannot_take_the_batch_for_something_else():
+    assert [layer for layer in KNOWN if not is_known(layer)] == []
+    assert [layer for layer in UNKNOWN if is_known(layer)] == []
+
+
+class Centred(nn.Module):
+    """A network of PyTorch's layers that does something of its own between them."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(3 if number == 0 else 4, 4, 3, padding=1) for number in range(4))
+        self.last, self.between = nn.Linear(4, 3), between
+
+    def forward(self, maps):
+        for conv in self.convs:
+            maps = conv(maps).relu()
+            maps = (
+                maps - maps.mean(0, keepdim=True) if self.between == "batch" else maps - maps.mean((2, 3), keepdim=True)
+            )
+        return self.last(maps.square().mean((2, 3)))
+
+
+@pytest.mark.parametrize(("between", "expected"), [("batch", 39 + 5), ("sample", 13 + 5 + 5 + 3)])
+def test_what_a_network_that_was_cut_does_between_its_layers_is_tried_out(between, expected):
+    architecture = given_architecture(functools.partial(Centred, between), blocks=4)
+    plan = Blueprint(architecture=architecture, input_shape=(3, 16, 16), num_classes=3)
+    found = component("method", "neulite")
+    setting = Setting(num_blocks=4, num_devices=3, max_rounds=8, seed=0)
+
+    def build():
+        return found.build(found.options(), setting).trainee("stage-3", plan)
+
+    assert_same_bits(build)
+    first = lambda trainee: trainee.blocks[0].convs.get_submodule("0")  # noqa: E731
+    assert samples_seen(build, first) == expected
