@@ -66,7 +66,7 @@ class Scattered(Layout):
         return tuple(
             None
             if size == axis.size
-            else axis.positions([orders[each][: axis.num_held(size)].sort().values for each in maps])
+            else axis.positions([orders[s][:n].sort().values for s, n in zip(maps, axis.counts(size), strict=True)])
             for axis, size, maps in zip(self.axes[name], self.shapes[submodel][name], self.streams[name], strict=True)
         )
 

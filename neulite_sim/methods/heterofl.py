@@ -17,11 +17,18 @@ always, here `evaluation.batch_norm` is `running` unless the scenario says so; t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.later import Tensor
-from neulite_sim.methods.contract import Setting, Update, Weighting
+from neulite_sim.methods.contract import Setting, State, Update, Weighting
 from neulite_sim.methods.sliced import SlicedMethod, SlicedOptions
 from neulite_sim.methods.width import Indices, Layout, with_rows
+from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component
+
+if TYPE_CHECKING:
+    from neulite_sim.models.contract import Blueprint
 
 
 class HeteroFLOptions(SlicedOptions):
@@ -42,6 +49,21 @@ class HeteroFL(SlicedMethod):
     def folds_by(self) -> Weighting | None:
         """The weighting of the means; none where rows of the classifier depend on each device's classes."""
         return None if self._counts_owned_rows else self._weighting
+
+    def start(self, blueprint: Blueprint, seed: int, ledger: Ledger) -> State:
+        """Return the freshly initialised full model.
+
+        Raises:
+            ScenarioError: rows of classes are asked for, and no layer has them; or as for every slice.
+        """
+        state = super().start(blueprint, seed, ledger)
+        slices: Layout = state.extra
+        if self._counts_owned_rows and not slices.classifier:
+            name = blueprint.name or "the model"
+            found = f"{name} has no linear or convolutional layer at its end with a row for each of the classes"
+            hint = "set it to false, or let such a layer make the logits"
+            raise ScenarioError([Problem.advising(key="method.classifier_rows", found=found, hint=hint)])
+        return state
 
     def counted(self, slices: Layout, update: Update, name: str) -> tuple[Indices, Tensor]:
         """Return the slice of an update; of the classifier only the rows of classes that the device owns."""

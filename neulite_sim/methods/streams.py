@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from neulite_sim.methods.dimension import Joined
 from neulite_sim.models.noise import noise
 
 if TYPE_CHECKING:
-    from neulite_sim.methods.width import Dimension
+    from neulite_sim.methods.dimension import Axis, Dimension
     from neulite_sim.models.contract import Blueprint
 
 Streams: TypeAlias = "dict[str, tuple[tuple[int, ...], ...]]"
@@ -35,12 +36,28 @@ _NUM_SAMPLES = 2
 """More than one, so that the batch is told from dimensions of one."""
 
 
-def streams(blueprint: Blueprint, axes: Mapping[str, tuple[Dimension, ...]]) -> tuple[Streams, tuple[int, ...]]:
+def streams(blueprint: Blueprint, axes: Mapping[str, tuple[Axis, ...]]) -> tuple[Streams, tuple[int, ...]]:
     """Return the streams of a model whose tensors have these axes, and how many channels each stream has.
 
-    They are numbered in the order of the tensors. On the meta device, where nobody is ever sent anything, all axes of
-    equally many channels are one stream.
+    They are numbered in the order of the tensors. Axes that were followed already say whose channels they have. On the
+    meta device, where nobody is ever sent anything, all axes of equally many channels of the others are one stream.
     """
+    known = {name: tuple(axis.streams for axis in each) for name, each in axes.items()}
+    if any(itertools.chain.from_iterable(known.values())):
+        every = itertools.chain.from_iterable(axes.values())
+        channels = {
+            run: count for axis in every for run, count in zip(axis.streams, axis.channels_of_maps, strict=False)
+        }
+        return _numbered(known, lambda number: number, channels.__getitem__)
+    return _streams_in(blueprint, {name: tuple(map(_plain, each)) for name, each in axes.items()})
+
+
+def _plain(axis: Axis) -> Dimension:
+    assert not isinstance(axis, Joined), "only what was followed has maps that differ"
+    return axis
+
+
+def _streams_in(blueprint: Blueprint, axes: Mapping[str, tuple[Dimension, ...]]) -> tuple[Streams, tuple[int, ...]]:
     tracer = _Tracer()
     model = blueprint.build_seeded(0).eval()
     own = model.state_dict(keep_vars=True)

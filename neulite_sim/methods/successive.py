@@ -18,8 +18,9 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.methods.dimension import Axis
 from neulite_sim.methods.staircase import Configuration, thinned
-from neulite_sim.methods.width import Dimension, Layout, layout
+from neulite_sim.methods.width import Layout, layout
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.failures import failure_of
 from neulite_sim.models.fire import Fire
@@ -41,7 +42,7 @@ class Chain:
     """
 
     num_layers: int
-    axes: Mapping[str, tuple[Dimension, ...]]
+    axes: Mapping[str, tuple[Axis, ...]]
     made: Mapping[str, int]
     read: Mapping[str, int]
 
@@ -51,7 +52,7 @@ class Chain:
         widths = {False: 1.0, True: configuration.width}
         return {
             name: tuple(
-                axis.outer * thinned(axis.channels, widths[place >= threshold]) * axis.inner
+                axis.resized(functools.partial(thinned, width=widths[place >= threshold]))
                 for axis, place in zip(axes, (self.made[name], self.read[name], -1, -1), strict=False)
             )
             for name, axes in self.axes.items()

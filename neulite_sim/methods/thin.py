@@ -6,7 +6,7 @@ Scaler and masked cross-entropy are those of HeteroFL
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neulite_sim.later import homes
-from neulite_sim.methods.width import classifier_path
+from neulite_sim.methods.logits import LAYERS
+from neulite_sim.methods.width import classifier_of
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.trainee import Trainee
 
@@ -50,7 +51,7 @@ class ThinTrainee(Trainee):
         self._is_absent_C: Tensor
         self.register_buffer("_is_absent_C", torch.zeros(blueprint.num_classes, dtype=torch.bool), persistent=False)
         if scaler and rate != 1:
-            _add_scalers(self, rate)
+            _add_scalers(self, rate, classifier_of(blueprint).layers)
 
     def see_labels(self, labels_N: Tensor) -> None:
         """Take note of the classes that the device owns."""
@@ -74,14 +75,13 @@ class ThinTrainee(Trainee):
         return F.cross_entropy(logits_BC, labels_B), squared_loss
 
 
-def _add_scalers(model: nn.Module, rate: float) -> None:
+def _add_scalers(model: nn.Module, rate: float, classifier: Collection[str]) -> None:
     """Divide the outputs of hidden layers by `rate` where they lie, so that no second copy is held."""
 
     def divide(layer: nn.Module, _inputs: Any, output: Tensor) -> None:
         if layer.training:
             output.div_(rate)
 
-    last = classifier_path(model)
     for path, layer in model.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear) and path != last:
+        if isinstance(layer, LAYERS) and path not in classifier:
             layer.register_forward_hook(divide)

@@ -4,17 +4,23 @@ A thin model keeps k of the n channels of each layer, the same ones wherever tha
 ones (HeteroFL, Diao, Ding and Tarokh, ICLR 2021, section 3, https://arxiv.org/abs/2010.01264) or a window that rolls
 over all of them (FedRolex, Alam et al., NeurIPS 2022, section 3, https://arxiv.org/abs/2212.01548). A tensor's slice
 is the product of one index set per dimension; dimensions of equal size (image channels, classes) stay whole.
+
+Of the architectures here it is known how their channels lie. Any other network is followed (`thin_axes`): maps side by
+side, fused projections, gates and heads have places of their own, and a network that cannot be followed is refused.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from neulite_sim.later import Tensor, nn, torch
+from neulite_sim.methods.dimension import Axis, Dimension
 
 if TYPE_CHECKING:
+    from neulite_sim.methods.logits import Classifier
     from neulite_sim.models.contract import Blueprint
 
 Indices: TypeAlias = "tuple[Tensor | None, ...]"
@@ -24,59 +30,16 @@ THINNEST = 1e-9
 """A width at which every scaled layer is down to one channel, so that sizes show what does not scale."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dimension:
-    """A dimension of a global tensor: `outer` x `channels` x `inner` scalars, of which the width scales `channels`.
-
-    `inner` is what each channel is made of: its pixels where a linear layer reads a flattened map, or one scalar of
-    each head where those are interleaved. `outer` counts maps of as many channels, one behind the other. Both are 1
-    for an ordinary layer.
-    """
-
-    channels: int
-    outer: int = 1
-    inner: int = 1
-
-    @property
-    def size(self) -> int:
-        """Number of scalars along the dimension."""
-        return self.outer * self.channels * self.inner
-
-    def held(self, size: int, offset: int = 0) -> Tensor | None:
-        """Return the positions that a slice of `size` holds: a window of channels from `offset` on, wrapped around.
-
-        None where the slice is the whole dimension, in its own order.
-        """
-        if size == self.size:
-            return None
-        return self.positions([window(self.channels, self.num_held(size), offset)] * self.outer)
-
-    def num_held(self, size: int) -> int:
-        """Return how many channels of each map a slice of `size` holds."""
-        assert size % (self.outer * self.inner) == 0, f"{size} does not divide into {self.outer} x {self.inner}"
-        return size // (self.outer * self.inner)
-
-    def positions(self, channels: Sequence[Tensor]) -> Tensor:
-        """Return where some channels lie, given for each of the `outer` maps; of all equally many."""
-        around = torch.arange(self.outer)[:, None, None] * self.channels
-        return ((around + torch.stack(list(channels))[:, :, None]) * self.inner + torch.arange(self.inner)).flatten()
-
-
-def window(channels: int, count: int, offset: int) -> Tensor:
-    """Return `(offset + i) mod channels` for i < count: `count` channels in a row, in the window's order."""
-    return (torch.arange(count) + offset) % channels
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """How the tensors of thin models lie in those of the global one.
 
     `axes[name]` has a `Dimension` each, `shapes[submodel][name]` is the thin tensor's shape. `classifier` names the
-    tensors whose rows are classes: weight and bias of the layer that makes the logits. There are none where that reads
+    tensors whose rows are classes: weight and bias of the layers that make the logits. There are none where these read
     the weight of another layer, as with a tied embedding.
     """
 
-    axes: Mapping[str, tuple[Dimension, ...]]
+    axes: Mapping[str, tuple[Axis, ...]]
     shapes: Mapping[str, Mapping[str, tuple[int, ...]]]
     classifier: frozenset[str]
 
@@ -93,20 +56,44 @@ class Layout:
 def layout(blueprint: Blueprint, rates: Mapping[str, float]) -> Layout:
     """Return where the submodels of `rates`, widths relative to the blueprint's own, lie in its model.
 
+    Raises:
+        ScenarioError: that cannot be told.
+    """
+    if _is_ours(blueprint):
+        axes = _known_axes(blueprint)
+    else:
+        from neulite_sim.methods.thin_axes import axes_of
+
+        axes = axes_of(blueprint, tuple(rates.values()))
+    shapes = {submodel: _shapes(blueprint.at_width(blueprint.width * rate).look()) for submodel, rate in rates.items()}
+    return Layout(axes=axes, shapes=shapes, classifier=classifier_of(blueprint).rows)
+
+
+def _is_ours(blueprint: Blueprint) -> bool:
+    """Return whether an architecture is one of those here, and not a network that was handed over."""
+    from neulite_sim.models.given import GivenArchitecture
+
+    architecture: object = blueprint.architecture
+    while isinstance(architecture, functools.partial):
+        architecture = architecture.func
+    return architecture.__module__.startswith("neulite_sim.") and not isinstance(architecture, GivenArchitecture)
+
+
+def _known_axes(blueprint: Blueprint) -> dict[str, tuple[Axis, ...]]:
+    """Return the dimensions of the tensors of an architecture of those here.
+
     What of a dimension does not scale shows in the thinnest model. It lies around the channels where a convolution
     reads maps side by side, and within them everywhere else: flattened pixels, and heads, which `vit` interleaves.
     """
-    model = blueprint.look()
     thinnest = _shapes(blueprint.at_width(THINNEST).look())
-    axes = {}
-    for name, shape in _shapes(model).items():
+    axes: dict[str, tuple[Axis, ...]] = {}
+    for name, shape in _shapes(blueprint.look()).items():
         pairs = zip(shape, thinnest[name], strict=True)
         axes[name] = tuple(
             _axis(size, fixed, is_concatenated=dimension == 1 and len(shape) == 4)
             for dimension, (size, fixed) in enumerate(pairs)
         )
-    shapes = {submodel: _shapes(blueprint.at_width(blueprint.width * rate).look()) for submodel, rate in rates.items()}
-    return Layout(axes=axes, shapes=shapes, classifier=_classifier(model, blueprint.num_classes))
+    return axes
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -119,22 +106,38 @@ def _axis(size: int, fixed: int, *, is_concatenated: bool) -> Dimension:
     return Dimension(size // fixed, outer=fixed) if is_concatenated else Dimension(size // fixed, inner=fixed)
 
 
+def classifier_of(blueprint: Blueprint) -> Classifier:
+    """Return the layers that make the logits: the last one of an architecture here, found by following any other.
+
+    Raises:
+        ScenarioError: a network of others cannot be followed.
+    """
+    from neulite_sim.methods import logits, thin_axes
+
+    if not _is_ours(blueprint):
+        found: Classifier = thin_axes.classifier_of(blueprint)
+        return found
+    model = blueprint.look()
+    path = classifier_path(model)
+    if not path:
+        return logits.Classifier(layers=frozenset(), rows=frozenset())
+    tensors = dict(model.get_submodule(path).named_parameters(recurse=False))
+    rows = (f"{path}.{name}" for name, tensor in tensors.items() if tensor.shape[0] == blueprint.num_classes)
+    return logits.Classifier(layers=frozenset({path}), rows=frozenset(rows))
+
+
 def classifier_path(model: nn.Module) -> str:
     """Return the path of the layer that makes the logits: the last linear or convolutional one of the head.
 
     That of the model where the head has no weights at all; "" where it has some, but reads those of another layer.
     """
-    paths: list[str] = [path for path, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    from neulite_sim.methods import logits
+
+    paths: list[str] = [path for path, layer in model.named_modules() if isinstance(layer, logits.LAYERS)]
     head = model.get_submodule("head") if hasattr(model, "head") else None
     if head is not None and any(True for _ in head.parameters()):
         paths = [path for path in paths if f"{path}.".startswith("head.")]
     return paths[-1] if paths else ""
-
-
-def _classifier(model: nn.Module, num_classes: int) -> frozenset[str]:
-    path = classifier_path(model)
-    tensors = dict(model.get_submodule(path).named_parameters(recurse=False)) if path else {}
-    return frozenset(f"{path}.{name}" for name, tensor in tensors.items() if tensor.shape[0] == num_classes)
 
 
 def take(tensor: Tensor, indices: Indices) -> Tensor:

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neulite_sim.methods.width import Dimension, OverlapMean, take, window
+from neulite_sim.methods.dimension import Dimension, window
+from neulite_sim.methods.width import OverlapMean, take
 
 axes = st.builds(Dimension, st.integers(1, 5), st.integers(1, 2), st.integers(1, 3))
 
