@@ -101,6 +101,17 @@ def _product(known: Following, step: Step) -> Labels:
     return [known.join(*pair) for pair in zip(labels, beside, strict=True)]
 
 
+def _trilinear(known: Following, step: Step) -> Labels:
+    """Multiply three tensors, each laid out along dimensions that it lacks, and sum over some dimensions."""
+    labels: list[Label | None] = []
+    for number in (1, 2, 3):
+        found: list[Label | None] = list(known.of(step.get(f"i{number}")))
+        for place in step.get(f"expand{number}"):
+            found.insert(place, None)
+        labels = [known.join(*pair) for pair in zip(labels or found, found, strict=True)]
+    return [label for place, label in enumerate(labels) if place not in step.get("sumdim")]
+
+
 def _embedding(known: Following, step: Step) -> Labels:
     rows, channels = known.of(step.get("weight"))
     if rows is not None:
@@ -172,6 +183,7 @@ _NAMES: Mapping[Rule, str] = {
     _layer_norm: "native_layer_norm _fused_rms_norm",
     _weight_norm: "_weight_norm_interface",
     _product: "mm bmm addmm baddbmm mv addmv dot vdot",
+    _trilinear: "_trilinear",
     _embedding: "embedding _embedding_bag",
     _attention: "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
     "_scaled_dot_product_efficient_attention _scaled_dot_product_fused_attention_overrideable",

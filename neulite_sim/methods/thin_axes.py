@@ -64,12 +64,12 @@ def axes_of(blueprint: Blueprint, rates: tuple[float, ...]) -> Axes:
             known.follow(side_by_side([recorded(blueprints[place], is_training=True) for place in alike]))
         labels = {name: known.of(tested.state[name]) for name in shapes}
         counts = held_counts(known.channels, labels, shapes, alike)
+        return {
+            name: tuple(_axis(known.channels, *each, counts) for each in zip(labels[name], sizes, strict=True))
+            for name, sizes in shapes.items()
+        }
     except UnclearError as unclear:
         raise _refused(blueprint, str(unclear)) from None
-    return {
-        name: tuple(_axis(known.channels, label, size, counts) for label, size in zip(labels[name], sizes, strict=True))
-        for name, sizes in shapes.items()
-    }
 
 
 def _shapes_at(blueprints: Sequence[Blueprint]) -> dict[str, tuple[Sizes, ...]]:
@@ -103,7 +103,11 @@ def _axis(channels: Channels, label: Label | None, size: Sizes, counts: Mapping[
     if len({(each, *numbers) for each, numbers in zip(maps, held, strict=True)}) == 1:
         runs = tuple(number for each in maps for number in each.streams)
         return Dimension(maps[0].channels, outer=len(maps), inner=maps[0].inner, streams=runs)
-    return Joined(tuple(maps), dict(zip(size, zip(*held, strict=True), strict=True)))
+    held_of: dict[int, tuple[int, ...]] = {}
+    for total, of_maps in zip(size, zip(*held, strict=True), strict=True):
+        if held_of.setdefault(total, of_maps) != of_maps:
+            raise UnclearError(f"{total} channels are shared out in different ways at two widths")
+    return Joined(tuple(maps), held_of)
 
 
 @remembered

@@ -7,14 +7,13 @@ import torch
 from thin_models import RATES, blueprint, method
 from thin_networks import FOLLOWED, Network, Recurrent, SideBySide, thin
 from torch import nn
-from torch.nn import functional as F
 
 from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.streams import streams
 from neulite_sim.methods.thin import ThinTrainee, thinned
 from neulite_sim.methods.thin_axes import axes_of, classifier_of
 from neulite_sim.methods.width import OverlapMean, layout
-from neulite_sim.models.contract import BlockModel, Blueprint
+from neulite_sim.models.contract import Blueprint
 from neulite_sim.models.given import given_architecture
 from neulite_sim.models.trainee import float_tensors, load_tensors
 
@@ -62,8 +61,7 @@ def both(full, slices, submodel, places):
     return model, padded
 
 
-@pytest.mark.parametrize("offset", [0, 3, -2])
-@pytest.mark.parametrize("submodel", ["width-0.5", "width-0.3"])
+@pytest.mark.parametrize(("submodel", "offset"), [("width-0.5", 0), ("width-0.5", 3), ("width-0.3", -2)])
 @pytest.mark.parametrize("network", FOLLOWED)
 def test_a_slice_computes_what_the_network_does_with_all_else_at_zero(network, submodel, offset):
     """Holds only where whatever reads channels holds exactly those that were written."""
@@ -323,61 +321,6 @@ def test_rows_of_classes_are_refused_where_no_layer_has_them_and_can_be_switched
     method("heterofl", classifier_rows=False).start(given(Prototypes), 0, None)
 
 
-def middle(between):
-    class Middle(Early):
-        def run(self, x):
-            return self.fc(self.b(F.pad(between(self.a(x)), (2, 2))).amax((2, 3)))
-
-    return Middle
-
-
-class Outer(Early):
-    """Reads the products of all pairs of channels."""
-
-    def made(self, at, classes):
-        super().made(at, classes)
-        self.fc = nn.Linear(at(6) ** 2, classes)
-
-    def run(self, x):
-        x = self.b(self.a(x)).mean((2, 3))
-        return self.fc((x[:, :, None] * x[:, None]).flatten(1))
-
-
-@pytest.mark.parametrize(
-    ("network", "reason"),
-    [
-        (middle(lambda x: x.flip(1)), r"it picks channels or changes their order \(operator flip\)"),
-        (middle(lambda x: x[:, torch.arange(x.shape[1])]), r"it picks channels .*\(operator index\)"),
-        (middle(lambda x: torch.fft.fft(x, dim=1).real), r"not known what it does with channels \(operator _fft"),
-        (middle(lambda x: torch.cat([x[:, ::2], x[:, 1::2]], 1)), r"leaves out every other channel \(operator slice\)"),
-        (
-            middle(lambda x: F.avg_pool1d(x[..., 0].transpose(1, 2), 3, 1, 1).transpose(1, 2)[..., None]),
-            r"it mixes neighbouring channels \(operator avg_pool2d\)",
-        ),
-        (Outer, r"it merges two dimensions that both change with the width \(operator view\)"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["heterofl", "fedrolex", "federated-dropout"])
-def test_a_network_whose_channels_cannot_be_followed_is_refused(kind, network, reason):
-    with pytest.raises(
-        ScenarioError, match=f"model: which channels of {network.__name__} .* cannot be told: .*{reason}"
-    ):
-        method(kind, rates=RATES).start(given(network), 0, None)
-
-
-def deeper(input_shape, num_classes, width):
-    """Return a model that has more layers where it is wide."""
-    layers = [nn.Conv2d(1, 1, 1) for _ in range(thin(4, width))]
-    head = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
-    return BlockModel([nn.Sequential(*layers)], head, tails=((),), block_shapes=(input_shape,))
-
-
-def test_a_network_with_other_tensors_at_another_width_is_refused():
-    model = Blueprint(architecture=deeper, input_shape=(1, 8, 8), num_classes=3, name="deeper")
-    with pytest.raises(ScenarioError, match=r"blocks\.0\.2\.bias is another tensor, or none, at another width"):
-        layout(model, LEVELS)
-
-
 def test_a_normed_weight_is_sliced_with_its_norm():
     class Normed(Early):
         def made(self, at, classes):
@@ -391,12 +334,6 @@ def test_a_normed_weight_is_sliced_with_its_norm():
     assert {name.split("fc.")[-1] for name in classifier_of(given(Normed)).rows} == {
         "bias", "parametrizations.weight.original0", "parametrizations.weight.original1"
     }  # fmt: skip
-
-
-def test_what_a_refusal_says_can_be_done():
-    with pytest.raises(ScenarioError) as caught:
-        layout(given(middle(lambda x: x.flip(1))), LEVELS)
-    assert "or a method that trains one width (allsmall, fedavg)" in caught.value.hint
 
 
 def test_rounding_is_the_networks_own():

@@ -163,6 +163,21 @@ class Sequences(Network):
         return self.last(self.fc(x.transpose(1, 2).flatten(1)).relu()[:, :, None])[:, :, 0]
 
 
+class Pairs(Network):
+    """Multiplies all pairs of channels of two maps, and corrects by what comes back from a coarser one."""
+
+    def made(self, at, classes):
+        self.a, self.down = nn.Conv2d(1, at(6), 3, padding=1), nn.Conv2d(at(6), at(10), 2, 2)
+        self.up, self.mix = nn.ConvTranspose2d(at(10), at(8), 2, 2), nn.Conv2d(at(8) + at(6), at(6), 1)
+        self.both, self.fc = nn.Bilinear(at(6), at(10), at(4)), nn.Linear(at(4), classes)
+
+    def run(self, x):
+        x = self.a(x)
+        coarse = self.down(x).relu()
+        x = self.mix(torch.cat([self.up(coarse), x], 1))
+        return self.fc(self.both(x.amax((2, 3)), coarse.mean((2, 3))))
+
+
 class Volumes(Network):
     def made(self, at, classes):
         self.net = nn.Sequential(nn.Conv3d(1, at(6), 3, padding=1), nn.BatchNorm3d(at(6)), nn.ReLU(), nn.MaxPool3d(2))
@@ -172,4 +187,4 @@ class Volumes(Network):
         return self.fc(self.more(self.net(x.expand(-1, 8, -1, -1)[:, None])).amax(2).flatten(1))
 
 
-FOLLOWED = (SideBySide, Dense, Recurrent, Cells, Fused, Gated, Grouped, Padded, Sequences, Volumes)
+FOLLOWED = (SideBySide, Dense, Recurrent, Cells, Fused, Gated, Grouped, Padded, Sequences, Pairs, Volumes)
