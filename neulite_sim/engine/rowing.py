@@ -18,7 +18,7 @@ from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import DenialRow, RoundRow
 from neulite_sim.timeline.columns import Flights, Outcomes
 from neulite_sim.timeline.endings import Endings
-from neulite_sim.timeline.flights import CUT, DROPPED, Pauses, waiting_s
+from neulite_sim.timeline.flights import CUT, DROPPED, Flight, Outcome, Pauses, waiting_s
 from neulite_sim.training.evaluation import EvaluationResult, perplexity
 
 
@@ -62,10 +62,9 @@ class RowMaker:
     def cut_rows(self, aloft: Aloft, round_number: int, at_s: float, reason: str) -> FlightRows:
         """Return the rows of flights that were not handed over when the run ended at `at_s`, for `reason`."""
         flights = Flights.of([flight for flight, _ in aloft])
-        found = Outcomes.of([outcome or flight.planned for flight, outcome in aloft])
-        is_known = np.array([outcome is not None or flight.ends_as_planned for flight, outcome in aloft], np.bool_)
+        found = Outcomes.of([outcome or _as_planned(flight, reason) for flight, outcome in aloft])
         # What would happen at the very end of the run no longer does.
-        has_ended = is_known & (found.ended_s < at_s)
+        has_ended = found.ended_s < at_s
         is_waiting = has_ended & found.has_arrived
         endings = Endings.plain(flights, found)
         outcomes = found
@@ -194,6 +193,13 @@ class RowMaker:
             energy_j=energy.energy_j if energy else None,
             wasted_energy_j=energy.wasted_energy_j if energy else None,
         )
+
+
+def _as_planned(flight: Flight, reason: str) -> Outcome:
+    """Return how a flight ends of which nobody has heard; over the server's link such a one was never launched."""
+    if flight.ends_as_planned:
+        return flight.planned
+    return Outcome(kind=CUT, ended_s=flight.dispatched_s, download_s=0.0, compute_s=0.0, upload_s=0.0, reason=reason)
 
 
 def _looked_up(names: Sequence[str], values: Mapping[str, int]) -> Sequence[int]:

@@ -30,7 +30,7 @@ from neulite_sim.timeline.deadline import ABORTED, MISSED, DeadlineOptions
 from neulite_sim.timeline.endings import LoneLanding
 from neulite_sim.timeline.flights import DROPPED
 from neulite_sim.timeline.reasons import cause_of
-from neulite_sim.timeline.shared_flights import ServerLinks, fly_shared
+from neulite_sim.timeline.shared_flights import ServerLinks, SharedLanding
 from neulite_sim.timeline.shared_link import SharedLink
 from neulite_sim.units import format_bytes, format_seconds
 
@@ -249,7 +249,7 @@ class FleetGrid(Grid):  # type: ignore[misc]
     def _launched(self, flight: Any) -> Any:
         if self._links is None:
             return LoneLanding(self._clock, flight)
-        return self._clock.process(fly_shared(self._clock, flight, self._links))
+        return SharedLanding(self._clock, flight, self._links)
 
     def _server_links(self) -> ServerLinks | None:
         rates = self._boarding.fleet.timing.rates

@@ -31,6 +31,7 @@ from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.rows import FlightRow, Notice, Progress, RoundRow, Row
 from neulite_sim.results.summary import Tally
 from neulite_sim.timeline.flights import CUT, Outcome, cut_short
+from neulite_sim.timeline.shared_flights import SharedLanding
 
 if TYPE_CHECKING:
     from flwr.app import Message
@@ -289,9 +290,11 @@ def _arrived(sent: Sent) -> bool:
 
 
 def _cut(sent: Sent, at_s: float, reason: str) -> Outcome:
-    flight = sent.flight
+    flight, landing = sent.flight, sent.landing
     assert flight is not None, "only what has left can be cut"
-    return cut_short(flight.planned, float(flight.dispatched_s), at_s, kind=CUT, reason=reason)
+    # Over the server's link nothing is as it was planned.
+    found = landing.so_far() if isinstance(landing, SharedLanding) else flight.planned
+    return cut_short(found, float(flight.dispatched_s), at_s, kind=CUT, reason=reason)
 
 
 def _mean(pairs: Sequence[tuple[float | None, int]]) -> float | None:

@@ -19,7 +19,7 @@ from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Endings, Landing, Launch, LoneLanding, Notes, ending_of
 from neulite_sim.timeline.flights import Flight
-from neulite_sim.timeline.shared_flights import ServerLinks, fly_shared
+from neulite_sim.timeline.shared_flights import ServerLinks, SharedLanding
 from neulite_sim.timeline.shared_link import SharedLink
 
 
@@ -51,7 +51,10 @@ class Server(Protocol):
         ...
 
     def note_end(self, ending: endings.Ending) -> None:
-        """Be told, at that moment, that a launched flight has ended and how: its device can fly again."""
+        """Be told, at that moment, that a launched flight has ended and how: its device can fly again.
+
+        Of flights over the server's link that are still out when the clock stops it is told then how far they came.
+        """
         ...
 
     # A server may also have `note_ends(endings)`, which is told of many, before anything else is asked of it at or
@@ -156,10 +159,12 @@ def run_protocol(
     process = clock.process(protocol.process(clock, server, launch))
     if until_s is None:
         clock.run(until=process)
+        launch.stop()
         return float(clock.now)
     ended_s = [until_s]
     process.callbacks.append(lambda _: ended_s.append(float(clock.now)))
     clock.run(until=until_s)
+    launch.stop()
     return ended_s[-1]
 
 
@@ -169,14 +174,26 @@ class _Launch:
     def __init__(self, server: Server, fly: Callable[[Flight], Landing]) -> None:
         self._server = server
         self._fly = fly
+        self._sharing: dict[int, SharedLanding] = {}
 
     def __call__(self, flight: Flight) -> Landing:
         landing = self._fly(flight)
         # Protocols of version 0.1.0 find the flight by its landing.
         landing.flight = flight  # type: ignore[union-attr]
+        if isinstance(landing, SharedLanding):
+            self._sharing[flight.number] = landing
         # First of all that watch the landing: whatever they do, they find the device free.
-        landing.callbacks.append(lambda event: self._server.note_end(ending_of(flight, event)))
+        landing.callbacks.append(lambda event: self._land(flight, event))
         return landing
+
+    def _land(self, flight: Flight, landing: simpy.Event) -> None:
+        self._sharing.pop(flight.number, None)
+        self._server.note_end(ending_of(flight, landing))
+
+    def stop(self) -> None:
+        """Tell the server how far flights came that are still out and do not end as planned: the clock has stopped."""
+        for landing in self._sharing.values():
+            self._server.note_end(endings.Ending(flight=landing.flight, outcome=landing.so_far()))
 
     def together(self, flights: Flights) -> Notes:
         """Start flights that end as planned, without a landing each, and return what is told of their ends."""
@@ -198,7 +215,7 @@ def _shared(clock: Clock, rates: ServerRates) -> Callable[[Flight], Landing]:
     """Return what starts flights that share the server's link."""
     down, up = (None if rate is None else SharedLink(clock, rate) for rate in (rates.down, rates.up))
     links = ServerLinks(down=down, up=up)
-    return lambda flight: clock.process(fly_shared(clock, flight, links))
+    return lambda flight: SharedLanding(clock, flight, links)
 
 
 def __getattr__(name: str) -> Any:

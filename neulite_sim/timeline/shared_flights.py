@@ -16,6 +16,7 @@ import simpy
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.flights import (
     ARRIVED,
+    CUT,
     DROPPED,
     LOST,
     PHASES,
@@ -49,12 +50,27 @@ class _Log:
     paused_since_s: float | None = None
 
     def close_phase(self, now_s: float) -> None:
-        """Count what the current phase worked, its pauses aside."""
-        if self.paused_since_s is not None:
-            self.pauses.append((self.paused_since_s, now_s))
-            self.paused_since_s = None
-        waited = math.fsum(end_s - start_s for start_s, end_s in self.pauses if start_s >= self.began_s)
-        self.worked_s[self.phase] = max(0.0, now_s - self.began_s - waited)
+        """Count what the current phase worked until now."""
+        found = self.outcome(now_s, kind=ARRIVED)
+        self.worked_s = [found.download_s, found.compute_s, found.upload_s]
+
+    def outcome(self, now_s: float, *, kind: str, reason: str = "") -> Outcome:
+        """Return how the flight ends that ends now, in its current phase: this one has worked, its pauses aside."""
+        pauses, worked_s = [*self.pauses], [*self.worked_s]
+        if self.paused_since_s is not None and self.paused_since_s < now_s:
+            pauses.append((self.paused_since_s, now_s))
+        waited = math.fsum(end_s - start_s for start_s, end_s in pauses if start_s >= self.began_s)
+        worked_s[self.phase] = max(0.0, now_s - self.began_s - waited)
+        download_s, compute_s, upload_s = worked_s
+        return Outcome(
+            kind=kind,
+            ended_s=now_s,
+            download_s=download_s,
+            compute_s=compute_s,
+            upload_s=upload_s,
+            reason=reason,
+            pauses=tuple(pauses),
+        )
 
 
 class _Ended(Exception):  # noqa: N818
@@ -64,14 +80,29 @@ class _Ended(Exception):  # noqa: N818
 Steps = Generator[simpy.Event, object, None]
 
 
-def fly_shared(clock: Clock, flight: Flight, links: ServerLinks) -> Generator[simpy.Event, object, Outcome]:
-    """Run a flight over the server's links; the process's value is its outcome.
+class SharedLanding(simpy.Process):
+    """The end of a flight over the server's links: a process whose value is the flight's outcome.
 
     An interrupt ends the flight there: it is dropped, with the interrupt's cause as the reason.
     """
+
+    def __init__(self, clock: Clock, flight: Flight, links: ServerLinks) -> None:
+        self.flight = flight
+        self._log = _Log(began_s=float(clock.now))
+        super().__init__(clock, _fly(clock, flight, links, self._log))
+
+    def so_far(self) -> Outcome:
+        """Return what has become of the flight by now; one that is still out is cut."""
+        if not self.is_alive:
+            outcome = self.value
+            assert isinstance(outcome, Outcome)
+            return outcome
+        return self._log.outcome(float(self.env.now), kind=CUT)
+
+
+def _fly(clock: Clock, flight: Flight, links: ServerLinks, log: _Log) -> Generator[simpy.Event, object, Outcome]:
     departure = flight.departure
     assert departure is not None, "flights are planned with their departure where the server has a link"
-    log = _Log(began_s=float(clock.now))
     shared = (links.down, None, links.up)
     loads = (departure.down, None, departure.up)
     kind, reason = ARRIVED, ""
@@ -91,17 +122,7 @@ def fly_shared(clock: Clock, flight: Flight, links: ServerLinks) -> Generator[si
         kind, reason = DROPPED, str(end.cause)
     if kind == DROPPED:
         _leave(links, log)
-        log.close_phase(float(clock.now))
-    download_s, compute_s, upload_s = log.worked_s
-    return Outcome(
-        kind=kind,
-        ended_s=float(clock.now),
-        download_s=download_s,
-        compute_s=compute_s,
-        upload_s=upload_s,
-        reason=reason,
-        pauses=tuple(log.pauses),
-    )
+    return log.outcome(float(clock.now), kind=kind, reason=reason)
 
 
 def _leave(links: ServerLinks, log: _Log) -> None:

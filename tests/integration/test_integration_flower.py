@@ -200,6 +200,18 @@ def test_the_end_of_virtual_time_ends_the_run(tmp_path: Path) -> None:
     assert summary["virtual_time_s"] == 5.0
 
 
+def test_what_the_end_of_virtual_time_cuts_over_a_shared_link_has_come_as_far_as_that_let_it(tmp_path: Path) -> None:
+    """Ten bits per second carry no download within five seconds, though each device's own link would."""
+    out = tmp_path / "run"
+    text = IDEAL.format(devices=3) + "server: {downlink: 10bps}\nenergy: {}\nstop: {virtual_time: 5s}\n"
+    ran("flower", APPS / "message-api", "--fleet", fleet(tmp_path, text), "--out", out, "--quiet")
+    flights = [row for row in rows(out, "flights") if row["outcome"] == "cut"]
+    assert flights
+    for row in flights:
+        spent = [float(row[name]) for name in ("download_s", "compute_s", "upload_s", "waiting_s")]
+        assert spent == [5.0 - float(row["dispatched_s"]), 0, 0, 0]
+
+
 @pytest.mark.parametrize("name", ["custom-strategy", "sklearn-tabular"])
 def test_a_strategy_that_waits_for_ever_ends(tmp_path: Path, name: str) -> None:
     key = "min_available_nodes=2" if name == "custom-strategy" else "min_available_clients=2"

@@ -8,7 +8,7 @@ from made_flights import flight_of
 from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.flights import Conditions, Departure, Load, planned_outcome
 from neulite_sim.timeline.legs import Steady
-from neulite_sim.timeline.shared_flights import ServerLinks, fly_shared
+from neulite_sim.timeline.shared_flights import ServerLinks, SharedLanding
 from neulite_sim.timeline.shared_link import SharedLink
 
 
@@ -45,7 +45,7 @@ def fly(*given, down=None, up=None, interrupts=()):
     def launcher():
         for item in given:
             yield clock.at(item.dispatched_s)
-            flights.append(clock.process(fly_shared(clock, item, links)))
+            flights.append(SharedLanding(clock, item, links))
 
     def interrupter():
         for place, at_s in interrupts:
@@ -157,3 +157,44 @@ def test_an_interrupt_during_a_pause_keeps_the_pause():
     away = conditions(((0.0, 0.5), (9.0, math.inf)), waits_offline=True)
     (found,) = fly(flight(1, where=away), down=10.0, interrupts=((0, 2.0),))
     assert (found.pauses, found.ended_s, found.download_s) == (((0.5, 2.0),), 2.0, 0.5)
+
+
+def come_so_far(*given, at_s, down=10.0, up=10.0):
+    """Launch flights at once, stop the clock at a moment, and return how far each has come."""
+    clock = Clock()
+    links = ServerLinks(down=SharedLink(clock, down), up=SharedLink(clock, up))
+    landings = [SharedLanding(clock, item, links) for item in given]
+    clock.run(until=at_s)
+    return [landing.so_far() for landing in landings]
+
+
+@pytest.mark.parametrize(
+    ("at_s", "spent"),
+    [(0.5, (0.5, 0.0, 0.0)), (2.0, (2.0, 0.0, 0.0)), (3.0, (2.0, 1.0, 0.0)), (6.5, (2.0, 3.0, 1.5))],
+)
+def test_a_flight_that_is_still_out_has_come_as_far_as_its_link_let_it(at_s, spent):
+    """Alone each would have its download after a second; two of them share the link and take two."""
+    for found in come_so_far(flight(1), flight(2), at_s=at_s):
+        assert (phases(found), found.ended_s, found.kind, found.pauses) == (spent, at_s, "cut", ())
+
+
+def test_a_flight_that_is_still_out_and_waits_has_waited_until_now():
+    away = conditions(((0.0, 0.5), (9.0, math.inf)), waits_offline=True)
+    (found,) = come_so_far(flight(1, where=away), at_s=2.0)
+    assert (phases(found), found.pauses, found.waiting_s) == ((0.5, 0.0, 0.0), ((0.5, 2.0),), 1.5)
+
+
+def test_a_flight_that_has_ended_has_come_to_its_end():
+    (found,) = come_so_far(flight(1), at_s=50.0)
+    assert (phases(found), found.ended_s, found.kind) == ((1.0, 3.0, 1.0), 5.0, "arrived")
+
+
+def test_looking_at_a_flight_changes_nothing_of_it():
+    clock = Clock()
+    links = ServerLinks(down=SharedLink(clock, 10.0), up=None)
+    landings = [SharedLanding(clock, flight(number), links) for number in (1, 2)]
+    for _ in range(2):
+        clock.run(until=clock.now + 0.75)
+        assert landings[0].so_far() == landings[0].so_far()
+    clock.run()
+    assert [phases(landing.value) for landing in landings] == [(2.0, 3.0, 1.0)] * 2
