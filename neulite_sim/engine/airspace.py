@@ -107,6 +107,11 @@ class Airspace:
         """Take note of an aggregation that merged updates of `stages`: what is still in the air grows stale."""
         self._merges.update(stages)
 
+    @property
+    def has_aloft(self) -> bool:
+        """Whether there is any flight that was not handed over yet."""
+        return bool(self._aloft)
+
     def aloft(self) -> Aloft:
         """Return the flights that were not handed over yet, in the order in which they left, with outcomes so far."""
         # Flights that landed together share one sequence: each is gone through once.

@@ -54,6 +54,7 @@ class Federation:
         self._testing = Testing(costing.scenario.stop, self._learning, examiner, recorder)
         self._settling = Settling(costing, selector, self._airspace, self._learning, self._testing, recorder, keeper)
         self._rounds = 0
+        self._aggregated_s = 0.0
 
     def dispatch(self, at_s: float, *, wanted: int | None = None) -> Sequence[Flight]:
         """Choose among the offers of now and plan the flights; none where nobody can be offered work."""
@@ -62,6 +63,9 @@ class Federation:
 
     def dispatch_along(self, at_s: float, *, wanted: int, landings: Endings | None) -> tuple[Sequence[Flight], int]:
         """Dispatch now, and go on as flights land, as `timeline.contract.Foresighted` says."""
+        # Where the model before has reached the target the run is over for those in the air, and nobody follows them.
+        if self._airspace.has_aloft and self._testing.stops_before_next_round():
+            return (), 0
         return self._dispatching.along(self._learning.state, self._rounds, at_s, wanted=wanted, landings=landings)
 
     def train(self, flights: Iterable[Flight]) -> None:
@@ -81,22 +85,21 @@ class Federation:
         self._airspace.land_all(ended)
 
     def digest(self, ended: Sequence[Ending], at_s: float) -> None:
-        """Aggregate what is merged, unless the model before has reached the target."""
+        """Aggregate what is merged, unless the model before has reached the target: the run was over before."""
         if not ended:
             raise SimulationError(f"the protocol hands over no flight at {format_seconds(at_s)}; digest what has ended")
+        if self._testing.stops_before_next_round():
+            return
         # 4. Arrival: what has come in, by ascending device and not in the order in which it came.
         endings = Endings.of(ended)
         order = np.lexsort((np.array(endings.flights.numbers), endings.flights.devices))
         merged = endings.taken(order[endings.is_merged[order]])
         stalenesses = self._airspace.stalenesses(merged.flights)
         self._airspace.hand_over(endings.flights)
-        if self._testing.stops_before_next_round():
-            self._learning.forget(endings.flights.numbers)
-            return
         self._learning.forget(set(endings.flights.numbers) - stalenesses.keys())
 
         # 5. Digest: the method learns from the updates and comes to its next state.
-        self._rounds += 1
+        self._rounds, self._aggregated_s = self._rounds + 1, at_s
         in_flight = self._airspace.num_in_flight + len(merged)
         told = self._recorder.teller(self._rounds, at_s, self._dispatching.seen, in_flight)
         learned = self._learning.digest(self._rounds, merged, told)
@@ -162,10 +165,13 @@ class Federation:
 
     def end(self, at_s: float) -> State:
         """End what is still in flight because the run is over, settle the last test, and return the last state."""
-        aloft = self._airspace.aloft()
-        if not self._testing.stops_before_next_round() and aloft:
+        aloft = cut = self._airspace.aloft()
+        if self._testing.stops_before_next_round():
+            # It was over at the aggregation that reached the target; what has left since then never did.
+            at_s, cut = self._aggregated_s, [item for item in aloft if item[0].round <= self._rounds]
+        if cut:
             why = RUN_OVER if self.is_over() else TIME_OVER
-            self._recorder.cut(self._rounds + 1, at_s, self._dispatching.seen.report(), aloft, reason=why)
+            self._recorder.cut(self._rounds + 1, at_s, self._dispatching.seen.report(), cut, reason=why)
         self._learning.forget(flight.number for flight, _ in aloft)
         self._testing.settle()
         self._learning.pass_on_notices()

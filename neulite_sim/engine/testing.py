@@ -1,9 +1,10 @@
 """Tests of the global model beside the next round's training, with rows still written in the order of rounds.
 
-A test is submitted when its round has been aggregated and collected later: before the next test, before the next
-aggregation where a target accuracy can stop the run, and at the end. So the run stops in the very round that
-reached the target, whichever backend was faster. Where the virtual time can end a run between two tests, the row of
-the latest round is held back until the next one, so that the last round of all is always tested.
+A test is submitted when its round has been aggregated and collected later: before the next test, at the end, and where
+a target accuracy can stop the run before the next aggregation, and before anybody leaves while others are in the air.
+So the run stops in the very round that reached the target, whichever backend was faster. Where the virtual time can end
+a run between two tests, the row of the latest round is held back until the next one, so that the last round of all is
+always tested.
 """
 
 from __future__ import annotations
