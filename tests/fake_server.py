@@ -83,7 +83,7 @@ class FakeServer:
             self._merges[stage] = self._merges.get(stage, 0) + 1
         self._flying -= {item.flight.number for item in ended}
 
-    def next_chance_s(self, at_s: float) -> float:
+    def next_chance_s(self, at_s: float, *, until_s: float = math.inf) -> float:
         if self._in_flight:
             return math.inf
         raise SimulationError(NO_TRIPS)

@@ -7,6 +7,7 @@ tested that of `Learning`, and what is written down that of `Settling`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -146,8 +147,10 @@ class Federation:
         """Return the stage that the method is at now."""
         return self._lookout.stage(self._learning.state)
 
-    def next_chance_s(self, at_s: float) -> float:
+    def next_chance_s(self, at_s: float, *, until_s: float = math.inf) -> float:
         """Return when somebody can next be offered work; `inf` where that is up to those who are still in flight.
+
+        With somebody in flight it need not look beyond `until_s`.
 
         Raises:
             SimulationError: nobody is in flight, and nobody can ever be offered work again.
@@ -155,11 +158,15 @@ class Federation:
         if self._testing.stops_before_next_round():
             return at_s  # A run that has reached its target needs no further chance.
         free, population = self._airspace.free(), self._costing.population
-        state, number = self._learning.state, self._rounds + 1
+        state, number, are_flying = self._learning.state, self._rounds + 1, self._airspace.num_in_flight > 0
         chance_s, proposal = next_chance(
-            population, free, lambda moment_s: self._lookout.offer(state, moment_s, number, free), at_s
+            population,
+            free,
+            lambda moment_s: self._lookout.offer(state, moment_s, number, free),
+            at_s,
+            until_s=until_s if are_flying else math.inf,
         )
-        if not (np.isfinite(chance_s) or self._airspace.num_in_flight):
+        if not (are_flying or math.isfinite(chance_s)):
             raise nobody_left(population, proposal, at_s, round_number=number)
         return chance_s
 

@@ -19,12 +19,17 @@ MOST_CHANGES = 10_000
 
 
 def next_chance(
-    population: Population, idle: Integers, offers_at: Callable[[float], Proposal], at_s: float
+    population: Population,
+    idle: Integers,
+    offers_at: Callable[[float], Proposal],
+    at_s: float,
+    *,
+    until_s: float = math.inf,
 ) -> tuple[float, Proposal]:
     """Return the first moment after `at_s` at which one of the `idle` devices is online and is offered work.
 
-    `offers_at(moment_s)` are the offers to them with the memory of a moment. The moment is `inf` where there is none;
-    beside it stand the offers that were looked at last.
+    `offers_at(moment_s)` are the offers to them with the memory of a moment. The moment is `inf` where there is none,
+    as far as changes of memory until `until_s` tell; beside it stand the offers that were looked at last.
     """
     moment_s = float(np.nextafter(at_s, math.inf))
     for _ in range(MOST_CHANGES):
@@ -36,7 +41,7 @@ def next_chance(
         # Until somebody is online at all, memory may change as it will.
         anybody_s = float(population.availability.next_online_s(idle, moment_s).min(initial=math.inf))
         moment_s = max(change_s, anybody_s)
-        if moment_s == math.inf:
+        if moment_s == math.inf or moment_s > until_s:
             break
     return math.inf, proposal
 

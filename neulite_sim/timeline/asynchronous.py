@@ -161,9 +161,11 @@ class Asynchronous:
                 out = sky(clock, flights, launch)
                 server.train(flights)
                 out.launch(flights)
-            is_full = self._fill(clock, server, out, buffer, concurrency)
-            chance = None if is_full else _chance(clock, server, chance)
-            yield clock.any_of([out.next(), chance]) if chance else out.next()
+            if self._fill(clock, server, out, buffer, concurrency):
+                chance = None
+                yield out.next()
+            else:
+                chance = yield from _landing_or_chance(clock, server, out, chance)
             if (ended := out.take()) is not None:
                 self._take(ended, server, buffer, clock.now)
             if buffer.num_lost > PATIENCE * concurrency:
@@ -235,9 +237,29 @@ class Asynchronous:
         return replace(ended, refused=refused)
 
 
-def _chance(clock: Clock, server: Server, known: Moment | None) -> Moment | None:
+def _landing_or_chance(
+    clock: Clock, server: Server, out: Sky, known: Moment | None
+) -> Generator[simpy.Event, object, Moment | None]:
+    """Wait until a flight ends or somebody who is free can be offered work; return that chance, where one is known.
+
+    What lies beyond the next landing is asked after it, so a search ends there, or goes on piece by piece until it.
+    """
+    landing = out.next()
+    # One that is triggered has its moment already.
+    is_foreseen = landing.triggered
+    while not landing.processed:
+        until_s = out.looks_until_s()
+        chance = _chance(clock, server, known, until_s)
+        if chance is not None or is_foreseen or until_s == math.inf:
+            yield landing if chance is None else clock.any_of([landing, chance])
+            return chance
+        yield clock.any_of([landing, clock.at(until_s, priority=AFTER_ALL)])
+    return None
+
+
+def _chance(clock: Clock, server: Server, known: Moment | None, until_s: float) -> Moment | None:
     """Return when somebody can next be offered work; None where that is up to those who are still in flight."""
-    at_s = server.next_chance_s(clock.now)
+    at_s = server.next_chance_s(clock.now, until_s=until_s)
     if at_s == math.inf:
         return None
     # A moment that already stands in the queue is not put there again.

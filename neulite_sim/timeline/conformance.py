@@ -259,8 +259,8 @@ class _Bench:
         told = [(ending.flight.number, ending.refused, ending.mixing) for ending in ended]
         self._log(f"digests {told}")
 
-    def next_chance_s(self, at_s: float) -> float:
-        """Return when somebody who is free comes online."""
+    def next_chance_s(self, at_s: float, *, until_s: float = math.inf) -> float:
+        """Return when somebody who is free comes online; with others in flight none after `until_s`."""
         self._check_call("next_chance_s", at_s)
         if self.story.flights_left is not None and len(self._known) >= self.story.flights_left:
             if self._busy:
@@ -269,7 +269,8 @@ class _Bench:
             raise SimulationError("nobody can be offered work any more")
         later_s = [at_s + step / 4 for step in range(1, 4 * 120)]
         free = self._free()
-        return next((s for s in later_s if any(self._is_online(device, s) for device in free)), math.inf)
+        found_s = next((s for s in later_s if any(self._is_online(device, s) for device in free)), math.inf)
+        return found_s if found_s <= until_s or not self._busy else math.inf
 
     def check_handed_over(self) -> None:
         """Check that no flight was forgotten that ended long before the run did."""

@@ -24,6 +24,9 @@ from neulite_sim.timeline.flights import Flight
 MOST_AHEAD = 128
 """Of so many landings the server is told ahead of the clock at most; it may have to go back over that many."""
 
+FIRST_LOOK = 1 / 16
+"""Where the next landing is not known, this part of the shortest flight is looked ahead first, then twice as far."""
+
 
 class Sky(Protocol):
     """The flights that are out; times are those of the clock."""
@@ -39,6 +42,13 @@ class Sky(Protocol):
 
     def next(self) -> simpy.Event:
         """Return an event at the next moment at which a flight ends, after all that end then."""
+        ...
+
+    def looks_until_s(self) -> float:
+        """Return until when to look ahead: to the next end where that is known, a little further than now elsewhere.
+
+        `inf` where nobody is out.
+        """
         ...
 
     def take(self) -> Endings | None:
@@ -107,6 +117,10 @@ class Foreseen:
             self._next = self._clock.at(at_s, priority=AFTER_ALL)
         return self._next
 
+    def looks_until_s(self) -> float:
+        """Return the next end."""
+        return self._ends[0].ended_s if self._ends else math.inf
+
     def take(self) -> Endings | None:
         """Return what has ended."""
         ended = self._popped(self._clock.now)
@@ -167,8 +181,11 @@ class _Watched:
     """Flights that are launched one by one, each with a landing of its own."""
 
     def __init__(self, clock: Clock, launch: Launch) -> None:
+        self._clock = clock
         self._launch = launch
         self._landings = Landings(clock)
+        self._since_s = 0.0
+        self._shortest_s = math.inf
 
     @property
     def num_flying(self) -> int:
@@ -177,16 +194,28 @@ class _Watched:
 
     def launch(self, flights: Sequence[Flight]) -> None:
         """Start flights."""
+        self._since_s = self._clock.now
         for flight in flights:
             self._landings.watch(flight, self._launch(flight))
+            alone_s = flight.planned.ended_s - flight.dispatched_s
+            self._shortest_s = min(self._shortest_s, alone_s) if alone_s > 0 else self._shortest_s
 
     def next(self) -> simpy.Event:
         """Return an event at the next landing."""
         return self._landings.next()
 
+    def looks_until_s(self) -> float:
+        """Return a moment that is as far again as it has been since anything happened, and further at first."""
+        if not self.num_flying:
+            return math.inf
+        now_s = float(self._clock.now)
+        until_s = now_s + max(now_s - self._since_s, self._shortest_s * FIRST_LOOK)
+        return until_s if until_s > now_s else math.inf
+
     def take(self) -> Endings | None:
         """Return what has landed."""
         ended = self._landings.take()
+        self._since_s = self._clock.now if ended else self._since_s
         return Endings.of(ended) if ended else None
 
     def coming(self, arrivals: int) -> Endings | None:

@@ -44,8 +44,11 @@ KINDS = {
     "deadline": "{kind: deadline, over_selection: 2, maximum_wait: 400ms}",
     "fedasync": "{kind: fedasync, concurrency: 4}",
     "fedbuff": "{kind: fedbuff, concurrency: 5, buffer_size: 3}",
+    "crowded": "{kind: fedasync, concurrency: 2}",
     "own": None,
 }
+# More are in flight than wanted: nobody leaves at an aggregation.
+BESIDE = {"crowded": ("selection={kind: oort, devices_per_round: 2, over_commit: 2}",)}
 LINKS = {"alone": (), "shared": ("server={downlink: 0.6Mbps, uplink: 0.4Mbps}",)}
 CHURN = {"stays": ("population.availability=always",), "aborts": ("churn.offline=abort",),
          "pauses": ("churn={offline: pause, timeout: 3s}",)}  # fmt: skip
@@ -59,7 +62,7 @@ CASES = list(itertools.product(KINDS, LINKS, CHURN))
 
 def run(kind, link, churn, *changes, **arguments):
     """Run a fleet of which a flight takes about half a second of download, compute and upload each."""
-    given = (*GIVEN, *LINKS[link], *CHURN[churn])
+    given = (*GIVEN, *LINKS[link], *CHURN[churn], *BESIDE.get(kind, ()))
     if KINDS[kind] is None:
         return simulate(waves(*given, *changes), protocol=Loose(), **arguments)
     return simulate(waves(*given, f"protocol={KINDS[kind]}", *changes), **arguments)

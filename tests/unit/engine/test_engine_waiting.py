@@ -45,6 +45,7 @@ def chance(
     *,
     motion: object = None,
     availability: Availability | None = None,
+    until_s: float = math.inf,
 ) -> float:
     fleet = object.__new__(Population)
     object.__setattr__(fleet, "memory_motion", motion)
@@ -56,7 +57,7 @@ def chance(
                         expected_s=np.zeros(len(devices)))  # fmt: skip
         return Proposal(stage="full", offers=offers)
 
-    return next_chance(fleet, TWO, offers_at, at_s)[0]
+    return next_chance(fleet, TWO, offers_at, at_s, until_s=until_s)[0]
 
 
 def test_without_motion_it_is_when_somebody_who_fits_comes_online() -> None:
@@ -106,3 +107,10 @@ def test_the_search_ends(last_s: float) -> None:
     motion = Clockwork(last_s)
     assert chance(lambda _: [], 0.0, motion=motion) == math.inf
     assert motion.asked == (11 if last_s < math.inf else MOST_CHANGES)
+
+
+@pytest.mark.parametrize(("until_s", "found_s", "asked"), [(69.0, math.inf, 7), (70.0, 70.0, 8), (500.0, 70.0, 8)])
+def test_the_search_goes_no_further_than_it_is_asked_to(until_s: float, found_s: float, asked: int) -> None:
+    motion = Clockwork()
+    assert chance(lambda at_s: [1] if at_s >= 70 else [], 5.0, motion=motion, until_s=until_s) == found_s
+    assert motion.asked == asked

@@ -15,7 +15,7 @@ from neulite_sim.timeline.clock import Clock
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Endings
 from neulite_sim.timeline.flights import ARRIVED, DROPPED, Outcome
-from neulite_sim.timeline.skies import Foreseen, moments_of
+from neulite_sim.timeline.skies import FIRST_LOOK, Foreseen, moments_of, sky
 
 
 @st.composite
@@ -140,3 +140,51 @@ def test_moments_hold_all_that_land_at_them():
 def test_of_nothing_nothing_is_taken():
     assert len(Berths().take([])) == 0
     assert np.array_equal(Berths().take([]).devices, [])
+
+
+class _Ground:
+    """Starts flights whose landings happen when a test says so."""
+
+    def __init__(self, clock):
+        self.clock, self.landings = clock, []
+
+    def __call__(self, flight):
+        self.landings.append(self.clock.event())
+        return self.landings[-1]
+
+    def together(self, flights):
+        return lambda ended: None
+
+
+def test_where_ends_are_known_one_looks_to_the_next_of_them():
+    clock = Clock()
+    flights = [flight_of(number, planned=outcome_after(5.0 * number)) for number in (1, 2)]
+    out = sky(clock, flights, _Ground(clock))
+    assert out.looks_until_s() == math.inf
+    out.launch(flights)
+    assert out.looks_until_s() == 5.0
+    clock.run(until=6.0)
+    out.take()
+    assert out.looks_until_s() == 10.0
+
+
+def test_where_ends_are_not_known_one_looks_twice_as_far_each_time_until_something_happens():
+    clock, departure = Clock(), object()
+    flights = [flight_of(number, planned=outcome_after(16.0 * number), departure=departure) for number in (1, 2)]
+    ground = _Ground(clock)
+    out = sky(clock, flights, ground)
+    assert out.looks_until_s() == math.inf
+    out.launch(flights)
+    seen = [out.looks_until_s()]
+    for _ in range(3):
+        clock.run(until=seen[-1])
+        seen.append(out.looks_until_s())
+    assert seen == [16.0 * FIRST_LOOK * 2**place for place in range(4)]
+    ground.landings[0].succeed(outcome_after(9.0))
+    clock.run(until=9.0)
+    assert len(out.take()) == 1
+    assert out.looks_until_s() == 9.0 + 16.0 * FIRST_LOOK
+    ground.landings[1].succeed(outcome_after(9.0))
+    clock.run(until=10.0)
+    assert len(out.take()) == 1
+    assert out.looks_until_s() == math.inf
