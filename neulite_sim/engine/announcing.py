@@ -33,7 +33,9 @@ def announcements(costing: Costing) -> tuple[str, ...]:
 def _of_optimizers(training: Training) -> list[str]:
     """Return what a scenario says of steps along gradients."""
     names = ("epochs", "optimizer", "momentum", "weight_decay", "clip_norm")
-    return [name for name in names if name in training.model_fields_set]
+    # A scenario that was written out names every value; and momentum follows the optimizer.
+    usual, alike = Training(), Training(optimizer=training.optimizer)
+    return [name for name in names if getattr(training, name) != getattr(usual if name == "optimizer" else alike, name)]
 
 
 def _without_memory(costing: Costing) -> str:

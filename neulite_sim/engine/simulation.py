@@ -287,9 +287,15 @@ def _workload(scenario: Scenario) -> str:
 
 
 def _sized(model: Choice) -> str:
-    """Return which model is meant, by its preset where it is one of several sizes."""
-    is_chosen = "preset" in model.options.model_fields_set
-    return f"{model.kind} {model.options.preset}" if is_chosen else model.kind
+    """Return which model is meant: one of several sizes by its preset, and by what it has in the place of that's."""
+    options = model.options.model_dump()
+    if "preset" not in options:
+        return model.kind
+    # A scenario that was written out names every value: what counts is what differs, and not what stands there.
+    preset = options.pop("preset")
+    usual = type(model.options)(preset=preset).model_dump()
+    own = [f"{name.replace('_', ' ')} {value}" for name, value in options.items() if value != usual[name]]
+    return f"{model.kind} {preset}" + (f" with {', '.join(own)}" if own else "")
 
 
 def _skipped(costing: Costing) -> list[str]:

@@ -10,6 +10,7 @@ from neulite_sim.scenario.local_training import Cosine, Step, Training
 def learning_rate(training: Training, round_number: int, max_rounds: int) -> float:
     """Return the learning rate of a round; rounds count from 1, so the first has the full rate.
 
+    `step` makes it smaller after as many rounds as a milestone says, as PyTorch's MultiStepLR does after epochs.
     `cosine` starts at the full rate in round 1 and reaches `final` after the last one.
     """
     start, schedule = training.learning_rate, training.learning_rate_schedule

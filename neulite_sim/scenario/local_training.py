@@ -57,11 +57,11 @@ class Constant(Options):
 
 
 class Step(Options):
-    """The learning rate is multiplied by `factor` at each of the `milestones` (round numbers)."""
+    """The learning rate is multiplied by `factor` after each of the `milestones` (round numbers)."""
 
     kind: Literal["step"] = "step"
     milestones: tuple[RoundCount, ...] = Field(min_length=1, max_length=MOST_ITEMS)
-    """Rounds, rising, from which on the learning rate is smaller."""
+    """Rounds, rising, after which the learning rate is smaller: with 2 it is whole in rounds 1 and 2 (MultiStepLR)."""
     factor: Share = 0.1
     """What the learning rate is multiplied by at each milestone."""
 

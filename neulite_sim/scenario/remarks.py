@@ -86,8 +86,8 @@ def _on_devices(scenario: Scenario) -> Iterator[str]:
     usual = _usual(scenario.selection.options, "devices_per_round")
     if in_flight is not None and in_flight < wanted != usual:
         yield (
-            f"selection.devices_per_round is {wanted}, but protocol.concurrency is {in_flight}: no more than "
-            "these are in flight"
+            f"selection.devices_per_round is {wanted}, but protocol.concurrency is {in_flight}: the "
+            "protocol goes by that alone"
         )
     samples = getattr(scenario.data.options, "train_samples", None) or getattr(scenario.data.options, "samples", None)
     if samples is not None and samples < devices:
@@ -148,12 +148,14 @@ def _on_rounds(scenario: Scenario) -> Iterator[str]:
         )
     schedule = scenario.training.learning_rate_schedule
     if isinstance(schedule, Step):
-        late = [milestone for milestone in schedule.milestones if milestone > rounds]
+        # The rate is smaller after a milestone, so that of the last round acts on nothing.
+        late = [milestone for milestone in schedule.milestones if milestone >= rounds]
         if late:
             listed = ", ".join(map(str, late[:5])) + (", ..." if len(late) > 5 else "")
+            one = len(late) == 1
             yield (
-                f"training.learning_rate_schedule.milestones: {listed} come{'s' if len(late) == 1 else ''} after the "
-                f"{_rounds(rounds)} of the run and never act{'s' if len(late) == 1 else ''}"
+                f"training.learning_rate_schedule.milestones: {listed} never act{'s' if one else ''}: the learning "
+                f"rate would be smaller after {'it' if one else 'them'}, and the run has {_rounds(rounds)}"
             )
     if isinstance(schedule, Cosine) and schedule.rounds is not None and schedule.rounds > 2 * rounds:
         yield (

@@ -81,7 +81,8 @@ class AsynchronousOptions(Options):
     """What both asynchronous protocols have; FedAsync's proximal term is fedavg's `proximal_mu` (easyFL 0.005)."""
 
     concurrency: DeviceCount | None = None
-    """Devices in flight at a time; `selection.devices_per_round` where it is not given."""
+    """Devices in flight at a time; `selection.devices_per_round` where it is not given. A selector that asks for more
+    (oort's `over_commit`, tifl while profiling) has more in flight."""
     staleness: StalenessFunction = PolynomialStaleness(a=0.5)
     """How the weight of an update falls with its staleness: constant, polynomial or hinge."""
     maximum_staleness: RoundsOrNone | None = None

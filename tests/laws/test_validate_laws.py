@@ -163,7 +163,7 @@ REMARKS = [
     (("protocol={kind: fedasync, concurrency: 9}",),
      "protocol.concurrency is 9, more than the fleet of 6: never more are in flight"),
     (("protocol={kind: fedasync, concurrency: 2}", "selection.devices_per_round=4"),
-     "selection.devices_per_round is 4, but protocol.concurrency is 2: no more than these are in flight"),
+     "selection.devices_per_round is 4, but protocol.concurrency is 2: the protocol goes by that alone"),
     (("protocol={kind: fedbuff, buffer_size: 30}",),
      "protocol.buffer_size is 30, more than the fleet of 6: an update of each device does not fill it"),
     (("selection={kind: tifl, tiers: 9}",),
@@ -171,7 +171,11 @@ REMARKS = [
     (("population.devices=100",),
      "population.devices is 100, and there are 60 training samples: at least 40 devices own none and never train"),
     (("training.learning_rate_schedule={kind: step, milestones: [2, 50, 60]}",),
-     "training.learning_rate_schedule.milestones: 50, 60 come after the 4 rounds of the run and never act"),
+     "training.learning_rate_schedule.milestones: 50, 60 never act: the learning rate would be smaller after them, and "
+     "the run has 4 rounds"),
+    (("training.learning_rate_schedule={kind: step, milestones: [2, 4]}",),
+     "training.learning_rate_schedule.milestones: 4 never acts: the learning rate would be smaller after it, and the run "
+     "has 4 rounds"),
     (("training.learning_rate_schedule={kind: cosine, rounds: 400}",),
      "training.learning_rate_schedule.rounds is 400, and the run has 4: the learning rate hardly falls"),
     (("method={kind: depthfl, ramp_rounds: 50}", "model=cnn"),

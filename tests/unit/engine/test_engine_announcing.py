@@ -8,6 +8,7 @@ from tiny_scenarios import tiny, waves
 from neulite_sim.engine.announcing import announcements
 from neulite_sim.engine.assembly import assemble
 from neulite_sim.engine.simulation import simulate
+from neulite_sim.scenario.loading import parse_scenario
 from neulite_sim.studies.costs import cost_report
 from neulite_sim.studies.whatif import Budgets, Entrant, study
 
@@ -32,6 +33,18 @@ def test_a_method_without_gradients_says_what_of_the_training_it_leaves_out():
     assert said("method=zeroth-order", "training.momentum=0.5") == (
         "zeroth-order takes no gradients, so these of training have no effect: epochs and momentum",
     )
+
+
+def test_what_is_said_of_a_training_does_not_depend_on_whether_its_defaults_are_written_out():
+    for changes, words in (
+        ((), "epochs"),
+        (("training.optimizer=adam",), "epochs and optimizer"),
+        (("training.weight_decay=0", "training.momentum=0.9"), "epochs and weight_decay"),
+    ):
+        found = said("method=zeroth-order", *changes)
+        assert found == (f"zeroth-order takes no gradients, so these of training have no effect: {words}",)
+        written = parse_scenario(tiny("method=zeroth-order", *changes).dump())
+        assert announcements(assemble(written)) == found
 
 
 def test_exclusivefl_is_fedavg_with_its_limit_on_and_says_so():

@@ -65,6 +65,14 @@ def test_as_many_are_in_flight_as_wanted_at_every_moment(protocol):
     assert flown_s == pytest.approx(3 * result.summary["virtual_time_s"], rel=1e-12)
 
 
+@pytest.mark.parametrize(("selection", "most"), [("uniform", 2), ("oort, over_commit: 2", 4)])
+def test_a_selector_that_asks_for_more_has_more_in_flight_than_wanted(selection, most):
+    changes = {"selection": f"{{kind: {selection}, devices_per_round: 2}}", "stop.rounds": 15}
+    result = simulate(fleet(1, 1.1, 1.3, 1.6, 2, protocol="{kind: fedasync, concurrency: 2}", **changes))
+    spans = [(row["dispatched_s"], row["ended_s"]) for row in result.flights]
+    assert max(sum(start_s <= at_s < end_s for start_s, end_s in spans) for at_s, _ in spans) == most
+
+
 def test_a_flight_that_drops_is_replaced_at_that_moment(tmp_path):
     """Device 0 leaves at 1 s and is back at 3 s; the third device takes its place at once, and it flies again later."""
     trace = online_trace(tmp_path, (0, 0, 1), (0, 3, 1e6), (1, 0, 1e6), (2, 0, 1e6), devices=3)

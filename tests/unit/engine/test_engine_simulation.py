@@ -13,6 +13,7 @@ from neulite_sim.engine import building
 from neulite_sim.engine.simulation import describe_proxy
 from neulite_sim.errors import BackendUnavailableError, InfeasibleError, OutputError, ScenarioError, SimulationError
 from neulite_sim.results.rows import RoundRow, RunStarted
+from neulite_sim.scenario.loading import parse_scenario
 
 FILES = {"scenario.yaml", "provenance.json", "rounds.csv", "flights.csv", "denials.csv", "summary.json",
          "model.safetensors", "SHA256SUMS", "COMPLETE", "timeline.json.gz", "journal", "devices.csv"}  # fmt: skip
@@ -172,6 +173,33 @@ def test_observers_are_told_the_start_and_every_round_in_order(run_with):
 )  # fmt: skip
 def test_a_proxy_is_named_in_words(overrides, words):
     assert describe_proxy(tiny("model=cnn", *overrides)) == words
+
+
+TEXTS = "data={kind: synthetic-text, samples: 60, test_samples: 10, sequence_length: 8}"
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("model=gpt", "gpt gpt-0.8m"),
+        ("model={kind: gpt, preset: gpt2}", "gpt gpt2"),
+        ("model={kind: gpt, depth: 2, dim: 16, heads: 2}", "gpt gpt-0.8m with depth 2, dim 16, heads 2"),
+        ("model={kind: gpt, preset: gpt2, kv_heads: 4}", "gpt gpt2 with kv heads 4"),
+        ("model={kind: bert, depth: 1}", "bert bert-0.4m with depth 1"),
+        ("model=vit", "vit cifar"),
+        ("model={kind: vit, depth: 6}", "vit cifar with depth 6"),
+        ("model=lenet", "lenet"),
+    ],
+)
+def test_a_charged_model_is_named_by_what_it_is_however_much_of_it_is_written_out(model, words):
+    texts = () if "vit" in words or "lenet" in words else (TEXTS,)
+    scenario = tiny(model, *texts, "workload={batch_size: 8}", "proxy={}", "method=fedavg")
+    what = "synthetic-text sequences" if texts else "digits images"
+    told = f"charged: {words} on {what}, batch 8"
+    written = parse_scenario(scenario.dump())
+    assert describe_proxy(scenario).endswith(told)
+    assert describe_proxy(written) == describe_proxy(scenario)
+    assert describe_proxy(parse_scenario(written.dump())) == describe_proxy(scenario)
 
 
 class _Frozen:
