@@ -200,7 +200,8 @@ class Training(Options):
                 "is true, but with fit auto each device decides; remove it, or set fit.checkpointing: always",
                 "checkpointing", given=True,
             )  # fmt: skip
-        if self.fit.precisions is not None and "precision" in self.model_fields_set:
+        # A run's own scenario.yaml names every value: one at its default is nobody's wish.
+        if self.fit.precisions is not None and self.precision != type(self).model_fields["precision"].default:
             raise refusal(
                 f"is {self.precision}, but fit.precisions says what to choose from; remove one of them",
                 "precision", given=self.precision,

@@ -151,3 +151,10 @@ def test_json_schema_lets_a_file_that_extends_leave_keys_out(
 ) -> None:
     assert validator.is_valid({"extends": "base.yaml", "seed": 3})
     assert not validator.is_valid({"seed": 3})
+
+
+def test_a_scenario_with_precisions_to_choose_from_loads_as_it_is_written_out() -> None:
+    given = Training.model_validate({"fit": {"kind": "auto", "precisions": ["fp32", "bf16"]}})
+    assert Training.model_validate(given.model_dump(mode="json")) == given
+    with pytest.raises(ValidationError, match=r"is bf16, but fit\.precisions says what to choose from"):
+        Training.model_validate({**given.model_dump(mode="json"), "precision": "bf16"})
