@@ -33,19 +33,28 @@ LEAST_BITS_PER_SECOND, MOST_BITS_PER_SECOND = 1.0, 1e12
 _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
 
 
+def written(value: object) -> str:
+    """Return a value as Python writes it, short enough for a message; whole numbers beyond any use in hexadecimal."""
+    # Python refuses to write out an integer of thousands of digits.
+    text = f"{value:#x}" if isinstance(value, int) and value.bit_length() >= 1000 else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _parse(value: object, units: Mapping[str, float], what: str, example: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{value!r} is not a {what}; write a number or for example {example}")
+        raise ValueError(f"{written(value)} is not a {what}; write a number or for example {example}")
     if isinstance(value, int | float):
         number = float(value) if abs(value) < 1e300 else math.inf
     else:
         match = _QUANTITY.fullmatch(value)
         unit = match.group(2) if match else ""
         if match is None or (unit and unit not in units):
-            raise ValueError(f"{value!r} is not a {what}; write for example {example} (units: {', '.join(units)})")
+            raise ValueError(
+                f"{written(value)} is not a {what}; write for example {example} (units: {', '.join(units)})"
+            )
         number = float(match.group(1)) * units.get(unit, 1)
     if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a finite {what}")
+        raise ValueError(f"{written(value)} is not a finite {what}")
     return number
 
 

@@ -62,8 +62,10 @@ def _models_in(annotation: Any, marks: list[Any], value: Any) -> Iterator[type[B
     for mark in marks:
         if isinstance(mark, ComponentField):
             kind = value.get("kind") if isinstance(value, Mapping) else value
+            if not isinstance(kind, str):
+                return
             try:
-                yield registry.component(mark.group_field, str(kind)).options
+                yield registry.component(mark.group_field, kind).options
             except UnknownComponentError:
                 return
     if get_origin(annotation) is Annotated:

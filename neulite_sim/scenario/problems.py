@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from neulite_sim.scenario.fields import has, keys_at, models_at, value_at
 from neulite_sim.scenario.hints import unknown_key
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.tree import Keys, Node
+from neulite_sim.units import written
 
 # What a value must be, by pydantic's type of error; `{...}` are filled from the error's context.
 _MUST_BE: Mapping[str, str] = {
@@ -27,7 +29,7 @@ _MUST_BE: Mapping[str, str] = {
     "finite_number": "a finite number",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
-    "int_parsing_size": "a whole number of reasonable size",
+    "int_parsing_size": "a whole number of at most 4300 digits",
     "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
@@ -168,7 +170,8 @@ def _finding(details: ErrorDetails, given: Any, root: type[BaseModel]) -> _Findi
     if kind == "extra_forbidden":
         return _Finding(path, text=unknown_key(path, given, root))
     if kind in {"literal_error", "enum"}:
-        near = close_matches(str(details["input"]), _QUOTED.findall(context["expected"]))
+        value = details["input"]
+        near = close_matches(value if isinstance(value, str) else written(value), _QUOTED.findall(context["expected"]))
         return _Finding(path, must_be=context["expected"], text=near)
     if kind == "union_tag_invalid":
         kinds = _QUOTED.findall(context["expected_tags"])
@@ -200,15 +203,23 @@ def _more(kind: str, value: Any, limit: Any, path: Keys, given: Any, root: type[
         keys = keys_at(path, given, root)
         return f" (keys: {', '.join(keys)})" if keys else ""
     if kind in {"tuple_type", "list_type"} and isinstance(value, int | float | str) and not isinstance(value, bool):
-        is_plain = len(str(value)) < _SHORT and not keys_at(path, given, root)
+        is_plain = len(written(value)) < _SHORT and not keys_at(path, given, root)
         return f"; write [{value}]" if is_plain else ""
-    if kind == "less_than_equal" and limit == 1 and 10 <= value <= 100:
-        return f"; a share of {value:g} % is {value / 100:g}"
+    if kind == "less_than_equal" and limit == 1 and 10 <= (percent := _as_number(value)) <= 100:
+        return f"; a share of {percent:g} % is {percent / 100:g}"
     if kind in {"float_parsing", "float_type"} and isinstance(value, str) and (found := _PERCENT.fullmatch(value)):
         return f"; write {float(found[1]) / 100:g}"
     if kind == "int_from_float" and isinstance(value, float) and 0 < value < 1:
         return "; this is a count, not a share"
     return ""
+
+
+def _as_number(value: Any) -> float:
+    """Return the number that was compared with a limit, which a file may have in quotes; NaN where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _path_in_file(location: Keys, given: Any, *, absent: bool) -> Keys:
@@ -246,9 +257,7 @@ def shown(value: Any) -> str:
         return f"a list of {len(value)}" if value else "an empty list"
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    # Python does not write out an integer of thousands of digits.
-    text = repr(value) if not isinstance(value, int) or value.bit_length() < 1000 else f"{value:#x}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return written(value)
 
 
 def _meaning(path: Keys, given: Any, root: type[BaseModel]) -> str:
