@@ -67,6 +67,17 @@ def parse_bytes(value: object) -> int:
     return round(_parse(value, BYTES, "size", "512MB or 512MiB"))
 
 
+def parse_budget_bytes(value: object) -> int:
+    """Return whole bytes as `parse_bytes` does, where no field of a scenario says how many there may be.
+
+    Raises:
+        ValueError: not a size, an unknown unit, or more than `MOST_BYTES`.
+    """
+    if (num_bytes := parse_bytes(value)) > MOST_BYTES:
+        raise ValueError(f"{written(value)} is above {MOST_BYTES // BYTES['TB']}TB, far more than any device has")
+    return num_bytes
+
+
 def parse_seconds(value: object) -> float:
     """Return seconds from `90s`, `15min`, `48h` or a plain number.
 

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from neulite_sim.bounds import MOST_BATCH
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.scenario.sources import value_text
+from neulite_sim.units import parse_budget_bytes, written
 
 if TYPE_CHECKING:
     from neulite_sim.api.sources import Chosen
@@ -41,14 +43,13 @@ def budgets_of(given: Mapping[str, Listed]) -> Budgets:
         ScenarioError: several kinds were given, or a value is not understood.
     """
     from neulite_sim.studies.whatif import Budgets
-    from neulite_sim.units import parse_bytes
 
     chosen = {kind: listed for kind, listed in given.items() if listed is not None} or {"scale": DEFAULT_SCALES}
     if len(chosen) > 1:
         found = " and ".join(BUDGET_OPTIONS[kind] for kind in chosen)
         raise refused("", f"give only one of {', '.join(BUDGET_OPTIONS.values())}; found {found}")
     ((kind, listed),) = chosen.items()
-    values = _numbers(BUDGET_OPTIONS[kind], listed, _factor if kind == "scale" else parse_bytes)
+    values = _numbers(BUDGET_OPTIONS[kind], listed, _factor if kind == "scale" else parse_budget_bytes)
     return Budgets(kind=kind, values=tuple(sorted(values)))  # type: ignore[arg-type]
 
 
@@ -103,10 +104,12 @@ def _factor(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a whole number of samples; write for example 32") from None
+    # What int() takes beyond digits, underscores among them, is a slip here, and so is what no batch can hold.
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{written(text)} is not a whole number of samples; write for example 32")
+    if len(text) > len(str(MOST_BATCH)) or int(text) > MOST_BATCH:
+        raise ValueError(f"{written(text)} is above {MOST_BATCH} samples")
+    return int(text)
 
 
 def _numbers(option: str, listed: Listed, read: Callable[[str], float]) -> list[float]:

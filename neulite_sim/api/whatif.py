@@ -185,6 +185,8 @@ def planned_study(
     found, left_out = entrants(
         scenario, methods=methods_text(methods, chosen), overrides=overrides, ways=ways, checks=[check]
     )
+    if check.fleet is not None:
+        budgets.require_possible(check.fleet.population.available_memory_bytes)
     return PlannedStudy(entrants=tuple(found), left_out=left_out, budgets=budgets, fleet=check.fleet)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 _LEAST_BUDGET_S, _MOST_BUDGET_S = 1.0, 86_400.0
+_MOST_THREADS = 1024
 
 
 def _duration(text: str) -> float:
@@ -42,7 +43,10 @@ def _checked(name: str) -> str:
 def calibrate(
     device: Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="What trains.")] = "cpu",
     threads: Annotated[
-        int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of PyTorch; its own choice by default.")
+        int | None,
+        typer.Option(
+            "--threads", metavar="N", min=1, max=_MOST_THREADS, help="Threads of PyTorch; its own choice by default."
+        ),
     ] = None,
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", callback=_checked, help="Name of the entry.")

@@ -26,7 +26,7 @@ from neulite_sim.profiling.cost import Costs
 from neulite_sim.profiling.plans import Plan
 from neulite_sim.scenario.schema import CachingAllocator, Scenario
 from neulite_sim.timeline.flights import Flight
-from neulite_sim.units import parse_bytes, parse_seconds
+from neulite_sim.units import MOST_BYTES, format_bytes, parse_budget_bytes, parse_seconds
 
 MEASURED = "measured"
 USUAL_STEP_S = 1.0
@@ -59,9 +59,10 @@ class Unseen:
             hint = f"write a duration such as 500ms or 2s, or {MEASURED}"
             raise NeuliteError(f"--step: {step!r} is no duration", hint=hint) from None
         try:
-            memory_bytes = None if memory is None else parse_bytes(memory)
+            memory_bytes = None if memory is None else parse_budget_bytes(memory)
         except ValueError:
-            raise NeuliteError(f"--memory: {memory!r} is no size", hint="write one such as 200MB") from None
+            hint = f"write one such as 200MB, at most {format_bytes(MOST_BYTES)}"
+            raise NeuliteError(f"--memory: {memory!r} is no size", hint=hint) from None
         return cls(step_s=step_s, memory_bytes=memory_bytes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def read_window(run_dir: Path, *, first: int = 1, count: int = 3) -> Window:
             raise ScenarioError([Problem(key=key, message=f"must be at least 1, found {value}")])
     require_whole(run_dir, FILES[RoundRow], FILES[FlightRow])
     scanned = scan_rows(run_dir / FILES[RoundRow], RoundRow)
-    rows = [RoundRow(**row) for row in itertools.islice(scanned, first - 1 + count)]
+    rows = [RoundRow(**row) for row in itertools.islice(scanned, min(first - 1 + count, sys.maxsize))]
     if not rows:
         raise DataNotFoundError(
             f"{run_dir}: no round was aggregated (yet), so there is nothing to show",

@@ -16,7 +16,7 @@ from neulite_sim.arrays import Flags, Integers
 from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.assembly import charge, prepare, prepare_variation
 from neulite_sim.engine.parts import Costing, Parts
-from neulite_sim.errors import ScenarioError
+from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.contract import Method
 from neulite_sim.models.names import FULL
 from neulite_sim.population.sampling import DrawnFleet
@@ -26,8 +26,10 @@ from neulite_sim.studies.shared_profiler import SharedProfiler
 from neulite_sim.studies.whatif_rounds import FirstStates, rounds_of
 from neulite_sim.studies.whatif_stages import Rounds
 from neulite_sim.training.pinning import pinned_torch
+from neulite_sim.units import MOST_BYTES, format_bytes
 
 BudgetKind = Literal["memory", "scale", "cap"]
+SCALE_OPTION = "--scale-memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,20 @@ class Budgets:
 
     kind: BudgetKind
     values: tuple[float, ...]
+
+    def require_possible(self, own_bytes: Integers) -> None:
+        """Refuse factors that make more of the fleet's own budgets than any device has.
+
+        Raises:
+            ScenarioError: the largest factor does.
+        """
+        factor, most = max(self.values), int(own_bytes.max(initial=1))
+        if self.kind == "scale" and factor * most > MOST_BYTES:
+            found = (
+                f"{factor:g} times {format_bytes(most)}, the largest of the fleet, is above {format_bytes(MOST_BYTES)}"
+            )
+            hint = f"use factors of at most {MOST_BYTES / most:.3g}"
+            raise ScenarioError([Problem.advising(key=SCALE_OPTION, found=found, hint=hint)])
 
     def memory_bytes(self, value: float, own_bytes: Integers) -> Integers:
         """Return the budget of every device at one value; hardware limits nothing here."""

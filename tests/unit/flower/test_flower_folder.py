@@ -145,6 +145,8 @@ def test_what_is_not_seen_is_said_in_units() -> None:
         Unseen.of("soon", None)
     with pytest.raises(NeuliteError, match="--memory: 'much' is no size; write one such as 200MB"):
         Unseen.of(None, "much")
+    with pytest.raises(NeuliteError, match=r"--memory: '1e30GB' is no size; .* 200MB, at most 1000000 GB"):
+        Unseen.of(None, "1e30GB")
 
 
 def test_flower_that_is_missing_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
