@@ -335,7 +335,9 @@ def _answers() -> Iterator[str]:
         "read, the `run_dir` of a run that had begun.",
         "",
         "Nothing is printed where nobody is left to print it, after `kill -9` for one (a run on Ray is answered for",
-        "even then), or to read it.",
+        "even then), or to read it. Where standard output is full, closed or of a reader that has left (`| head -1`),",
+        "the command says so in one line on standard error, does all else that it was asked for, a run to its end,",
+        "and ends with exit code 2.",
         "",
     )
     rows = [(f"`{kind}`", str(code), meaning) for kind, (code, meaning) in kinds.items()]

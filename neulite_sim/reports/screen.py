@@ -12,9 +12,12 @@ from rich.console import Console
 _KERNEL = "JPY_PARENT_PID"
 
 
-def is_drawn_on(stream: IO[str]) -> bool:
-    """Return whether a stream is a terminal that somebody looks at; the output of a notebook's cell is none."""
-    return stream.isatty() and _KERNEL not in os.environ
+def is_drawn_on(stream: IO[str] | None) -> bool:
+    """Return whether a stream is a terminal that somebody looks at; the output of a notebook's cell is none.
+
+    Python has no stream at all where it was closed.
+    """
+    return stream is not None and stream.isatty() and _KERNEL not in os.environ
 
 
 def screen(*, stderr: bool = False, **options: Any) -> Console:
