@@ -43,8 +43,11 @@ def unit_of_bytes(report: Mapping[str, Any]) -> tuple[str, float]:
 
 
 def _budgets(report: Mapping[str, Any]) -> list[str]:
-    heads = (f"x{row['scale']:g}" if "scale" in row else format_bytes(row["budget_bytes"]) for row in report["rows"])
-    return list(dict.fromkeys(heads))
+    return list(dict.fromkeys(map(_budget, report["rows"])))
+
+
+def _budget(row: BudgetRow) -> str:
+    return f"x{row['scale']:g}" if "scale" in row else format_bytes(row["budget_bytes"])
 
 
 def _by_variant(rows: Sequence[BudgetRow]) -> dict[str, list[BudgetRow]]:
@@ -200,19 +203,24 @@ def _perplexity(report: Mapping[str, Any], width: int | None) -> list[TextTable]
 
 
 def _submodels(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
-    lines: dict[tuple[str, str], list[BudgetRow]] = {}
+    lines: dict[tuple[str, str], dict[str, BudgetRow]] = {}
     for row in report["submodels"]:
-        lines.setdefault((row["variant"], row["submodel"]), []).append(row)
+        lines.setdefault((row["variant"], row["submodel"]), {})[_budget(row)] = row
+    first = [next(iter(rows.values())) for rows in lines.values()]
     columns = [
         Column(head="submodel", cells=tuple(f"{variant} {name}" for variant, name in lines), is_numeric=False),
-        Column(head="peak", cells=tuple(format_bytes(rows[0]["peak_memory_bytes"]) for rows in lines.values())),
+        Column(head="peak", cells=tuple(format_bytes(row["peak_memory_bytes"]) for row in first)),
     ]
-    process = [rows[0]["process_bytes"] for rows in lines.values() if rows[0].get("process_bytes") is not None]
+    process = [row["process_bytes"] for row in first if row.get("process_bytes") is not None]
     if len(process) == len(lines):
         columns.append(Column(head=ON_THE_BOARD, cells=tuple(map(format_bytes, process))))
-    for place, head in enumerate(_budgets(report)):
-        columns.append(Column(head=head, cells=tuple(_percent(rows[place]["fits_share"]) for rows in lines.values())))
-    return tables_of(columns, title="% of devices that hold each submodel", width=width)
+    budgets = _budgets(report)
+    for head in budgets:
+        shares = (_percent(rows[head]["fits_share"]) if head in rows else "NA" for rows in lines.values())
+        columns.append(Column(head=head, cells=tuple(shares)))
+    differ = any(len(rows) < len(budgets) for rows in lines.values())
+    notes = ["NA: the method chooses its submodels by the fleet, and at this budget it has others."] if differ else []
+    return tables_of(columns, title="% of devices that hold each submodel", notes=notes, width=width)
 
 
 def _categories(report: Mapping[str, Any], width: int | None) -> list[TextTable]:

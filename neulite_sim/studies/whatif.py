@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 
 from neulite_sim.arrays import Flags, Integers
-from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.assembly import charge, prepare, prepare_variation
 from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.errors import Problem, ScenarioError
@@ -23,7 +22,9 @@ from neulite_sim.population.sampling import DrawnFleet
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.studies.shared_profiler import SharedProfiler
+from neulite_sim.studies.whatif_notes import notes_of
 from neulite_sim.studies.whatif_rounds import FirstStates, rounds_of
+from neulite_sim.studies.whatif_settling import Settling
 from neulite_sim.studies.whatif_stages import Rounds
 from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.units import MOST_BYTES, format_bytes
@@ -134,11 +135,13 @@ def study(
     found, refused = costings(entrants, fleet, before_each=before_each)
     first = found[0][1]
     own_bytes = first.population.available_memory_bytes
+    settling = [(entrant, Settling(costing, SharedProfiler(before_each))) for entrant, costing in found]
     answers = [
         (entrant, value, answer)
-        for entrant, costing in found
-        for value, answer in zip(budgets.values, _answers(costing, budgets, own_bytes), strict=True)
+        for entrant, method in settling
+        for value, answer in zip(budgets.values, _answers(method, budgets, own_bytes), strict=True)
     ]
+    least = [(entrant, method.least(needed_bytes)) for entrant, method in settling]
     return {
         "scenario": first.scenario.name,
         "model": first.charged.name,
@@ -151,13 +154,13 @@ def study(
             {**_head(entrant, budgets, value, answer), **row} for entrant, value, answer in answers
             for row in answer.submodel_rows()
         ],
-        "device_classes": [row for entrant, costing in found for row in class_rows(entrant, costing)],
-        "includes_everyone_at_bytes": {entrant.variant: includes_everyone_at(costing) for entrant, costing in found},
-        "trains_everything_at_bytes": {entrant.variant: trains_everything_at(costing) for entrant, costing in found},
-        "includes_everyone_at_process_bytes": {entrant.variant: process_bytes(costing) for entrant, costing in found},
-        **_own_thresholds(found, budgets, own_bytes),
+        "device_classes": [row for entrant, costing in least for row in class_rows(entrant, costing)],
+        "includes_everyone_at_bytes": {entrant.variant: includes_everyone_at(costing) for entrant, costing in least},
+        "trains_everything_at_bytes": {entrant.variant: trains_everything_at(costing) for entrant, costing in least},
+        "includes_everyone_at_process_bytes": {entrant.variant: process_bytes(costing) for entrant, costing in least},
+        **_own_thresholds(least, budgets, own_bytes),
         "not_applicable": refused,
-        "notes": [*_notes(first), *_announced(found), *_charged_otherwise(found), *_not_missed(found)],
+        "notes": notes_of([(entrant.method, entrant.variant, costing) for entrant, costing in found]),
     }  # fmt: skip
 
 
@@ -258,12 +261,17 @@ class Answer:
         return rows
 
 
-def _answers(costing: Costing, budgets: Budgets, own_bytes: Integers) -> Iterator[Answer]:
+def _answers(settling: Settling, budgets: Budgets, own_bytes: Integers) -> Iterator[Answer]:
     """Yield the answer at each budget. Where the same devices hold the same, a method has the same rounds."""
     known: dict[tuple[bytes, ...], Rounds] = {}
-    states = FirstStates(costing.method, costing.charged, costing.scenario.seed)
+    before: Method | None = None
     for value in budgets.values:
-        ledger = BudgetedLedger(costing.ledger, budgets.memory_bytes(value, own_bytes))
+        memory_bytes = budgets.memory_bytes(value, own_bytes)
+        costing = settling.at(memory_bytes)
+        if costing.method is not before:
+            before, known = costing.method, {}
+            states = FirstStates(costing.method, costing.charged, costing.scenario.seed)
+        ledger = BudgetedLedger(costing.ledger, memory_bytes)
         names = costing.method.submodels
         pattern = tuple(item.tobytes() for name in names for item in (ledger.fits(name), ledger.chosen(name)))
         if pattern not in known:
@@ -368,38 +376,3 @@ def class_rows(entrant: Entrant, costing: Costing) -> list[dict[str, Any]]:
                 "fits_devices": int((memory >= needs).sum()),
             })  # fmt: skip
     return rows
-
-
-def _announced(found: Sequence[tuple[Entrant, Costing]]) -> list[str]:
-    """Return what methods come to on this model, each sentence once."""
-    said = (
-        message if message.startswith(entrant.method) else f"{entrant.variant}: {message}"
-        for entrant, costing in found
-        for message in announcements(costing)
-    )
-    return list(dict.fromkeys(said))
-
-
-def _charged_otherwise(found: Sequence[tuple[Entrant, Costing]]) -> list[str]:
-    """Return whom the peaks do not hold for, once where that is the same with every method."""
-    return list(dict.fromkeys(message for _, costing in found for message in other_batches(costing)))
-
-
-def _not_missed(found: Sequence[tuple[Entrant, Costing]]) -> list[str]:
-    """Return whose devices download more than the study counts: who took part before is not known without weights."""
-    return [
-        f"{entrant.variant}: what devices download because they missed it is left out, since with "
-        f"{costing.method.decides_by_weights} trained weights decide who takes part"
-        for entrant, costing in found
-        if costing.method.decides_by_weights and type(costing.method).owed_bytes is not Method.owed_bytes
-    ]
-
-
-def _notes(costing: Costing) -> list[str]:
-    notes = []
-    if costing.population.memory_motion is not None:
-        notes.append("Available memory moves in this scenario; the study takes each device's nominal memory.")
-    if costing.scenario.protocol.kind != "synchronous":
-        notes.append(f"Round times are those of synchronous rounds; the scenario's protocol is "
-                     f"{costing.scenario.protocol.kind}.")  # fmt: skip
-    return notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from whatif_fleet import entrant, written_profiles
 
+from neulite_sim.reports.whatif_table import whatif_tables
 from neulite_sim.studies.whatif import Budgets, study
 from neulite_sim.studies.whatif_rounds import expected_maximum
+from neulite_sim.studies.whatif_training import budgeted
 
 METHODS = ("fedavg", "allsmall", "heterofl", "depthfl", "progfed", "profl", "neulite")
 
@@ -40,6 +43,47 @@ def test_one_byte_less_than_the_threshold_excludes_somebody(entrants):
             below, exact = study([found], Budgets(kind="memory", values=(at - 1, at)))["rows"]
             assert below["participation_rate"] < 1
             assert exact["participation_rate"] == 1
+
+
+COSTS = ("participation_rate", "binding_submodel", "round_s", "bytes_down_per_round", "bytes_up_per_round")
+
+
+@pytest.mark.parametrize("kind", ["memory", "scale", "cap"])
+def test_a_budget_is_priced_as_the_fleet_that_has_it_for_its_own(kind):
+    """SLT chooses its submodels by the fleet: thin ones, then more of them, the whole model in the end."""
+    values = (0.5, 2.0, 40.0) if kind == "scale" else (100, 400_000, 1_000_000, 1_500_000, 4_000_000)
+    memory = "population.available_memory.values=[1500000, 1200000, 800000, 20000, 600000, 90000]"
+    budgets = Budgets(kind=kind, values=values)
+    for name in ("slt", "fedavg"):
+        given = entrant(name, memory)
+        found = study([given], budgets)
+        for value, row in zip(values, found["rows"], strict=True):
+            other = replace(given, scenario=budgeted(given.scenario, budgets, value))
+            own = study([other], Budgets(kind="scale", values=(1.0,)))
+            assert {key: row[key] for key in COSTS} == {key: own["rows"][0][key] for key in COSTS}
+            here = [item for item in found["submodels"] if item.get("scale", item["budget_bytes"]) == value]
+            assert [item["submodel"] for item in here] == [item["submodel"] for item in own["submodels"]]
+    assert found["notes"] == []
+
+
+def test_the_threshold_of_a_method_that_looks_at_the_fleet_is_exact():
+    found = entrant("slt")
+    given = study([found], Budgets(kind="memory", values=(1,)))
+    at = given["includes_everyone_at_bytes"]["slt"]
+    below, exact = study([found], Budgets(kind="memory", values=(at - 1, at)))["rows"]
+    assert below["participation_rate"] < exact["participation_rate"] == 1
+    assert given["notes"] == [
+        "slt chooses its submodels by the fleet: at each budget it has those of a run with that memory."
+    ]
+
+
+def test_a_submodel_that_a_budget_does_not_have_is_told_from_one_that_nobody_holds():
+    found = study([entrant("slt")], Budgets(kind="memory", values=(100, 4_000_000)))
+    table = next(table for table in whatif_tables(found, width=None, details=True) if "each submodel" in table.title)
+    shares = {row[0]: row[-2:] for row in table.rows}
+    assert shares.pop("slt full") == ("NA", "100")
+    assert set(shares.values()) == {("0", "NA")}
+    assert table.notes[-1] == "NA: the method chooses its submodels by the fleet, and at this budget it has others."
 
 
 @pytest.mark.slow

@@ -1,0 +1,62 @@
+"""Methods that choose their submodels by the fleet: at each budget of a study those that a run there would have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from neulite_sim.arrays import Integers
+from neulite_sim.engine.assembly import charge, prepare_variation
+from neulite_sim.engine.parts import Costing, Parts
+from neulite_sim.methods.contract import Method
+from neulite_sim.profiling.profile import Profile
+
+_MOST_TRIES = 100
+
+
+def looks_at_fleet(method: Method) -> bool:
+    """Return whether a method chooses its submodels by what they cost on the fleet."""
+    return type(method).settled is not Method.settled
+
+
+class Settling:
+    """An entrant as it is charged on fleets with other memory than its own.
+
+    `profiler` is called once for a submodel, however many budgets have it: what it is called says all of it.
+    """
+
+    def __init__(self, own: Costing, profiler: Callable[..., Profile]) -> None:
+        self._own, self._profiler = own, profiler
+        self._is_needed = looks_at_fleet(own.method)
+        self._known: dict[tuple[object, ...], Profile] = {}
+
+    def at(self, memory_bytes: Integers) -> Costing:
+        """Return what a run on a fleet with this memory would be charged; its own where that makes no difference."""
+        if not self._is_needed:
+            return self._own
+        given: dict[str, Any] = {item.name: getattr(self._own, item.name) for item in fields(Parts)}
+        given["population"] = replace(self._own.population, available_memory_bytes=memory_bytes, memory_motion=None)
+        return charge(prepare_variation(Parts(**given), self._own.scenario), self._remembered)
+
+    def least(self, needed_bytes: Callable[[Costing], Integers]) -> Costing:
+        """Return what the smallest memory has to hold that lets every device take part, if all are given just that.
+
+        Of a method that looks at the fleet that is what it asks for where all have a little less: with more memory it
+        has other submodels, of which some may need less by themselves.
+        """
+        least, num_bytes = self._own, 0
+        for _ in range(_MOST_TRIES if self._is_needed else 0):
+            found = self.at(np.full(self._own.population.num_devices, num_bytes, dtype=np.int64))
+            if (needed := int(needed_bytes(found).max())) <= num_bytes:
+                break
+            least, num_bytes = found, needed
+        return replace(least, population=self._own.population)
+
+    def _remembered(self, submodel: str, build: Callable[[], Any], **how: Any) -> Profile:
+        key = submodel, how["batch_size"], how["training"]
+        if key not in self._known:
+            self._known[key] = self._profiler(submodel, build, **how)
+        return self._known[key]
