@@ -119,10 +119,9 @@ def as_json(content: Mapping[str, Any], path: FilePath | None) -> dict[str, Any]
     """
     if path is not None:
         from neulite_sim.results.outputs import check_outputs
-        from neulite_sim.results.writing import write_whole
 
         check_outputs({"path": os.fspath(path)}, [])
-        write_whole(Path(path), json.dumps(content, indent=2) + "\n")
+        _write(path, json.dumps(content, indent=2) + "\n")
     return dict(content)
 
 
@@ -135,14 +134,20 @@ def as_html(build: Builder, path: FilePath | None) -> str:
     """
     from neulite_sim.reports.html.page import page_text
     from neulite_sim.results.outputs import check_outputs
-    from neulite_sim.results.writing import write_whole
 
     if path is not None:
         check_outputs({"path": os.fspath(path)}, [])
     text = page_text(build)
     if path is not None:
-        write_whole(Path(path), text)
+        _write(path, text)
     return text
+
+
+def _write(path: FilePath, text: str) -> None:
+    from neulite_sim.results.writing import ROOM, advising, write_whole
+
+    with advising(f"{ROOM}, or name another file"):
+        write_whole(Path(path), text)
 
 
 def asked_figure(

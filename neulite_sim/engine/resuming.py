@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from neulite_sim.results.contract import Observer
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.places import CHECKPOINT, SCENARIO, require_own
 from neulite_sim.results.provenance import check_inputs, check_resumable, read_provenance
+from neulite_sim.results.writing import ROOM, advising
 from neulite_sim.scenario.loading import load_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.written import naming_places
@@ -63,7 +65,8 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
     scenario = run.scenario
     if backend is not None:
         scenario = scenario.model_copy(update={"backend": backend}).written_in(scenario.written.without("backend"))
-    with naming_places(scenario):
+    again = f"{ROOM}, then go on with: neulite-sim resume {shlex.quote(str(run.run_dir))}"
+    with naming_places(scenario), advising(again):
         return _resumed(run, scenario, observers)
 
 

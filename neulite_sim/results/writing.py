@@ -20,12 +20,29 @@ from neulite_sim.results.rows import NOTHING, Asked, Row, columns
 _HELD_CHARACTERS = 1 << 16
 
 
+ROOM = "make room or rights there"
+_ELSEWHERE = f"{ROOM}, or choose another place with --out"
+
+
 def refusal(path: Path, what: str, error: Exception) -> OutputError:
     """Return what a user is told where a file cannot be written."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return OutputError(
-        f"{path}: cannot {what}: {reason}", hint="make room or rights there, or choose another place with --out"
-    )
+    return OutputError(f"{path}: cannot {what}: {reason}", hint=_ELSEWHERE)
+
+
+@contextlib.contextmanager
+def advising(hint: str) -> Iterator[None]:
+    """Say this of files inside that cannot be written, where there is no `--out` to choose another place with.
+
+    Raises:
+        OutputError: the one from inside, with the other hint.
+    """
+    try:
+        yield
+    except OutputError as error:
+        if error.hint != _ELSEWHERE:
+            raise
+        raise OutputError(error.what, hint=hint) from error.__cause__
 
 
 @contextlib.contextmanager

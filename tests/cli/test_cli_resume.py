@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import time
@@ -98,3 +99,20 @@ def test_a_run_of_another_version_is_refused() -> None:
     assert refused.exit_code == 2
     assert "old: was made with neulite-sim 0.0.1 (here " in refused.output
     assert "resume it with those versions, or run its scenario.yaml again" in refused.output
+
+
+def test_a_full_disk_is_told_with_what_can_be_done_about_a_run_that_has_its_place() -> None:
+    assert ran("run", "tiny.yaml", "--set", "stop.rounds=3", "--out", "a run", "--quiet").exit_code == 0
+    Path("a run/COMPLETE").unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        refused = ran("resume", "a run", "--quiet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("error: a run/")
+    assert refused.stderr.endswith(
+        ": File too large; make room or rights there, then go on with: neulite-sim resume 'a run'\n"
+    )
+    assert ran("resume", "a run", "--quiet").exit_code == 0
