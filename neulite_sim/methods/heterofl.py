@@ -23,7 +23,7 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.later import Tensor
 from neulite_sim.methods.contract import Setting, State, Update, Weighting
 from neulite_sim.methods.sliced import SlicedMethod, SlicedOptions
-from neulite_sim.methods.width import Indices, Layout, with_rows
+from neulite_sim.methods.width import Indices, Layout, is_ours, with_rows
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component
 
@@ -58,7 +58,8 @@ class HeteroFL(SlicedMethod):
         """
         state = super().start(blueprint, seed, ledger)
         slices: Layout = state.extra
-        if self._counts_owned_rows and not slices.classifier:
+        # A tied embedding has no rows of classes: it is averaged as any tensor.
+        if self._counts_owned_rows and not slices.classifier and not is_ours(blueprint):
             name = blueprint.name or "the model"
             found = f"{name} has no linear or convolutional layer at its end with a row for each of the classes"
             hint = "set it to false, or let such a layer make the logits"

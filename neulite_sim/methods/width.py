@@ -59,7 +59,7 @@ def layout(blueprint: Blueprint, rates: Mapping[str, float]) -> Layout:
     Raises:
         ScenarioError: that cannot be told.
     """
-    if _is_ours(blueprint):
+    if is_ours(blueprint):
         axes = _known_axes(blueprint)
     else:
         from neulite_sim.methods.thin_axes import axes_of
@@ -69,7 +69,7 @@ def layout(blueprint: Blueprint, rates: Mapping[str, float]) -> Layout:
     return Layout(axes=axes, shapes=shapes, classifier=classifier_of(blueprint).rows)
 
 
-def _is_ours(blueprint: Blueprint) -> bool:
+def is_ours(blueprint: Blueprint) -> bool:
     """Return whether an architecture is one of those here, and not a network that was handed over."""
     from neulite_sim.models.given import GivenArchitecture
 
@@ -114,7 +114,7 @@ def classifier_of(blueprint: Blueprint) -> Classifier:
     """
     from neulite_sim.methods import logits, thin_axes
 
-    if not _is_ours(blueprint):
+    if not is_ours(blueprint):
         found: Classifier = thin_axes.classifier_of(blueprint)
         return found
     model = blueprint.look()
