@@ -127,12 +127,14 @@ def with_energy(run: StoredRun) -> StoredRun:
 def energy_until(run: StoredRun) -> Mapping[int, float] | None:
     """Return the joules of the flights of a run up to and with each round that had any.
 
-    None where the watts of a device are not known.
+    None where the watts of a device are not known, and of a run without sums that has no flights any more.
 
     Raises:
-        DataNotFoundError: flights.csv is missing or damaged.
+        DataNotFoundError: flights.csv is damaged, or was there and is gone.
     """
-    require_whole(run.path, FILES[FlightRow])
+    require_kept(run.path, FILES[FlightRow])
+    if not (run.path / FILES[FlightRow]).exists():
+        return None
     powers, units = powers_in(run.scenario), Counter[int]()
     for cells in scan_columns(run.path / FILES[FlightRow], FlightRow):
         joules = joules_of_cells(cells, powers)
