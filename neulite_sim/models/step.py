@@ -182,10 +182,10 @@ def _checked(trainee: Trainee, found: Any) -> tuple[Tensor, Mapping[str, Any]]:
     """
     if isinstance(found, tuple) and len(found) == 2:
         loss, scalars = found
-        if isinstance(loss, Tensor) and isinstance(scalars, Mapping) and loss.dim() == 0 and loss.requires_grad:
+        if isinstance(loss, Tensor) and isinstance(scalars, Mapping) and loss.numel() == 1 and loss.requires_grad:
             return loss, scalars
         if isinstance(loss, Tensor) and isinstance(scalars, Mapping):
-            what = f"a loss of shape {tuple(loss.shape)}" if loss.dim() else "a loss that has no gradient"
+            what = f"a loss of shape {tuple(loss.shape)}" if loss.numel() != 1 else "a loss that has no gradient"
         else:
             what = f"a {type(loss).__name__} and a {type(scalars).__name__}"
     else:
