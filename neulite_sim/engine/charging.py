@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -65,20 +65,28 @@ def _own_steps(method: Method) -> dict[str, int]:
     return {submodel: steps for submodel, steps in found.items() if steps is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Remembering:
+    """Profiles each submodel of a scenario once: what it is called says all of it."""
+
+    profiler: Profiler
+    known: dict[tuple[object, ...], Profile] = field(default_factory=dict)
+
+    def __call__(self, submodel: str, build: Callable[[], Trainee], **how: Any) -> Profile:
+        """Return what the profiler returns of the same arguments."""
+        key = submodel, how["batch_size"], how["training"]
+        if key not in self.known:
+            self.known[key] = self.profiler(submodel, build, **how)
+        return self.known[key]
+
+
 def settle(parts: Parts, profiler: Profiler | None = None) -> tuple[Parts, Profiler]:
     """Return the parts with the method as it chooses its submodels by their costs, and a profiler that knows these.
 
     Raises:
         ScenarioError: the method does not go with the model, or with the budget that it was given.
     """
-    known: dict[tuple[object, ...], Profile] = {}
-    profiler = profiler or profile
-
-    def remembering(submodel: str, build: Callable[[], Trainee], **how: Any) -> Profile:
-        key = submodel, how["batch_size"], how["training"]
-        if key not in known:
-            known[key] = profiler(submodel, build, **how)
-        return known[key]
+    remembering = profiler if isinstance(profiler, Remembering) else Remembering(profiler or profile)
 
     def ledger_of(method: Method) -> Ledger:
         return build_ledger(replace(parts, method=method), remembering)
@@ -96,6 +104,10 @@ class _KeepingProfiler:
 
     def __call__(self, submodel: str, build: Callable[[], Trainee], **how: Any) -> Profile:
         """Return what the profiler returns of the same arguments."""
+        known = self.profiler.known if isinstance(self.profiler, Remembering) else {}
+        key = submodel, how["batch_size"], how["training"]
+        if key in known:
+            return known[key]
         identity = identity_of(
             submodel=submodel,
             how=how,
@@ -110,6 +122,7 @@ class _KeepingProfiler:
         if found is None:
             found = self.profiler(submodel, build, **how)
             self.kept.keep(identity, found)
+        known[key] = found
         return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from neulite_sim.arrays import Integers
 from neulite_sim.engine.assembly import charge, prepare_variation
+from neulite_sim.engine.charging import Remembering
 from neulite_sim.engine.parts import Costing, Parts
 from neulite_sim.methods.contract import Method
 from neulite_sim.profiling.profile import Profile
@@ -29,9 +30,8 @@ class Settling:
     """
 
     def __init__(self, own: Costing, profiler: Callable[..., Profile]) -> None:
-        self._own, self._profiler = own, profiler
+        self._own, self._profiler = own, Remembering(profiler)
         self._is_needed = looks_at_fleet(own.method)
-        self._known: dict[tuple[object, ...], Profile] = {}
 
     def at(self, memory_bytes: Integers) -> Costing:
         """Return what a run on a fleet with this memory would be charged; its own where that makes no difference."""
@@ -39,7 +39,7 @@ class Settling:
             return self._own
         given: dict[str, Any] = {item.name: getattr(self._own, item.name) for item in fields(Parts)}
         given["population"] = replace(self._own.population, available_memory_bytes=memory_bytes, memory_motion=None)
-        return charge(prepare_variation(Parts(**given), self._own.scenario), self._remembered)
+        return charge(prepare_variation(Parts(**given), self._own.scenario), self._profiler)
 
     def least(self, needed_bytes: Callable[[Costing], Integers]) -> Costing:
         """Return what the smallest memory has to hold that lets every device take part, if all are given just that.
@@ -54,9 +54,3 @@ class Settling:
                 break
             least, num_bytes = found, needed
         return replace(least, population=self._own.population)
-
-    def _remembered(self, submodel: str, build: Callable[[], Any], **how: Any) -> Profile:
-        key = submodel, how["batch_size"], how["training"]
-        if key not in self._known:
-            self._known[key] = self._profiler(submodel, build, **how)
-        return self._known[key]
