@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from four_devices import FLEET
 
 import neulite_sim
 from neulite_sim.errors import NeuliteError, SimulationError
@@ -16,19 +17,6 @@ from neulite_sim.registry import Options
 from neulite_sim.training.carrying import packed, unpacked
 from neulite_sim.user_code.calls import Found
 
-FLEET = {
-    "name": "watched",
-    "model": "logistic",
-    "method": "fedavg",
-    "population": {
-        "devices": 4,
-        "groups": [{"device": "raspberry-pi-4-4gb", "share": 1}],
-        "available_memory": {"kind": "uniform", "low": "20MB", "high": "30MB"},
-    },
-    "selection": {"kind": "uniform", "devices_per_round": 2},
-    "stop": {"rounds": 1},
-    "backend": "inprocess",
-}
 DATA = np.random.default_rng(0).normal(size=(40, 5)).astype("float32"), np.arange(40) % 3
 
 

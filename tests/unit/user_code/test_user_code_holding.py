@@ -2,6 +2,7 @@
 
 import gc
 
+import four_devices
 import numpy as np
 import pytest
 import torch
@@ -12,19 +13,7 @@ from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.fedavg import FedAvg
 from neulite_sim.user_code.holding import Given
 
-FLEET = {
-    "name": "collecting",
-    "model": "logistic",
-    "method": "fedavg",
-    "population": {
-        "devices": 4,
-        "groups": [{"device": "raspberry-pi-4-4gb", "share": 1}],
-        "available_memory": {"kind": "uniform", "low": "20MB", "high": "30MB"},
-    },
-    "selection": {"kind": "uniform", "devices_per_round": 2},
-    "stop": {"rounds": 2},
-    "backend": "inprocess",
-}
+FLEET = {**four_devices.FLEET, "stop": {"rounds": 2}}
 
 
 def collecting():
