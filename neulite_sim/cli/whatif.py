@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neulite_sim.cli.answers import answer, command_line
+from neulite_sim.cli.brief import seldom_collected
 from neulite_sim.cli.compare import write_csv
 from neulite_sim.cli.failures import Failed, failure_of
 from neulite_sim.cli.options import (
@@ -96,19 +97,21 @@ def whatif(
     Give one of --memory, --scale-memory and --cap-memory, or none for half of the fleet's own budgets, these, and twice
     as much. Nothing is trained without --train.
     """
-    from neulite_sim.api.whatif import planned_study, require_training
+    with seldom_collected():
+        from neulite_sim.api.whatif import planned_study, require_training
 
     _check_outputs(as_json=as_json, csv_file=csv_file)
     options = plot_asked(plot, style=style, size=size, title=title, labels=label)
     require_training(train=train, jobs=jobs, out=out)
-    planned = planned_study(
-        scenario, memory=memory, scale_memory=scale_memory, cap_memory=cap_memory, methods=methods,
-        batch_sizes=batch_sizes, micro_batch=micro_batch, checkpointing=checkpointing, fit=fit,
-        overrides=overrides or (),
-    )  # fmt: skip
-    _check_files(scenario, planned, {"--csv": None if csv_file == "-" else csv_file, "--plot": plot, "--out": out})
-    _check_labels(planned.variants, options)
-    result = planned.answer(command=command_line(), has_details=details)
+    with seldom_collected():
+        planned = planned_study(
+            scenario, memory=memory, scale_memory=scale_memory, cap_memory=cap_memory, methods=methods,
+            batch_sizes=batch_sizes, micro_batch=micro_batch, checkpointing=checkpointing, fit=fit,
+            overrides=overrides or (),
+        )  # fmt: skip
+        _check_files(scenario, planned, {"--csv": None if csv_file == "-" else csv_file, "--plot": plot, "--out": out})
+        _check_labels(planned.variants, options)
+        result = planned.answer(command=command_line(), has_details=details)
     if train:
         result = _trained(planned, result, out=out, jobs=jobs, quiet=as_json or csv_file == "-")
     _show(result, as_json=as_json, csv_file=csv_file)

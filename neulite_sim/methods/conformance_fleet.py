@@ -26,7 +26,8 @@ BATCH_SIZE = 4
 def settled(method: Method, blueprint: Blueprint) -> Method:
     """Return the method as it settles on devices from half of what its smallest submodel needs to twice the full model.
 
-    Trainees of what it names must not depend on that: workers make them without it.
+    Trainees of what it names must not depend on that: workers make them without it. That it has settled on other
+    devices before must not matter: a study asks one method for every budget.
     """
     if type(method).settled is Method.settled:
         return method
@@ -34,7 +35,7 @@ def settled(method: Method, blueprint: Blueprint) -> Method:
     most = reference.peak_memory_bytes
     least = min(found.peak_memory_bytes for found in _profiles(method, blueprint).values())
     memory = np.linspace(least / 2, 2 * max(least, most), NUM_DEVICES).astype(np.int64)
-    one, same = (method.settled(blueprint, lambda other: ledger_of(other, blueprint, memory)) for _ in range(2))
+    one, _, same = (_settled_on(method, blueprint, each) for each in (memory, memory // 2, memory))
     assert one.submodels == same.submodels, f"settled: the same fleet gave {one.submodels}, then {same.submodels}"
     for submodel in one.submodels:
         early, late = (
@@ -43,6 +44,10 @@ def settled(method: Method, blueprint: Blueprint) -> Method:
         )
         assert early == late, f"settled: {submodel} is another trainee after it than before"
     return one
+
+
+def _settled_on(method: Method, blueprint: Blueprint, memory: Integers) -> Method:
+    return method.settled(blueprint, lambda other: ledger_of(other, blueprint, memory))
 
 
 def _how(blueprint: Blueprint) -> dict[str, Any]:

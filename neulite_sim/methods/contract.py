@@ -215,8 +215,9 @@ class Method:
     def settled(self, blueprint: Blueprint, ledger_of: Callable[[Method], Ledger]) -> Method:
         """Return the method with the submodels that it chooses by what they cost on the fleet; itself by default.
 
-        Called once, before the ledger is made: `ledger_of(method)` is the one that another would have, on the models of
+        Called before the ledger is made: `ledger_of(method)` is the one that another would have, on the models of
         `blueprint`, which devices are charged for. Workers train what both name before that: a name has to say enough.
+        A study calls it once per budget, with fleets that differ in the memory that devices have and in nothing else.
         """
         del blueprint, ledger_of
         return self

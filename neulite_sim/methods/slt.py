@@ -132,6 +132,7 @@ class SLT(Method):
         """After how many rounds each stage ends; the last one goes on if there are more."""
         self._submodels = tuple(self._ladder(stage) for stage in self.stages)
         self.submodels = tuple(dict.fromkeys(name for ladder in self._submodels for name in ladder))
+        self._needed_bytes: dict[tuple[object, ...], int] = {}
 
     def _ladder(self, stage: Configuration) -> tuple[str, ...]:
         """Return the submodels of a stage, the one that trains most first."""
@@ -154,7 +155,7 @@ class SLT(Method):
             ScenarioError: `memory` or `subset` does not hold the thinnest configuration of some depth.
         """
         given = tuple(Configuration(width=width, depth=depth) for width, depth in self._options.configurations)
-        configurations = given or self._searched(_Needs(self, blueprint, ledger_of))
+        configurations = given or self._searched(_Needs(self, blueprint, ledger_of, self._needed_bytes))
         if isinstance(configurations, Configuration):
             return self._with((configurations,), (self._num_rounds,))
         stages = _from_thin(configurations)
@@ -248,17 +249,18 @@ class SLT(Method):
 
 
 class _Needs:
-    """How much memory configurations need by the ledger, each asked of it once.
+    """How much memory configurations need by the ledger, each asked of it once; `known` is what others were told.
 
     Where devices choose from several plans for their steps, that is by the plan in which the full model needs least.
     """
 
-    def __init__(self, method: SLT, blueprint: Blueprint, ledger_of: LedgerOf) -> None:
+    def __init__(
+        self, method: SLT, blueprint: Blueprint, ledger_of: LedgerOf, known: dict[tuple[object, ...], int]
+    ) -> None:
         from neulite_sim.methods.successive import chain_of
 
         self._method, self._ledger_of = method, ledger_of
-        self._chain = chain_of(blueprint)
-        self._known: dict[tuple[object, ...], int] = {}
+        self._chain, self._known = chain_of(blueprint), known
         ledger = self._ledger(Configuration(width=1.0, depth=0.0))
         self._owners = np.flatnonzero(ledger.owns_data)
         self.owned_bytes: Integers = ledger.available_memory_bytes[self._owners]
@@ -270,14 +272,16 @@ class _Needs:
 
     def bytes_of(self, width: float, depth: float) -> int:
         """Return the memory with which every device that owns data trains a configuration."""
-        configuration = Configuration(width=width, depth=depth)
-        # Many widths keep equally many channels.
-        frozen = configuration.num_frozen(self._chain.num_layers)
-        key = (frozen, *self._chain.shapes(configuration).values())
-        if key not in self._known:
-            ledger = self._ledger(configuration)
-            self._known[key] = int(ledger.peak_by(configuration.name, self._plan, self._owners).max())
-        return self._known[key]
+        asked = width, depth
+        if asked not in self._known:
+            configuration = Configuration(width=width, depth=depth)
+            # Many widths keep equally many channels.
+            shapes = configuration.num_frozen(self._chain.num_layers), *self._chain.shapes(configuration).values()
+            if shapes not in self._known:
+                ledger = self._ledger(configuration)
+                self._known[shapes] = int(ledger.peak_by(configuration.name, self._plan, self._owners).max())
+            self._known[asked] = self._known[shapes]
+        return self._known[asked]
 
 
 def _from_thin(configurations: Sequence[Configuration]) -> tuple[Configuration, ...]:

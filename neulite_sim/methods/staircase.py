@@ -86,7 +86,7 @@ def search(
     Raises:
         OverBudgetError: not even the thinnest configuration of some depth fits.
     """
-    num_widths = int((1 - _ROUNDING) / step) + 1
+    last = int((1 - _ROUNDING) / step)
     found: list[Configuration] = []
     place = 0
     for depth in reversed(depths):
@@ -94,19 +94,29 @@ def search(
         def need(place: int, depth: float = depth) -> int:
             return memory(_width(place, step), depth)
 
-        thinnest = Configuration(width=_width(num_widths - 1, step), depth=depth)
-        within = _first_within(need, budget, place, num_widths - 1)
-        if within is None:
-            raise OverBudgetError(thinnest, need(num_widths - 1))
-        place = within
+        if place == 0 and need(place) > budget:
+            # Nothing was over before: from here on every depth is thinner, so each has to hold at all.
+            _require_thinnest(memory, budget, depths, _width(last, step))
+        place = _first_within(need, budget, place, last)
         found.append(Configuration(width=_width(place, step), depth=depth))
     found.reverse()
     is_whole = [configuration.width == 1 for configuration in found]
     return tuple(found[: is_whole.index(True) + 1] if any(is_whole) else found)
 
 
+def _require_thinnest(
+    memory: Callable[[float, float], int], budget: int, depths: Sequence[float], width: float
+) -> None:
+    needed, depth = max((memory(width, depth), depth) for depth in depths)
+    if needed > budget:
+        raise OverBudgetError(Configuration(width=width, depth=depth), needed)
+
+
 class OverBudgetError(Exception):
-    """The thinnest configuration of some depth needs more than the budget: `needed`, in the unit of the memory."""
+    """The thinnest configuration of some depth needs more than the budget; of several that do, the one that needs most.
+
+    `needed` is that, in the unit of the memory.
+    """
 
     def __init__(self, thinnest: Configuration, needed: int) -> None:
         super().__init__(f"{thinnest.name} needs {needed}")
@@ -117,8 +127,10 @@ def _width(place: int, step: float) -> float:
     return round(1 - place * step, 6)
 
 
-def _first_within(need: Callable[[int], int], budget: int, first: int, last: int) -> int | None:
-    """Return the first place from `first` to `last` whose need is within the budget, if any; needs fall along them.
+def _first_within(need: Callable[[int], int], budget: int, first: int, last: int) -> int:
+    """Return the first place from `first` to `last` whose need is within the budget, as that of `last` is.
+
+    Needs fall along the places.
 
     By false position between a place over the budget and one within it, with the Illinois rule (Dowell and Jarratt,
     BIT 11, 1971): an end that stays twice counts half, so that the other one moves, too.
@@ -127,8 +139,6 @@ def _first_within(need: Callable[[int], int], budget: int, first: int, last: int
     if excess <= 0:
         return first
     within, room = last, float(budget - need(last))
-    if room < 0:
-        return None
     moved = 0
     while within - over > 1:
         guess = over + round(excess / (excess + room) * (within - over))

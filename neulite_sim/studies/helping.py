@@ -1,8 +1,8 @@
 """A second process that makes the profiles of a study from its other end, and keeps them where the first one looks.
 
 Following the steps of large networks takes a processor and minutes, and a study of many methods has dozens of them. The
-helper answers the same study with its entrants in reverse, for what it leaves in the folder of kept profiles; the study
-itself is answered by the first process alone, so that nothing of it depends on whether there was any help.
+helper answers the same study, entrants and budgets in reverse, for what it leaves in the folder of kept profiles; the
+study itself is answered by the first process alone, so that nothing of it depends on whether there was any help.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from neulite_sim.machine import free_memory_bytes
 from neulite_sim.profiling.kept import kept_profiles
@@ -57,7 +57,8 @@ class Help:
             return
         # What only this process knows, such as a model given from Python, cannot be sent, and goes without help.
         with contextlib.suppress(Exception), tempfile.TemporaryFile() as sent:
-            pickle.dump((tuple(reversed(self.entrants)), self.budgets), sent)
+            budgets = replace(self.budgets, values=self.budgets.values[::-1])
+            pickle.dump((tuple(reversed(self.entrants)), budgets), sent)
             sent.seek(0)
             code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
             self.process = subprocess.Popen(

@@ -124,11 +124,18 @@ def _by_round(
         return
     state, known = start, dict[str, Proposal]()
     for _ in range(rounds):
-        stage = method.offers(state, ledger, owners[:1]).stage
+        stage = stage_of(method, state, ledger, owners)
         if stage not in known:
             known[stage] = method.offers(state, ledger, owners)
         yield known[stage]
         state = method.follow(state, method.progress(state))
+
+
+def stage_of(method: Method, state: State, ledger: Ledger, owners: Integers) -> str:
+    """Return what the method is at in the round after a state."""
+    if type(method).offers is Method.offers:
+        return method.offering(state, ledger).stage
+    return method.offers(state, ledger, owners[:1]).stage
 
 
 def _stage_round(proposal: Proposal, ledger: Ledger, rounds: int, devices_per_round: int) -> StageRound:

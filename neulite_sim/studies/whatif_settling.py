@@ -31,15 +31,15 @@ class Settling:
 
     def __init__(self, own: Costing, profiler: Callable[..., Profile]) -> None:
         self._own, self._profiler = own, Remembering(profiler)
-        self._is_needed = looks_at_fleet(own.method)
+        # One method settles at all budgets, so that it need not ask again what its submodels need.
+        self._unsettled = _unsettled(own) if looks_at_fleet(own.method) else None
 
     def at(self, memory_bytes: Integers) -> Costing:
         """Return what a run on a fleet with this memory would be charged; its own where that makes no difference."""
-        if not self._is_needed:
+        if self._unsettled is None:
             return self._own
-        given: dict[str, Any] = {item.name: getattr(self._own, item.name) for item in fields(Parts)}
-        given["population"] = replace(self._own.population, available_memory_bytes=memory_bytes, memory_motion=None)
-        return charge(prepare_variation(Parts(**given), self._own.scenario), self._profiler)
+        population = replace(self._own.population, available_memory_bytes=memory_bytes, memory_motion=None)
+        return charge(replace(self._unsettled, population=population), self._profiler)
 
     def least(self, needed_bytes: Callable[[Costing], Integers]) -> Costing:
         """Return what the smallest memory has to hold that lets every device take part, if all are given just that.
@@ -48,9 +48,14 @@ class Settling:
         has other submodels, of which some may need less by themselves.
         """
         least, num_bytes = self._own, 0
-        for _ in range(_MOST_TRIES if self._is_needed else 0):
+        for _ in range(_MOST_TRIES if self._unsettled else 0):
             found = self.at(np.full(self._own.population.num_devices, num_bytes, dtype=np.int64))
             if (needed := int(needed_bytes(found).max())) <= num_bytes:
                 break
             least, num_bytes = found, needed
         return replace(least, population=self._own.population)
+
+
+def _unsettled(own: Costing) -> Parts:
+    given: dict[str, Any] = {item.name: getattr(own, item.name) for item in fields(Parts)}
+    return prepare_variation(Parts(**given), own.scenario)

@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 
 import neulite_sim
 from neulite_sim import cli, errors, registry, room
-from neulite_sim.cli.brief import uncollected
+from neulite_sim.cli.brief import seldom_collected, uncollected
 from neulite_sim.cli.components import components
 from neulite_sim.cli.failures import answered
 
@@ -429,6 +429,15 @@ def test_brief_commands_look_for_cycles_again_once_they_end(arguments: list[str]
         CliRunner().invoke(cli.app, arguments)
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_a_study_looks_for_cycles_as_often_as_before_once_it_ends() -> None:
+    before = gc.get_threshold()
+    with seldom_collected():
+        assert gc.get_threshold()[0] > before[0]
+    assert gc.get_threshold() == before
+    CliRunner().invoke(cli.app, ["whatif", "nowhere.yaml"])
+    assert gc.get_threshold() == before
 
 
 def test_components_lists_every_component_of_every_field_with_its_source() -> None:

@@ -172,6 +172,25 @@ def test_a_budget_below_the_thinnest_width_is_told_with_what_it_needs():
     assert (short.value.thinnest, short.value.needed) == (Configuration(width=0.25, depth=0.67), 250)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_a_budget_lacks_is_what_lets_the_search_find_something(seed):
+    draw = random.Random(seed)
+    depths = depths_of(draw.randint(2, 30))
+    heights = {depth: draw.randint(10, 10**6) for depth in depths}
+    asked = set()
+
+    def memory(width, depth):
+        asked.add((width, depth))
+        return heights[depth] + int(10**6 * width)
+
+    with pytest.raises(OverBudgetError) as short:
+        search(memory, draw.randint(0, 999) + min(heights.values()), depths)
+    assert len(asked) <= 2 * len(depths)
+    search(memory, short.value.needed, depths)
+    with pytest.raises(OverBudgetError):
+        search(memory, short.value.needed - 1, depths)
+
+
 @pytest.mark.parametrize("number", [1, 7, 49, 50, 99, 100, 101, 333])
 def test_the_depths_of_a_network_fill_one_layer_more_each(number):
     thresholds = [Configuration(width=1.0, depth=depth).threshold(number) for depth in depths_of(number)]
@@ -283,8 +302,8 @@ def test_a_fleet_that_holds_nothing_is_told_by_what_it_lacks():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"memory": "1MB"}, r"method\.memory: is 1 MB, but s0\.001-d0\.95, the thinnest .* needs 2\.8 MB; raise it"),
-        ({"subset": 0.001}, r"method\.subset: is 0\.001, a budget of 4\.6 MB, but s0\.001-d0\.69, .* needs 4\.7 MB"),
+        ({"memory": "1MB"}, r"method\.memory: is 1 MB, but s0\.001-d0\.16, the thinnest .* needs 11\.5 MB; raise it"),
+        ({"subset": 0.001}, r"method\.subset: is 0\.001, a budget of 4\.6 MB, but s0\.001-d0\.16, .* needs 11\.5 MB"),
     ],
 )
 def test_a_budget_that_holds_no_staircase_is_refused(options, words):

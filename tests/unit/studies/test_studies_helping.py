@@ -4,6 +4,7 @@ import io
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -78,7 +79,7 @@ def test_help_comes_once_when_profiles_take_long_and_starts_from_the_other_end(b
             found.before_profile()
         (process,) = begun
         assert process.ended == []
-    assert process.sent == (tuple(reversed(ENTRANTS)), BUDGETS)
+    assert process.sent == (tuple(reversed(ENTRANTS)), replace(BUDGETS, values=BUDGETS.values[::-1]))
     assert process.ended == ["killed", "awaited"]
 
 
