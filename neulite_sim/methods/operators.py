@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.light_mode import LightMode
 from neulite_sim.models.tracing import samples_without_numbers
 
 Sizes = tuple[int, ...]
@@ -98,13 +99,8 @@ Run = tuple[list[_Noted], dict[str, _Value], _Value, _Value]
 """What one forward pass did, in order, the tensors of the network by name, what it read, and what it returned."""
 
 
-class _Notes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Notes(LightMode):
     """Dispatch mode that notes operators, with numbers for tensors."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Do without the mark against compiling, for which PyTorch imports its compiler."""
-        return False
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

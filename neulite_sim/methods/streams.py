@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from neulite_sim.methods.dimension import Joined
+from neulite_sim.models.light_mode import LightMode
 from neulite_sim.models.noise import noise
 
 if TYPE_CHECKING:
@@ -92,13 +92,8 @@ class _UnclearError(Exception):
     """An operator does with channels what is not known here."""
 
 
-class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Tracer(LightMode):
     """Dispatch mode that labels the dimensions of tensors: each may be a row of maps, and each map is of one stream."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Do without the mark against compiling, for which PyTorch imports its compiler."""
-        return False
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

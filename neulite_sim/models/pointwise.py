@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.conv import _ConvNd
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from neulite_sim.models.light_mode import LightMode
 
 CHANNEL_BLOCK = 16
 """The largest block of channels of oneDNN's kernels, that of AVX-512. With as many channels none of them overruns."""
@@ -106,17 +107,12 @@ class PointwiseConvolution(nn.Conv2d):
         return super().forward(maps_BCHW)
 
 
-class ConvolutionGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class ConvolutionGuard(LightMode):
     """Dispatch mode for backward passes on a CPU: weight gradients that could overrun are taken from thinned maps.
 
     It sees each convolution, whatever module, function or script it comes from and whatever the layout of its maps.
     `num_met` counts those that it took another way.
     """
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Do without the mark against compiling, for which PyTorch imports its compiler: as long as PyTorch itself."""
-        return False
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from neulite_sim.errors import Problem, ScenarioError
+from neulite_sim.models.light_mode import LightMode
 from neulite_sim.profiling.operators import DEVICE, Done, ask_device, device_of, is_in_backward, run
 
 GRAPH_FREED = -1
@@ -108,13 +108,8 @@ class AllocationLog:
         self.events.append(Event(number))
 
 
-class AllocationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class AllocationRecorder(LightMode):
     """Dispatch mode that tells a log of all tensors made within: of a model while it is built."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Do without the mark against compiling, as `StepTracer` does."""
-        return False
 
     def __init__(self, log: AllocationLog) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -18,8 +18,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import Optimizer
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from neulite_sim.models.light_mode import LightMode
 from neulite_sim.profiling.allocations import AllocationLog, storage_of
 from neulite_sim.profiling.operators import DETACH, DEVICE, Done, ask_device, is_in_backward, run
 from neulite_sim.profiling.roofline import OperatorKind
@@ -55,18 +55,13 @@ class OperatorCost:
     """Total of live tensor bytes right after it."""
 
 
-class StepTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class StepTracer(LightMode):
     """Dispatch mode that keeps the live bytes per category, the split at their peak, and the operators.
 
     Tensors that exist before the mode sees them are told with `mark`; whatever an operator makes is `temporaries`
     until something marks it otherwise. `round_bytes` is what an allocator rounds each storage up to a multiple of.
     A `log` is told of every storage and operator.
     """
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Do without the mark against compiling, for which PyTorch imports its compiler: as long as PyTorch itself."""
-        return False
 
     def __init__(self, *, round_bytes: int = 1, log: AllocationLog | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

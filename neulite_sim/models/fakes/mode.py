@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_iter, tree_map_only
 from neulite_sim.models.fakes import layers, maps, numbers
 from neulite_sim.models.fakes.maps import convolved, convolved_back
 from neulite_sim.models.fakes.sketches import First, Rule, Sketch, operators
+from neulite_sim.models.light_mode import LightMode
 
 _Rule = Callable[["FakeMode", Any, tuple[Any, ...], Mapping[str, Any]], Any]
 
@@ -36,13 +37,8 @@ aten = torch.ops.aten
 _COPIES = (aten._to_copy.default, aten.clone.default)
 
 
-class FakeMode(FakeTensorMode):
+class FakeMode(LightMode, FakeTensorMode):
     """PyTorch's `FakeTensorMode` with its defaults; usual operators import nothing."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Do without the mark against compiling, for which PyTorch imports its compiler."""
-        return False
 
     def __init__(self) -> None:
         import torch._functorch.config as settings
