@@ -82,7 +82,8 @@ class ComparisonResult(Result):
 
         view = self.view
         if view is not None:
-            content = {"rows": self._rows(), "notes": [*view.notes, *self.notes], "view": view.name, **view.asked}
+            notes = list(dict.fromkeys((*view.notes, *self.notes)))
+            content = {"rows": self._rows(), "notes": notes, "view": view.name, **view.asked}
             return as_json(content, path)
         said = pairing_notes(self.lines, self.baseline) if self.baseline is not None else ()
         return as_json({"rows": self._rows(), "notes": [*said, *self.notes, *notes_of(self.lines)]}, path)

@@ -27,7 +27,7 @@ def keep_run(result: RunResult, path: Path) -> None:
         name=scenario.name,
         seed=scenario.seed,
         scenario_yaml=dump_scenario(scenario),
-        provenance=provenance(scenario, ()),
+        provenance=provenance(scenario, (), left_out=result.left_out, read=result.read),
         asked=memory.asked,
     )
     with folder:

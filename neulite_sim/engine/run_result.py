@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ class RunResult:
     scenario: Scenario | None = None
     notices: tuple[str, ...] = ()
     """What a user should know, each once, in the order in which it was first said; none of a run that is loaded."""
+    read: Mapping[str, Any] | None = None
+    """Of a run in memory, what its provenance says of the files that it read."""
+    left_out: tuple[str, ...] = ()
+    """Of a run in memory, what its provenance says that it leaves out."""
 
     @property
     def rounds(self) -> Rows:

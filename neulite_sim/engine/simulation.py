@@ -32,7 +32,7 @@ from neulite_sim.results.claiming import require_free
 from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.memory import MemorySink
-from neulite_sim.results.provenance import provenance
+from neulite_sim.results.provenance import provenance, read_now
 from neulite_sim.results.rows import AS_FITTED, RunStarted
 from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.scenario.inputs import pinned
@@ -117,18 +117,20 @@ def _simulate(
         costing = assembly.ready(scenario, backend, fleet)
         # After a download, too; what is kept of the run holds from any folder.
         scenario = pinned(scenario)
+        read = read_now(scenario, data_sha256=data_sha256(costing))
         if out is None and not keeps_folder:
             memory = MemorySink(asked=asked_of(scenario, costing.trained.spec))
             summary = drive(costing, backend, memory, (*observers, heard))
-            return RunResult(summary=summary, run_dir=None, memory=memory, scenario=scenario, notices=heard.messages)
+            return RunResult(
+                summary=summary, run_dir=None, memory=memory, scenario=scenario, notices=heard.messages, read=read,
+                left_out=costing.left_out,
+            )  # fmt: skip
         folder = RunFolder.create(
             out,
             name=scenario.name,
             seed=scenario.seed,
             scenario_yaml=dump_scenario(scenario),
-            provenance=provenance(
-                scenario, command or sys.argv, left_out=costing.left_out, data_sha256=data_sha256(costing)
-            ),
+            provenance=provenance(scenario, command or sys.argv, left_out=costing.left_out, read=read),
             asked=asked_of(scenario, costing.trained.spec),
         )
         with folder:

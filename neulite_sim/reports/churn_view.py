@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neulite_sim.reports.baseline import seed_notes
 from neulite_sim.reports.comparison import Line
+from neulite_sim.reports.families import Families
 from neulite_sim.reports.intervals import Kind
 from neulite_sim.reports.views import Measure, Unit, View, absences, complete_groups, refused
 
-_PERTURBED = ("availability", "memory_motion")
+_BESIDE = ("name", "churn", "population.availability", "population.memory_motion")
+"""What of their scenarios, with the files that it names, twins need not have in common."""
 
 
 def robustness(lines: Sequence[Line], *, baseline: Line | None = None, kind: Kind = "t") -> View:
@@ -24,9 +25,11 @@ def robustness(lines: Sequence[Line], *, baseline: Line | None = None, kind: Kin
         ScenarioError: no group has a twin.
     """
     groups, notes = complete_groups(lines)
-    families: dict[str, list[Line]] = {}
-    for line in groups:
-        families.setdefault(_calm_key(line), []).append(line)
+    alike = Families([line.runs[0].study.without(*_BESIDE) for line in groups])
+    families: dict[int, list[Line]] = {}
+    for line, number in zip(groups, alike.of, strict=True):
+        families.setdefault(number, []).append(line)
+    notes += alike.notes([line.name for line in groups])
     shaken: list[Line] = []
     twins: list[Line] = []
     for family in families.values():
@@ -77,16 +80,6 @@ def _change(
                 values[-1][seed] = float(own) - float(other)
     return Measure(key=key, name=name, unit=unit, larger_is_better=larger_is_better, values=tuple(values),
                    absent=tuple(absent), is_difference=True)  # fmt: skip
-
-
-def _calm_key(line: Line) -> str:
-    scenario = dict(line.runs[0].scenario)
-    for key in ("seed", "name", "churn"):
-        scenario.pop(key, None)
-    population = scenario.get("population")
-    if isinstance(population, Mapping):
-        scenario["population"] = {key: value for key, value in population.items() if key not in _PERTURBED}
-    return json.dumps(scenario, sort_keys=True)
 
 
 def _churn_cells(scenario: Mapping[str, Any]) -> dict[str, str]:

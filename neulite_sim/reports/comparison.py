@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from neulite_sim.reports.families import Families, unlike_section
 from neulite_sim.reports.intervals import t_half_width
 from neulite_sim.reports.lines import proxy_note
 from neulite_sim.results.stored import StoredRun
+from neulite_sim.results.study import not_told_apart
 
 NOT_APPLICABLE = "NA"
 AVERAGED = (
@@ -132,27 +133,34 @@ class Line:
 
 
 def lines_of(runs: Sequence[StoredRun], *, grouped: bool = False) -> tuple[list[Line], list[str]]:
-    """Return the lines of a comparison in the order of the runs, and notes on what was put together.
+    """Return the lines of a comparison in the order of the runs, and notes on what belongs together and what does not.
 
-    Grouped, complete runs whose scenarios differ in the seed only are one line; an equal run is counted once.
+    Grouped, complete runs that were computed from the same but for the seed are one line (`results.study`); an equal
+    run is counted once.
     """
     names = _names(runs)
     alone = [Line(name=name, runs=(run,)) for name, run in zip(names, runs, strict=True)]
+    families = Families([run.study for run in runs])
     if not grouped:
-        return alone, []
+        return alone, families.notes(names)
     groups: dict[object, Line] = {}
-    notes: list[str] = []
-    for place, line in enumerate(alone):
+    repeats: list[str] = []
+    for place, (line, family) in enumerate(zip(alone, families.of, strict=True)):
         run = line.runs[0]
-        key = _without_seed(run.scenario) if run.is_complete else place
+        # A run that was cut off is no part of a mean.
+        key = (family,) if run.is_complete else place
         known = groups.get(key)
         if known is None:
             groups[key] = replace(line, name=_stem(line) if run.is_complete else line.name, is_group=run.is_complete)
         elif run.summary.get("seed") in known.seeds:
-            notes.append(f"{line.name} repeats a run of the same scenario and seed and is not counted.")
+            repeats.append(f"{line.name} repeats a run of the same scenario and seed and is not counted.")
         else:
             groups[key] = replace(known, runs=(*known.runs, run))
-    return _told_apart(list(groups.values())), notes
+    lines = _told_apart(list(groups.values()))
+    called = {line.runs[0].path: line.name for line in lines}
+    own = [called.get(run.path, name) for name, run in zip(names, runs, strict=True)]
+    untold = [f"{line.name}: {what}." for line in lines for what in not_told_apart([run.study for run in line.runs])]
+    return lines, [*families.notes(own), *repeats, *untold]
 
 
 def _told_apart(lines: Sequence[Line]) -> list[Line]:
@@ -169,10 +177,6 @@ def _names(runs: Sequence[StoredRun]) -> list[str]:
 def _stem(line: Line) -> str:
     """Return the name of a run without the seed that `run` and `sweep` put at its end."""
     return re.sub(rf"-{line.seeds[0]}(-\d+)?$", "", line.name) or line.name
-
-
-def _without_seed(scenario: Mapping[str, Any]) -> str:
-    return json.dumps({key: value for key, value in scenario.items() if key != "seed"}, sort_keys=True)
 
 
 def notes_of(lines: Sequence[Line], *, names_setups: bool = True) -> list[str]:
@@ -196,18 +200,13 @@ def unlike_setups(runs: Sequence[StoredRun]) -> list[str]:
     """Return in which of model, data, fleet and charged workload runs differ: what is compared should be alike."""
     unlike = [f"{what}s ({', '.join(found)})" for what in ("model", "dataset")
               if len(found := list(dict.fromkeys(str(run.summary.get(what)) for run in runs))) > 1]  # fmt: skip
-    sections = {"data": "data", "fleets": "population", "charged workloads": "workload"}
-    unlike += [what for what, key in sections.items() if len({_setup(run, key) for run in runs}) > 1
-               and not (key == "data" and any(found.startswith("dataset") for found in unlike))]  # fmt: skip
+    studies = [run.study for run in runs]
+    sections = {"models": "model", "data": "data", "fleets": "population", "charged workloads": "workload"}
+    for what, key in sections.items():
+        named = {"models": "models", "data": "datasets"}.get(what)
+        if not (named and any(found.startswith(named) for found in unlike)):
+            unlike += filter(None, [unlike_section(studies, what, key)])
     return unlike
-
-
-def _setup(run: StoredRun, key: str) -> str:
-    section = run.scenario.get(key)
-    if key == "data" and isinstance(section, Mapping):
-        # Where files lie says nothing about what is in them.
-        section = {name: value for name, value in section.items() if name != "root"}
-    return json.dumps(section, sort_keys=True)
 
 
 def _proxy_notes(lines: Sequence[Line]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -75,8 +76,8 @@ def _method_of(line: Line) -> str:
 
 def _with_differences(line: Line, alike: Sequence[Line], method: str) -> str:
     """Return a method with what a line's scenario has otherwise than those of other lines of that method."""
-    flat = [dict(_flat(other.runs[0].scenario)) for other in alike]
-    own = dict(_flat(line.runs[0].scenario))
+    flat = [_cells(other) for other in alike]
+    own = _cells(line)
     keys = sorted({key for cells in flat for key in cells if not _is_beside(key)})
     differing = [key for key in keys if len({cells.get(key) for cells in flat}) > 1]
     # Options of a component that others do not have say nothing beside its kind.
@@ -88,6 +89,16 @@ def _with_differences(line: Line, alike: Sequence[Line], method: str) -> str:
     if not text or len(told) > _MOST_DIFFERENCES or len(text) > _MOST_LETTERS:
         return line.name
     return f"{method[:-1]}, {text})" if method.endswith(")") else f"{method} ({text})"
+
+
+def _cells(line: Line) -> dict[str, str]:
+    """Return the scenario of a line, flat; files by their names: where they lie makes no other study."""
+    run = line.runs[0]
+    cells = dict(_flat(run.scenario))
+    for place in set(run.study.places.values()):
+        folder = os.path.join(os.path.dirname(place), "")
+        cells = {key: text.replace(place, place.removeprefix(folder)) for key, text in cells.items()}
+    return cells
 
 
 def _told(key: str, value: str) -> str:

@@ -52,13 +52,25 @@ def git_commit(checkout: Path) -> str | None:
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
+def read_now(scenario: Scenario, *, data_sha256: str | None = None) -> dict[str, Any]:
+    """Return what the provenance says of files and own code that a scenario reads, hashed as they are now.
+
+    `data_sha256` is over data of which no file is known.
+    """
+    return {
+        "inputs": read_records(scenario),
+        **({"data_sha256": data_sha256} if data_sha256 else {}),
+        **({"registered": registered} if (registered := registered_records(scenario)) else {}),
+    }
+
+
 def provenance(
-    scenario: Scenario, command: Sequence[str], *, left_out: Sequence[str] = (), data_sha256: str | None = None
+    scenario: Scenario, command: Sequence[str], *, left_out: Sequence[str] = (), read: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return what `provenance.json` holds. `command` is the command line, program first; it may be empty.
 
-    The files that the scenario reads are hashed as they are now. `left_out` says what of its scenario and files the
-    run leaves out, or takes otherwise than it stands there. `data_sha256` is over data of which no file is known.
+    `read` is what `read_now` returned when the run began, that of now without it. `left_out` says what of its scenario
+    and files the run leaves out, or takes otherwise than it stands there.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -76,9 +88,7 @@ def provenance(
         "cpu_count": os.cpu_count(),
         "left_out": list(left_out),
         "libraries": {name: installed_version(name) for name in LIBRARIES},
-        "inputs": read_records(scenario),
-        **({"data_sha256": data_sha256} if data_sha256 else {}),
-        **({"registered": registered} if (registered := registered_records(scenario)) else {}),
+        **(read_now(scenario) if read is None else read),
     }
 
 

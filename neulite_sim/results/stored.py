@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from neulite_sim.results.flight_rows import FlightRows
 from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, SUMMARY, SUMS, require_own
 from neulite_sim.results.rows import DiagnosticRow, FlightRow, RoundRow
 from neulite_sim.results.seals import SEAL, is_sealed, sha256
+from neulite_sim.results.study import Study, study_of
 from neulite_sim.results.summary import Identity, Tally
 from neulite_sim.results.sums import check_sums, names_with_sums
 from neulite_sim.scenario.yaml_text import read_yaml
@@ -39,6 +40,13 @@ class StoredRun:
     summary: Mapping[str, Any]
     scenario: Mapping[str, Any]
     is_complete: bool
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """What `provenance.json` holds; nothing of a run that has none."""
+
+    @property
+    def study(self) -> Study:
+        """What the run was computed from, but for its seed."""
+        return study_of(self.scenario, self.provenance)
 
     @property
     def not_applicable(self) -> str | None:
@@ -100,7 +108,8 @@ def read_run(path: Path) -> StoredRun:
     is_complete = (path / COMPLETE).exists()
     scenario = read_scenario(path / SCENARIO)
     summary = _summary(path / SUMMARY) if is_complete else _summary_of_rows(path, scenario)
-    return StoredRun(path=path, summary=summary, scenario=scenario, is_complete=is_complete)
+    made = provenance_of(path)
+    return StoredRun(path=path, summary=summary, scenario=scenario, is_complete=is_complete, provenance=made)
 
 
 def with_energy(run: StoredRun) -> StoredRun:

@@ -16,6 +16,7 @@ from tiny_scenarios import tiny
 from neulite_sim import registry
 from neulite_sim.population.sampling import build_population
 from neulite_sim.registry import Choice
+from neulite_sim.results.study import PATH_OPTIONS
 from neulite_sim.scenario.inputs import (
     MOST_NAMED,
     Reads,
@@ -84,6 +85,10 @@ def test_every_option_of_text_is_the_mark_of_a_file_or_known_to_be_none():
     assert not unknown, f"declare {unknown} as InputFile or with input_folder, or list them in PLAIN"
     assert {name for name, info in every_option() if mark_of(info)} >= {
         "RateTrace.trace", "Individuals.path", "PopulationSection.hardware", "ImageFolderOptions.root"}  # fmt: skip
+
+
+def test_runs_without_a_provenance_are_told_apart_by_every_option_that_names_a_file():
+    assert {name.partition(".")[2] for name, info in every_option() if mark_of(info)} == PATH_OPTIONS
 
 
 @pytest.mark.parametrize(

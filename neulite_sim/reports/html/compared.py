@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ import numpy as np
 from neulite_sim.arrays import Floats
 from neulite_sim.reports.comparison import Line
 from neulite_sim.reports.curves import joined
+from neulite_sim.reports.families import unlike_section
 from neulite_sim.reports.html.blocks import Block, Prose
 from neulite_sim.reports.html.devices import read_devices
 from neulite_sim.reports.html.fleet import Memory, drawn_memory, kept_memory, needs_of
@@ -85,9 +85,8 @@ def wall_of_lines(lines: Sequence[Line], names: Mapping[str, str]) -> tuple[Bloc
     Raises:
         DataNotFoundError: the rows of a run are missing or damaged.
     """
-    fleets = {json.dumps(run.scenario.get("population"), sort_keys=True) for line in lines for run in line.runs}
     seed = lines[0].runs[0].summary.get("seed")
-    if len(fleets) != 1:
+    if unlike_section([run.study for line in lines for run in line.runs], "fleets", "population"):
         return ()
     needs: dict[str, int] = {}
     holders: dict[str, int] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,7 +70,8 @@ def comparison_page(runs: Sequence[StoredRun], *, baseline: str | None, shown_as
         tiles=_tiles(compared),
         sections=with_content(sections),
         made_of=count(len(runs), "run folder"),
-        warnings=tuple(f"{note[:1].upper()}{note[1:]}" for note in notes_of(lines)[:_MOST_WARNINGS]),
+        # What begins with the name of a run keeps its letters.
+        warnings=tuple([*notes, *(f"{note[:1].upper()}{note[1:]}" for note in notes_of(lines))][:_MOST_WARNINGS]),
     )
 
 
@@ -170,7 +170,7 @@ def _asked(compared: Compared) -> tuple[Block, ...]:
             for line, each in zip(compared.lines, told, strict=True)
         )
         blocks.append(Grid(table=TextTable(title="Where they differ", headers=heads, rows=rows)))
-    elif len(told) > 1 and len({json.dumps(line.runs[0].scenario, sort_keys=True) for line in compared.lines}) > 1:
+    elif len(told) > 1 and len({line.runs[0].study.text for line in compared.lines}) > 1:
         blocks.append(Prose(paragraphs=("They differ in details; compare their scenario.yaml.",), is_note=True))
     return tuple(blocks)
 
