@@ -23,6 +23,8 @@ from neulite_sim.results.rows import FlightRow
 
 FILLS = {"download": "t0", "compute": "t1", "upload": "t2", "waiting": "t3", "idle": "t4"}
 MEANING = "From dispatch to aggregation. Waiting: the device was away. Idle: its flight had ended, the round went on."
+MOST_CLASSES = 20
+"""Classes of devices that a figure has a row of, beside that of all."""
 _FIRST, _MOST_FLIGHTS = 3, 600
 
 
@@ -30,6 +32,13 @@ def shares(spent: Floats) -> list[float]:
     """Return parts of a whole, 0 to 1; zeros where no time passed."""
     whole = float(spent.sum())
     return [float(part) / whole if whole > 0 else 0.0 for part in spent]
+
+
+def not_shown(num_classes: int) -> str:
+    """Return in words that a figure leaves out classes of devices, to follow a caption; "" where it does not."""
+    more = num_classes - MOST_CLASSES
+    are = "is" if more == 1 else "are"
+    return f" {count(more, 'more class', 'more classes')} of devices {are} not shown." if more > 0 else ""
 
 
 def time_blocks(story: RunStory) -> tuple[Block, ...]:
@@ -61,10 +70,10 @@ def _classes(story: RunStory, parts: list[Part]) -> Figure:
     if len(names) > 1:
         rows += [
             (name, count(flown.flights_by_class[name], "flight"), _of_parts(flown.spent_by_class[name], parts))
-            for name in names[:20]
+            for name in names[:MOST_CLASSES]
         ]
     said = [f"{part.name} {percent(share)}" for part, share in zip(parts, rows[0][2], strict=True)]
-    about = f"Where the time of all flights went: {', '.join(said)}."
+    about = f"Where the time of the {rows[0][1]} of all rounds went: {', '.join(said)}."
 
     def draw(room: Size) -> Markup:
         return share_rows(room, rows, parts, about=about)
@@ -78,7 +87,7 @@ def _classes(story: RunStory, parts: list[Part]) -> Figure:
     return Figure(
         title="What devices did during rounds",
         drawing=both(draw),
-        caption=MEANING,
+        caption=MEANING + story.beyond("They are not in this figure.") + not_shown(len(names)),
         keys=tuple(key(part.fill, part.name) for part in parts),
         data=Grid(table=table, summary="Numbers of this figure"),
     )

@@ -17,6 +17,7 @@ import numpy as np
 from neulite_sim.arrays import Floats, Integers
 from neulite_sim.errors import DataNotFoundError, NeuliteError
 from neulite_sim.outside import what_stands
+from neulite_sim.reports.html.wording import count
 from neulite_sim.reports.measures import MEASURES, Measure
 from neulite_sim.reports.timeline_table import PHASES
 from neulite_sim.results.cells import FILES, scan_rows
@@ -59,7 +60,12 @@ class Flown:
     """Per round and part of `SPENT`, seconds of the flights that ended in it."""
     took_part: Any
     spent_by_class: dict[str, Floats] = field(default_factory=dict)
+    """Of the flights of rounds, seconds of each part of `SPENT`."""
     flights_by_class: Counter[str] = field(default_factory=Counter)
+    num_beyond: int = 0
+    """Flights of no round, as the run ended before theirs."""
+    classes: set[str] = field(default_factory=set)
+    """Of all flights."""
     reasons: Counter[str] = field(default_factory=Counter)
     peaks: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Of each submodel that flew, the smallest and the largest peak in bytes."""
@@ -80,6 +86,11 @@ class RunStory:
     shortfalls: Mapping[str, tuple[int, int]]
     """Per submodel that was denied for memory, the smallest and the largest number of missing bytes."""
     provenance: Mapping[str, Any]
+
+    def beyond(self, what: str) -> str:
+        """Return in words how many flights are of no round, and what of it, to follow a caption; "" without any."""
+        number = self.flown.num_beyond
+        return f" When the run ended, {count(number, 'flight')} had not come to a round. {what}" if number else ""
 
 
 def read_story(path: Path) -> RunStory:
@@ -169,6 +180,7 @@ def _flown(path: Path, rounds: Rounds, *, num_devices: int) -> Flown:
 
 def _add(found: Flown, row: Mapping[str, Any], place: int | None, end_s: float | None) -> None:
     """Add a flight that ended in the round at `place`; one that was cut at the end of a run has none."""
+    found.classes.add(row["device_class"])
     submodel, peak = row["submodel"], row["peak_memory_bytes"]
     least, most = found.peaks.get(submodel, (peak, peak))
     found.peaks[submodel] = min(least, peak), max(most, peak)
@@ -178,6 +190,7 @@ def _add(found: Flown, row: Mapping[str, Any], place: int | None, end_s: float |
     if row["outcome"] != ARRIVED:
         found.reasons[row["reason"] or row["outcome"]] += 1
     if place is None or end_s is None:
+        found.num_beyond += 1
         return
     if row["outcome"] == ARRIVED and not found.took_part[row["device"]]:
         found.took_part[row["device"]] = True

@@ -123,6 +123,7 @@ def _fleet(story: RunStory) -> Figure:
     keys = tuple(key(part.fill, part.name) for part in reversed(parts))
     each = len(rounds.number[bins[0]])
     caption = f"Each column is the mean of {each:,} rounds." if each > 1 else ""
+    caption = f"{caption}{story.beyond('They are not in this figure.')}".strip()
     rows = tuple(
         (part.name, f"{float(cells.mean()):,.1f}", f"{int(cells.max()):,}")
         for part, (_, cells) in zip(parts, found, strict=True)
