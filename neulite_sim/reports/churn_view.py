@@ -11,15 +11,18 @@ from neulite_sim.reports.families import Families
 from neulite_sim.reports.intervals import Kind
 from neulite_sim.reports.views import Measure, Unit, View, absences, complete_groups, refused
 
-_BESIDE = ("name", "churn", "population.availability", "population.memory_motion")
-"""What of their scenarios, with the files that it names, twins need not have in common."""
+_BESIDE = ("name", "churn", "energy", "population.availability", "population.memory_motion")
+"""What of their scenarios, with the files that it names, twins need not have in common.
+
+Of `energy` nothing but the battery changes more than what is written down.
+"""
 
 
 def robustness(lines: Sequence[Line], *, baseline: Line | None = None, kind: Kind = "t") -> View:
     """Return what churn costs each group: accuracy and virtual time against its twin without churn, paired by seed.
 
-    A twin has the same scenario but for `churn`, `population.availability`, `population.memory_motion` and `name`, its
-    devices are always online with constant memory, and nothing of `churn` acts.
+    A twin has the same scenario but for `churn`, `energy`, `population.availability`, `population.memory_motion` and
+    `name`, its devices are always online with constant memory and without batteries, and nothing of `churn` acts.
 
     Raises:
         ScenarioError: no group has a twin.
@@ -45,7 +48,8 @@ def robustness(lines: Sequence[Line], *, baseline: Line | None = None, kind: Kin
             f"{line.name}: also without churn, and not used beside {calm[0].name}." for line in calm[1:] if others
         ]
     if not shaken:
-        finding = "needs runs that differ in churn, population.availability or population.memory_motion only"
+        finding = ("needs runs that differ in churn, population.availability, population.memory_motion or "
+                   "energy.battery only")  # fmt: skip
         raise refused("--view robustness", finding, "run a scenario with and without churn, with the same seeds")
     pairs = list(zip(shaken, twins, strict=True))
     for line, twin in pairs:
@@ -84,17 +88,29 @@ def _change(
 
 def _churn_cells(scenario: Mapping[str, Any]) -> dict[str, str]:
     """Return what of a scenario makes devices come and go, memory move or flights fail; only what acts."""
-    churn, population = scenario.get("churn") or {}, scenario.get("population") or {}
+    churn, population = dict(scenario.get("churn") or {}), scenario.get("population") or {}
     cells = {}
     for key, calm in (("availability", "always"), ("memory_motion", "constant")):
         section = population.get(key) or {}
         kind = section.get("kind", calm) if isinstance(section, Mapping) else section
         if kind != calm:
             cells[key.replace("_", " ")] = str(kind)
-    for key in ("failures_per_hour", "timeout", "outages", "battery"):
-        if churn.get(key):
-            cells[key.replace("_", " ")] = "" if isinstance(churn[key], Mapping) else f"{churn[key]:g}"
+    # What going offline does to a flight is no reason to go.
+    churn.pop("offline", None)
+    churn["battery"] = battery_of(scenario)
+    for key, value in churn.items():
+        if value:
+            cells[key.replace("_", " ")] = f"{value:g}" if isinstance(value, int | float) else ""
     return cells
+
+
+def battery_of(scenario: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the section of the devices' batteries, which a scenario has in `churn` or in `energy`; None without."""
+    for section in ("churn", "energy"):
+        battery = (scenario.get(section) or {}).get("battery")
+        if isinstance(battery, Mapping):
+            return battery
+    return None
 
 
 def _is_calm(scenario: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from neulite_sim.reports.churn_view import battery_of
 from neulite_sim.reports.html.wording import count, duration, listed, options, percent, plain, size
 from neulite_sim.reports.run_names import method_name
 
@@ -83,7 +84,8 @@ def _amount(memory: Any) -> str:
 def _online(scenario: Scenario) -> str:
     when = scenario["population"]["availability"]
     if when["kind"] == "always":
-        return "All devices, all the time."
+        gated = "as far as their batteries go" if battery_of(scenario) else "all the time"
+        return f"All devices, {gated}."
     if when["kind"] == "markov":
         on_s, off_s = float(when["mean_on"]), float(when["mean_off"])
         share = on_s / (on_s + off_s)
@@ -112,12 +114,15 @@ def _churn(scenario: Scenario) -> str:
         said.append(f"{churn['failures_per_hour']:g} failures per hour of flight")
     if churn.get("timeout"):
         said.append(f"given up after {duration(churn['timeout'])}")
-    for key, say in (("outages", _outages), ("battery", _battery)):
-        if churn.get(key):
+    for key, value, say in (
+        ("outages", churn.get("outages"), _outages),
+        ("battery", battery_of(scenario), _battery),
+    ):
+        if value:
             try:
-                said.append(say(churn[key]))
+                said.append(say(value))
             except (KeyError, TypeError, ValueError):
-                said.append(f"{key}: {options(churn[key])}")
+                said.append(f"{key}: {options(value)}")
     return "; ".join(said) + "."
 
 

@@ -7,15 +7,20 @@ from pdf_words import needs_pdftotext, pdf_text
 from stored_runs import write_run
 from tiny_scenarios import tiny
 
+from neulite_sim.api.loading import load_run
+from neulite_sim.engine.simulation import simulate
 from neulite_sim.errors import ScenarioError
 from neulite_sim.reports.budget_views import cost_to_target, parse_budget, parse_target, quality_under_budget
 from neulite_sim.reports.churn_view import robustness
 from neulite_sim.reports.comparison import lines_of
+from neulite_sim.reports.html.asking import asked
 from neulite_sim.reports.intervals import paired_difference
 from neulite_sim.reports.plot_options import PlotOptions
 from neulite_sim.reports.view_plot import draw_view, view_figure
 from neulite_sim.reports.view_table import view_tables
 from neulite_sim.results.stored import read_run
+from neulite_sim.scenario.churn import Churn
+from neulite_sim.scenario.energy import Energy
 from neulite_sim.studies.sweeps import write_not_applicable
 
 RISING = [(10.0, 0.4), (20.0, 0.6), (30.0, 0.8)]
@@ -166,6 +171,66 @@ def test_churn_is_measured_against_the_same_seed_without_it(grouped):
     assert "Not the same study" not in "".join(view_tables(view)[0].notes)
 
 
+BATTERY = "{capacity_watt_hours: 0.05, charging_watts: 9, minimum: 0.4%s}"
+SHAKING = {
+    "churn.failures_per_hour": "churn.failures_per_hour=2",
+    "churn.timeout": "churn.timeout=1s",
+    "churn.outages": "churn.outages={mean_between: 1h, mean_length: 10min}",
+    "churn.battery": f"churn.battery={BATTERY % ', idle_watts: 1, working_watts: 8'}",
+    "energy.battery": f"energy={{battery: {BATTERY % ''}}}",
+    "population.availability": MARKOV,
+    "population.memory_motion": "population.memory_motion={kind: walk, step: 0.1, every: 10min}",
+}
+"""Each option that makes devices come and go, memory move or flights fail, as it acts."""
+
+
+def test_every_option_of_churn_and_of_energy_is_known_to_shake_or_to_be_calm():
+    fields = {f"churn.{name}" for name in Churn.model_fields} | {f"energy.{name}" for name in Energy.model_fields}
+    assert fields - {"churn.offline", "energy.power"} <= SHAKING.keys()
+
+
+@pytest.mark.parametrize("key", SHAKING)
+def test_a_run_in_which_anything_shakes_is_no_twin_without_churn(tmp_path, key):
+    calm = write_run(tmp_path / "calm-1", RISING, "seed=1")
+    shaken = write_run(tmp_path / "shaken-1", RISING, "seed=1", SHAKING[key])
+    lines, _ = lines_of([calm, shaken], grouped=True)
+    (row,) = robustness(lines).rows()
+    assert row["twin"] == "calm"
+    assert key.rpartition(".")[2].replace("_", " ") in row["churn"]
+    both = write_run(tmp_path / "both-1", RISING, "seed=1", SHAKING[key], "name=both")
+    with pytest.raises(ScenarioError, match=r"population.memory_motion or energy.battery only; run a scenario with"):
+        robustness(lines_of([shaken, both], grouped=True)[0])
+
+
+@pytest.mark.parametrize("calm", ["energy={}", "energy={power: {jetson-nano-4gb: {idle_watts: 2}}}"])
+def test_what_only_writes_more_down_is_a_twin_without_churn(tmp_path, calm):
+    runs = [
+        write_run(tmp_path / "calm-1", RISING, "seed=1", calm),
+        write_run(tmp_path / "shaken-1", RISING, "seed=1", MARKOV),
+    ]
+    assert robustness(lines_of(runs, grouped=True)[0]).rows()[0]["twin"] == "calm"
+
+
+def test_a_twin_without_churn_loses_no_flight_and_denies_nobody_as_offline(tmp_path):
+    usual = ("backend=dry-run", "stop.rounds=12", "workload.epochs=20", "seed=1")
+    for key, override in SHAKING.items():
+        folder = tmp_path / key
+        found = [simulate(tiny(*usual, override, f"name={key}"), out=folder / "one-1"),
+                 simulate(tiny(*usual, "name=calm"), out=folder / "two-1")]  # fmt: skip
+        view = robustness(lines_of([read_run(each.run_dir) for each in found], grouped=True)[0])
+        for line in view.twins:
+            assert list(load_run(line.runs[0].path).denials) == []
+            assert line.runs[0].summary["flights_dropped"] == 0
+
+
+def test_the_page_of_a_run_says_that_batteries_gate_its_devices():
+    for key in ("churn.battery", "energy.battery"):
+        told = dict(asked(tiny(SHAKING[key]).dump()))
+        assert told["Online"] == "All devices, as far as their batteries go."
+        assert "devices train with batteries of 40.0 % and more" in told["Churn"]
+    assert dict(asked(tiny("energy={}").dump()))["Online"] == "All devices, all the time."
+
+
 def test_a_loss_whose_interval_holds_zero_is_not_told_apart(grouped):
     (row,) = robustness(churned(grouped, losses=(0.10, -0.12, 0.11))).rows()
     assert row["accuracy_change_verdict"] == "not told apart"
@@ -181,7 +246,7 @@ def test_a_seed_without_its_twin_is_named_and_not_paired(grouped):
 
 def test_runs_that_differ_in_more_than_churn_are_no_twins(grouped):
     lines = grouped(("calm", 1, RISING), ("churn", 1, RISING, MARKOV, "training.epochs=2"))
-    message = "--view robustness: needs runs that differ in churn, population.availability or population.memory_motion"
+    message = "--view robustness: needs runs that differ in churn, population.availability, population.memory_motion"
     with pytest.raises(ScenarioError, match=message):
         robustness(lines)
 
