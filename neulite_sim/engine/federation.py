@@ -67,7 +67,10 @@ class Federation:
         # Where the model before has reached the target the run is over for those in the air, and nobody follows them.
         if self._airspace.has_aloft and self._testing.stops_before_next_round():
             return (), 0
-        return self._dispatching.along(self._learning.state, self._rounds, at_s, wanted=wanted, landings=landings)
+        sent = self._dispatching.along(self._learning.state, self._rounds, at_s, wanted=wanted, landings=landings)
+        if len(sent[0]):
+            self._recorder.roll_call.note_dispatch(self._dispatching.seen.memory_bytes)
+        return sent
 
     def train(self, flights: Iterable[Flight]) -> None:
         """Start the training of the flights that the protocol may merge, beside everything that is to come."""

@@ -152,6 +152,7 @@ class _Kept:
         self._look = look
         self._mark = look.mark
         self.at_s = look.at_s
+        self.memory_bytes = look.memory_bytes
         self.stage = stage
         standing.able.move(look.at_s, look.mark)
         self.num_offers = len(standing.able)

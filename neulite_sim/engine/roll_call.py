@@ -55,7 +55,9 @@ class RollCall:
         self._owns = owns
         self._denied = _Tables(population.num_devices)
         self._flights = _FlightCounts(population.num_devices)
-        self._memory: tuple[Integers, Integers] | None = None
+        self._memory = _Range()
+        self._open_memory = _Range()
+        """Of the dispatches since the latest round."""
         self._comings: Comings | None = None
         self._looks: Looks | None = None
         self._num_rounds = 0
@@ -69,6 +71,15 @@ class RollCall:
             self._comings = Comings(whereabouts)
             self._looks = Looks(self._comings, Airtime(whereabouts))
 
+    def note_dispatch(self, memory_bytes: Integers) -> None:
+        """Take note of the memory of every device as flights leave; it counts with the round that is open then.
+
+        A round may have many dispatches. Those after the last round of all never were.
+        """
+        if self._population.memory_motion is not None:
+            with self.unsettled():
+                self._open_memory.add(memory_bytes)
+
     def count_round(self, look: Look, denials: Sequence[Denial]) -> None:
         """Count a round: what was seen at its dispatch, with a denial for everybody who was offered nothing."""
         with self.unsettled():
@@ -77,8 +88,10 @@ class RollCall:
     def _count_round(self, look: Look, denials: Sequence[Denial]) -> None:
         self._num_rounds += 1
         self._at_s = max(self._at_s, look.at_s)
-        if self._population.memory_motion is not None:
-            self._count_memory(look.memory_bytes)
+        if self._open_memory.ends is not None:
+            for end in self._open_memory.ends:
+                self._memory.add(end)
+            self._open_memory = _Range()
         if look.unable is not None and self._looks is not None:
             self._looks.add(look)
             if self._looks.are_many:
@@ -104,14 +117,6 @@ class RollCall:
         """Take note that the run goes on at least until a moment."""
         self._at_s = max(self._at_s, at_s)
 
-    def _count_memory(self, memory_bytes: Integers) -> None:
-        if self._memory is None:
-            self._memory = memory_bytes.copy(), memory_bytes.copy()
-            return
-        lowest, highest = self._memory
-        np.minimum(lowest, memory_bytes, out=lowest)
-        np.maximum(highest, memory_bytes, out=highest)
-
     def _work_out(self) -> None:
         seen = self._looks.worked_out() if self._looks is not None else None
         if seen is None:
@@ -125,7 +130,7 @@ class RollCall:
     def roll(self) -> Roll:
         """Return what was counted so far."""
         self._work_out()
-        lowest, highest = self._memory or (None, None)
+        lowest, highest = self._memory.ends or (None, None)
         self._flights.work_out()
         return Roll(
             num_rounds=self._num_rounds,
@@ -150,6 +155,26 @@ class RollCall:
         for _ in self._comings.until(self._at_s):
             pass
         return self._comings.presence
+
+
+class _Range:
+    """The least and the most of what was added, device by device: `ends`, None as long as that is nothing."""
+
+    def __init__(self) -> None:
+        self.ends: tuple[Integers, Integers] | None = None
+        self._latest: Integers | None = None
+
+    def add(self, memory_bytes: Integers) -> None:
+        # Memory that moves by steps is one array until the next.
+        if memory_bytes is self._latest:
+            return
+        self._latest = memory_bytes
+        if self.ends is None:
+            self.ends = memory_bytes.copy(), memory_bytes.copy()
+            return
+        lowest, highest = self.ends
+        np.minimum(lowest, memory_bytes, out=lowest)
+        np.maximum(highest, memory_bytes, out=highest)
 
 
 class _Tables:

@@ -47,6 +47,11 @@ class View(Protocol):
         ...
 
     @property
+    def memory_bytes(self) -> Integers:
+        """What every device has then."""
+        ...
+
+    @property
     def stage(self) -> str:
         """What the method is at."""
         ...
@@ -71,6 +76,11 @@ class Listed:
     online: Flags
     candidates: Integers
     look: Look | None = None
+
+    @property
+    def memory_bytes(self) -> Integers:
+        """What every device has then."""
+        return NOBODY if self.look is None else self.look.memory_bytes
 
     @property
     def stage(self) -> str:
