@@ -78,8 +78,8 @@ def unlike_section(studies: Sequence[Study], what: str, key: str) -> str:
     # Options of one model are what a study may vary: other code under one name is another model.
     if key != "model" and len({_setup(study, key) for study in studies}) > 1:
         return what
-    first = studies[0].only(key)
-    found = [other for study in studies[1:] for other in first.others(study.only(key)) if other.is_known]
+    those = [study.only(key) for study in studies]
+    found = [other for study in those[1:] for other in those[0].others(study) if other.is_known]
     return f"{what} ({found[0].what} held something else)" if found else ""
 
 

@@ -8,7 +8,7 @@ from stored_runs import write_rows, write_run
 from tiny_scenarios import tiny
 
 import neulite_sim
-from neulite_sim.reports.comparison import lines_of, notes_of
+from neulite_sim.reports.comparison import lines_of, notes_of, unlike_setups
 from neulite_sim.reports.html.comparison_page import comparison_page
 from neulite_sim.reports.run_names import names_of
 from neulite_sim.results.places import PROVENANCE, SUMS
@@ -187,3 +187,7 @@ def test_a_sweep_of_one_study_in_two_places_is_one_line_in_its_table(tmp_path):
     shutil.move(runs[0].path, tmp_path / "elsewhere" / "x-1")
     found = neulite_sim.compare([tmp_path / "elsewhere" / "x-1", runs[1].path], group=True)
     assert [row["seeds"] for row in found.rows] == [[1, 2]]
+
+
+def test_of_no_runs_nothing_is_unlike():
+    assert unlike_setups([]) == lines_of([], grouped=True)[1] == []
