@@ -5,7 +5,7 @@ Start it with: python verification/convolution_layouts.py
 Shapes are drawn from a seed over kernel, stride, padding, dilation, channels, groups, sides, batch, dimensions and
 memory layout; every second one is a strided 1x1 convolution, the kind that oneDNN 3.12.0 gets wrong. Each is run in a
 process of its own, so that a crash is a row: forward pass, gradient of the images and gradients of weight and bias,
-compared with double precision. Once as PyTorch runs it and once under the guard of `neulite_sim.models.pointwise`,
+compared with double precision. Once as PyTorch runs it and once under the guard of `neulite_sim.models.kernel_guard`,
 for each instruction set that the machine has. glibc checks its heap at every free where it can.
 
 The last line says whether all holds: nothing fails under the guard, and nothing fails without it but what
@@ -90,7 +90,7 @@ def tried(shape: Shape, *, is_guarded: bool) -> str:
     """Return "" where all results of a shape agree with double precision, else what does not. May crash."""
     import torch
 
-    from neulite_sim.models.pointwise import ConvolutionGuard
+    from neulite_sim.models.kernel_guard import KernelGuard
 
     torch.manual_seed(0)
     images, weight, bias, geometry = _operands(shape)
@@ -105,7 +105,7 @@ def tried(shape: Shape, *, is_guarded: bool) -> str:
     except RuntimeError:
         return "refused"
     for _ in range(REPEATS):
-        found = _results(operands, geometry, ConvolutionGuard() if is_guarded else None)
+        found = _results(operands, geometry, KernelGuard() if is_guarded else None)
         names = ("result", "gradient of images", "gradient of weight", "gradient of bias")
         for name, ours, theirs in zip(names, found, expected, strict=True):
             error = float((ours - theirs).abs().max()) / (float(theirs.abs().max()) or 1.0)
@@ -200,11 +200,11 @@ def _warm_up() -> None:
     """Import what PyTorch imports at first use, so that not every process does; autograd cannot be forked once used."""
     import torch
 
-    from neulite_sim.models.pointwise import ConvolutionGuard
+    from neulite_sim.models.kernel_guard import KernelGuard
 
     torch.manual_seed(0)
     images, weight = (torch.zeros(1, 1, 2, 2, dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64))
-    with ConvolutionGuard():
+    with KernelGuard():
         geometry = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)
         result = torch.ops.aten.convolution.default(images, weight, None, *geometry)
         torch.ops.aten.convolution_backward.default(result, images, weight, None, *geometry, [True, True, False])

@@ -16,6 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from neulite_sim.methods.variable_sets import MASK, Rung, typical_set
 from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.kernel_guard import guarded
 from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.scenario.schema import Training
@@ -130,7 +131,8 @@ class HeaviestModel(PartialModel):
         self.prepare()
         spec = blueprint.spec
         loss, _ = self.loss(noise(spec, 2), taking_turns(spec, 2, num_classes=2))
-        loss.backward()  # type: ignore[no-untyped-call]
+        with guarded(loss):
+            loss.backward()  # type: ignore[no-untyped-call]
         self.zero_grad(set_to_none=True)
         for hook in hooks:
             hook.remove()

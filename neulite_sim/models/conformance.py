@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from neulite_sim.models.contract import Architecture, BlockModel, Blueprint
+from neulite_sim.models.kernel_guard import KernelGuard
 from neulite_sim.models.noise import noise
 from neulite_sim.models.output import OutputModule
-from neulite_sim.models.pointwise import ConvolutionGuard
 from neulite_sim.samples import ImageShape, InputSpec
 
 BATCH = 3
@@ -134,7 +134,7 @@ def _check_stages(model: BlockModel, inputs: Tensor) -> None:
         )
         parts = nn.ModuleList([*model.blocks[:stage], output])
         parts.zero_grad()
-        with ConvolutionGuard():
+        with KernelGuard():
             (logits.square().sum() + output.project(final_map).square().sum()).backward()
         untouched = [name for name, parameter in parts.named_parameters() if parameter.grad is None]
         assert not untouched, f"stage {stage}: no gradient reaches {untouched[:3]}"

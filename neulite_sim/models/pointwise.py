@@ -8,15 +8,14 @@ wrong numbers. That copy is made where the kernel is 1x1, there are neither grou
 the sides (`overruns`). Forward pass and gradient of the images use other kernels.
 
 The way out is to view the strided pixels and convolve them without a stride: the same sums in the same order. Networks
-here do it themselves (`PointwiseConvolution`); in anybody's network a `ConvolutionGuard` does it in the backward pass.
-`verification/convolution_layouts.py` scans for more such places. May go once every PyTorch allowed has a oneDNN without
-it.
+here do it themselves (`PointwiseConvolution`); in anybody's network a `KernelGuard` does it in the backward pass, with
+`thinned_gradients`. `verification/convolution_layouts.py` scans for more such places. May go once every PyTorch allowed
+has a oneDNN without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,8 +24,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.conv import _ConvNd
 
-from neulite_sim.models.light_mode import LightMode
-
 CHANNEL_BLOCK = 16
 """The largest block of channels of oneDNN's kernels, that of AVX-512. With as many channels none of them overruns."""
 
@@ -34,7 +31,7 @@ SAME_KERNEL = 2
 """Dilation of an unstrided 1x1 convolution. The sums do not depend on it, but PyTorch gives small ones without stride
 and dilation to another library, with other last bits than those of the strided convolution."""
 
-_CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward.default
+CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward.default
 
 
 def overruns(
@@ -99,7 +96,7 @@ class PointwiseConvolution(nn.Conv2d):
         """Return a map of sides divided by the stride and rounded up."""
         sides = maps_BCHW.shape[2:]
         left = [-(-side // step) for side, step in zip(sides, self.stride, strict=True)]
-        if _is_real(maps_BCHW) and overruns(
+        if is_real(maps_BCHW) and overruns(
             self.weight.shape, sides, left, stride=self.stride, padding=(0, 0), groups=1
         ):
             seen: Tensor = _Thinned.apply(maps_BCHW, self.stride)  # type: ignore[no-untyped-call]
@@ -107,53 +104,27 @@ class PointwiseConvolution(nn.Conv2d):
         return super().forward(maps_BCHW)
 
 
-class ConvolutionGuard(LightMode):
-    """Dispatch mode for backward passes on a CPU: weight gradients that could overrun are taken from thinned maps.
+def thinned_gradients(args: Sequence[Any]) -> tuple[Tensor | None, ...] | None:
+    """Return what `convolution_backward` returns of these arguments, from thinned maps; None where it is safe as it is.
 
     It sees each convolution, whatever module, function or script it comes from and whatever the layout of its maps.
-    `num_met` counts those that it took another way.
     """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.num_met = 0
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Run one operator, or what stands in for it."""
-        if func is _CONVOLUTION_BACKWARD and not kwargs and _is_real(args[2]):
-            grad, maps, weight, bias_sizes, stride, padding, _, is_transposed, _, groups, wanted = args
-            dimensions = weight.ndim - 2
-            # An operator that is called directly may have one number for all dimensions.
-            stride, padding = (list(given) * (dimensions // len(given)) for given in (stride, padding))
-            large, small = (grad, maps) if is_transposed else (maps, grad)
-            shapes = (weight.shape, large.shape[2:], small.shape[2:])
-            if any(wanted[1:]) and overruns(*shapes, stride=stride, padding=padding, groups=groups):
-                self.num_met += 1
-                of_maps = func(*args[:-1], [wanted[0], False, False])[0] if wanted[0] else None
-                seen = (thinned(grad, stride), maps) if is_transposed else (grad, thinned(maps, stride))
-                ones, zeros, same = ([value] * dimensions for value in (1, 0, SAME_KERNEL))
-                geometry = (ones, zeros, same, is_transposed, zeros, groups)
-                of_weight, of_bias = func(*seen, weight, bias_sizes, *geometry, [False, *wanted[1:]])[1:]
-                if is_transposed and wanted[2]:
-                    of_bias = grad.sum(dim=[0, *range(2, grad.ndim)])
-                return of_maps, of_weight, of_bias
-        return func(*args, **(kwargs or {}))
-
-
-def guarded(loss: Tensor, *, is_needed: bool) -> AbstractContextManager[Any]:
-    """Return the context for `loss.backward()`: a `ConvolutionGuard` where it is needed and `loss` is a real one.
-
-    It is needed in the first backward pass through a network, after it met a convolution that could overrun, and where
-    the network `holds_overrunning`: it may not have come to that one yet. It costs a fifth or more of a small network's
-    step, hence not always. Fake steps are not guarded: what is charged does not depend on this machine.
-    """
-    return ConvolutionGuard() if is_needed and _is_real(loss) else nullcontext()
+    grad, maps, weight, bias_sizes, stride, padding, _, is_transposed, _, groups, wanted = args
+    dimensions = weight.ndim - 2
+    # An operator that is called directly may have one number for all dimensions.
+    stride, padding = (list(given) * (dimensions // len(given)) for given in (stride, padding))
+    large, small = (grad, maps) if is_transposed else (maps, grad)
+    shapes = (weight.shape, large.shape[2:], small.shape[2:])
+    if not any(wanted[1:]) or not overruns(*shapes, stride=stride, padding=padding, groups=groups):
+        return None
+    of_maps = CONVOLUTION_BACKWARD(*args[:-1], [wanted[0], False, False])[0] if wanted[0] else None
+    seen = (thinned(grad, stride), maps) if is_transposed else (grad, thinned(maps, stride))
+    ones, zeros, same = ([value] * dimensions for value in (1, 0, SAME_KERNEL))
+    geometry = (ones, zeros, same, is_transposed, zeros, groups)
+    of_weight, of_bias = CONVOLUTION_BACKWARD(*seen, weight, bias_sizes, *geometry, [False, *wanted[1:]])[1:]
+    if is_transposed and wanted[2]:
+        of_bias = grad.sum(dim=[0, *range(2, grad.ndim)])
+    return of_maps, of_weight, of_bias
 
 
 def holds_overrunning(module: nn.Module) -> bool:
@@ -174,5 +145,6 @@ def _may_overrun(layer: nn.Module) -> bool:
     )
 
 
-def _is_real(tensor: Tensor) -> bool:
+def is_real(tensor: Tensor) -> bool:
+    """Return whether a tensor lies in the memory of this machine's processor, and is no fake one."""
     return tensor.device.type == "cpu" and not isinstance(tensor, FakeTensor)

@@ -3,7 +3,8 @@
 A small network spends as long between its kernels as in them. Here BatchNorm does not count its batches (the count does
 not travel, and only a layer without momentum reads it), and neither it nor a convolution looks its tensors up by the
 general way. Small convolutions go around oneDNN, which takes 300 to 500 microseconds forward and back whatever their
-size. Layers of other classes, subclasses included, and everything unusual are left as they are.
+size. GroupNorm wants a gradient of what it reads, which keeps it from a kernel that crashes (`kernel_guard.py`). Layers
+of other classes, subclasses included, and everything unusual are left as they are.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch._C._nn import thnn_conv2d  # type: ignore[attr-defined]
 from torch.autograd import forward_ad
 
+from neulite_sim.models.kernel_guard import may_have_channels_last
 from neulite_sim.models.pointwise import PointwiseConvolution
 from neulite_sim.models.trainee import LAYOUT
 
@@ -37,6 +39,8 @@ def take_shortcuts(module: nn.Module) -> None:
             vars(layer)["forward"] = functools.partial(_normalised, layer)
         elif isinstance(layer, nn.Conv2d) and type(layer) in _CONVOLUTIONS and layer.padding_mode == "zeros":
             vars(layer)["forward"] = functools.partial(_convolved, layer)
+        elif type(layer) is nn.GroupNorm and layer.affine:
+            vars(layer)["forward"] = functools.partial(_grouped, layer)
 
 
 def _normalised(layer: nn.Module, features: Tensor) -> Tensor:
@@ -62,6 +66,20 @@ def _normalised(layer: nn.Module, features: Tensor) -> Tensor:
         layer.eps,  # type: ignore[arg-type]
         torch.backends.cudnn.enabled,
     )
+
+
+def _grouped(layer: nn.GroupNorm, maps: Tensor) -> Tensor:
+    """Where all maps want a gradient no step needs a `KernelGuard`, not even one that comes to this layer late."""
+    is_trained = layer.weight.requires_grad or layer.bias.requires_grad
+    if (
+        is_trained
+        and not maps.requires_grad
+        and may_have_channels_last(maps)
+        and torch.is_grad_enabled()
+        and _is_plain()
+    ):
+        maps = maps.detach().requires_grad_()
+    return nn.GroupNorm.forward(layer, maps)
 
 
 def _convolved(layer: nn.Conv2d, maps_BCHW: Tensor) -> Tensor:
@@ -95,9 +113,7 @@ def _is_small(layer: nn.Conv2d, maps_BCHW: Tensor) -> bool:
         or layer.groups != 1
         or layer.dilation != (1, 1)
         or torch.is_autocast_enabled("cpu")
-        # Neither forward-mode derivatives nor batches of batches are known to it.
-        or forward_ad._current_level >= 0
-        or torch._C._functorch.peek_interpreter_stack() is not None
+        or not _is_plain()
     ):
         return False
     samples, _, height, width = maps_BCHW.shape
@@ -110,3 +126,8 @@ def _is_small(layer: nn.Conv2d, maps_BCHW: Tensor) -> bool:
         and taps <= _MOST_TAPS
         and taps * layer.in_channels * layer.out_channels <= _MOST_PRODUCTS
     )
+
+
+def _is_plain() -> bool:
+    """Return whether neither forward-mode derivatives are taken nor batches of batches, as `torch.func` has them."""
+    return forward_ad._current_level < 0 and torch._C._functorch.peek_interpreter_stack() is None

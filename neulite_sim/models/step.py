@@ -19,8 +19,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim import Optimizer
 
 from neulite_sim.errors import SimulationError
+from neulite_sim.models.kernel_guard import KernelGuard, guarded
 from neulite_sim.models.optimizer import make_optimizer, take_step
-from neulite_sim.models.pointwise import ConvolutionGuard, guarded, holds_overrunning
+from neulite_sim.models.pointwise import holds_overrunning
 from neulite_sim.models.prefix import Rows
 from neulite_sim.models.together import Together, clip
 from neulite_sim.models.trainee import Trainee
@@ -70,7 +71,10 @@ class Stepper:
     ) -> None:
         self._trainee = trainee
         self._training = training
-        self._trainable = [parameter for parameter in parameters_of(trainee).values() if parameter.requires_grad]
+        trained = {name: parameter for name, parameter in parameters_of(trainee).items() if parameter.requires_grad}
+        self._trainable = list(trained.values())
+        if trainee.guard_known_for != (names := tuple(trained)):
+            trainee.needs_guard, trainee.guard_known_for = None, names
         self._make = functools.partial(
             make_optimizer, training=training, learning_rate=learning_rate, is_charged=is_charged
         )
@@ -156,11 +160,11 @@ class Stepper:
             self.after_micro_batch()
 
     def _backward(self, loss: Tensor) -> None:
-        has_met = self._trainee.has_met_overruns
-        with guarded(loss, is_needed=has_met is not False or self._may_overrun) as guard:
+        known = self._trainee.needs_guard
+        with guarded(loss, is_needed=known is not False or self._may_overrun) as guard:
             loss.backward()  # type: ignore[no-untyped-call]
-        if isinstance(guard, ConvolutionGuard):
-            self._trainee.has_met_overruns = bool(has_met) or guard.num_met > 0
+        if isinstance(guard, KernelGuard):
+            self._trainee.needs_guard = bool(known) or guard.num_met > 0
 
     @functools.cached_property
     def _may_overrun(self) -> bool:

@@ -44,8 +44,10 @@ class Trainee(nn.Module):
     """Set by workers: `loss` may compute the same in fewer operators than devices are charged for."""
     checkpoints_blocks: bool = False
     """Set by whoever takes steps: whether `through` keeps only a block's input for the backward pass."""
-    has_met_overruns: bool | None = None
-    """Set by whoever takes steps: whether a backward pass met a convolution that needs a `ConvolutionGuard`."""
+    needs_guard: bool | None = None
+    """Set by whoever takes steps: whether a backward pass met an operator that a `KernelGuard` took another way."""
+    guard_known_for: tuple[str, ...] = ()
+    """The trained parameters that `needs_guard` was found out with: with others, other gradients are wanted."""
     keeper: PrefixKeeper | None = None
     """Set for a flight by whoever trains: what keeps the features of a frozen prefix from epoch to epoch."""
     stored_away: Mapping[str, Tensor] = {}
@@ -143,9 +145,9 @@ class Trainee(nn.Module):
         """
         for part in range(self.num_parts):
             self.enter(part)
-            if part and self.has_met_overruns is False:
-                # So far only the convolutions of the parts before were met.
-                self.has_met_overruns = None
+            if part and self.needs_guard is False:
+                # So far only the operators of the parts before were met.
+                self.needs_guard = None
             self.prepare(has_batch_statistics=has_batch_statistics)
             yield part
         self.enter(None)

@@ -290,7 +290,8 @@ class RayBackend:
             return True
         given_up = SimulationError(
             f"{job.what} was given up: the actor died {job.attempts} times ({reason_of(death)}); "
-            "use fewer workers (backend.workers) if the machine runs out of memory"
+            "either the machine ran out of memory, then use fewer workers (backend.workers), or the code that trains "
+            "crashes its process, then this work ends a run with --backend inprocess as well"
         )
         if job.is_repeated:
             raise given_up

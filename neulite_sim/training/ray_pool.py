@@ -283,12 +283,15 @@ def stop_pool(cluster: Future[Cluster], started: Future[ActorPool], equipped: Fu
 
 
 def reason_of(death: RayActorError | ObjectLostError) -> str:
-    """Return the telling line of Ray's report: the last of a traceback, else the first that is no list of ids."""
+    """Return the telling line of Ray's report: the last of a traceback, else the first that is no list of ids.
+
+    Without the causes that Ray lists where it knows of none: it does not learn by which signal a process ended.
+    """
     if isinstance(death, ObjectLostError):
         return "what it returned is lost with its node"
     lines = [line for line in str(death).splitlines() if line.strip()]
     telling = lines[-1:] if death.actor_init_failed else [line for line in lines[1:] if not line.startswith("\t")]
-    return (telling or lines)[0].strip().rstrip(".")
+    return (telling or lines)[0].partition(" Some common causes include")[0].strip().rstrip(".")
 
 
 def _num_places(options: RayOptions) -> int:

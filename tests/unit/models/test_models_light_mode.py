@@ -6,7 +6,7 @@ import sys
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from neulite_sim.methods import operators, streams
-from neulite_sim.models import pointwise
+from neulite_sim.models import kernel_guard
 from neulite_sim.models.fakes import mode
 from neulite_sim.models.light_mode import LightMode
 from neulite_sim.profiling import allocations, tracer
@@ -18,7 +18,7 @@ def subclasses(kind):
 
 def test_every_dispatch_mode_here_is_a_light_one():
     ours = {kind for kind in subclasses(TorchDispatchMode) if kind.__module__.startswith("neulite_sim.")}
-    homes = {home.__name__ for home in (operators, streams, pointwise, mode, allocations, tracer)}
+    homes = {home.__name__ for home in (operators, streams, kernel_guard, mode, allocations, tracer)}
     assert {kind.__module__ for kind in ours - {LightMode}} == homes
     assert all(issubclass(kind, LightMode) for kind in ours)
 

@@ -10,8 +10,9 @@ from thin_models import blueprint
 from torch import nn
 from torch.nn import functional as F
 
-from neulite_sim.models import pointwise
-from neulite_sim.models.pointwise import ConvolutionGuard, PointwiseConvolution, overruns
+from neulite_sim.models import kernel_guard, pointwise
+from neulite_sim.models.kernel_guard import KernelGuard
+from neulite_sim.models.pointwise import PointwiseConvolution, overruns
 from neulite_sim.models.resnet import BasicBlock
 from neulite_sim.models.step import Stepper
 from neulite_sim.models.trainee import FullModel, Trainee, lay_out
@@ -61,7 +62,7 @@ def gradients(run, *operands):
     leaves = [tensor.detach().requires_grad_() for tensor in operands]
     result = run(*leaves)
     grad = torch.linspace(-1, 1, result.numel(), dtype=result.dtype).reshape(result.shape)
-    with ConvolutionGuard() as guard:
+    with KernelGuard() as guard:
         result.backward(grad)
     return [result.detach(), *(leaf.grad for leaf in leaves)], guard
 
@@ -132,7 +133,7 @@ def stepped(trainee, *, batch=4, shape=(3, 8, 8), steps=1, precision="fp32"):
     with Kernels() as kernels:
         for _ in range(steps):
             stepper.step(images, torch.arange(batch) % 2)
-    return kernels.overrunning, trainee.has_met_overruns
+    return kernels.overrunning, trainee.needs_guard
 
 
 class Stranger(Trainee):
@@ -178,17 +179,17 @@ def test_no_step_of_a_thin_resnet_does_and_it_needs_no_guard(width, options):
 @contextmanager
 def guards_counted(monkeypatch):
     made = []
-    monkeypatch.setattr(pointwise, "ConvolutionGuard", lambda: made.append(ConvolutionGuard()) or made[-1])
+    monkeypatch.setattr(kernel_guard, "KernelGuard", lambda: made.append(KernelGuard()) or made[-1])
     yield made
 
 
 def test_a_layer_that_was_not_come_to_keeps_the_guard_until_it_is(monkeypatch):
     trainee = Stranger(nn.Conv2d(3, 4, 3), function=None)
-    trainee.spare = nn.Conv2d(3, 4, 1, 2)
+    trainee.spare = nn.Conv2d(3, 4, 1, 2).requires_grad_(False)
     with torch.no_grad():
         trainee.loss(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64))
     stepped(trainee)
-    assert trainee.has_met_overruns is False
+    assert trainee.needs_guard is False
     assert pointwise.holds_overrunning(trainee)
     with guards_counted(monkeypatch) as guards:
         stepped(trainee)

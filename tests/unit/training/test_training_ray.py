@@ -347,8 +347,9 @@ def test_work_that_three_actors_died_of_is_given_up_and_other_work_is_not(light,
     fatal, innocent = (pool.submit_training(job(flight), PAYLOAD, NOTHING) for flight in (51, 52))
     message = (
         r"^local training in flight 51 \(device 0, full\) was given up: the actor died 3 times \(The actor is dead "
-        r"because its worker process has died\..*\); use fewer workers \(backend\.workers\) if the machine runs out of "
-        r"memory$"
+        r"because its worker process has died\.((?!OOM|common causes).)*\); either the machine ran out of memory, then "
+        r"use fewer workers \(backend\.workers\), or the code that trains crashes its process, then this work ends a run "
+        r"with --backend inprocess as well$"
     )
     with pytest.raises(SimulationError, match=message):
         pool.collect_update(fatal)
