@@ -14,6 +14,7 @@ import numpy as np
 from neulite_sim.bounds import Name
 from neulite_sim.data.columns import arrow, column_array, kind_of
 from neulite_sim.data.handing import Array, Handed, refusal
+from neulite_sim.data.holding_out import held_out_rows
 from neulite_sim.data.image_files import Sentences, listed
 from neulite_sim.data.interpreting import HandedOptions
 from neulite_sim.data.reading_datasets import INPUT_KEYS, TARGET_KEYS, Items, Keys, handed_of_items, read_items
@@ -66,16 +67,21 @@ def handed_of_tables(splits: Mapping[str, Any], options: HandedTableOptions, sen
         ]
 
     unscaled = None
+    first_labels, second_labels = arrays(label)
+    names = features.get(label, {}).get("names") if kinds[label] == "class" else None
+    classes = len(names) if names and len(names) > 1 else None
     if len(inputs) == 1 and kinds[inputs[0]] in ("picture", "list"):
         side = options.image_size if kinds[inputs[0]] == "picture" else None
         first_inputs, second_inputs = arrays(inputs[0], side)
     else:
         made = {column: arrays(column) for column in inputs}
         parts = [{column: _cells(each[number]) for column, each in made.items()} for number in range(1 + bool(others))]
-        rows = tabulated(parts[0], parts[1] if others is not None else None, sentences)
+        is_test = None
+        if others is None:
+            known = classes if options.classes is None else options.classes
+            is_test = held_out_rows(first_labels, options.test_share, sentences.kind, classes=known)
+        rows = tabulated(parts[0], parts[1] if others is not None else None, sentences, is_test=is_test)
         first_inputs, second_inputs, unscaled = rows.train, rows.test, rows.unscaled
-    first_labels, second_labels = arrays(label)
-    names = features.get(label, {}).get("names") if kinds[label] == "class" else None
     group = None if options.group is None else column_array(
         table, options.group, "train", kinds[options.group], None, sentences
     )  # fmt: skip
@@ -85,7 +91,7 @@ def handed_of_tables(splits: Mapping[str, Any], options: HandedTableOptions, sen
         test_inputs=second_inputs,
         test_labels=second_labels,
         groups=group,
-        classes=len(names) if names and len(names) > 1 else None,
+        classes=classes,
         unscaled=unscaled,
     )
 

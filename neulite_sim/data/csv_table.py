@@ -26,6 +26,7 @@ from pydantic import Field
 from neulite_sim.bounds import MOST_ITEMS, Name
 from neulite_sim.data.contract import AnyDataset
 from neulite_sim.data.handing import Array, Handed, require_files
+from neulite_sim.data.holding_out import held_out_rows
 from neulite_sim.data.image_files import Sentences, listed
 from neulite_sim.data.interpreting import HandedOptions, dataset_of
 from neulite_sim.data.tabulating import tabulated
@@ -123,16 +124,19 @@ def build(options: CsvOptions, seed: int) -> AnyDataset:
     categorical = _categories(options, train, inputs)
     train = _complete(options, train, label, inputs, sentences)
     test = None if test is None else _complete(options, test, label, inputs, sentences)
-    first, second = _values(options, train, test, inputs, categorical, sentences)
-    table = tabulated(first, second, sentences)
 
     def place(part: str, number: int) -> str:
         found = test if part == "test" and test is not None else train
         return f"{found.path}:{found.lines[number]}"
 
+    labels, is_test = _classes(train, label), None
+    if test is None:
+        is_test = held_out_rows(labels, options.test_share, KIND, classes=options.classes, place=place)
+    first, second = _values(train, test, inputs, categorical, sentences, is_test)
+    table = tabulated(first, second, sentences, is_test=is_test)
     handed = Handed(
         train_inputs=table.train,
-        train_labels=_classes(train, label),
+        train_labels=labels,
         test_inputs=table.test,
         test_labels=None if test is None else _classes(test, label),
         groups=None if options.group is None else np.array(train.columns[options.group].cells),
@@ -237,14 +241,14 @@ def _categories(options: CsvOptions, train: _Part, inputs: Sequence[str]) -> set
 
 
 def _values(
-    options: CsvOptions,
     train: _Part,
     test: _Part | None,
     inputs: Sequence[str],
     categorical: set[str],
     sentences: Sentences,
+    is_test: NDArray[np.bool_] | None,
 ) -> tuple[dict[str, Array], dict[str, Array] | None]:
-    """Return the columns of both parts as numbers or texts, missing cells filled in.
+    """Return the columns of both parts as numbers or texts, missing cells filled in; not from lines held out.
 
     Raises:
         ScenarioError: a cell of a column of numbers is none.
@@ -265,7 +269,8 @@ def _values(
                 continue
             values[column] = numbers = _numbers(part, column)
             if part is train:
-                mean = float(numbers[~found.lacks].mean()) if not found.lacks.all() else 0.0
+                is_seen = ~found.lacks if is_test is None else ~(found.lacks | is_test)
+                mean = float(numbers[is_seen].mean()) if is_seen.any() else 0.0
             numbers[found.lacks] = mean
     if num_filled:
         sentences.say(f"{num_filled:,} missing cells filled in: training means, or a category of their own")

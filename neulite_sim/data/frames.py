@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from neulite_sim.data.arrow import HandedTableOptions
 from neulite_sim.data.handing import Array, Handed, array_of, refusal, sample_place
+from neulite_sim.data.holding_out import held_out_rows
 from neulite_sim.data.image_files import Sentences, listed
 from neulite_sim.data.reading_datasets import TARGET_KEYS
 from neulite_sim.data.tabulating import tabulated
@@ -23,8 +25,8 @@ def is_frame(value: Any) -> bool:
     return is_called_so and hasattr(value, "columns") and hasattr(value, "to_numpy")
 
 
-def handed_of_frames(train: Any, test: Any, label: str | None, group: str | None, sentences: Sentences) -> Handed:
-    """Return what one or two frames hand over; `label` and `group` name columns of theirs.
+def handed_of_frames(train: Any, test: Any, options: HandedTableOptions, sentences: Sentences) -> Handed:
+    """Return what one or two frames hand over.
 
     Raises:
         ScenarioError: it is not plain which column holds the class, or a cell is missing.
@@ -33,7 +35,7 @@ def handed_of_frames(train: Any, test: Any, label: str | None, group: str | None
     twice = next((column for place, column in enumerate(columns) if column in columns[:place]), None)
     if twice is not None:
         raise refusal(sentences.kind, f"two columns are called {twice!r}", "give each a name of its own")
-    class_column = _label(columns, label, sentences)
+    class_column, group = _label(columns, options.label, sentences), options.group
     for option, column in (("label", class_column), ("group", group)):
         _require(columns, column, option, sentences)
     inputs = [column for column in columns if column not in (class_column, group)]
@@ -42,10 +44,13 @@ def handed_of_frames(train: Any, test: Any, label: str | None, group: str | None
     parts = [None if frame is None else _columns(frame, inputs, part, sentences)
              for part, frame in (("train", train), ("test", test))]  # fmt: skip
     assert parts[0] is not None
-    table = tabulated(parts[0], parts[1], sentences)
+    labels, is_test = _cells(train, class_column), None
+    if test is None:
+        is_test = held_out_rows(labels, options.test_share, sentences.kind, classes=options.classes)
+    table = tabulated(parts[0], parts[1], sentences, is_test=is_test)
     return Handed(
         train_inputs=table.train,
-        train_labels=_cells(train, class_column),
+        train_labels=labels,
         test_inputs=table.test,
         test_labels=None if test is None else _cells(test, class_column),
         groups=None if group is None else _cells(train, group),

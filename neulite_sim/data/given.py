@@ -124,7 +124,7 @@ def _handed(value: Any, options: HandedTableOptions, sentences: Sentences) -> Ha
     if isinstance(value, tuple | list | Mapping) and any(map(_is_of_datasets, _members(value))):
         return handed_of_tables(_named_splits(name, value), options, sentences)
     if is_frame(value):
-        return handed_of_frames(value, None, options.label, options.group, sentences)
+        return handed_of_frames(value, None, options, sentences)
     if isinstance(value, Mapping):
         parts = {str(key).lower(): item for key, item in value.items()}
         if "train" in parts and parts.keys() <= {"train", "test"}:
@@ -179,7 +179,7 @@ def _is_frame_of_rows(item: Any) -> bool:
 
 def _of_parts(train: Any, test: Any, options: HandedTableOptions, sentences: Sentences) -> Handed:
     if is_frame(train) and (test is None or is_frame(test)):
-        return handed_of_frames(train, test, options.label, options.group, sentences)
+        return handed_of_frames(train, test, options, sentences)
     first = _part(train, "train", options, sentences)
     second = Items(inputs=None, targets=None) if test is None else _part(test, "test", options, sentences)
     return handed_of_items(first, second)

@@ -13,6 +13,7 @@ from pydantic import Field
 from neulite_sim.bounds import ClassCount, Share
 from neulite_sim.data.contract import AnyDataset, Dataset, Given, ImageDatasetOptions
 from neulite_sim.data.handing import Array, Handed, array_of, refusal
+from neulite_sim.data.holding_out import held_out
 from neulite_sim.data.image_files import Sentences
 from neulite_sim.data.labelling import Labels, labels_of
 from neulite_sim.data.layout import (
@@ -26,13 +27,11 @@ from neulite_sim.data.layout import (
     scaled_numbers,
 )
 from neulite_sim.data.numbers import Numbers, id_type
-from neulite_sim.data.partition import evenly_ordered
 from neulite_sim.data.preparation import chosen_samples, prepared, require_samples
 from neulite_sim.data.resampling import Images
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.room import require_room
 from neulite_sim.samples import InputSpec
-from neulite_sim.seeding import stream
 
 TEST_SHARE = 0.2
 
@@ -185,29 +184,14 @@ def _held_out(
     share: float,
     sentences: Sentences,
 ) -> _Parts:
-    """Return both parts of samples that came in one: of each class the same share, by chance.
-
-    The chance is that of no run: runs of all seeds are tested on the same samples.
+    """Return both parts of samples that came in one.
 
     Raises:
         ScenarioError: there are too few samples for two parts.
     """
-    name, count = sentences.kind, len(labels.train)
-    num_test = int(np.rint(share * count))
-    if not 0 < num_test < count:
-        hint = "give a test part, or another data.test_share"
-        raise refusal(name, f"{share:g} of {count} samples leave one of the two parts empty", hint)
-    order = evenly_ordered(labels.train, stream(0, "held-out"))
-    is_test = np.zeros(count, np.bool_)
-    is_test[order[:num_test]] = True
-    # What is tested has to be trained: the only sample of a class stays.
-    lost = np.setdiff1d(labels.train[is_test], labels.train[~is_test])
-    for class_ in lost:
-        is_test[np.flatnonzero((labels.train == class_).reshape(count, -1).any(axis=1))[0]] = False
+    count = len(labels.train)
+    is_test = held_out(labels.train, share, sentences.kind)
     keep, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-    if not len(test):
-        hint = "give a test part; labels that are quantities are no classes"
-        raise refusal(name, f"of {count} samples, each the only one of its class, none can be held out", hint)
     sentences.say(
         f"no test part was given: {len(test):,} of {count:,} samples are held out for it, the same in every run"
     )

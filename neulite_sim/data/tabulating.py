@@ -31,8 +31,12 @@ class Tabulated:
     unscaled: NDArray[np.bool_]
 
 
-def tabulated(train: Columns, test: Columns | None, sentences: Sentences) -> Tabulated:
+def tabulated(
+    train: Columns, test: Columns | None, sentences: Sentences, *, is_test: NDArray[np.bool_] | None = None
+) -> Tabulated:
     """Return a table as rows of numbers; what became of its columns is told to `sentences`.
+
+    `is_test` says which rows of `train` are held out for the test where there is no part of its own for it.
 
     Raises:
         ScenarioError: there is no column, or one has too many categories.
@@ -40,10 +44,11 @@ def tabulated(train: Columns, test: Columns | None, sentences: Sentences) -> Tab
     name = sentences.kind
     if not train:
         raise refusal(name, "no column is left to learn from", "leave columns beside the label and the group")
-    categories = {column: np.unique(cells) for column, cells in train.items() if cells.dtype.kind == "U"}
-    for column, values in categories.items():
-        if len(values) > MOST_CATEGORIES:
-            found = f"column {column!r} has {len(values):,} different texts, at most {MOST_CATEGORIES:,} are categories"
+    seen = slice(None) if is_test is None else ~is_test
+    categories = {column: np.unique(cells[seen]) for column, cells in train.items() if cells.dtype.kind == "U"}
+    for column in categories:
+        if (count := len(np.unique(train[column]))) > MOST_CATEGORIES:
+            found = f"column {column!r} has {count:,} different texts, at most {MOST_CATEGORIES:,} are categories"
             raise refusal(name, found, f"leave it out with ignore: [{column}], or make numbers of it")
     parts = [train] if test is None else [train, test]
     width = sum(len(categories.get(column, "1")) for column in train)

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from neulite_sim.data import csv_table
+from neulite_sim.data.arrow import HandedTableOptions, handed_of_tables
 from neulite_sim.data.conformance import check_dataset
 from neulite_sim.data.given import given_dataset
+from neulite_sim.data.image_files import Sentences
+from neulite_sim.data.interpreting import dataset_of
 from neulite_sim.data.tabulating import MOST_CATEGORIES
 from neulite_sim.errors import DataNotFoundError, ScenarioError
 from neulite_sim.seeding import stream
@@ -154,3 +157,55 @@ def test_a_file_that_is_not_there_or_no_text_is_named(folder):
     (folder / "bytes.csv").write_bytes(b"a,b\n\xff,1\n")
     with pytest.raises(DataNotFoundError, match=r"bytes\.csv is not UTF-8 text"):
         csv_table.build(csv_table.CsvOptions(path="bytes.csv"), 0)
+
+
+def lines_of(made):
+    """Return the numbers of the lines of both parts; the first column holds them, standardised."""
+    inputs = np.concatenate([made.train_inputs[:, 0], made.test_inputs[:, 0]])
+    numbers = np.argsort(np.argsort(inputs))
+    return numbers[: len(made.train_inputs)], numbers[len(made.train_inputs) :]
+
+
+def as_file(header, rows):
+    return built("\n".join([",".join(header), *(",".join(map(str, row)) for row in rows)]), missing="fill")
+
+
+def as_frame(header, rows):
+    frame = pytest.importorskip("pandas", reason="pandas is not installed").DataFrame(rows, columns=header)
+    return given_dataset(frame, name="frame")
+
+
+def as_table(header, rows):
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    table = arrow.table({name: list(cells) for name, cells in zip(header, zip(*rows, strict=True), strict=True)})
+    sentences = Sentences("table")
+    return dataset_of(handed_of_tables({"train": (table, {})}, HandedTableOptions(), sentences),
+                      HandedTableOptions(), sentences, 0)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("form", "is_gappy"), [(as_file, False), (as_file, True), (as_frame, False), (as_table, False)]
+)
+def test_nothing_is_learned_from_lines_that_are_held_out(form, is_gappy, folder):
+    """Whatever stands in their cells, the others read the same: fillings, scales, categories and places."""
+    header = ["number", "value", "city", "label"]
+    rows = [[number, number % 7, "Oslo" if number % 3 else "Bonn", number % 2] for number in range(40)]
+    _, held = lines_of(form(header, rows))
+    if is_gappy:
+        for number in (*range(1, 40, 5), *held[:2]):
+            rows[number][1] = ""
+    other = [[number, 1000 + number, "Rome", row[3]] if number in held else row for number, row in enumerate(rows)]
+    ours, theirs = form(header, rows), form(header, other)
+    np.testing.assert_array_equal(ours.train_inputs, theirs.train_inputs)
+    assert not theirs.test_inputs[:, 2:].any()
+    told = f"{len(held)} test samples have a city that no training sample has"
+    assert any(told in each for each in theirs.left_out)
+
+
+def test_a_missing_cell_takes_the_mean_of_lines_that_are_trained(folder):
+    rows = [f"{number},{'' if number % 5 == 0 else number**2},{number % 2}" for number in range(40)]
+    made = built("\n".join(["number,value,label", *rows]), missing="fill")
+    train, _ = lines_of(made)
+    values = np.array([np.nan if number % 5 == 0 else number**2 for number in train])
+    values[np.isnan(values)] = np.nanmean(values)
+    np.testing.assert_allclose(made.train_inputs[:, 1], (values - values.mean()) / values.std(), rtol=1e-5, atol=1e-6)
