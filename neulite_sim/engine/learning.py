@@ -161,6 +161,8 @@ class Learning:
             if collected is not None:
                 collected(count)
             self.pass_on_notices()
+            rate = self.rate_of(ending.flight.round, ending.flight.submodel)
+            update = replace(update, learning_rate=rate)
             yield mixed(self._method, self.state, training.sent, update, ending.mixing)
 
     def pass_on_notices(self) -> None:

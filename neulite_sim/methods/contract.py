@@ -109,6 +109,8 @@ class Update:
     """How many updates it stands for."""
     rate: float = 1.0
     """How far the model moves along it. `tensors` are moved already; what a digest adds to them has to be as well."""
+    learning_rate: float | None = None
+    """That which the device trained with, of the round in which it left; None of what is folded or was not trained."""
 
     def weight(self, weighting: Weighting) -> float:
         """Return its weight in a mean over updates."""

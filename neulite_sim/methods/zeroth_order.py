@@ -4,8 +4,9 @@ Z. Li, B. Ying, Z. Liu, C. Dong and H. Yang, "Achieving Dimension-Free Communica
 Zeroth-Order Optimization" (DeComFL), ICLR 2025, https://arxiv.org/abs/2405.15861; the rule of seeds is that of the
 authors' code. In a round the server draws K seeds. A device takes K steps, finds in each the slopes along P directions
 (`zeroth.py`), sends these K P numbers and goes back to the weights that it was sent. The server averages the numbers
-and takes the same steps with them; so does, before it trains, every device that holds an older version, with all that
-it has missed: 4 (K P + K) bytes a round. Server and devices come to the same bits.
+and takes the same steps with them, at the learning rate that the devices had; so does, before it trains, every device
+that holds an older version, with all that it has missed: 4 (K P + K) bytes a round. Server and devices come to the same
+bits.
 
 With `pool` it is FedKSeed (Qin et al., ICML 2024, https://arxiv.org/abs/2312.06353): seeds come from a fixed pool, each
 device draws its own, and the slopes of all rounds are added up by seed. A device that was away downloads these sums,
@@ -24,7 +25,7 @@ built.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -32,6 +33,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from neulite_sim.arrays import Integers
+from neulite_sim.errors import SimulationError
 from neulite_sim.later import Tensor, torch
 from neulite_sim.methods.catching_up import Attendance, CatchingUp
 from neulite_sim.methods.contract import Offering, OwnTraining, Setting, State, Update, Weighting
@@ -206,7 +208,7 @@ class ZerothOrder(CatchingUp):
         memory: _Memory = state.extra
         name = SCALARS if self._options.pool is None else SUMS
         total: Tensor | None = None
-        weight = 0.0
+        weight, rates = 0.0, set[float]()
         came: list[tuple[int, int]] = []
         for update in updates:
             came.append((update.device, update.version))
@@ -214,12 +216,13 @@ class ZerothOrder(CatchingUp):
                 own = update.weight(self._options.weighting)
                 found = update.tensors[name].double() * own
                 total, weight = found if total is None else total + found, weight + own
+                rates.add(self._rate_of(update, state))
         attendance = memory.attendance.noted(came, self._round_bytes)
         memory = replace(memory, attendance=attendance)
         version = state.version + 1
         if total is None:
             return replace(state, version=version, extra=memory)
-        mean, rate = (total / weight).float(), learning_rate(self._training, version, self._max_rounds)
+        mean, rate = (total / weight).float(), _the_one(rates)
         if memory.sums is not None:
             # The rate of each round belongs to its slopes.
             sums = memory.sums + mean * rate
@@ -228,6 +231,12 @@ class ZerothOrder(CatchingUp):
         told = memory.told.and_then(self.seeds(state.version), mean, rate)
         tensors = replayed(state.tensors, memory.names, self.plan, told[-1:])
         return State(version=version, tensors=tensors, extra=replace(memory, told=told))
+
+    def _rate_of(self, update: Update, state: State) -> float:
+        """Return the rate at which a device took its steps; that of as many rounds as digests where nobody says."""
+        if update.learning_rate is not None:
+            return update.learning_rate
+        return learning_rate(self._training, state.version + 1, self._max_rounds)
 
     def _from_the_first(self, tensors: Mapping[str, Tensor], memory: _Memory, sums: Tensor) -> dict[str, Tensor]:
         """Return the weights that the sums of slopes by seed make of the first ones, as every device does."""
@@ -240,6 +249,21 @@ class ZerothOrder(CatchingUp):
         seeds = [plan.pool[number] for number in met]
         move([after[name] for name in memory.names], plan, seeds, sums[met][:, None], 1.0)
         return {**tensors, **after}
+
+
+def _the_one(rates: Collection[float]) -> float:
+    """Return the rate of a round's steps.
+
+    Raises:
+        SimulationError: devices took them at several; as they go back to where they were, the server can follow none.
+    """
+    if len(rates) > 1:
+        found = " and ".join(f"{rate:g}" for rate in sorted(rates))
+        raise SimulationError(
+            f"slopes that were found at learning rates {found} came into one round of zeroth-order",
+            hint="use a protocol that merges the flights of one round, or training.learning_rate_schedule: constant",
+        )
+    return next(iter(rates))
 
 
 def _build(options: ZerothOrderOptions, setting: Setting) -> ZerothOrder:

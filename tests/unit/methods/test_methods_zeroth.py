@@ -11,7 +11,8 @@ from thin_models import blueprint, method
 from torch import nn
 from torch.func import functional_call
 
-from neulite_sim.errors import ScenarioError
+from neulite_sim import simulate
+from neulite_sim.errors import ScenarioError, SimulationError
 from neulite_sim.methods.contract import Update
 from neulite_sim.methods.zeroth import (
     SCALARS,
@@ -27,6 +28,7 @@ from neulite_sim.methods.zeroth import (
     replayed,
     slope,
 )
+from neulite_sim.methods.zeroth_order import ZerothOrder
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.trainee import load_tensors
@@ -217,6 +219,62 @@ def test_the_server_moves_along_the_plain_mean_of_the_slopes():
     wanted = {name: state.tensors[name].clone() for name in names}
     move(list(wanted.values()), chosen.plan, chosen.seeds(0), torch.tensor([[2.0]]), 0.01)
     assert all(torch.equal(after.tensors[name], wanted[name]) for name in names)
+
+
+def rate_of_the_server(before, after, update):
+    """Return the rate of the steps that a digest of one update has taken."""
+    if SUMS in update.tensors:
+        sums, slopes = after.extra.sums - before.extra.sums, update.tensors[SUMS]
+        return float(sums[slopes != 0].mean() / slopes[slopes != 0].mean())
+    return float(after.extra.told.rates[-1])
+
+
+@pytest.mark.parametrize("options", [{}, {"steps": 2}, {"steps": 2, "pool": 3}])
+def test_server_and_devices_take_their_steps_at_the_rate_of_the_round_though_rounds_came_to_nothing(
+    options, monkeypatch
+):
+    """Rounds of which nothing arrives in time are aborted: the next one is a later round, of the same version."""
+    scenario = {
+        "name": "aborted", "seed": 1, "model": {"kind": "logistic"}, "method": {"kind": "zeroth-order", **options},
+        "data": {"kind": "digits", "partition": "iid"}, "stop": {"rounds": 8}, "backend": "inprocess",
+        "training": {"batch_size": 16, "learning_rate": 0.01, "learning_rate_schedule": {
+            "kind": "step", "milestones": [1, 2, 3, 4, 5, 6, 7], "factor": 0.5}},
+        "population": {"devices": 8, "available_memory": {"kind": "uniform", "low": "1GB", "high": "1GB"}, "groups": [
+            {"device": "jetson-nano-4gb", "share": 1}, {"device": "raspberry-pi-4-8gb", "share": 1}]},
+        "selection": {"kind": "uniform", "devices_per_round": 1},
+        "protocol": {"kind": "deadline", "over_selection": 1, "minimum_updates": 1, "too_few": "abort"},
+    }  # fmt: skip
+    free = simulate({**scenario, "protocol": {"kind": "synchronous"}, "backend": "dry-run"})
+    lasted_s = np.diff([0.0, *(row["virtual_time_s"] for row in free.rounds)])
+    scenario["protocol"]["maximum_wait"] = f"{np.median(lasted_s):.9f}s"
+    rates, digest = [], ZerothOrder.digest
+
+    def watched(self, state, updates):
+        (update,) = updates
+        after = digest(self, state, iter((update,)))
+        rates.append(rate_of_the_server(state, after, update))
+        return after
+
+    monkeypatch.setattr(ZerothOrder, "digest", watched)
+    rows = simulate(scenario).rounds
+    wanted = [row["learning_rate"] for row in rows if row["arrived"]]
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.01 / 2**number for number in range(8)])
+    assert len(wanted) < len(rows), "no round was aborted"
+    assert not all(row["arrived"] for row in rows[: len(wanted)]), "only the last rounds were aborted"
+    assert rates == pytest.approx(wanted, rel=1e-5)
+
+
+def test_slopes_of_rounds_of_different_rates_are_no_round():
+    chosen = method("zeroth-order")
+    state = chosen.start(LENET, 0, None)
+    made = [Update(device=n, submodel="zeroth-order", num_samples=1, loss=0.0, learning_rate=rate,
+                   tensors={SCALARS: torch.ones(1, 1)}) for n, rate in enumerate((0.02, 0.01))]  # fmt: skip
+    message = (
+        r"^slopes that were found at learning rates 0\.01 and 0\.02 came into one round of zeroth-order; use a protocol "
+        r"that merges the flights of one round, or training\.learning_rate_schedule: constant$"
+    )
+    with pytest.raises(SimulationError, match=message):
+        chosen.digest(state, iter(made))
 
 
 def test_downloads_grow_by_the_rounds_that_were_missed():
