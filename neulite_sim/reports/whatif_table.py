@@ -251,17 +251,20 @@ def _classes(report: Mapping[str, Any], width: int | None) -> list[TextTable]:
         columns.append(Column(head=head, cells=cells))
     notes = [
         "memory missing to take part with a method, and to train the full model, from the fleet's own budgets as they "
-        "are: at the class's device with the least memory / at its median.",
+        "are: at the class's device that lacks most / at its median.",
     ]
     return tables_of(columns, title="what each device class lacks", notes=notes, width=width)
 
 
 def _needs(rows: Sequence[BudgetRow]) -> Iterator[tuple[str, str, str]]:
-    """Yield head, variant and submodel of each column; needs that are the same as far as they are shown share one."""
+    """Yield head, variant and submodel of each column; needs that are the same as far as they are shown share one.
+
+    Devices of a class may need different amounts, so what is missing has to be the same as well.
+    """
     needs: dict[tuple[str, str], tuple[str, ...]] = {}
     for row in rows:
         at = row["variant"], row["submodel"]
-        needs[at] = (*needs.get(at, ()), format_bytes(row["needed_bytes"]))
+        needs[at] = (*needs.get(at, ()), format_bytes(row["needed_bytes"]), _pair(row, "missing_bytes"))
     methods = {row["variant"]: row["method"] for row in rows}
     heads: dict[tuple[tuple[str, ...], bool], tuple[list[str], str, str]] = {}
     for (variant, submodel), need in needs.items():

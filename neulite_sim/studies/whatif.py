@@ -6,6 +6,7 @@ all budgets, and the full model once for all methods that train it plainly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -348,31 +349,32 @@ def _scale(needed: Integers, own_bytes: Integers) -> float | None:
 def class_rows(entrant: Entrant, costing: Costing) -> list[dict[str, Any]]:
     """Return how much more memory each class of device would need, from the fleet's own budgets as they are.
 
-    Rows for the submodel with the smallest peak and for the full model; missing bytes at the class's device with the
-    least memory and at its median, 0 where it has enough.
+    A row for taking part, under the name of the submodel with the smallest peak, and one for the full model. Devices of
+    a class may need different amounts: `needed_bytes` is the most of them, but missing bytes are of each device's need
+    against its own memory, at the one that lacks most and at the median; 0 where it has enough.
     """
-    population, ledger = costing.population, costing.ledger
-    smallest = by_need(ledger, costing.method.submodels)[0]
+    population = costing.population
+    smallest = by_need(costing.ledger, costing.method.submodels)[0]
+    needs = {smallest: needed_bytes(costing), FULL: least_peaks(costing, FULL)}
     rows = []
     for index, device in enumerate(population.classes):
         members = np.flatnonzero(population.class_index == index)
         if not len(members):
             continue
         memory = population.available_memory_bytes[members]
-        for submodel in dict.fromkeys((smallest, FULL)):
-            needs = least_peaks(costing, submodel)[members]
-            needed = int(needs.max())
+        for submodel, needed in needs.items():
+            left = memory - needed[members]
             rows.append({
                 "method": entrant.method,
                 "variant": entrant.variant,
                 "device_class": device.name,
                 "devices": len(members),
                 "submodel": submodel,
-                "needed_bytes": needed,
+                "needed_bytes": int(needed[members].max()),
                 "memory_bytes_min": int(memory.min()),
                 "memory_bytes_median": int(np.median(memory)),
-                "missing_bytes_min": max(0, needed - int(memory.min())),
-                "missing_bytes_median": max(0, needed - int(np.median(memory))),
-                "fits_devices": int((memory >= needs).sum()),
+                "missing_bytes_min": max(0, -int(left.min())),
+                "missing_bytes_median": max(0, -math.floor(np.median(left))),
+                "fits_devices": int((left >= 0).sum()),
             })  # fmt: skip
     return rows

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from whatif_fleet import entrant, written_profiles
 
 from neulite_sim.reports.whatif_table import whatif_tables
-from neulite_sim.studies.whatif import Budgets, study
+from neulite_sim.studies.whatif import Budgets, costings, least_peaks, study
 from neulite_sim.studies.whatif_rounds import expected_maximum
 from neulite_sim.studies.whatif_training import budgeted
 
@@ -112,3 +112,45 @@ def test_an_expected_maximum_lies_among_the_values_and_grows_with_the_draw(value
     found = expected_maximum(column, count)
     assert column.min() - 1e-6 <= found <= column.max() + 1e-6
     assert found <= expected_maximum(column, count + 1) + 1e-6 * (1 + column.max())
+
+
+@pytest.mark.parametrize(
+    ("method", "training"),
+    [
+        ("head-only", "training.prefix_cache=device"), ("cocofl", "training.prefix_cache=device"),
+        ("fedavg", "training.batch_size=4"), ("{kind: fedavg, memory_limit: false}", "training.batch_size=4"),
+        ("depthfl", "training.batch_size=4"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("slack_bytes", [0, 1])
+def test_a_class_lacks_memory_where_a_device_is_short_of_its_own_need_and_nowhere_else(method, training, slack_bytes):
+    """Needs differ with the features that devices keep and with batches that are merged; budgets are these needs."""
+    partition = "data.partition={kind: quantity, alpha: 0.4}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("whatif_fleet.OWN_BYTES", (10**9,) * 6)
+        ((_, costing),), _ = costings([entrant(method, training, partition)])
+    own = [least_peaks(costing, name) for name in costing.method.submodels]
+    needs = np.minimum.reduce(own).tolist()
+    assert len(set(needs)) > 1
+    given = f"population.available_memory.values={[need - slack_bytes for need in needs]}"
+    found = study([entrant(method, training, partition, given)], Budgets(kind="scale", values=(1.0,)))
+    first = found["device_classes"][0]
+    is_short = slack_bytes > 0
+    assert (first["missing_bytes_min"], first["missing_bytes_median"]) == (slack_bytes, slack_bytes)
+    assert first["fits_devices"] == (0 if is_short else 6)
+    for row in found["device_classes"]:
+        assert (row["missing_bytes_min"] > 0) is (row["fits_devices"] < row["devices"])
+        assert row["missing_bytes_min"] >= row["missing_bytes_median"]
+    if costing.method.enforces_memory:
+        assert found["rows"][0]["participation_rate"] == (0 if is_short else 1)
+
+
+def test_columns_are_shared_only_by_methods_that_lack_the_same():
+    report = study([entrant("fedavg"), entrant("heterofl")], Budgets(kind="scale", values=(1.0,)))
+    rows = report["device_classes"]
+    full = [row for row in rows if row["submodel"] == "full"]
+    assert [row["variant"] for row in full] == ["fedavg", "heterofl"]
+    heads = [table.headers for table in whatif_tables(report) if "own memory" in table.headers]
+    full[0]["missing_bytes_min"] += 5_000_000
+    more = [table.headers for table in whatif_tables(report) if "own memory" in table.headers]
+    assert len(more[0]) == len(heads[0]) + 1

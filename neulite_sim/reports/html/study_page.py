@@ -372,7 +372,7 @@ def _classes(study: Study) -> Sequence[Block]:
         headers=heads,
         rows=tuple(found),
         numeric=frozenset((heads[1], *heads[4:])),
-        notes=("From the fleet's own memory: the device of the class with the least, and the one in the middle.",),
+        notes=("Lacks: each device's need against its own memory; at the one that lacks most, and at the median.",),
     )
     return (Grid(table=table, is_tool=len(found) > 8),)
 
