@@ -23,6 +23,7 @@ from neulite_sim.methods.contract import Method, Proposal, State, Update
 from neulite_sim.population.link.network import transfer_s
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.seeding import stream
+from neulite_sim.studies.whatif_offered import RoundOffers
 from neulite_sim.studies.whatif_stages import StageRound, expected_maximum
 
 FEW_ROUNDS = 200
@@ -41,53 +42,47 @@ def owes(method: Method, start: State, device: Integers) -> bool:
 class Missed:
     """Goes through the rounds of a run, in which at most `most_drawn` of the devices with an offer take part."""
 
-    def __init__(self, method: Method, ledger: Ledger, *, seed: int, num_rounds: int, most_drawn: int) -> None:
-        self._method, self._ledger = method, ledger
+    def __init__(
+        self, method: Method, ledger: Ledger, offers: RoundOffers, *, seed: int, num_rounds: int, most_drawn: int
+    ) -> None:
+        self._method, self._ledger, self._offers = method, ledger, offers
         self._seed, self._num_rounds, self._most_drawn = seed, num_rounds, most_drawn
-        self._owners = np.flatnonzero(ledger.owns_data)
 
-    def added(
-        self, stages: Sequence[StageRound], found: Mapping[str, Proposal], start: State, plainly: Callable[[], State]
-    ) -> list[StageRound]:
-        """Return stages with the mean seconds and bytes of their rounds; `found` are their proposals.
+    def added(self, stages: Sequence[StageRound], start: State, plainly: Callable[[], State]) -> list[StageRound]:
+        """Return stages with the mean seconds and bytes of their rounds.
 
         `start` may be without weights; `plainly` makes one that has them, for a method that reads them.
         """
+        takes_all = all(stage.able_devices <= self._most_drawn for stage in stages)
         try:
-            costs = self._costs(found, start, functools.partial(torch.device, "meta"))
+            costs = self._costs(start, functools.partial(torch.device, "meta"), takes_all=takes_all)
         except (NotImplementedError, RuntimeError):
-            costs = self._costs(found, plainly(), contextlib.nullcontext)
+            costs = self._costs(plainly(), contextlib.nullcontext, takes_all=takes_all)
         means = {name: np.mean(rounds, axis=0).tolist() for name, rounds in costs.items()}
         # A stage may depend on who came: a course need not come to it.
         return [replace(stage, **dict(zip(_COSTS, means.get(stage.stage, ()), strict=False))) for stage in stages]
 
     def _costs(
-        self, found: Mapping[str, Proposal], start: State, where: Callable[[], AbstractContextManager[Any]]
+        self, start: State, where: Callable[[], AbstractContextManager[Any]], *, takes_all: bool
     ) -> Mapping[str, list[tuple[float, ...]]]:
         """Return by stage what each of its rounds in all courses costs, as `_COSTS`."""
         costs: dict[str, list[tuple[float, ...]]] = {}
-        takes_all = all(len(proposal.offers) <= self._most_drawn for proposal in found.values())
         courses = 1 if takes_all else min(MOST_COURSES, math.ceil(FEW_ROUNDS / self._num_rounds))
         for course in range(courses):
-            for stage, cost in self._course(found, start, where, stream(self._seed, "whatif-draws", course)):
+            for stage, cost in self._course(start, where, stream(self._seed, "whatif-draws", course)):
                 costs.setdefault(stage, []).append(cost)
         return costs
 
     def _course(
-        self,
-        found: Mapping[str, Proposal],
-        state: State,
-        where: Callable[[], AbstractContextManager[Any]],
-        rng: np.random.Generator,
+        self, state: State, where: Callable[[], AbstractContextManager[Any]], rng: np.random.Generator
     ) -> Iterator[tuple[str, tuple[float, ...]]]:
         """Yield the stage of each round of a run, and what it costs."""
         for _ in range(self._num_rounds):
-            stage = self._method.offers(state, self._ledger, self._owners[:1]).stage
-            proposal = found.get(stage) or self._method.offers(state, self._ledger, self._owners)
+            proposal = self._offers.after(state)
             if not len(proposal.offers):
                 return
             drawn = np.sort(rng.permutation(len(proposal.offers))[: self._most_drawn])
-            yield stage, self._round(state, proposal, drawn)
+            yield proposal.stage, self._round(state, proposal, drawn)
             with where():
                 state = self._method.digest(state, iter(self._updates(state, proposal, drawn)))
 

@@ -6,7 +6,6 @@ Speed jitter, availability and a busy server link are left out: this is the flee
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +18,8 @@ from neulite_sim.methods.offering import offer_one
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.studies.whatif_missed import Missed, owes
-from neulite_sim.studies.whatif_stages import Rounds, StageRound, expected_maximum
+from neulite_sim.studies.whatif_offered import RoundOffers, StageRounds
+from neulite_sim.studies.whatif_stages import Rounds
 
 
 class FirstStates:
@@ -82,30 +82,36 @@ def rounds_of(
     """Return the rounds that a run of `num_rounds` rounds would have, every device with data online.
 
     A method whose next stage depends on trained weights (`decides_by_weights`) counts once with each submodel that
-    somebody fits. Offers that carry the same `stage` are taken to be the same. `states` are those of the method with
-    this blueprint and seed. What devices download of rounds that they missed is among the seconds and bytes.
+    somebody fits. Offers that differ between the rounds of a stage, as drawn ones do, are priced round by round.
+    `states` are those of the method with this blueprint and seed. What devices download of rounds that they missed is
+    among the seconds and bytes.
     """
     owners = np.flatnonzero(ledger.owns_data)
     if not len(owners):
         return Rounds(stages=(), ends_after=0)
-    proposals = _by_submodel(method, ledger, owners)
     states = states or FirstStates(method, blueprint, seed)
     start = None if method.decides_by_weights else states.on(ledger)
-    if not method.decides_by_weights:
-        proposals = _by_round(method, ledger, owners, start=start, rounds=num_rounds)
-    counts: Counter[str] = Counter()
-    found: dict[str, Proposal] = {}
-    ends_after = None
-    for number, proposal in enumerate(proposals):
+    offers = RoundOffers(method, ledger, owners, seed=seed, most_drawn=devices_per_round)
+    if method.decides_by_weights:
+        proposals = _by_submodel(method, ledger, owners)
+    elif start is None:
+        proposals = _to_nobody(method, ledger, owners)
+    else:
+        proposals = _by_round(method, offers, start, num_rounds)
+    found: dict[str, StageRounds] = {}
+    num_passed, ends_after = 0, None
+    for proposal in proposals:
         if not len(proposal.offers):
-            ends_after = number
+            ends_after = num_passed
             break
-        counts[proposal.stage] += 1
-        found[proposal.stage] = proposal
-    stages = [_stage_round(found[stage], ledger, rounds, devices_per_round) for stage, rounds in counts.items()]
+        if proposal.stage not in found:
+            found[proposal.stage] = StageRounds(proposal, ledger, devices_per_round)
+        found[proposal.stage].add(proposal)
+        num_passed += 1
+    stages = [rounds.mean() for rounds in found.values()]
     if stages and start is not None and owes(method, start, owners[:1]):
-        missed = Missed(method, ledger, seed=seed, num_rounds=counts.total(), most_drawn=devices_per_round)
-        stages = missed.added(stages, found, start, lambda: states.with_weights(ledger))
+        missed = Missed(method, ledger, offers, seed=seed, num_rounds=num_passed, most_drawn=devices_per_round)
+        stages = missed.added(stages, start, lambda: states.with_weights(ledger))
     return Rounds(stages=tuple(stages), ends_after=ends_after)
 
 
@@ -115,39 +121,12 @@ def _by_submodel(method: Method, ledger: Ledger, owners: Integers) -> Iterator[P
         yield offer_one(ledger, name, owners, stage=name)
 
 
-def _by_round(
-    method: Method, ledger: Ledger, owners: Integers, *, start: State | None, rounds: int
-) -> Iterator[Proposal]:
-    """Yield the proposal of each round; the offers to all owners are asked for once per stage."""
-    if start is None:
-        yield offer_one(ledger, method.submodels[-1], owners, stage=method.submodels[-1])
-        return
-    state, known = start, dict[str, Proposal]()
+def _to_nobody(method: Method, ledger: Ledger, owners: Integers) -> Iterator[Proposal]:
+    yield offer_one(ledger, method.submodels[-1], owners, stage=method.submodels[-1])
+
+
+def _by_round(method: Method, offers: RoundOffers, state: State, rounds: int) -> Iterator[Proposal]:
+    """Yield the proposal of each round, the same object where the offers of two rounds are the same."""
     for _ in range(rounds):
-        stage = stage_of(method, state, ledger, owners)
-        if stage not in known:
-            known[stage] = method.offers(state, ledger, owners)
-        yield known[stage]
+        yield offers.after(state)
         state = method.follow(state, method.progress(state))
-
-
-def stage_of(method: Method, state: State, ledger: Ledger, owners: Integers) -> str:
-    """Return what the method is at in the round after a state."""
-    if type(method).offers is Method.offers:
-        return method.offering(state, ledger).stage
-    return method.offers(state, ledger, owners[:1]).stage
-
-
-def _stage_round(proposal: Proposal, ledger: Ledger, rounds: int, devices_per_round: int) -> StageRound:
-    offers = proposal.offers
-    drawn = min(devices_per_round, len(offers))
-    profiles = [ledger.profiles[name] for name in offers.submodels]
-    down, up = ([getattr(item, name) for item in profiles] for name in ("bytes_down", "bytes_up"))
-    return StageRound(
-        stage=proposal.stage,
-        rounds=rounds,
-        able_devices=len(offers),
-        round_s=expected_maximum(offers.expected_s, drawn),
-        bytes_down=drawn * float(np.array(down, np.float64)[offers.submodel_index].mean()),
-        bytes_up=drawn * float(np.array(up, np.float64)[offers.submodel_index].mean()),
-    )

@@ -9,7 +9,7 @@ import pytest
 from whatif_fleet import PEAKS, entrant, written_profiles
 
 from neulite_sim.studies.whatif import BudgetedLedger, costings
-from neulite_sim.studies.whatif_rounds import FirstStates, rounds_of, stage_of
+from neulite_sim.studies.whatif_rounds import FirstStates, rounds_of
 from neulite_sim.studies.whatif_stages import expected_maximum
 
 
@@ -96,14 +96,3 @@ def test_a_method_starts_anew_only_where_it_asks_the_ledger(method, starts, monk
         assert states.on(BudgetedLedger(costing.ledger, own * factor)) is not None
     assert len(begun) == starts
     assert states.on(BudgetedLedger(costing.ledger, own * 0)) is None
-
-
-@pytest.mark.parametrize("method", ["fedavg", "neulite", "progfed", "heterofl", "cocofl"])
-def test_the_stage_of_a_round_is_that_of_its_offers(method):
-    with written_profiles():
-        ((_, costing),), _ = costings([entrant(method)])
-    state, owners = costing.method.start(costing.charged, 3, costing.ledger), np.arange(6)
-    for _ in range(5):
-        offered = costing.method.offers(state, costing.ledger, owners)
-        assert stage_of(costing.method, state, costing.ledger, owners) == offered.stage
-        state = costing.method.follow(state, costing.method.progress(state))
