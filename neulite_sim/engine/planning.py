@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neulite_sim.arrays import Floats, Integers, Repeated
+from neulite_sim.engine.memory_watch import MemoryWatch
 from neulite_sim.engine.parts import Costing
 from neulite_sim.methods.contract import State
 from neulite_sim.population.availability.battery import build_batteries
@@ -228,8 +229,10 @@ class Planner:
             Load(num_bits=BITS_PER_BYTE * num_bytes, limit_bits_per_second=float(rate), latency_s=latency_s)
             for num_bytes, rate in zip((profile.bytes_down + cost.owed_bytes, profile.bytes_up), rates, strict=True)
         )
-        memory_short_at_s = self._memory_short_at_s(plan.leaves_s(place), cost, math.inf)
-        ends = replace(self._conditions(plan, place), memory_short_at_s=memory_short_at_s)
+        ends, motion, at_s = self._conditions(plan, place), self._population.memory_motion, plan.leaves_s(place)
+        if motion is not None and self._enforces_memory:
+            watch = MemoryWatch(motion, cost.device, peak_bytes=cost.peak_memory_bytes, dispatched_s=at_s)
+            ends = replace(ends, memory_short_by=watch.short_by)
         return Departure(legs=self._legs(plan, place), conditions=ends, down=down, up=up)
 
     def _memory_short_at_s(self, at_s: float, cost: Cost, until_s: float) -> float:

@@ -45,6 +45,9 @@ class Conditions:
 
     `online_until_s(at_s)` and `next_online_s(at_s)` are the availability of the flight's device. With `waits_offline` a
     flight waits while its device is offline, and without it ends there. The moments count in pauses as well.
+
+    Where nobody knows at dispatch how far a flight gets, `memory_short_by(until_s)` stands in the place of
+    `memory_short_at_s`: it looks for the same moment up to `until_s`, and returns `inf` where it lies beyond.
     """
 
     online_until_s: Callable[[float], float]
@@ -54,16 +57,24 @@ class Conditions:
     battery_empty_at_s: float = math.inf
     fails_at_s: float = math.inf
     timeout_at_s: float = math.inf
+    memory_short_by: Callable[[float], float] | None = None
 
-    def first_cause(self, dispatched_s: float) -> tuple[float, str]:
-        """Return when a flight dispatched at `dispatched_s` ends at the latest, `inf` for never, and of `CAUSES`."""
-        moments_s = (
-            self.memory_short_at_s,
+    def first_cause(self, dispatched_s: float, *, memory_until_s: float = -math.inf) -> tuple[float, str]:
+        """Return when a flight dispatched at `dispatched_s` ends at the latest, `inf` for never, and of `CAUSES`.
+
+        Where memory is to be looked for, it is up to `memory_until_s`, and no further than another cause ends it.
+        """
+        others_s = (
             self.battery_empty_at_s,
             self.fails_at_s,
             math.inf if self.waits_offline else self.online_until_s(dispatched_s),
             self.timeout_at_s,
         )
+        short_s = self.memory_short_at_s
+        if self.memory_short_by is not None:
+            until_s = min(memory_until_s, *others_s)
+            short_s = self.memory_short_by(until_s) if dispatched_s <= until_s < math.inf else math.inf
+        moments_s = (short_s, *others_s)
         # `index` finds the first of equal moments, which is the order of `CAUSES`.
         first_s = min(moments_s)
         return first_s, CAUSES[moments_s.index(first_s)]

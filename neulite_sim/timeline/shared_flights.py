@@ -29,6 +29,8 @@ from neulite_sim.timeline.flights import (
 from neulite_sim.timeline.legs import Leg, Steady
 from neulite_sim.timeline.shared_link import SharedLink, Transfer
 
+_SHORTEST_LOOK_S = 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLinks:
@@ -134,8 +136,13 @@ def _leave(links: ServerLinks, log: _Log) -> None:
 
 def _work(clock: Clock, leg: Leg, dispatched_s: float, conditions: Conditions, log: _Log) -> Steps:
     """Let a leg pass that depends on nobody else."""
+    now_s = float(clock.now)
     stop_s, cause = conditions.first_cause(dispatched_s)
-    stretch = stretch_of(leg, float(clock.now), stop_s, conditions)
+    stretch = stretch_of(leg, now_s, stop_s, conditions)
+    if conditions.memory_short_by is not None:
+        # Memory can only end it earlier, so how far to look is known from the leg without it.
+        stop_s, cause = conditions.first_cause(dispatched_s, memory_until_s=stretch.ended_s)
+        stretch = stretch_of(leg, now_s, stop_s, conditions)
     for start_s, end_s in stretch.pauses:
         yield clock.at(start_s)
         log.paused_since_s = start_s
@@ -149,12 +156,16 @@ def _work(clock: Clock, leg: Leg, dispatched_s: float, conditions: Conditions, l
 
 def _pass(clock: Clock, link: SharedLink, load: Load, dispatched_s: float, conditions: Conditions, log: _Log) -> Steps:
     """Let a transfer pass over the server's link, paused while its device is offline where flights pause."""
-    stop_s, cause = conditions.first_cause(dispatched_s)
+    began_s = float(clock.now)
+    alone_s = load.num_bits / min(load.limit_bits_per_second, link.capacity_bits_per_second)
     transfer = log.transfer = link.transfer(load.num_bits, load.limit_bits_per_second)
     while True:
         now_s = float(clock.now)
         leaves_s = conditions.online_until_s(now_s) if conditions.waits_offline else math.inf
-        limit_s = min(leaves_s, stop_s)
+        # When it ends is up to the others: memory is looked at piece by piece, each longer than all before.
+        looks_s = now_s + max(alone_s, now_s - began_s, _SHORTEST_LOOK_S)
+        stop_s, cause = conditions.first_cause(dispatched_s, memory_until_s=min(looks_s, leaves_s))
+        limit_s = min(leaves_s, stop_s, math.inf if conditions.memory_short_by is None else looks_s)
         limits: list[simpy.Event] = [clock.at(limit_s)] if limit_s < math.inf else []
         yield clock.any_of([transfer, *limits])
         # Whoever's last bit passes at the very moment at which it leaves has passed it.
@@ -163,9 +174,12 @@ def _pass(clock: Clock, link: SharedLink, load: Load, dispatched_s: float, condi
             return
         if clock.now >= stop_s:
             raise _Ended(cause)
+        if clock.now < leaves_s:
+            continue
         link.pause(transfer)
         log.paused_since_s = float(clock.now)
         back_s = conditions.next_online_s(log.paused_since_s)
+        stop_s, cause = conditions.first_cause(dispatched_s, memory_until_s=back_s)
         if back_s == stop_s == math.inf:
             raise _Ended(LOST)
         yield clock.at(min(back_s, stop_s))

@@ -8,6 +8,7 @@ memory the operating system offers (`draw_memory`). `explicit` is never capped: 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Self
 
 import numpy as np
@@ -178,6 +179,18 @@ def varies(chosen: Choice) -> bool:
     return True
 
 
+def drawn_range(chosen: Choice) -> tuple[int, int]:
+    """Return bytes between which every draw from a distribution lies before any cap, both included."""
+    options, widest = chosen.options, (0, 2**62)
+    if isinstance(options, UniformOptions):
+        return options.low, options.high
+    if isinstance(options, LognormalOptions):
+        return options.low or 0, 2**62 if options.high is None else options.high
+    if isinstance(options, ChoiceOptions):
+        return min(options.values), max(options.values)
+    return widest
+
+
 def draw_memory(
     chosen: Choice, *, installed_memory_bytes: Integers, usable_memory_bytes: Integers, rng: np.random.Generator
 ) -> tuple[Integers, Flags]:
@@ -188,12 +201,25 @@ def draw_memory(
     Raises:
         ScenarioError: `explicit` has another number of values than there are devices.
     """
-    sampler: MemorySampler = component("available_memory", chosen.kind).build(chosen.options)
+    sampler = _sampler(chosen)
     values = sampler(len(installed_memory_bytes), installed_memory_bytes, rng)
     above = values > usable_memory_bytes
     if isinstance(chosen.options, ExplicitOptions):
         return values, above
     return np.minimum(values, usable_memory_bytes), above
+
+
+def capped_draw(
+    chosen: Choice, *, installed_memory_bytes: Integers, usable_memory_bytes: Integers
+) -> Callable[[np.random.Generator], Integers]:
+    """Return what draws the available bytes of each device as `draw_memory` does, of a distribution that varies."""
+    sampler, count = _sampler(chosen), len(installed_memory_bytes)
+    return lambda rng: np.minimum(sampler(count, installed_memory_bytes, rng), usable_memory_bytes)
+
+
+def _sampler(chosen: Choice) -> MemorySampler:
+    sampler: MemorySampler = component("available_memory", chosen.kind).build(chosen.options)
+    return sampler
 
 
 UNIFORM = Component(
