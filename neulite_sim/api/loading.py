@@ -11,6 +11,7 @@ from neulite_sim.api.sources import Values
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.results.places import SCENARIO
 from neulite_sim.results.stored import find_runs, read_run, with_energy
+from neulite_sim.turns import my_turn
 
 if TYPE_CHECKING:
     from neulite_sim.engine.run_result import RunResult
@@ -38,6 +39,7 @@ def load_run(run_dir: FilePath) -> RunResult:
     return RunResult(summary=dict(run.summary), run_dir=folder, scenario=load_scenario(folder / SCENARIO))
 
 
+@my_turn()
 def resume(
     run_dir: FilePath,
     *,

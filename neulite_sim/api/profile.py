@@ -11,6 +11,7 @@ from neulite_sim.api.result import FilePath, Result, as_html, as_json, rows_of
 from neulite_sim.api.sources import Values, source_of
 from neulite_sim.results.row_table import Rows
 from neulite_sim.scenario.sources import AnyScenario, Settings, scenario_from
+from neulite_sim.turns import my_turn
 
 if TYPE_CHECKING:
     from neulite_sim.notebook.figure import Figure
@@ -66,6 +67,7 @@ class ProfileResult(Result):
         return draw_profile(self.content, file, options)
 
 
+@my_turn()
 def profile(
     scenario: AnyScenario,
     *,

@@ -18,7 +18,7 @@ from neulite_sim.results.checkpoint import Found, find_checkpoint
 from neulite_sim.results.contract import Observer
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.places import CHECKPOINT, SCENARIO, require_own
-from neulite_sim.results.provenance import check_inputs, check_resumable, read_provenance
+from neulite_sim.results.provenance import check_inputs, check_resumable, read_provenance, require_incomplete
 from neulite_sim.results.writing import ROOM, advising
 from neulite_sim.scenario.loading import load_scenario
 from neulite_sim.scenario.schema import Scenario
@@ -84,6 +84,8 @@ def _resumed(run: CutOff, scenario: Scenario, observers: Sequence[Observer]) -> 
             contextlib.closing(keeper),
             RunFolder.reopen(run.run_dir, asked=asked_of(scenario, costing.trained.spec)) as folder,
         ):
+            # Since this run was looked at, another thread or process may have gone on with it to its end.
+            require_incomplete(run.run_dir)
             keeper.on_success = folder.put_in_place
             if run.found is None:
                 keeper.begin()

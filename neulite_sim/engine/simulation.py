@@ -43,11 +43,13 @@ from neulite_sim.scenario.written import naming_places
 from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.training.contract import Backend, nodes_of
 from neulite_sim.training.pinning import pinned_torch
+from neulite_sim.turns import my_turn
 from neulite_sim.units import format_bytes
 from neulite_sim.user_code.fingerprint import fingerprint
 from neulite_sim.user_code.records import is_of_a_user
 
 
+@my_turn()
 def simulate(
     scenario: AnyScenario,
     *,
@@ -76,6 +78,8 @@ def simulate(
     `observers` have a method `notify(event)` and are told what happens while it happens: the start, each dispatch and
     result, each round, notices. One that may be told of quick rounds together says `may_be_told_late = True`, and makes
     dry runs faster.
+
+    Runs in threads of one process wait for each other, as PyTorch's random numbers and settings are the process's own.
 
     Rows are kept in memory, unless `out` names a run folder or `keeps_folder` asks for one under `runs/`.
     `command` is what the user typed, for the provenance. `fleet` is that of the scenario, where it has been

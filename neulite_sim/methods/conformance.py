@@ -36,6 +36,7 @@ from neulite_sim.models.noise import noise, taking_turns
 from neulite_sim.models.trainee import Trainee, load_tensors
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.registry import Component, Options
+from neulite_sim.turns import my_turn
 
 NUM_ROUNDS = 4
 NUM_REPLAYED = 8
@@ -55,6 +56,7 @@ class _Bench:
     """One per submodel, refilled for each device, as workers do."""
 
 
+@my_turn()
 def check_method(component: Component, blueprint: Blueprint, options: Options | None = None) -> None:
     """Check that a method keeps the contract on models of `blueprint`; `options` default to the component's own.
 

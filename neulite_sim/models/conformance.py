@@ -23,12 +23,14 @@ from neulite_sim.models.kernel_guard import KernelGuard
 from neulite_sim.models.noise import noise
 from neulite_sim.models.output import OutputModule
 from neulite_sim.samples import ImageShape, InputSpec
+from neulite_sim.turns import my_turn
 
 BATCH = 3
 TOLERANCE = 1e-4
 """Between samples alone and together: float32 sums in another order."""
 
 
+@my_turn()
 def check_architecture(
     architecture: Architecture,
     *,

@@ -147,6 +147,16 @@ def other_versions(made: Mapping[str, Any]) -> list[str]:
     return [f"{name} {found[name]} (here {own[name]})" for name in own if found[name] != own[name]]
 
 
+def require_incomplete(run_dir: Path) -> None:
+    """Refuse to go on with a run that is complete.
+
+    Raises:
+        OutputError: it is.
+    """
+    if (run_dir / COMPLETE).exists():
+        raise OutputError(f"{run_dir}: the run is complete; nothing is left to resume")
+
+
 def check_resumable(run_dir: Path, scenario: Scenario) -> None:
     """Refuse to go on with a run that is complete, or whose bits this installation could not repeat.
 
@@ -155,8 +165,7 @@ def check_resumable(run_dir: Path, scenario: Scenario) -> None:
         DataNotFoundError: something else stands in the place of one of its files.
     """
     require_own(run_dir)
-    if (run_dir / COMPLETE).exists():
-        raise OutputError(f"{run_dir}: the run is complete; nothing is left to resume")
+    require_incomplete(run_dir)
     made = read_provenance(run_dir)
     if "flower" in made:
         raise OutputError(f"{run_dir}: is the run of a Flower app, which cannot be resumed", hint="run the app again")

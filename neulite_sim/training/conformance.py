@@ -33,6 +33,7 @@ from neulite_sim.profiling.plans import Plan
 from neulite_sim.scenario.schema import Evaluation, Training
 from neulite_sim.seeding import stream
 from neulite_sim.training.contract import Backend, Payload, Workplace
+from neulite_sim.turns import my_turn
 
 SIZES = (2, 9, 4, 12, 3, 6)
 """Training samples of each device."""
@@ -44,6 +45,7 @@ _NOTHING: Payload = {}
 _PERSONAL = "head.3.bias"
 
 
+@my_turn()
 def check_backend(factory: Callable[[], Backend]) -> None:
     """Pass where the backend that `factory` returns keeps the contract of `neulite_sim.training.contract.Backend`.
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from neulite_sim.turns import my_turn
+
 _EXACT = ("none", "ieee")
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _HAS_NNPACK: bool = torch.backends.nnpack.is_available()  # type: ignore[no-untyped-call]
@@ -136,9 +138,10 @@ def pinned_torch() -> Iterator[None]:
     """Give PyTorch the settings of a run for the time inside, and what it had before afterwards, also after an error.
 
     Its random numbers are those of a fixed seed inside, and go on afterwards where they were.
-    Inside it computes on one thread until a worker asks for more. Also a decorator.
+    Inside it computes on one thread until a worker asks for more. All of that is the process's own, so that other
+    threads that come here wait (`my_turn`). Also a decorator.
     """
-    with contextlib.ExitStack() as stack:
+    with my_turn(), contextlib.ExitStack() as stack:
         # These two are contexts of the caller, and no settings that could be put.
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))

@@ -21,6 +21,7 @@ from typing import Any
 
 from neulite_sim.errors import Problem, ScenarioError, close_matches
 from neulite_sim.outside import file_sha256, read_regular, user_path
+from neulite_sim.turns import my_turn
 from neulite_sim.user_code.origins import in_a_line
 
 MOST_BYTES = 10 * 10**6
@@ -92,10 +93,16 @@ def _module(path: str, key: str) -> ModuleType:
         hint = "name a Python file, relative to the scenario or to the current folder"
         raise ScenarioError([Problem.advising(key=key, found=message, hint=hint)]) from None
     sha256 = hashlib.sha256(content).hexdigest()
+    if (known := _known(place, sha256)) is not None:
+        return known
+    # It may draw from the generators of a run in another thread, and is run once whoever asks for it.
+    with my_turn():
+        return _known(place, sha256) or _run(place, content, sha256, path, key)
+
+
+def _known(place: str, sha256: str) -> ModuleType | None:
     known = _LOADED.get(place)
-    if known is not None and known.sha256 == sha256:
-        return known.module
-    return _run(place, content, sha256, path, key)
+    return known.module if known is not None and known.sha256 == sha256 else None
 
 
 def _run(place: str, content: bytes, sha256: str, path: str, key: str) -> ModuleType:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -90,6 +92,16 @@ def test_a_brief_stream_is_the_stream(root_seed: int, keys: list[list[int]]) -> 
 def test_keys_of_a_brief_stream_are_checked_as_well(key: int) -> None:
     with pytest.raises(ValueError, match=f"key {key} of the stream 'toy' is outside 0 to 4294967295"):
         brief_stream(0, "toy", 1, key)
+
+
+def test_a_brief_stream_is_that_of_its_thread_whatever_others_ask_for_before_it_is_drawn_from() -> None:
+    mine = brief_stream(5, "toy", 1)
+    asked: list[np.random.Generator] = []
+    thread = threading.Thread(target=lambda: asked.append(brief_stream(5, "toy", 2)))
+    thread.start()
+    thread.join()
+    assert mine.random() == stream(5, "toy", 1).random()
+    assert asked[0].random() == stream(5, "toy", 2).random()
 
 
 def test_integer_seeds_repeat_differ_and_stay_in_range() -> None:
