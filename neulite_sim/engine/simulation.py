@@ -139,9 +139,9 @@ def _simulate(
         )
         with folder:
             try:
-                keeper = keeper_of(costing, folder.path)
-                keeper.begin()
-                summary = drive(costing, backend, folder, (*observers, heard), run_dir=folder.path, keeper=keeper)
+                with contextlib.closing(keeper_of(costing, folder.path)) as keeper:
+                    keeper.begin()
+                    summary = drive(costing, backend, folder, (*observers, heard), run_dir=folder.path, keeper=keeper)
             except BackendUnavailableError:
                 folder.discard()
                 raise
@@ -180,37 +180,38 @@ def drive(
     run_dir: Path | None = None,
     keeper: Keeper | None = None,
 ) -> dict[str, Any]:
-    """Run a profiled scenario from its beginning to its end, and return the content of `summary.json`."""
+    """Run a profiled scenario from its beginning to its end, and return the content of `summary.json`.
+
+    Whatever ends it, and be it before the first round, the keeper is closed.
+    """
     scenario, method = costing.scenario, costing.method
-    powers = powers_of((each.name for each in costing.population.classes), scenario.energy)
-    tally = Tally(costing.partition.sizes, targets=targets_of(scenario), powers=powers)
-    recorder = Recorder(costing, sink, observers, tally, trains=backend.trains)
-    rate = _participation_rate(costing)
-    keeper = keeper or Keeper()
-    for observer in observers:
-        observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
-    told = (*costing.left_out, *announcements(costing), *other_batches(costing))
-    for message in (*told, *_skipped(costing), *plan_notices(costing)):
-        recorder.notice(message)
-    selector = building.build_selector(scenario)
-    selector.register(costing.partition.sizes)
-    federation = Federation(costing, selector, backend, recorder, keeper)
-    devices = DeviceFile(costing, recorder.roll_call, sink, recorder.notice)
-    try:
-        devices.introduce()
-        with _kept_from_the_collector():
-            ended_s = run_protocol(
-                costing.timing.protocol, federation, until_s=scenario.stop.virtual_time, rates=costing.timing.rates
-            )
-        state = federation.end(ended_s)
-        if message := tally.nothing_learned():
+    with contextlib.closing(keeper or Keeper()) as keeper:
+        powers = powers_of((each.name for each in costing.population.classes), scenario.energy)
+        tally = Tally(costing.partition.sizes, targets=targets_of(scenario), powers=powers)
+        recorder = Recorder(costing, sink, observers, tally, trains=backend.trains)
+        rate = _participation_rate(costing)
+        for observer in observers:
+            observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
+        told = (*costing.left_out, *announcements(costing), *other_batches(costing))
+        for message in (*told, *_skipped(costing), *plan_notices(costing)):
             recorder.notice(message)
-    except BaseException:
-        federation.abandon()
-        devices.rescue()
-        raise
-    finally:
-        keeper.close()
+        selector = building.build_selector(scenario)
+        selector.register(costing.partition.sizes)
+        federation = Federation(costing, selector, backend, recorder, keeper)
+        devices = DeviceFile(costing, recorder.roll_call, sink, recorder.notice)
+        try:
+            devices.introduce()
+            with _kept_from_the_collector():
+                ended_s = run_protocol(
+                    costing.timing.protocol, federation, until_s=scenario.stop.virtual_time, rates=costing.timing.rates
+                )
+            state = federation.end(ended_s)
+            if message := tally.nothing_learned():
+                recorder.notice(message)
+        except BaseException:
+            federation.abandon()
+            devices.rescue()
+            raise
     # Of a million devices it holds columns that nobody needs any more.
     del federation
     devices.write()

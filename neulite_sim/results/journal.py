@@ -124,13 +124,20 @@ class Journal:
             raise self._refusal(error) from error
 
     def close(self) -> None:
-        """Close the files."""
-        for file in self._files.values():
+        """Close the files, all of them: one that stays open would keep its lock.
+
+        Raises:
+            OutputError: what was still to be written to one of them cannot be.
+        """
+        files, self._files = self._files, {}
+        failed: OSError | None = None
+        for file in files.values():
             try:
                 file.close()
             except OSError as error:
-                raise self._refusal(error) from error
-        self._files = {}
+                failed = failed or error
+        if failed is not None:
+            raise self._refusal(failed) from failed
 
     def _refusal(self, error: OSError) -> OutputError:
         reason = error.strerror or error

@@ -94,15 +94,19 @@ class Crew:
         self._wanted: int | None = None
         self._is_beside: dict[tuple[str, str], bool] = {}
         self._takes_turns = workplace.takes_turns
+        workers = [Worker(workplace, go_on=self._floor.check) for _ in range(num_workers)]
+        self._threads: list[threading.Thread] = []
         self._interval_before_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        workers = [Worker(workplace, go_on=self._floor.check) for _ in range(num_workers)]
-        self._threads = [
-            threading.Thread(target=self._serve, args=(worker,), name=f"worker {number}", daemon=True)
-            for number, worker in enumerate(workers, start=1)
-        ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for number, worker in enumerate(workers, start=1):
+                thread = threading.Thread(target=self._serve, args=(worker,), name=f"worker {number}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        except BaseException:
+            # Who asked for the crew never gets it, and could not close it.
+            self.close()
+            raise
 
     def submit(self, ticket: int, job: Job) -> None:
         """Take a job."""

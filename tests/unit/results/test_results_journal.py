@@ -76,6 +76,19 @@ def test_two_processes_cannot_write_one_run(tmp_path):
         Journal(tmp_path / "journal")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+def test_a_journal_that_cannot_be_written_to_its_end_keeps_no_lock(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, journal._files[UPDATES].fileno())
+    os.close(full)
+    journal.add(UPDATES, {"flight": 1})
+    with pytest.raises(OutputError, match="the journal cannot be written: No space left on device"):
+        journal.close()
+    # What the first one still has open is kept by `journal`, which nobody closes again.
+    Journal(tmp_path / "journal").close()
+
+
 def test_a_journal_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "journal").write_text("a file in its place")
     with pytest.raises(OutputError, match=r"the journal cannot be written: .*; the last checkpoint stays"):

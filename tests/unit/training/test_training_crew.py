@@ -327,3 +327,21 @@ def test_one_worker_fills_a_gpu() -> None:
         ScenarioError, match=r"backend\.workers: acts only with device cpu: one worker fills a GPU; remove"
     ):
         tiny("backend={kind: inprocess, workers: 2, device: cuda}")
+
+
+def test_a_crew_of_which_a_thread_does_not_start_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, []
+
+    def only_one(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    before_s = sys.getswitchinterval()
+    monkeypatch.setattr(threading.Thread, "start", only_one)
+    parts = assembly.prepare(tiny())
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        Crew(building.workplace(parts), 3)
+    assert [thread.is_alive() for thread in started] == [False]
+    assert sys.getswitchinterval() == before_s
