@@ -5,6 +5,7 @@ Two ledgers come out of one scenario: devices are charged for the workload, and 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import fields, replace
 
 from neulite_sim.engine.building import (
@@ -35,6 +36,7 @@ from neulite_sim.scenario.remarks import remarks
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.written import naming_places
 from neulite_sim.training.contract import Backend
+from neulite_sim.user_code.drawing import drawing_where
 
 _IN_VAIN = (
     "training.prefix_cache is device, but data.augmentation alters each sample anew in each epoch: devices keep "
@@ -72,8 +74,13 @@ def prepare(scenario: Scenario, fleet: DrawnFleet | None = None) -> Parts:
         ScenarioError: a component refuses its options on this data or fleet.
         DataNotFoundError: a dataset or trace is missing.
     """
-    with naming_places(scenario):
+    with naming_places(scenario), _drawing(scenario):
         return _prepared(scenario, fleet)
+
+
+def _drawing(scenario: Scenario) -> contextlib.AbstractContextManager[None]:
+    """Leave the generators of the process to the caller as they were, whatever code of others draws as it is read."""
+    return drawing_where(bool(scenario.brought), scenario.seed, "assembly")
 
 
 def _prepared(scenario: Scenario, fleet: DrawnFleet | None) -> Parts:
@@ -130,7 +137,7 @@ def charge(parts: Parts, profiler: Profiler | None = None) -> Costing:
 
     `profiler` is called in place of `profile`. A method that chooses its submodels by their costs has done so after it.
     """
-    with naming_places(parts.scenario):
+    with naming_places(parts.scenario), _drawing(parts.scenario):
         parts, profiler = settle(parts, profiler)
         ledger = build_ledger(parts, profiler)
     return Costing(**{item.name: getattr(parts, item.name) for item in fields(parts)}, ledger=ledger)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from dataclasses import replace
 from typing import Any
@@ -25,13 +26,26 @@ from neulite_sim.scenario.schema import Scenario, Training
 from neulite_sim.seeding import stream
 from neulite_sim.selection.contract import Selector, SelectorSetting
 from neulite_sim.timeline.contract import RoundProtocol, ServerRates
+from neulite_sim.timeline.drawn import drawn
 from neulite_sim.training.contract import Backend, Workplace
+from neulite_sim.user_code.drawing import drawing_where
+
+
+def drawing_for(scenario: Scenario, field: str) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which a component of a scenario is built: that of its own draws where it is of others."""
+    return drawing_where(getattr(scenario, field).is_brought, scenario.seed, f"building.{field}")
 
 
 def build_datasets(scenario: Scenario) -> tuple[InputSpec, AnyDataset]:
     """Return what a sample is that is studied, and the dataset that is really trained on."""
-    build, options = component("data", scenario.data.kind).build, scenario.data.options
-    studied: AnyDataset = build(options, scenario.seed)
+    component_of, options = component("data", scenario.data.kind), scenario.data.options
+
+    def build(options: Any, seed: int) -> AnyDataset:
+        with drawing_for(scenario, "data"):
+            found: AnyDataset = component_of.build(options, seed)
+        return found
+
+    studied = build(options, scenario.seed)
     if scenario.proxy.sequence_length is not None:
         return studied.spec, shortened(studied, scenario.proxy.sequence_length)
     if scenario.proxy.image_size is None:
@@ -126,8 +140,9 @@ def build_fleet(scenario: Scenario, fleet: DrawnFleet | None = None) -> Populati
 
 def build_partition(scenario: Scenario, dataset: AnyDataset) -> Partition:
     """Return which training samples each device owns, and how it sees them."""
-    deal = _built("partition", scenario.data.options.partition)
-    partition = _dealt(deal, dataset, scenario)
+    choice = scenario.data.options.partition
+    with drawing_where(choice.is_brought, scenario.seed, "building.partition"):
+        partition = _dealt(_built("partition", choice), dataset, scenario)
     # Options of a plug-in need not be those of every dataset.
     skew = getattr(scenario.data.options, "feature_skew", None)
     view = view_of(skew, dataset.spec, scenario.population.devices, scenario.seed)
@@ -163,7 +178,8 @@ def build_method(
         charged=charged,
         training=training,
     )
-    method: Method = component("method", scenario.method.kind).build(scenario.method.options, setting)
+    with drawing_for(scenario, "method"):
+        method: Method = component("method", scenario.method.kind).build(scenario.method.options, setting)
     return method
 
 
@@ -187,13 +203,17 @@ def keeps_in_vain(training: Training, dataset: AnyDataset) -> bool:
 def build_selector(scenario: Scenario) -> Selector:
     """Return the scenario's selector."""
     setting = SelectorSetting(num_devices=scenario.population.devices, max_rounds=scenario.stop.rounds)
-    selector: Selector = component("selection", scenario.selection.kind).build(scenario.selection.options, setting)
+    with drawing_for(scenario, "selection"):
+        selector: Selector = component("selection", scenario.selection.kind).build(scenario.selection.options, setting)
     return selector
 
 
 def build_timing(scenario: Scenario) -> Timing:
     """Return the scenario's protocol, and the rates of its server's link."""
-    protocol: RoundProtocol = component("protocol", scenario.protocol.kind).build(scenario.protocol.options)
+    with drawing_for(scenario, "protocol"):
+        protocol: RoundProtocol = component("protocol", scenario.protocol.kind).build(scenario.protocol.options)
+    if scenario.protocol.is_brought:
+        protocol = drawn(protocol, scenario.seed)
     return Timing(protocol=protocol, rates=server_rates(scenario))
 
 

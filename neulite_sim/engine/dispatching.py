@@ -26,6 +26,7 @@ from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Endings
 from neulite_sim.timeline.flights import Flight
 from neulite_sim.timeline.skies import moments_of
+from neulite_sim.user_code.drawing import drawing_where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class Dispatching:
         self, costing: Costing, selector: Selector, lookout: Lookout, whereabouts: Whereabouts, airspace: Airspace
     ) -> None:
         self._seed = costing.scenario.seed
+        self._chooses_of_others = costing.scenario.selection.is_brought
         self._selector = selector
         self._lookout = lookout
         self._whereabouts = whereabouts
@@ -106,9 +108,11 @@ class Dispatching:
         offers = (seen := self._lookout.look(state, at_s, num_rounds + 1)).offers
 
         # 2. Choice: whom of them the selector asks, from a stream of this dispatch.
-        rng = brief_stream(self._seed, "selection", num_rounds, self._num_flights + num_before)
-        count = self._selector.num_to_choose(wanted, len(offers))
-        positions = checked_choice(self._selector, self._selector.choose(offers, count, rng), len(offers), count)
+        number = self._num_flights + num_before
+        with drawing_where(self._chooses_of_others, self._seed, "selector.choose", num_rounds, number):
+            rng = brief_stream(self._seed, "selection", num_rounds, number)
+            count = self._selector.num_to_choose(wanted, len(offers))
+            positions = checked_choice(self._selector, self._selector.choose(offers, count, rng), len(offers), count)
         if not len(positions):
             return None
         devices, submodels = offers.taken(positions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 from neulite_sim.arrays import Integers
@@ -21,6 +22,8 @@ class Examiner:
         self._method = method
         self._backend = backend
         self._keeper = keeper
+        # Backends of others need not know that tests have numbers.
+        self._is_numbered = backend.trains and "number" in inspect.signature(backend.submit_evaluation).parameters
 
     @property
     def can_test(self) -> bool:
@@ -31,7 +34,12 @@ class Examiner:
         """Submit the test of the model after a round and return its ticket."""
         if self._keeper.replays(round_number):
             return REPLAYED
-        return self._backend.submit_evaluation(self._method.evaluated(state), self._method.evaluation_tensors(state))
+        return self._submitted(round_number, state, (None,))[0]
+
+    def _submitted(self, round_number: int, state: State, groups: Sequence[Integers | None]) -> list[int]:
+        number = {"number": round_number} if self._is_numbered else {}
+        name, tensors = self._method.evaluated(state), self._method.evaluation_tensors(state)
+        return [self._backend.submit_evaluation(name, tensors, devices, **number) for devices in groups]
 
     def is_done(self, ticket: int) -> bool:
         """Whether nothing is gained by collecting a test later."""
@@ -45,8 +53,7 @@ class Examiner:
         """Return the accuracy of the model on the training samples of each group of devices."""
 
         def ask() -> Sequence[float]:
-            name, tensors = self._method.evaluated(state), self._method.evaluation_tensors(state)
-            tickets = [self._backend.submit_evaluation(name, tensors, devices) for devices in groups]
+            tickets = self._submitted(round_number, state, groups)
             return [self._backend.collect_evaluation(ticket).accuracy for ticket in tickets]
 
         return self._keeper.accuracies(round_number, ask)

@@ -46,12 +46,12 @@ class Federation:
         self._recorder = recorder
         owns = costing.partition.sizes > 0
         whereabouts = Whereabouts(costing.population.availability, owns)
-        self._lookout = Lookout(costing.method, costing.ledger, whereabouts, owns)
+        self._lookout = Lookout(costing.asked_method, costing.ledger, whereabouts, owns)
         self._airspace = Airspace(whereabouts, costing.population.charges)
         self._dispatching = Dispatching(costing, selector, self._lookout, whereabouts, self._airspace)
         recorder.roll_call.follow(whereabouts)
         self._learning = Learning(costing, backend, recorder, keeper)
-        examiner = Examiner(costing.method, backend, keeper)
+        examiner = Examiner(costing.asked_method, backend, keeper)
         self._testing = Testing(costing.scenario.stop, self._learning, examiner, recorder)
         self._settling = Settling(costing, selector, self._airspace, self._learning, self._testing, recorder, keeper)
         self._rounds = 0

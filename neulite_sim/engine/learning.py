@@ -50,7 +50,7 @@ class Learning:
 
     def __init__(self, costing: Costing, backend: Backend, recorder: Recorder, keeper: Keeper) -> None:
         self._costing = costing
-        self._method = costing.method
+        self._method = costing.asked_method
         self._backend = backend
         self._recorder = recorder
         self._keeper = keeper
@@ -59,7 +59,7 @@ class Learning:
         self._sizes = costing.partition.sizes
         self._trainings: dict[int, _Training] = {}
         self._workers_replaced = 0
-        self.state: State = costing.method.start(costing.trained, costing.scenario.seed, costing.ledger)
+        self.state: State = self._method.start(costing.trained, costing.scenario.seed, costing.ledger)
 
     @property
     def trains(self) -> bool:

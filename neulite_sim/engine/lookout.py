@@ -19,6 +19,7 @@ from neulite_sim.arrays import Flags, Floats, Integers, Repeated
 from neulite_sim.engine.candidates import Candidates, Whereabouts
 from neulite_sim.engine.views import IN_FLIGHT, NO_DATA, NOBODY, OFFLINE, Listed, Look, Report, View
 from neulite_sim.methods.contract import Method, State
+from neulite_sim.methods.drawn import has_own_offers
 from neulite_sim.methods.offering import OUT_OF_MEMORY, Denial, Offer, Offering, Offers, Proposal
 from neulite_sim.profiling.ledger import Ledger
 
@@ -32,8 +33,7 @@ class Lookout:
     def __init__(self, method: Method, ledger: Ledger, whereabouts: Whereabouts, owns: Flags) -> None:
         self._method = method
         self._ledger = ledger
-        # A method that makes its offers in a form of its own may mean anything by them.
-        self._is_listed = type(method).offers is not Method.offers
+        self._is_listed = has_own_offers(method)
         self._fleet = _Fleet(whereabouts, owns)
         self._standings: OrderedDict[tuple[tuple[str, ...], bool], _Standing] = OrderedDict()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from neulite_sim.data.contract import AnyDataset, Partition
 from neulite_sim.methods.contract import Method
+from neulite_sim.methods.drawn import drawn
 from neulite_sim.models.contract import Blueprint
 from neulite_sim.population.table import Population
 from neulite_sim.profiling.ledger import Ledger
@@ -49,6 +50,12 @@ class Costing(Parts):
     """The same objects with the ledger of what every submodel costs on every device."""
 
     ledger: Ledger
+
+    @property
+    def asked_method(self) -> Method:
+        """The method as the server asks it in the course of a run."""
+        scenario = self.scenario
+        return drawn(self.method, scenario.seed, is_of_others=scenario.method.is_brought)
 
     @property
     def chooses_plans(self) -> bool:

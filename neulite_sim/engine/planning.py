@@ -90,7 +90,7 @@ class Planner:
     """Draws everything random about a flight from streams of (root seed, purpose, device, flight)."""
 
     def __init__(self, costing: Costing) -> None:
-        self._method = costing.method
+        self._method = costing.asked_method
         self._ledger = costing.ledger
         self._population = costing.population
         self._enforces_memory = costing.method.enforces_memory

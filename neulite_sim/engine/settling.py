@@ -13,6 +13,7 @@ from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.testing import Testing
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.selection.contract import Selector
+from neulite_sim.user_code.drawing import drawing_where
 
 
 class Settling:
@@ -47,12 +48,14 @@ class Settling:
         if not is_replayed:
             self._tell_of_divergence(facts)
         if learns(self._selector):
-            tell_selector(self._selector, facts, self._num_samples)
+            with drawing_where(self._scenario.selection.is_brought, self._scenario.seed, "selector.observe", number):
+                tell_selector(self._selector, facts, self._num_samples)
         is_last = number == self._scenario.stop.rounds
         is_tested = is_last or number % self._scenario.evaluation.every_rounds == 0
         self._testing.round_ended(facts, is_tested=is_tested)
         if not is_last:
-            self._testing.answer(self._selector, number)
+            with drawing_where(self._scenario.selection.is_brought, self._scenario.seed, "selector.answer", number):
+                self._testing.answer(self._selector, number)
         if self._keeper.ends_replay(number):
             self._go_on(facts)
         elif not is_replayed and self._keeper.is_due(number) and not is_last:

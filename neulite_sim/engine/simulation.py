@@ -184,7 +184,7 @@ def drive(
 
     Whatever ends it, and be it before the first round, the keeper is closed.
     """
-    scenario, method = costing.scenario, costing.method
+    scenario, method = costing.scenario, costing.asked_method
     with contextlib.closing(keeper or Keeper()) as keeper:
         powers = powers_of((each.name for each in costing.population.classes), scenario.energy)
         tally = Tally(costing.partition.sizes, targets=targets_of(scenario), powers=powers)
@@ -196,7 +196,8 @@ def drive(
         for message in (*told, *_skipped(costing), *plan_notices(costing)):
             recorder.notice(message)
         selector = building.build_selector(scenario)
-        selector.register(costing.partition.sizes)
+        with building.drawing_for(scenario, "selection"):
+            selector.register(costing.partition.sizes)
         federation = Federation(costing, selector, backend, recorder, keeper)
         devices = DeviceFile(costing, recorder.roll_call, sink, recorder.notice)
         try:

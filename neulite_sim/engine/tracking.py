@@ -23,6 +23,7 @@ from neulite_sim.results.contract import Observer, Sink
 from neulite_sim.results.rows import Notice, Progress, RoundRow
 from neulite_sim.results.summary import Tally
 from neulite_sim.timeline.flights import Flight, Outcome
+from neulite_sim.user_code.drawing import put_back
 
 TIME_OVER = "the virtual time of the run was over"
 RUN_OVER = "the run had aggregated its last round"
@@ -74,8 +75,10 @@ class Recorder:
         return digest.hexdigest()
 
     def _notify(self, event: Progress | RoundRow | Notice) -> None:
-        for observer in self._observers:
-            observer.notify(event)
+        # Whatever they draw, code that is at work meanwhile does not find it gone.
+        with put_back():
+            for observer in self._observers:
+                observer.notify(event)
 
     def notice(self, message: str) -> None:
         """Tell observers something that a user should know."""

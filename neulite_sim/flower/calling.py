@@ -8,21 +8,18 @@ what it seeded. What the ServerApp has drawn is put back afterwards: in Flower i
 from __future__ import annotations
 
 import copy
-import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from neulite_sim.flower.app import Config
 from neulite_sim.flower.tracking import Work, tracked
-from neulite_sim.seeding import integer_seed
+from neulite_sim.user_code.drawing import drawing
 
 FIRST_NODE = 1_000_000
 """The id of device 0 as a node; Flower keeps small numbers for the server."""
@@ -100,7 +97,7 @@ class Caller:
         context, given = _copied_context(self.context(device)), copied(message)
         self.slept_s, self.is_calling = 0.0, True
         try:
-            with _own_numbers(self.seed, device, number), _counted_steps() as steps:
+            with drawing(self.seed, "flower-client", device, number), _counted_steps() as steps:
                 began_s = time.process_time()
                 if known is None:
                     with tracked(round_bytes=self.round_bytes) as tracer:
@@ -207,26 +204,3 @@ def _counted_steps() -> Iterator[list[int]]:
         yield count
     finally:
         handle.remove()
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and PyTorch, from which apps draw."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)
-
-
-@contextmanager
-def _own_numbers(seed: int, device: int, number: int) -> Iterator[None]:
-    state: Mapping[str, Any] = {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),  # noqa: NPY002
-        "torch": torch.get_rng_state(),
-    }
-    seed_everything(integer_seed(seed, "flower-client", device, number))
-    try:
-        yield
-    finally:
-        random.setstate(state["python"])
-        np.random.set_state(state["numpy"])  # noqa: NPY002
-        torch.set_rng_state(state["torch"])

@@ -22,7 +22,7 @@ from neulite_sim.errors import NeuliteError, SimulationError
 from neulite_sim.flower.adapting import Kept, adapted
 from neulite_sim.flower.app import FlowerApp
 from neulite_sim.flower.boarding import Boarding
-from neulite_sim.flower.calling import Caller, seed_everything
+from neulite_sim.flower.calling import Caller
 from neulite_sim.flower.fleet_file import UNUSED, fleet_alone, not_used
 from neulite_sim.flower.flying import Fleet, Unseen, fleet_of
 from neulite_sim.flower.grid import FleetGrid
@@ -44,9 +44,9 @@ from neulite_sim.results.writing import as_json, write_whole
 from neulite_sim.scenario.inputs import pinned
 from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import CachingAllocator, Scenario
-from neulite_sim.seeding import integer_seed
 from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.units import format_seconds
+from neulite_sim.user_code.drawing import drawing
 
 RUN_ID = 1
 TASK_ID = 1
@@ -176,8 +176,8 @@ class _Course:
         failure: NeuliteError | None = None
         is_cut = False
         try:
-            with adapted(self._grid, self._sleep) as self._kept, _waiting_told(self._grid):
-                seed_everything(integer_seed(scenario.seed, "flower-server"))
+            own_numbers = drawing(scenario.seed, "flower-server")
+            with own_numbers, adapted(self._grid, self._sleep) as self._kept, _waiting_told(self._grid):
                 server(grid=self._grid, context=context)
         except TimeIsOver:
             is_cut, until = True, format_seconds(scenario.stop.virtual_time or 0.0)

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.models.normalisation import normalised_in_groups
 from neulite_sim.samples import ImageShape, InputSpec, Shape, spec_of
+from neulite_sim.user_code.drawing import seeded
 
 NormKind = Literal["batch", "group"]
 BasicLayer = Callable[[Shape, Shape], nn.Module]
@@ -176,8 +177,7 @@ class Blueprint:
 
     def build_seeded(self, seed: int) -> BlockModel:
         """Return a model whose initial weights depend on `seed` alone; global generators are left as they were."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return self.build()
 
     def at_width(self, width: float) -> Blueprint:

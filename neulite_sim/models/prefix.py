@@ -25,6 +25,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from neulite_sim.models.company import Trial, is_known
 from neulite_sim.models.walk import layers_of, parameters_of
+from neulite_sim.user_code.drawing import where_they_are
 
 MOST_KEPT_BYTES = 256 * 2**20
 """Features of a flight that take more are computed again in each epoch. A constant: last bits may depend on it."""
@@ -271,7 +272,8 @@ class PrefixKeeper:
         held = [each for layer in layers for each in (*layer._parameters.values(), *layer._buffers.values())]
         held += [value for layer in foreign for value in vars(layer).values()]
         states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(inputs.device)] if inputs.is_cuda else [])
-        return [*(state.numpy().tobytes() for state in states), *filter(None, map(_mark, held))]
+        others = where_they_are() if foreign else ()
+        return [*others, *(state.numpy().tobytes() for state in states), *filter(None, map(_mark, held))]
 
 
 class _Mark:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from neulite_sim.models.walk import layers_of
+from neulite_sim.user_code.drawing import drawing_again
 
 _KNOWN = ("torch", "neulite_sim")
 
@@ -40,12 +41,15 @@ def statistics_kept(part: nn.Module) -> Iterator[None]:
 def both_passes(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Return the contexts of a checkpointed part's first pass, which is about to begin, and of its repetition."""
     moving = _moving(part)
-    return nullcontext(), _repeated(part, moving, _values(moving))
+    draws = drawing_again() if any(_is_of_others(layer) for _, layer in layers_of(part)) else nullcontext()
+    return nullcontext(), _repeated(part, moving, _values(moving), draws)
 
 
 @contextmanager
-def _repeated(part: nn.Module, moving: Sequence[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
-    with statistics_kept(part):
+def _repeated(
+    part: nn.Module, moving: Sequence[Tensor], values: Sequence[Tensor], draws: AbstractContextManager[None]
+) -> Iterator[None]:
+    with statistics_kept(part), draws:
         _put(moving, values)
         yield
 
@@ -60,6 +64,10 @@ def _moving(part: nn.Module) -> list[Tensor]:
 def _may_move(layer: nn.Module) -> bool:
     if isinstance(layer, _NormBase | _SpectralNorm) or layer._forward_pre_hooks:
         return True
+    return _is_of_others(layer)
+
+
+def _is_of_others(layer: nn.Module) -> bool:
     return type(layer).__module__.partition(".")[0] not in _KNOWN
 
 

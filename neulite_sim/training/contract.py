@@ -80,11 +80,12 @@ class Backend(Protocol):
         """
         ...
 
-    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None, number: int = 0) -> int:
         """Take a global model to test and return its ticket. It yields to training that was submitted before.
 
         It is tested on the test samples, or on the training samples of `devices`, which own some, where they are
-        given.
+        given. `number` is the round after which it is tested: what code of others draws in a test depends on it. A
+        backend without it is not told.
         """
         ...
 

@@ -42,7 +42,7 @@ class DryRun:
         self._tasks[self._tickets] = task
         return self._tickets
 
-    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None, number: int = 0) -> int:
         """Refuse: there is nothing to test."""
         raise SimulationError("backend dry-run trains nothing, so there is no model to evaluate")
 

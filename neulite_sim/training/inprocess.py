@@ -92,7 +92,7 @@ class InProcess:
         self._equipped.submit(self._tickets, job)
         return self._tickets
 
-    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None, number: int = 0) -> int:
         """Take a model to be tested."""
         from neulite_sim.training.crew import Job
 
@@ -102,7 +102,7 @@ class InProcess:
             model=("test", name),
             place=(self._latest_version, 1, self._tickets),
             build=lambda worker: worker.evaluation_model(name),
-            work=lambda worker, _: worker.evaluate(name, tensors, devices),
+            work=lambda worker, _: worker.evaluate(name, tensors, devices, number),
         )
         self._equipped.submit(self._tickets, job)
         return self._tickets

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from neulite_sim.turns import my_turn
+from neulite_sim.user_code.drawing import put_back
 
 _EXACT = ("none", "ieee")
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -137,7 +138,7 @@ SETTINGS = (
 def pinned_torch() -> Iterator[None]:
     """Give PyTorch the settings of a run for the time inside, and what it had before afterwards, also after an error.
 
-    Its random numbers are those of a fixed seed inside, and go on afterwards where they were.
+    Its random numbers are those of a fixed seed inside, and go on afterwards where they were, as Python's and NumPy's.
     Inside it computes on one thread until a worker asks for more. All of that is the process's own, so that other
     threads that come here wait (`my_turn`). Also a decorator.
     """
@@ -147,8 +148,8 @@ def pinned_torch() -> Iterator[None]:
             stack.enter_context(torch.inference_mode(False))
         if torch.get_default_device() != torch.device("cpu"):
             stack.enter_context(torch.device("cpu"))
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        # Nothing of ours draws from it but what is written over; a component of others' may.
+        stack.enter_context(put_back())
+        # Nothing of ours draws from it but what is written over; code of others is seeded call by call.
         torch.default_generator.manual_seed(0)
         for setting in SETTINGS:
             before = setting.read()

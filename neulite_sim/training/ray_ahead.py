@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from neulite_sim.training.ray_cluster import Cluster, start_cluster
 from neulite_sim.training.ray_options import RayOptions
+from neulite_sim.user_code.drawing import wait_before_drawing
 
 Starting = tuple[ThreadPoolExecutor, Future[Cluster]]
 """The thread that starts a cluster, and has to stop it, and what comes of it."""
@@ -59,7 +60,10 @@ def taken(options: RayOptions) -> Starting:
 def _starting(options: RayOptions) -> Starting:
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
     processors = (options.num_workers or 1) * options.threads_per_worker
-    return thread, thread.submit(start_cluster, options.address, dashboard=options.dashboard, num_processors=processors)
+    starting = thread.submit(start_cluster, options.address, dashboard=options.dashboard, num_processors=processors)
+    # Ray names what it starts with numbers of Python's own generator.
+    wait_before_drawing(starting)
+    return thread, starting
 
 
 def _key(options: RayOptions) -> str:

@@ -134,13 +134,17 @@ class RayBackend:
         )  # fmt: skip
         return self._submit(self._training, job)
 
-    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None) -> int:
+    def submit_evaluation(self, name: str, tensors: Payload, devices: Integers | None = None, number: int = 0) -> int:
         """Queue an evaluation; it starts when no training waits."""
         what = f"evaluation of the global model ({name})"
         sent = self._put(tensors)
         own_bytes = 0 if devices is None else devices.nbytes
         job = _Job(
-            call="evaluate", what=what, arguments=(name, sent.reference, devices), sent=sent, own_bytes=own_bytes
+            call="evaluate",
+            what=what,
+            arguments=(name, sent.reference, devices, number),
+            sent=sent,
+            own_bytes=own_bytes,
         )
         return self._submit(self._evaluations, job)
 

@@ -71,10 +71,12 @@ class DeviceActor:
                 own.merge(other)
         return own
 
-    def evaluate(self, name: str, tensors: Arrays, devices: Integers | None = None) -> EvaluationResult:
+    def evaluate(
+        self, name: str, tensors: Arrays, devices: Integers | None = None, number: int = 0
+    ) -> EvaluationResult:
         """Return the test result of a global model."""
         assert self._worker is not None, "equip comes before the first task"
-        return self._worker.evaluate(name, as_readonly_tensors(tensors), devices)
+        return self._worker.evaluate(name, as_readonly_tensors(tensors), devices, number)
 
 
 @dataclass(slots=True, eq=False)

@@ -31,6 +31,7 @@ from neulite_sim.training.diagnostics import nhsic_plane
 from neulite_sim.training.evaluation import EvaluationResult, evaluate, recalibrate_batch_norm
 from neulite_sim.training.local import train_locally
 from neulite_sim.units import format_bytes
+from neulite_sim.user_code.drawing import drawing_where, key_of, seeded
 from neulite_sim.user_code.origins import telling_lines
 
 
@@ -50,6 +51,8 @@ class Worker:
         self._trainees: dict[str, Trainee] = {}
         self._evaluation_models: dict[str, nn.Module] = {}
         self._unsent: dict[nn.Module, Unsent] = {}
+        # Code of others takes turns, for it may draw from generators that a process has once.
+        self._drawing = functools.partial(drawing_where, workplace.takes_turns, workplace.seed)
         torch.set_num_threads(workplace.threads)
         keep_freed_memory()
 
@@ -63,6 +66,10 @@ class Worker:
             SimulationError: the task breaks the memory promise.
         """
         _keep_promise(task)
+        with self._drawing("training", task.device, task.flight):
+            return self._trained(task, payload, personal, alone=alone)
+
+    def _trained(self, task: LocalTask, payload: Payload, personal: Payload | None, *, alone: bool) -> Update:
         place = self._place
         trainee = self.trainee(task.submodel)
         self._unsent[trainee].restore()
@@ -92,7 +99,7 @@ class Worker:
     def trainee(self, submodel: str) -> Trainee:
         """Return the network of a submodel, with whatever weights it holds."""
         if submodel not in self._trainees:
-            with _drawing_first_weights():
+            with self._drawing_first_weights():
                 built = self._place.method.trainee(submodel, self._place.blueprint)
             built.reports_squared_loss = True
             built.takes_shortcuts = True
@@ -118,11 +125,18 @@ class Worker:
         return seen if view is None else in_layout(view.augmented(seen, device, generator))
 
     @telling_lines()
-    def evaluate(self, name: str, tensors: Payload, devices: Integers | None = None) -> EvaluationResult:
+    def evaluate(
+        self, name: str, tensors: Payload, devices: Integers | None = None, number: int = 0
+    ) -> EvaluationResult:
         """Return loss and accuracy of a global model on the test samples, or on the training samples of `devices`.
 
-        Diagnostics come with the test samples only.
+        Diagnostics come with the test samples only. `number` is that of the test, for what code of others draws in it.
         """
+        group = 0 if devices is None else key_of(devices.tobytes())
+        with self._drawing("evaluation", number, group):
+            return self._tested(name, tensors, devices)
+
+    def _tested(self, name: str, tensors: Payload, devices: Integers | None) -> EvaluationResult:
         model = self.evaluation_model(name)
         self._unsent[model].restore()
         load_tensors(model, tensors)
@@ -139,12 +153,22 @@ class Worker:
     def evaluation_model(self, name: str) -> nn.Module:
         """Return the network of a global model, with whatever weights it holds."""
         if name not in self._evaluation_models:
-            with _drawing_first_weights():
+            with self._drawing_first_weights():
                 built = self._place.method.evaluation_model(name, self._place.blueprint)
             self._evaluation_models[name] = built.to(self._place.device)
             lay_out(built)
             self._unsent[built] = Unsent(built)
         return self._evaluation_models[name]
+
+    def _drawing_first_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Leave the generators as they were: who builds how many networks in which process must not be seen in them.
+
+        What a network of others draws for itself, and nobody sends, is the same in each process.
+        """
+        if self._place.takes_turns:
+            return seeded(self._place.seed)
+        found: contextlib.AbstractContextManager[None] = torch.random.fork_rng(devices=[])
+        return found
 
     def _diagnosed(self, model: nn.Module, result: EvaluationResult) -> EvaluationResult:
         """Return the result with the diagnostics that the scenario asks for, all over the same training samples."""
@@ -209,12 +233,6 @@ def _taken(inputs: NDArray[Any], rows: Integers) -> Tensor:
     fresh = np.empty(taken.shape, taken.dtype)
     fresh[...] = taken
     return torch.from_numpy(fresh)
-
-
-def _drawing_first_weights() -> contextlib.AbstractContextManager[None]:
-    """Leave PyTorch's generator as it was: who builds how many networks in which process must not be seen in it."""
-    found: contextlib.AbstractContextManager[None] = torch.random.fork_rng(devices=[])
-    return found
 
 
 def _goes_on() -> None:

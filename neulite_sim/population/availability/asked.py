@@ -12,6 +12,7 @@ import numpy as np
 from neulite_sim.arrays import Flags, Floats, Integers
 from neulite_sim.errors import SimulationError
 from neulite_sim.population.availability.contract import Availability, Followed, Stretch
+from neulite_sim.user_code.drawing import drawing, key_of
 from neulite_sim.user_code.origins import in_a_line
 
 _HINT = "population/availability/contract.py says what each lookup returns; check_availability tests them all"
@@ -24,8 +25,9 @@ class Asked:
         SimulationError: it fails, or its answer is no answer to the question; names the lookup and what it returned.
     """
 
-    def __init__(self, own: Availability, name: str, num_devices: int) -> None:
+    def __init__(self, own: Availability, name: str, num_devices: int, seed: int = 0) -> None:
         self._own = own
+        self._seed = seed
         self._name = name
         self._num_devices = num_devices
         self._knows_horizon = _takes(own.online_until_s, 3)
@@ -72,8 +74,9 @@ class Asked:
 
     def _answer(self, lookup: str, count: int, *question: Any) -> Any:
         try:
-            answer = getattr(self._own, lookup)(*question)
-            found = np.asarray(answer)
+            with drawing(self._seed, f"availability.{lookup}", *map(_key, question)):
+                answer = getattr(self._own, lookup)(*question)
+                found = np.asarray(answer)
         except SimulationError:
             raise
         except Exception as error:
@@ -90,19 +93,27 @@ class Asked:
 class AskedInStretches(Asked):
     """The same of one that tells its changes in the order of time."""
 
-    def __init__(self, own: Availability, name: str, num_devices: int) -> None:
-        super().__init__(own, name, num_devices)
+    def __init__(self, own: Availability, name: str, num_devices: int, seed: int = 0) -> None:
+        super().__init__(own, name, num_devices, seed)
         assert isinstance(own, Followed), "only such a one is asked for stretches"
         self._followed: Followed = own
 
     def stretch(self, at_s: float) -> Stretch:
         """Return all changes of a stretch of time that holds `at_s`, as they are told."""
-        return self._followed.stretch(at_s)
+        with drawing(self._seed, "availability.stretch", _key(at_s)):
+            return self._followed.stretch(at_s)
 
 
-def asked(own: Availability, name: str, num_devices: int) -> Availability:
-    """Return an availability that answers what `own` does, or refuses it."""
-    return (AskedInStretches if isinstance(own, Followed) else Asked)(own, name, num_devices)
+def asked(own: Availability, name: str, num_devices: int, seed: int = 0) -> Availability:
+    """Return an availability that answers what `own` does, or refuses it.
+
+    What it draws from the process depends on `seed` and on the question: who is asked for, and at which moment.
+    """
+    return (AskedInStretches if isinstance(own, Followed) else Asked)(own, name, num_devices, seed)
+
+
+def _key(asked: Any) -> int:
+    return key_of(np.asarray(asked).tobytes())
 
 
 def _takes(lookup: Callable[..., object], count: int) -> bool:

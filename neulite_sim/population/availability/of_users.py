@@ -9,6 +9,7 @@ from neulite_sim.population.availability.contract import Availability, Availabil
 from neulite_sim.registry import Options
 from neulite_sim.user_code.calls import Found
 from neulite_sim.user_code.components import given, python
+from neulite_sim.user_code.drawing import drawing
 from neulite_sim.user_code.origins import in_a_line
 
 _LOOKUPS = ("online", "online_until_s", "next_online_s")
@@ -23,20 +24,22 @@ def availability_of(found: Found, options: Options) -> AvailabilityFactory:
     del options
 
     def factory(num_devices: int, seed: int) -> Availability:
-        availability: Availability = found.object_like(
-            _answers,
-            {"num_devices": num_devices, "seed": seed},
-            what="availability",
-            hint=f"give an object with {', '.join(_LOOKUPS)}, or a class or function of (num_devices, seed) that makes "
-            "one",
-        )
+        with drawing(seed, "building.availability"):
+            availability: Availability = found.object_like(
+                _answers,
+                {"num_devices": num_devices, "seed": seed},
+                what="availability",
+                hint=f"give an object with {', '.join(_LOOKUPS)}, or a class or function of (num_devices, seed) that "
+                "makes one",
+            )
         try:
-            count = np.size(availability.online(0.0))
+            with drawing(seed, "availability.online", 0):
+                count = np.size(availability.online(0.0))
         except Exception as error:
             raise found.refused(f"asking {found.name} who is online fails: {in_a_line(error)}") from error
         if count != num_devices:
             raise found.refused(f"{found.name} answers for {count} devices; population.devices is {num_devices}")
-        return asked(availability, found.name, num_devices)
+        return asked(availability, found.name, num_devices, seed)
 
     return factory
 

@@ -1,6 +1,7 @@
 """The frozen prefix: what belongs to it, that it is computed once per sample and flight, and that no bit moves by that."""
 
 import functools
+import random
 
 import numpy as np
 import pytest
@@ -181,6 +182,28 @@ class Shaken(nn.Module):
         return maps + torch.randn_like(maps)
 
 
+class Lucky(nn.Module):
+    """Draws from Python's generator, as stochastic depth that was published does."""
+
+    def __init__(self):
+        super().__init__()
+        random.seed(0)
+
+    def forward(self, maps):
+        return maps * random.random()
+
+
+class Dealt(nn.Module):
+    """Draws from NumPy's."""
+
+    def __init__(self):
+        super().__init__()
+        np.random.seed(0)
+
+    def forward(self, maps):
+        return maps * float(np.random.normal())
+
+
 class Counting(nn.Module):
     """Changes a buffer of its own."""
 
@@ -257,7 +280,7 @@ class Growing(nn.Module):
         return maps * self.calls
 
 
-@pytest.mark.parametrize("layer", [Shaken, Counting, Thinning, Replacing, Growing])
+@pytest.mark.parametrize("layer", [Shaken, Lucky, Dealt, Counting, Thinning, Replacing, Growing])
 def test_nothing_is_kept_of_a_prefix_that_turns_out_to_vary(layer):
     assert samples_seen(lambda: Small(layer())) == 39
     assert_same_bits(lambda: Small(layer()))
