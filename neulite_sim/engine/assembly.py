@@ -37,6 +37,7 @@ from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.written import naming_places
 from neulite_sim.training.contract import Backend
 from neulite_sim.user_code.drawing import drawing_where
+from neulite_sim.user_code.own_generators import generator_notices
 
 _IN_VAIN = (
     "training.prefix_cache is device, but data.augmentation alters each sample anew in each epoch: devices keep "
@@ -92,7 +93,12 @@ def _prepared(scenario: Scenario, fleet: DrawnFleet | None) -> Parts:
     charged_model = charged.look()
     charged_training = overridden(scenario.training, scenario.workload, dataset)
     method = build_method(scenario, charged_model, charged, charged_training)
-    said = [*remarks(scenario), *fleet_remarks(scenario, population), *model_remarks(charged, trained)]
+    said = [
+        *remarks(scenario),
+        *fleet_remarks(scenario, population),
+        *model_remarks(charged, trained),
+        *generator_notices(scenario),
+    ]
     if keeps_in_vain(scenario.training, dataset):
         said.append(_IN_VAIN)
     parts = Parts(

@@ -1,4 +1,4 @@
-"""Whether a `forward` draws random numbers of Python's or NumPy's own, which no run seeds."""
+"""Whether a `forward` draws random numbers of Python's or NumPy's own: what it does is not known from one call."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from typing import Any
 
 import numpy as np
 from torch import nn
-
-
-def drawn_so_far() -> tuple[Any, str]:
-    """Return what changes with each number that Python or NumPy draws."""
-    return random.getstate(), repr(np.random.get_state())  # noqa: NPY002
 
 
 def draws(module: nn.Module, inputs: Any) -> bool:

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from neulite_sim.models.draws import drawn_so_far, draws
+from neulite_sim.models.draws import draws
 from neulite_sim.models.remembering import remembered
 from neulite_sim.models.traced import OpaqueError, Values, value_of
 from neulite_sim.models.tracer import Answer, Recording, Tracer
 from neulite_sim.samples import InputSpec
+from neulite_sim.user_code.drawing import where_they_are
 
 
 @contextmanager
@@ -42,13 +43,16 @@ def recorded(module: nn.Module, inputs: Values, answer: Answer) -> Recording:
             does what only a call of the whole repeats.
         Exception: whatever else goes wrong in it.
     """
-    drawn, before = drawn_so_far(), remembered(module)
+    drawn, before = where_they_are(), remembered(module)
     tracer = Tracer(module, answer)
     source = tracer.start(inputs)
     with tracer.at_work():
         result = module.forward(source)
-    if drawn != drawn_so_far() and draws(module, inputs[0]):
-        raise OpaqueError("it draws random numbers of Python's or NumPy's")
+    if drawn != where_they_are() and draws(module, inputs[0]):
+        raise OpaqueError(
+            "it draws random numbers of Python's or NumPy's; where its layers depend on them, devices are charged for "
+            "a step as one such draw has it"
+        )
     if before != remembered(module):
         _require_constant(module, inputs)
     if not isinstance(result, fx.Proxy) or not isinstance(value_of(result.node)[0], Tensor):

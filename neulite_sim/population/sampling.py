@@ -31,6 +31,7 @@ from neulite_sim.room import require_room
 from neulite_sim.scenario.schema import Link, PopulationSection
 from neulite_sim.seeding import stream
 from neulite_sim.traces.individuals import read_individuals
+from neulite_sim.user_code.drawing import drawing_where
 
 DEVICE_BYTES = 300
 """What a device takes in the columns of the fleet, its costs and what the protocols know of it; measured."""
@@ -79,6 +80,12 @@ def build_population(section: PopulationSection, seed: int) -> Population:
         ScenarioError: an unknown device, an `explicit` list of another length, or a trace or table that is wrong.
         DataNotFoundError: a trace, or a table of devices, is not where the scenario says.
     """
+    chosen = (section.available_memory, section.memory_motion, section.availability)
+    with drawing_where(any(choice.is_brought for choice in chosen), seed, "building.population"):
+        return _drawn_population(section, seed)
+
+
+def _drawn_population(section: PopulationSection, seed: int) -> Population:
     group_classes = _classes_of(section)
     require_room(
         DEVICE_BYTES * section.devices,

@@ -271,13 +271,13 @@ def _answers(settling: Settling, budgets: Budgets, own_bytes: Integers) -> Itera
         costing = settling.at(memory_bytes)
         if costing.method is not before:
             before, known = costing.method, {}
-            states = FirstStates(costing.method, costing.charged, costing.scenario.seed)
+            states = FirstStates(costing.asked_method, costing.charged, costing.scenario.seed)
         ledger = BudgetedLedger(costing.ledger, memory_bytes)
         names = costing.method.submodels
         pattern = tuple(item.tobytes() for name in names for item in (ledger.fits(name), ledger.chosen(name)))
         if pattern not in known:
             known[pattern] = rounds_of(
-                costing.method,
+                costing.asked_method,
                 ledger,
                 costing.charged,
                 seed=costing.scenario.seed,

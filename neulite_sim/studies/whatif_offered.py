@@ -12,6 +12,7 @@ import numpy as np
 
 from neulite_sim.arrays import Integers
 from neulite_sim.methods.contract import Method, Proposal, State
+from neulite_sim.methods.drawn import has_own_offers
 from neulite_sim.profiling.ledger import Ledger
 from neulite_sim.seeding import stream
 from neulite_sim.studies.whatif_stages import StageRound, expected_maximum
@@ -34,7 +35,7 @@ class RoundOffers:
 
     def after(self, state: State) -> Proposal:
         """Return the proposal of the round after a state: the very object of an earlier round that has the same."""
-        if type(self._method).offers is not Method.offers:
+        if has_own_offers(self._method):
             return self._listed(state)
         offering = self._method.offering(state, self._ledger)
         made_of = offering.stage, tuple(offering.submodels), offering.enforces_memory

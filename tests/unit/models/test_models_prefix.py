@@ -198,10 +198,10 @@ class Dealt(nn.Module):
 
     def __init__(self):
         super().__init__()
-        np.random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
 
     def forward(self, maps):
-        return maps * float(np.random.normal())
+        return maps * float(np.random.normal())  # noqa: NPY002
 
 
 class Counting(nn.Module):
