@@ -73,12 +73,23 @@ class Options(BaseModel):
         describe(cls, handler.resolve_ref_schema(found), handler)
         return found
 
+    def is_wish(self, name: str) -> bool:
+        """Return whether an option is not at its default; a scenario that was written out names every value."""
+        found, usual = getattr(self, name), type(self).model_fields[name].get_default(call_default_factory=True)
+        is_mapping = isinstance(found, Options) and not isinstance(usual, Options)
+        return bool(found != (type(found).model_validate(usual) if is_mapping else usual))
+
     def check_beside(self, scenario: Any) -> None:
         """Refuse what does not go with the rest of the scenario; anything goes by default.
 
         Raises:
             ValidationError: as `refusal` makes it, with keys from the scenario's top.
         """
+
+    def remarks_beside(self, scenario: Any) -> tuple[str, ...]:
+        """Return a sentence for each option that comes to nothing beside the rest of the scenario, its key first."""
+        del scenario
+        return ()
 
 
 class JsonSchemas(GenerateJsonSchema):
@@ -122,11 +133,22 @@ def refuse_inert(options: Options, conditions: Mapping[str, str]) -> None:
         ValidationError: the first of `conditions` (by name, under what the option acts) that is not at its default.
     """
     for name, condition in conditions.items():
-        found, usual = getattr(options, name), type(options).model_fields[name].default
-        is_mapping = isinstance(found, Options)
-        if found != (type(found).model_validate(usual) if is_mapping else usual):
-            shown = "" if is_mapping else f", found {found}"
+        if options.is_wish(name):
+            found = getattr(options, name)
+            shown = "" if isinstance(found, Options) else f", found {found}"
             raise refusal(f"acts only with {condition}{shown}; remove it", name, given=found)
+
+
+def inert(section: str, options: Options, conditions: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a sentence for each option that another one switches off, unless it stands at its default.
+
+    For those that scenarios may name all the same; `refuse_inert` refuses others.
+    """
+    return tuple(
+        f"{section}.{name} is {getattr(options, name)}, and acts only with {condition}: it has no effect"
+        for name, condition in conditions.items()
+        if options.is_wish(name)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

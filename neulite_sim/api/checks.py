@@ -86,6 +86,7 @@ class DeepCheck:
         from neulite_sim.engine.compatibility import require_somebody, require_training
         from neulite_sim.engine.conflicts import DRY_RUN
         from neulite_sim.engine.fitting import plan_notices
+        from neulite_sim.engine.idle import idle
 
         if scenario.backend.kind == "inprocess":
             # A device that PyTorch does not find; workers of a cluster are not started for a check.
@@ -95,4 +96,4 @@ class DeepCheck:
         require_training(parts, trains=scenario.backend.kind != DRY_RUN)
         costing = charge(parts)
         require_somebody(costing)
-        self.notes = (*costing.left_out, *announcements(costing), *plan_notices(costing))
+        self.notes = (*costing.left_out, *announcements(costing), *idle(costing), *plan_notices(costing))

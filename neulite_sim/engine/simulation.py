@@ -15,6 +15,7 @@ from neulite_sim.engine.device_file import DeviceFile
 from neulite_sim.engine.federation import Federation
 from neulite_sim.engine.fitting import plan_notices
 from neulite_sim.engine.given import with_given
+from neulite_sim.engine.idle import idle
 from neulite_sim.engine.parts import Costing
 from neulite_sim.engine.replay import FolderKeeper, Keeper
 from neulite_sim.engine.run_result import Heard, RunResult
@@ -192,7 +193,7 @@ def drive(
         rate = _participation_rate(costing)
         for observer in observers:
             observer.notify(_started(costing, rate, run_dir, keeper.replays_until))
-        told = (*costing.left_out, *announcements(costing), *other_batches(costing))
+        told = (*costing.left_out, *announcements(costing), *idle(costing), *other_batches(costing))
         for message in (*told, *_skipped(costing), *plan_notices(costing)):
             recorder.notice(message)
         selector = building.build_selector(scenario)

@@ -205,6 +205,16 @@ class Method:
         """
         return ()
 
+    rounds_go_by: str = ""
+    """The keys, as in a scenario, that decide how many rounds a stage has; for a method of several stages."""
+
+    def rounds_before(self, ledger: Ledger) -> Mapping[str, float]:
+        """Return how many rounds come at least before each stage, by what it is called; nothing where there is one.
+
+        Infinite for a stage that has no round however long a run is. A run says which stages it never comes to.
+        """
+        return {}
+
     @property
     def folds_by(self) -> Weighting | None:
         """The weighting by which `digest` takes a mean, if it needs nothing of updates but that and their submodels.

@@ -37,6 +37,11 @@ class Convergence(Options):
     scalars: int = Field(10_000, ge=1, le=10**8)
     """At most this many of the block's weights, chosen once, are followed."""
 
+    @property
+    def least_rounds(self) -> int:
+        """After how many rounds a block can have converged at the earliest."""
+        return min(self.max_rounds, self.window + 2 * self.evaluations - 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Movement:

@@ -24,7 +24,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -35,13 +35,17 @@ from neulite_sim.methods.contract import Method, Offering, Setting, State, Updat
 from neulite_sim.methods.depth_plan import DISTILLATION_WEIGHT, DRIFT, Classifier, DepthPlan
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Ledger
-from neulite_sim.registry import Component, Options, refuse_inert
+from neulite_sim.registry import Component, Options, inert, refuse_inert
 from neulite_sim.seeding import integer_seed
 
 if TYPE_CHECKING:
     from neulite_sim.methods.depth import DepthModel
     from neulite_sim.models.contract import Blueprint
     from neulite_sim.models.trainee import Trainee
+
+
+_HARDLY = 0.1
+"""Below this weight in the last round a run says that distillation hardly acts."""
 
 
 class DepthFLOptions(Options):
@@ -65,11 +69,24 @@ class DepthFLOptions(Options):
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
         """Refuse options of a distillation that does not happen: one classifier has nobody to learn from."""
-        inert = {} if self.distillation else {"ramp_rounds": "distillation true"}
+        conditions = {} if self.distillation else {"ramp_rounds": "distillation true"}
         if not self.extended:
-            inert = dict.fromkeys(("distillation", "ramp_rounds"), "extended true")
-        refuse_inert(self, inert)
+            conditions = dict.fromkeys(("distillation", "ramp_rounds"), "extended true")
+        refuse_inert(self, conditions)
         return self
+
+    def remarks_beside(self, scenario: Any) -> tuple[str, ...]:
+        """Return that one classifier makes no ensemble, or that distillation is hardly ramped up by the run's end."""
+        if not self.extended:
+            return inert("method", self, {"ensemble": "extended true"})
+        rounds = scenario.stop.rounds
+        weight = ramp(rounds - 1, self.ramp_rounds)
+        if not self.distillation or weight >= _HARDLY:
+            return ()
+        return (
+            f"method.ramp_rounds is {self.ramp_rounds} and stop.rounds {rounds}: distillation hardly acts, its weight "
+            f"rises to {weight:.2g} of 1",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

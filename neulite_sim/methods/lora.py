@@ -43,7 +43,7 @@ from neulite_sim.methods.aggregation import merged, weighted_mean
 from neulite_sim.methods.catching_up import Attendance
 from neulite_sim.methods.contract import Method, Offering, Setting, State, Update, Weighting
 from neulite_sim.profiling.ledger import Ledger
-from neulite_sim.registry import Component, Options, refusal
+from neulite_sim.registry import Component, Options, inert, refusal
 
 if TYPE_CHECKING:
     from neulite_sim.methods.adapters import AdapterPlan
@@ -92,6 +92,14 @@ class LoraOptions(Options):
         if self.head == "frozen" and 0 in self.ranks:
             raise refusal("of rank 0 the head alone is trained, and head is frozen; remove it", "ranks", given=0)
         return self
+
+    def remarks_beside(self, scenario: Any) -> tuple[str, ...]:
+        """Return what the head alone leaves without effect, and that one rank leaves nothing to mix."""
+        del scenario
+        if not any(self.ranks):
+            return inert("method", self, dict.fromkeys(("aggregation", "alpha", "adapters"), "a rank above 0"))
+        is_mixed = self.aggregation != "hetlora" or len(self.ranks) > 1
+        return () if is_mixed else ("method.aggregation is hetlora, and does what fedit does with one of method.ranks",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -155,7 +155,9 @@ class NeuLite(Method):
         self._seed = seed
         self.num_stages = num_stages
         self.submodels = tuple(f"stage-{stage}" for stage in range(1, num_stages + 1))
-        self.decides_by_weights = "schedule: sequential" if options.schedule == "sequential" else ""
+        is_sequential = options.schedule == "sequential"
+        self.decides_by_weights = "schedule: sequential" if is_sequential else ""
+        self.rounds_go_by = "method.convergence" if is_sequential else "method.schedule cyclic: a round for each"
 
     @property
     def folds_by(self) -> Weighting | None:
@@ -221,6 +223,12 @@ class NeuLite(Method):
         """Return the offer of the round's stage to whoever fits it; stages that fit nobody with data are skipped."""
         submodel = self.submodels[self._stage_now(state, ledger) - 1]
         return Offering(stage=submodel, submodels=(submodel,))
+
+    def rounds_before(self, ledger: Ledger) -> Mapping[str, float]:
+        """Return the rounds of the stages before that fit somebody: one each, or as many as convergence takes."""
+        each = 1 if self._options.schedule == "cyclic" else self._options.convergence.least_rounds
+        fitting = filter(ledger.fits_somebody, self.submodels)
+        return {name: place * each for place, name in enumerate(fitting)}
 
     def _stage_now(self, state: State, ledger: Ledger) -> int:
         trainable = [

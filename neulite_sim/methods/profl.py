@@ -28,6 +28,7 @@ frozen means frozen; its devices send the whole state, here what they trained an
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -123,6 +124,7 @@ class ProFL(Method):
     """One phase after the other, each on whoever fits it."""
 
     skippable_submodels: ClassVar[bool] = True
+    rounds_go_by = "method.shrinking_rounds, method.growing_rounds, method.convergence"
 
     def __init__(self, options: ProFLOptions, *, num_blocks: int, seed: int) -> None:
         self._options = options
@@ -221,6 +223,14 @@ class ProFL(Method):
         if now.movement.has_converged(rule) if limit is None else now.rounds >= limit:
             return replace(now, place=memory.place + 1, rounds=0, movement=Movement())
         return now
+
+    def rounds_before(self, ledger: Ledger) -> Mapping[str, float]:
+        """Return the rounds of the phases before that fit somebody, given or the least that convergence takes."""
+        least = self._options.convergence.least_rounds
+        fitting = [name for name in self.submodels if ledger.fits_somebody(name)]
+        limits = [self._limit(self._phases[name]) for name in fitting]
+        passed = itertools.accumulate((least if limit is None else limit for limit in limits), initial=0)
+        return dict(zip(fitting, passed, strict=False))
 
     def _limit(self, phase: Phase) -> int | None:
         options = self._options

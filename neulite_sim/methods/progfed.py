@@ -20,6 +20,7 @@ from round to round, here an optimizer begins anew; it normalises in two groups,
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
@@ -67,6 +68,7 @@ class ProgFed(Method):
     """One stage after the other, each on whoever fits it."""
 
     trains_blocks: ClassVar[bool] = True
+    rounds_go_by = "method.growth_rounds, method.warmup_rounds"
 
     def __init__(self, *, growth_rounds: tuple[int, ...], warmup_rounds: int, weighting: Weighting) -> None:
         self.growth_rounds = growth_rounds
@@ -90,6 +92,16 @@ class ProgFed(Method):
         stage = 1 + sum(version >= growth for growth in self.growth_rounds)
         since_growth = version - self.growth_rounds[stage - 2] if stage > 1 else version
         return self._name(stage, is_warmup=stage > 1 and since_growth < self._warmup_rounds)
+
+    def rounds_before(self, ledger: Ledger) -> Mapping[str, float]:
+        """Return after which round each stage begins, its warm-up first; never, if that lasts until the next growth."""
+        del ledger
+        begins, ends = (0, *self.growth_rounds), (*self.growth_rounds, math.inf)
+        found: dict[str, float] = {}
+        for name, (stage, is_warmup) in self._stages.items():
+            begin = begins[stage - 1] + (0 if is_warmup or stage == 1 else self._warmup_rounds)
+            found[name] = begin if begin < ends[stage - 1] else math.inf
+        return found
 
     @property
     def folds_by(self) -> Weighting | None:

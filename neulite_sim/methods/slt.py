@@ -27,6 +27,7 @@ and one epoch: set these in `training`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -114,6 +115,7 @@ class SLT(Method):
     """One configuration after the other, on whoever holds it."""
 
     scales_width: ClassVar[bool] = True
+    rounds_go_by = "in proportion to what each of method.configurations trains"
 
     def __init__(
         self,
@@ -183,6 +185,13 @@ class SLT(Method):
                 if not len(larger):
                     return short.thinnest
                 budget = int(larger.min())
+
+    def rounds_before(self, ledger: Ledger) -> Mapping[str, float]:
+        """Return after which round each stage begins; never, if the next one begins with it."""
+        del ledger
+        begins, ends = (0, *self.switches), (*self.switches[: len(self.stages) - 1], math.inf)
+        names = (ladder[-1] for ladder in self._submodels)
+        return {name: begin if begin < end else math.inf for name, begin, end in zip(names, begins, ends, strict=False)}
 
     def _stage_at(self, version: int) -> int:
         """Return which stage comes after `version` rounds."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -68,6 +68,15 @@ class ZOWarmUpOptions(Options):
     """What a direction is drawn from: standard normal numbers, or 1 and -1 alike."""
     weighting: Weighting = "samples"
     """`samples` weighs an update by the device's samples, `uniform` weighs all alike."""
+
+    def remarks_beside(self, scenario: Any) -> tuple[str, ...]:
+        """Return that the run is over before the warm-up is."""
+        if self.warmup_rounds < (rounds := scenario.stop.rounds):
+            return ()
+        return (
+            f"method.warmup_rounds is {self.warmup_rounds} and stop.rounds {rounds}: no device ever sends slopes, and "
+            "only those take part that hold a full step",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

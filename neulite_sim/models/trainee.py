@@ -182,6 +182,11 @@ class Trainee(nn.Module):
                 if layer.training is not wanted:
                     layer.train(wanted)
 
+    def freezes_batch_norm(self) -> bool:
+        """Return whether there is a BatchNorm layer that `frozen_batch_norm` acts on, in the present part."""
+        layers = layers_of(self)
+        return any(isinstance(layer, _BatchNorm) and not self._learns(path, layer) for path, layer in layers)
+
     def travelling(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what a device downloads: every parameter and buffer but the integer batch counters."""
         for name, tensor in state_of(self).items():

@@ -32,6 +32,7 @@ def remarks(scenario: Scenario) -> tuple[str, ...]:
     """Return a sentence for each value of a scenario that acts as another one, or cannot act at all."""
     return (
         *_on_devices(scenario),
+        *_on_groups(scenario),
         *_without_units(scenario),
         *_on_tests(scenario),
         *_on_rounds(scenario),
@@ -84,7 +85,7 @@ def _on_devices(scenario: Scenario) -> Iterator[str]:
                 yield f"{section}.{name} is {value}, more than the fleet of {devices}: {why}"
     in_flight = getattr(scenario.protocol.options, "concurrency", None)
     usual = _usual(scenario.selection.options, "devices_per_round")
-    if in_flight is not None and in_flight < wanted != usual:
+    if in_flight is not None and in_flight != wanted != usual:
         yield (
             f"selection.devices_per_round is {wanted}, but protocol.concurrency is {in_flight}: the "
             "protocol goes by that alone"
@@ -94,6 +95,22 @@ def _on_devices(scenario: Scenario) -> Iterator[str]:
         yield (
             f"population.devices is {devices:,}, and there are {samples:,} training samples: at least "
             f"{devices - samples:,} devices own none and never train"
+        )
+
+
+def _on_groups(scenario: Scenario) -> Iterator[str]:
+    """Yield what stands for all devices, where each has another in its place."""
+    population, energy = scenario.population, scenario.energy
+    for name in ("available_memory", "link"):
+        if getattr(population, name) is not None and all(getattr(group, name) for group in population.groups):
+            yield f"population.{name} has no effect: each of population.groups has {name} of its own"
+    if energy is None or energy.battery is None or energy.battery.capacity_watt_hours is None:
+        return
+    own = {name for name, power in energy.power.items() if power.battery_watt_hours is not None}
+    if own.issuperset(group.device for group in population.groups):
+        yield (
+            "energy.battery.capacity_watt_hours has no effect: energy.power has battery_watt_hours of each device of "
+            "population.groups"
         )
 
 
@@ -164,11 +181,14 @@ def _on_rounds(scenario: Scenario) -> Iterator[str]:
         )
     for section in ("method", "selection", "protocol"):
         options = getattr(scenario, section).options
+        own = options.remarks_beside(scenario)
+        yield from own
         for name in type(options).model_fields:
             value = getattr(options, name)
             counts_rounds = name.endswith("_rounds") or name in _ROUNDS
             is_wish = counts_rounds and type(value) is int and value != _usual(options, name)
-            if is_wish and value > rounds:
+            is_told = any(sentence.startswith(f"{section}.{name} ") for sentence in own)
+            if is_wish and value > rounds and not is_told:
                 yield f"{section}.{name} is {value}, more than the {_rounds(rounds)} of the run"
 
 
