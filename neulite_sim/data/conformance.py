@@ -17,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from neulite_sim.arrays import Integers
-from neulite_sim.data.contract import AnyDataset, Dataset, Partition
+from neulite_sim.contracts import array_of, held_to
+from neulite_sim.data.contract import AnyDataset, Dataset
+from neulite_sim.data.dealt import broken_law
 from neulite_sim.data.partition import Deal
 from neulite_sim.errors import ScenarioError
 from neulite_sim.seeding import stream
@@ -28,6 +30,7 @@ A_FEW = 4
 """Samples that are looked at as a network reads them."""
 
 
+@held_to("neulite_sim.data.contract.Dataset")
 def check_dataset(dataset: AnyDataset) -> None:
     """Pass where `dataset` keeps the contract of `neulite_sim.data.contract`: `Dataset` of images, or any other.
 
@@ -53,6 +56,7 @@ def check_dataset(dataset: AnyDataset) -> None:
     _check_seen(dataset)
     groups = dataset.groups
     if groups is not None:
+        array_of(groups, "groups", "whole numbers")
         assert groups.dtype == np.int64, f"groups: must be int64, are {groups.dtype}"
         count = len(dataset.train_labels)
         assert groups.shape == (count,), f"groups: one per training sample is {(count,)}, found {groups.shape}"
@@ -64,7 +68,7 @@ def _kept(dataset: AnyDataset) -> str:
 
 
 def _check_images(dataset: Dataset, part: str) -> None:
-    images = getattr(dataset, f"{part}_images")
+    images = array_of(getattr(dataset, f"{part}_images"), f"{part}_images", "numbers")
     assert images.ndim == 4, f"{part}_images: must be [N, C, H, W], have shape {images.shape}"
     assert images.size > 0, f"{part}_images: shape {images.shape} holds nothing"
     assert images.dtype in (np.uint8, np.float32), f"{part}_images: must be uint8 or float32, are {images.dtype}"
@@ -72,7 +76,8 @@ def _check_images(dataset: Dataset, part: str) -> None:
 
 def _check_part(dataset: AnyDataset, part: str) -> None:
     kept, spec = _kept(dataset), dataset.spec
-    inputs, labels = getattr(dataset, f"{part}_inputs"), getattr(dataset, f"{part}_labels")
+    inputs = array_of(getattr(dataset, f"{part}_inputs"), f"{part}_{kept}", "numbers")
+    labels = array_of(getattr(dataset, f"{part}_labels"), f"{part}_labels", "whole numbers")
     assert inputs.ndim == 1 + len(spec.shape), f"{part}_{kept}: samples of {spec.shape}, found {inputs.shape}"
     assert inputs.size > 0, f"{part}_{kept}: shape {inputs.shape} holds nothing"
     is_right = labels.dtype.kind in "iu" if spec.predicts_tokens else labels.dtype == np.int64
@@ -120,6 +125,7 @@ def _check_normalisation(dataset: Dataset) -> None:
     )
 
 
+@held_to("neulite_sim.data.partition.Deal")
 def check_partition(deal: Deal, *, num_devices: int = 12, num_samples: int = 600, num_classes: int = 5) -> None:
     """Pass where `deal` keeps the contract of `neulite_sim.data.partition.Deal`.
 
@@ -143,34 +149,11 @@ def check_partition(deal: Deal, *, num_devices: int = 12, num_samples: int = 600
 
 def _check_deal(deal: Deal, labels: Integers, num_devices: int, owners: Mapping[str, Integers]) -> None:
     given = labels.copy()
-    first, other, again = (deal(given, num_devices, stream(0, "conformance", seed), **owners) for seed in (1, 2, 1))
+    dealt = [deal(given, num_devices, stream(0, "conformance", seed), **owners) for seed in (1, 2, 1)]
     assert np.array_equal(given, labels), "deal: changed the labels that it was given"
-    for dealt in (first, other):
-        _check_dealt(dealt, len(labels), num_devices)
+    for each in dealt:
+        broken = broken_law(each, len(labels), num_devices)
+        assert not broken, broken
+    first, _, again = dealt
     same = np.array_equal(first.samples, again.samples) and np.array_equal(first.offsets, again.offsets)
     assert same, "deal: equal generators dealt otherwise; `rng` must be the only randomness"
-
-
-def _check_dealt(dealt: Partition, num_samples: int, num_devices: int) -> None:
-    for name, column in (("samples", dealt.samples), ("offsets", dealt.offsets)):
-        assert column.dtype == np.int64, f"{name}: must be int64, are {column.dtype}"
-    offsets = dealt.offsets
-    assert offsets.shape == (num_devices + 1,), (
-        f"offsets: {num_devices} devices have {num_devices + 1}, found {offsets.shape}"
-    )
-    assert offsets[0] == 0, f"offsets: must begin at 0, begin at {offsets[0]}"
-    assert (np.diff(offsets) >= 0).all(), f"offsets: must not fall, are {offsets.tolist()}"
-    count = len(dealt.samples)
-    assert offsets[-1] == count, f"offsets: must end at the number of samples dealt, {count}, end at {offsets[-1]}"
-    low, high = (int(dealt.samples.min()), int(dealt.samples.max())) if count else (0, 0)
-    assert 0 <= low <= high < num_samples, f"samples: must be 0 to {num_samples - 1}, reach from {low} to {high}"
-    numbers, times = np.unique(dealt.samples, return_counts=True)
-    twice = numbers[times > 1]
-    assert not len(twice), f"samples: {twice[:3].tolist()} belong to more than one device"
-    for device in range(num_devices):
-        own = dealt.of(device)
-        assert (np.diff(own) > 0).all(), (
-            f"samples: must ascend within a device, those of {device} begin {own[:3].tolist()}"
-        )
-    missing = num_samples - count
-    assert not missing or dealt.left_out, f"left_out: {missing} samples belong to nobody, and nothing is said about it"

@@ -7,7 +7,9 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
+from neulite_sim.contracts import is_own
 from neulite_sim.data.contract import AnyDataset, Partition
+from neulite_sim.data.dealt import broken_law
 from neulite_sim.data.feature_skew import view_of
 from neulite_sim.data.numbers import shortened
 from neulite_sim.data.of_users import OwnDeal
@@ -159,6 +161,13 @@ def _dealt(deal: Any, dataset: AnyDataset, scenario: Scenario) -> Partition:
     if labels is None:
         labels = dataset.train_labels
     partition: Partition = deal(labels, scenario.population.devices, rng, **owners)
+    if is_own(deal):
+        return partition
+    # What this project deals is right; of a plug-in's each law is looked at before samples are counted twice.
+    if broken := broken_law(partition, len(labels), scenario.population.devices):
+        found = f"{scenario.data.options.partition.label} is no partition of the samples: {broken}"
+        hint = "mend it; neulite_sim.data.conformance.check_partition tests it"
+        raise ScenarioError([Problem.advising(key="data.partition", found=found, hint=hint)])
     return partition
 
 

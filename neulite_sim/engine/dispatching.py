@@ -21,7 +21,7 @@ from neulite_sim.engine.planning import Dispatch, Planner, can_plan_ahead
 from neulite_sim.engine.views import NOTHING_SEEN, View
 from neulite_sim.methods.contract import State
 from neulite_sim.seeding import brief_stream
-from neulite_sim.selection.contract import Selector, checked_choice, may_ask_again
+from neulite_sim.selection.contract import Selector, checked_choice, checked_count, may_ask_again
 from neulite_sim.timeline.columns import Flights
 from neulite_sim.timeline.endings import Endings
 from neulite_sim.timeline.flights import Flight
@@ -111,7 +111,7 @@ class Dispatching:
         number = self._num_flights + num_before
         with drawing_where(self._chooses_of_others, self._seed, "selector.choose", num_rounds, number):
             rng = brief_stream(self._seed, "selection", num_rounds, number)
-            count = self._selector.num_to_choose(wanted, len(offers))
+            count = checked_count(self._selector, self._selector.num_to_choose(wanted, len(offers)), len(offers))
             positions = checked_choice(self._selector, self._selector.choose(offers, count, rng), len(offers), count)
         if not len(positions):
             return None

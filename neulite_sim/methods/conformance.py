@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from neulite_sim.arrays import Integers
+from neulite_sim.contracts import held_to
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.conformance_fleet import BATCH_SIZE, NUM_DEVICES, ledger_of, settled
 from neulite_sim.methods.contract import FoldOrder, Method, Offers, Proposal, Setting, State, Update
@@ -56,6 +57,7 @@ class _Bench:
     """One per submodel, refilled for each device, as workers do."""
 
 
+@held_to("neulite_sim.methods.contract.Method")
 @my_turn()
 def check_method(component: Component, blueprint: Blueprint, options: Options | None = None) -> None:
     """Check that a method keeps the contract on models of `blueprint`; `options` default to the component's own.

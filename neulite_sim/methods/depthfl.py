@@ -81,7 +81,8 @@ class DepthFLOptions(Options):
             return inert("method", self, {"ensemble": "extended true"})
         rounds = scenario.stop.rounds
         weight = ramp(rounds - 1, self.ramp_rounds)
-        if not self.distillation or weight >= _HARDLY:
+        # Of a ramp that is a wish it is told that it outlasts the run.
+        if not self.distillation or self.is_wish("ramp_rounds") or weight >= _HARDLY:
             return ()
         return (
             f"method.ramp_rounds is {self.ramp_rounds} and stop.rounds {rounds}: distillation hardly acts, its weight "

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from neulite_sim.contracts import held_to
 from neulite_sim.models.contract import Architecture, BlockModel, Blueprint
 from neulite_sim.models.kernel_guard import KernelGuard
 from neulite_sim.models.noise import noise
@@ -30,6 +31,7 @@ TOLERANCE = 1e-4
 """Between samples alone and together: float32 sums in another order."""
 
 
+@held_to("neulite_sim.models.contract")
 @my_turn()
 def check_architecture(
     architecture: Architecture,

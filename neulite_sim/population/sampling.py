@@ -15,14 +15,17 @@ from fractions import Fraction
 import numpy as np
 
 from neulite_sim.arrays import Floats, Integers
+from neulite_sim.contracts import is_own
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError
 from neulite_sim.outside import user_path
+from neulite_sim.population.availability.asked import asked
 from neulite_sim.population.availability.contract import AvailabilityFactory
 from neulite_sim.population.hardware.catalogue import device_class
 from neulite_sim.population.hardware.contract import DeviceClass
 from neulite_sim.population.hardware.own import KEY as HARDWARE_KEY
 from neulite_sim.population.hardware.own import read_hardware
 from neulite_sim.population.link.network import LinkColumns, link_columns
+from neulite_sim.population.memory.asked import AskedMotion
 from neulite_sim.population.memory.contract import FleetMemory, MotionFactory
 from neulite_sim.population.memory.distributions import ExplicitOptions, draw_memory
 from neulite_sim.population.table import Population
@@ -108,10 +111,14 @@ def _drawn_population(section: PopulationSection, seed: int) -> Population:
         section.availability.options
     )
     availability = factory(section.devices, seed)
+    if not is_own(availability):
+        availability = asked(availability, section.availability.label, section.devices)
     motion_factory: MotionFactory = component("memory_motion", section.memory_motion.kind).build(
         section.memory_motion.options
     )
     motion = motion_factory(memory, seed)
+    if motion is not None and not is_own(motion):
+        motion = AskedMotion(motion, section.memory_motion.label, section.devices)
     # A trace has something to say, a formula has not.
     traced = (note for source in (availability, motion) for note in getattr(source, "notes", ()))
     return Population(

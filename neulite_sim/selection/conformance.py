@@ -8,15 +8,18 @@ In a test of yours, with a factory that returns a new selector for a fleet of th
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neulite_sim.contracts import held_to
 from neulite_sim.methods.contract import Offers
 from neulite_sim.models.names import FULL
 from neulite_sim.seeding import stream
-from neulite_sim.selection.contract import Feedback, Selector, SelectorSetting, may_ask_again
+from neulite_sim.selection.contract import Feedback, Selector, SelectorSetting, is_count, may_ask_again
 
 NUM_DEVICES = 60
 NUM_ROUNDS = 45
@@ -24,6 +27,7 @@ NUM_ROUNDS = 45
 COUNTS = (1, 3, 10, 100)
 
 
+@held_to("neulite_sim.selection.contract.Selector")
 def check_selector(factory: Callable[[SelectorSetting], Selector]) -> None:
     """Pass where the selectors that `factory` returns keep the contract of `neulite_sim.selection.contract.Selector`.
 
@@ -41,17 +45,19 @@ def check_selector(factory: Callable[[SelectorSetting], Selector]) -> None:
 
 def _story(selector: Selector, wanted: int) -> list[list[int]]:
     """Return which devices were chosen in each round of one and the same story."""
-    chosen = []
+    chosen: list[list[int]] = []
+    spent: list[tuple[int, np.random.Generator, str]] = []
     selector.register(np.arange(NUM_DEVICES, dtype=np.int64) % 7 * 10)
     for number in range(1, NUM_ROUNDS + 1):
         rng = stream(0, "conformance", number)
         offers = _offers(number, rng)
-        count = selector.num_to_choose(wanted, len(offers))
-        assert count >= 1, f"num_to_choose: must be at least 1, is {count} for {wanted} of {len(offers)} offers"
-        positions = selector.choose(offers, count, stream(0, "selection", number))
+        count = _count(selector, wanted, len(offers))
+        own = stream(0, "selection", number)
+        positions = _positions(selector.choose(offers, count, own))
+        spent.append((number, own, repr(own.bit_generator.state)))
         _check_positions(positions, offers, count)
         if may_ask_again(selector):
-            once_more = selector.choose(offers, count, stream(0, "selection", number))
+            once_more = _positions(selector.choose(offers, count, stream(0, "selection", number)))
             assert np.array_equal(positions, once_more), (
                 f"chooses_afresh: asked twice for one dispatch, choose returned {positions.tolist()} and then "
                 f"{once_more.tolist()}; a selector that keeps something of its calls must leave it False"
@@ -60,7 +66,30 @@ def _story(selector: Selector, wanted: int) -> list[list[int]]:
         if len(positions):
             selector.observe(_feedback(offers, positions, number, rng))
             _answer(selector, rng)
+    for number, own, left in spent:
+        assert repr(own.bit_generator.state) == left, (
+            f"choose: the rng of round {number} was drawn from after the return; it is another one in each dispatch, "
+            "so draw from it before you return and keep nothing of it"
+        )
     return chosen
+
+
+def _count(selector: Selector, wanted: int, num_offers: int) -> int:
+    count: object = selector.num_to_choose(wanted, num_offers)
+    asked = f"for {wanted} of {num_offers} offers"
+    assert is_count(count), f"num_to_choose: must be a whole number, an int, is {count!r} {asked}"
+    assert count >= 1, f"num_to_choose: must be at least 1, is {count} {asked}"
+    return int(count)
+
+
+def _positions(chosen: Any) -> NDArray[Any]:
+    """Return what was chosen as an array, where a run takes it: a list of whole numbers does as well."""
+    if isinstance(chosen, np.ndarray):
+        return chosen
+    positions = np.asarray(chosen)
+    is_list = positions.ndim == 1 and (positions.dtype.kind in "iu" or not positions.size)
+    assert is_list, f"choose: must return positions of offers, an array of int64, returned {reprlib.repr(chosen)}"
+    return positions.astype(np.int64)
 
 
 def _offers(number: int, rng: np.random.Generator) -> Offers:
@@ -75,7 +104,8 @@ def _offers(number: int, rng: np.random.Generator) -> Offers:
     return Offers(devices=devices, submodel_index=index, submodels=submodels, expected_s=expected_s.astype(np.float64))
 
 
-def _check_positions(positions: NDArray[np.int64], offers: Offers, count: int) -> None:
+def _check_positions(positions: NDArray[Any], offers: Offers, count: int) -> None:
+    assert positions.ndim == 1, f"choose: positions must be a row of numbers, have shape {positions.shape}"
     assert positions.dtype == np.int64, f"choose: positions must be int64, are {positions.dtype}"
     assert len(positions) <= count, f"choose: at most {count} were wanted, {len(positions)} were chosen"
     assert (np.diff(positions) > 0).all(), f"choose: positions must ascend without repetition, are {positions.tolist()}"

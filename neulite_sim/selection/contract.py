@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,27 @@ def may_ask_again(selector: Selector) -> bool:
     choosing = next(place for place, kind in enumerate(kinds) if "choose" in vars(kind))
     saying = next(place for place, kind in enumerate(kinds) if "chooses_afresh" in vars(kind))
     return selector.chooses_afresh and saying <= choosing
+
+
+def is_count(found: object) -> TypeGuard[int]:
+    """Return whether a value is a whole number, of Python or of NumPy."""
+    return isinstance(found, int | np.integer) and not isinstance(found, bool)
+
+
+def checked_count(selector: Selector, found: int, num_offers: int) -> int:
+    """Return how many of `num_offers` offers a selector asks for.
+
+    Raises:
+        SimulationError: it is no whole number, or none.
+    """
+    if type(found) is int and found >= 1:
+        return found
+    if not is_count(found) or found < 1:
+        raise SimulationError(
+            f"selection {_called(selector)} returned {found!r} from num_to_choose, of {num_offers} offers; it must "
+            "return a whole number, an int of at least 1"
+        )
+    return int(found)
 
 
 def checked_choice(selector: Selector, chosen: Integers, num_offers: int, count: int) -> NDArray[np.int64]:

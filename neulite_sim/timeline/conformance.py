@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import simpy
 
+from neulite_sim.contracts import held_to
 from neulite_sim.errors import SimulationError
 from neulite_sim.models.names import FULL
 from neulite_sim.profiling.ledger import Cost
@@ -44,11 +45,10 @@ _MEGABIT = 1e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What a protocol is put through.
+    """What a protocol is put through: every `loses`-th flight is lost, and `rates` are those of the server's link.
 
-    Every `loses`-th flight is lost. With `sleeps` nobody is online in the last quarter of every minute, and every
-    device for itself now and then. After `flights_left` flights nobody can be offered work. `rates` are those of the
-    server's link.
+    With `sleeps` nobody is online in the last quarter of every minute, and every device for itself now and then. After
+    `flights_left` flights nobody can be offered work.
     """
 
     name: str
@@ -68,6 +68,7 @@ STORIES = (
 DRAINED = Story(name="until nobody is left", devices_per_round=3, flights_left=20)
 
 
+@held_to("neulite_sim.timeline.contract.RoundProtocol")
 def check_protocol(factory: Callable[[], RoundProtocol]) -> None:
     """Pass where the protocols that `factory` returns keep the contract of `neulite_sim.timeline.contract`.
 
@@ -390,11 +391,8 @@ class _Bench:
 def _departure(planned: Outcome) -> Departure:
     """Return what a flight goes by over the server's link; one that is lost fails when it would alone."""
     load = Load(num_bits=_MEGABIT / 2, limit_bits_per_second=_MEGABIT, latency_s=0.0)
-    conditions = Conditions(
-        online_until_s=lambda _: math.inf,
-        next_online_s=lambda at_s: at_s,
-        fails_at_s=math.inf if planned.has_arrived else planned.ended_s,
-    )
+    fails_at_s = math.inf if planned.has_arrived else planned.ended_s
+    conditions = Conditions(online_until_s=lambda _: math.inf, next_online_s=lambda at_s: at_s, fails_at_s=fails_at_s)
     return Departure(
         legs=(Steady(0.5), Steady(planned.compute_s), Steady(0.5)), conditions=conditions, down=load, up=load
     )

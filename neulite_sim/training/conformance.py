@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from neulite_sim.arrays import Integers
+from neulite_sim.contracts import held_to
 from neulite_sim.data.contract import Dataset, Partition
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import FoldOrder, LocalTask, Update
@@ -45,6 +46,7 @@ _NOTHING: Payload = {}
 _PERSONAL = "head.3.bias"
 
 
+@held_to("neulite_sim.training.contract.Backend")
 @my_turn()
 def check_backend(factory: Callable[[], Backend]) -> None:
     """Pass where the backend that `factory` returns keeps the contract of `neulite_sim.training.contract.Backend`.

@@ -30,6 +30,7 @@ class Asked:
         self._seed = seed
         self._name = name
         self._num_devices = num_devices
+        self.notes = tuple(getattr(own, "notes", ()))
         self._knows_horizon = _takes(own.online_until_s, 3)
 
     def online(self, at_s: float) -> Flags:

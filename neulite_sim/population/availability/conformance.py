@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neulite_sim.arrays import Flags, Floats, Integers
+from neulite_sim.contracts import array_of, held_to
 from neulite_sim.population.availability.contract import Availability, AvailabilityFactory, Followed, Stretch
 from neulite_sim.seeding import stream
 
@@ -24,6 +25,7 @@ SPAN_S = 4 * 86_400.0
 SEED = 5
 
 
+@held_to("neulite_sim.population.availability.contract.Availability")
 def check_availability(factory: AvailabilityFactory, *, num_devices: int = NUM_DEVICES, span_s: float = SPAN_S) -> None:
     """Pass where what `factory` returns keeps the contract of `population.availability.contract.Availability`.
 
@@ -75,9 +77,9 @@ def _moments_s(asked: Availability, num_devices: int, span_s: float) -> list[flo
 def _answer(asked: Availability, num_devices: int, at_s: float) -> Answer:
     """Return what all devices are told at a moment, after a look at its form."""
     devices = np.arange(num_devices)
-    online = asked.online(at_s)
+    online = array_of(asked.online(at_s), "online", "true or false")
     assert online.dtype == np.bool_, f"online: must be true or false, is {online.dtype}"
-    times_s = asked.online_until_s(devices, at_s), asked.next_online_s(devices, at_s)
+    times_s = _times_s(asked, devices, at_s)
     for name, found in zip(_LOOKUPS, (online, *times_s), strict=True):
         assert found.shape == (num_devices,), f"{name}: {found.shape} for {num_devices} devices at {at_s:g} s"
     for name, found in zip(_LOOKUPS[1:], times_s, strict=True):
@@ -96,6 +98,11 @@ def _answer(asked: Availability, num_devices: int, at_s: float) -> Answer:
         f"{next_s[wrong][0]:g} s; it must be {at_s:g} s for a device that is online, and later for one that is offline"
     )
     return online, until_s, next_s
+
+
+def _times_s(asked: Availability, devices: Integers, at_s: float) -> tuple[Floats, Floats]:
+    until_s = array_of(asked.online_until_s(devices, at_s), _LOOKUPS[1], "seconds")
+    return until_s, array_of(asked.next_online_s(devices, at_s), _LOOKUPS[2], "seconds")
 
 
 def _first(flags: Flags) -> int:
@@ -117,7 +124,7 @@ def _check_same(found: Answer, wanted: Answer, at_s: float) -> None:
 def _check_some(asked: Availability, before: Answer, at_s: float) -> None:
     """Check that some devices, in any order, are told what all are told."""
     for devices in (np.arange(len(before[0]))[::-3].copy(), np.zeros(0, np.int64)):
-        some: tuple[Floats, Floats] = asked.online_until_s(devices, at_s), asked.next_online_s(devices, at_s)
+        some = _times_s(asked, devices, at_s)
         for name, found, all_told in zip(_LOOKUPS[1:], some, before[1:], strict=True):
             assert np.array_equal(found, all_told[devices]), (
                 f"{name}: devices {devices[:3].tolist()} at {at_s:g} s are told {found[:3].tolist()}, "
@@ -129,7 +136,7 @@ def _check_horizon(asked: Availability, until_s: Floats, at_s: float, span_s: fl
     """Check that a horizon changes nothing before it."""
     devices: Integers = np.arange(len(until_s))
     for horizon_s in (at_s + span_s / 100, at_s + span_s / 4):
-        found = asked.online_until_s(devices, at_s, horizon_s)
+        found = array_of(asked.online_until_s(devices, at_s, horizon_s), "online_until_s", "seconds")
         wrong = np.minimum(found, horizon_s) != np.minimum(until_s, horizon_s)
         assert not wrong.any(), (
             f"online_until_s: device {_first(wrong)} at {at_s:g} s goes offline at {until_s[wrong][0]:g} s, with "

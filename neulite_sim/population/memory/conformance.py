@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from neulite_sim.arrays import Integers
+from neulite_sim.contracts import array_of, held_to
 from neulite_sim.errors import ScenarioError
 from neulite_sim.population.memory.contract import FleetMemory, MemoryMotion, MemorySampler, MotionFactory
 from neulite_sim.population.memory.distributions import UNIFORM, UniformOptions
@@ -30,6 +31,7 @@ _STILL_S = (0.0, 1.0, 3600.0, 86_400.0, 1e7)
 _GB = 10**9
 
 
+@held_to("neulite_sim.population.memory.contract.MemorySampler")
 def check_memory_distribution(sampler: MemorySampler, *, num_devices: int = NUM_DEVICES, varies: bool = True) -> None:
     """Pass where `sampler` keeps the contract of `population.memory.contract.MemorySampler`.
 
@@ -73,6 +75,7 @@ def _drawn(sampler: MemorySampler, installed: Integers, number: int) -> Integers
     return drawn.copy()
 
 
+@held_to("neulite_sim.population.memory.contract.MemoryMotion")
 def check_memory_motion(factory: MotionFactory, *, num_devices: int = NUM_DEVICES) -> None:
     """Pass where the motions that `factory` returns keep the contract of `population.memory.contract.MemoryMotion`.
 
@@ -137,8 +140,8 @@ def _moments_s(motion: MemoryMotion) -> list[float]:
 
 
 def _available(motion: MemoryMotion, memory: FleetMemory, at_s: float, number: int) -> Integers:
-    found = motion.available_bytes(at_s, number)
     where = f"available_bytes: at {at_s:g} s in round {number}"
+    found = array_of(motion.available_bytes(at_s, number), where, "bytes")
     assert found.dtype == np.int64, f"{where}, bytes must be int64, are {found.dtype}"
     assert found.shape == (memory.num_devices,), f"{where}, {found.shape} for {memory.num_devices} devices"
     low, high = _first(found < 0), _first(found > memory.cap_bytes)
@@ -180,7 +183,7 @@ def _check_short(motion: MemoryMotion, device: int, begins_s: float, known: Mapp
     needed, until_s = int(known[begins_s][device]), max(known)
     short_s = motion.short_from_s(device, needed, begins_s, until_s)
     said = f"short_from_s: of device {device}, {needed} bytes from {begins_s:g} s on: says {short_s:g} s"
-    if short_s < math.inf:
+    if short_s != math.inf:
         assert begins_s < short_s <= until_s, f"{said}, which is not between that and {until_s:g} s"
         left = int(motion.available_bytes_of(np.array([device]), short_s, 1)[0])
         assert left < needed, f"{said}, but it has {left} then"

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from neulite_sim.arrays import Flags, Integers
 from neulite_sim.bounds import MOST_DEVICES, MOST_ITEMS, WeightOrNone, out_of_order
+from neulite_sim.contracts import is_own
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.population.memory.contract import MemorySampler
 from neulite_sim.registry import Choice, Component, Options, component
@@ -199,7 +200,8 @@ def draw_memory(
     Those are capped at the usable memory, except from `explicit`, whose values stand as written.
 
     Raises:
-        ScenarioError: `explicit` has another number of values than there are devices.
+        ScenarioError: `explicit` has another number of values than there are devices, or what a plug-in drew are no
+            whole numbers of bytes, one for each.
     """
     sampler = _sampler(chosen)
     values = sampler(len(installed_memory_bytes), installed_memory_bytes, rng)
@@ -218,8 +220,27 @@ def capped_draw(
 
 
 def _sampler(chosen: Choice) -> MemorySampler:
+    """Return what draws by a distribution; what one of others draws is looked at."""
     sampler: MemorySampler = component("available_memory", chosen.kind).build(chosen.options)
-    return sampler
+    if is_own(sampler):
+        return sampler
+    return lambda count, installed_bytes, rng: _checked(sampler(count, installed_bytes, rng), count, chosen.label)
+
+
+def _checked(drawn: Any, count: int, name: str) -> Integers:
+    """Return what a plug-in drew for `count` devices, if it is the bytes of each."""
+    found = np.asarray(drawn)
+    wish = f"return one whole number of bytes for each of {count} devices, 0 or more, as int64"
+    told = ""
+    if found.shape != (count,):
+        told = f"drew {type(drawn).__name__} of shape {found.shape} for {count} devices"
+    elif found.dtype.kind not in "iu":
+        told = f"drew numbers of type {found.dtype}"
+    elif (found < 0).any():
+        told = f"drew {found.min()} bytes for device {np.argmin(found)} of {count}"
+    if told:
+        raise ScenarioError([Problem.advising(key="available_memory", found=f"{name} {told}", hint=wish)])
+    return found.astype(np.int64)
 
 
 UNIFORM = Component(

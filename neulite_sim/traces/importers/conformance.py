@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from neulite_sim.contracts import held_to
 from neulite_sim.errors import DataNotFoundError, NeuliteError, ScenarioError
 from neulite_sim.seeding import stream
 from neulite_sim.traces.importers.contract import Imported, ReadForeign
@@ -23,6 +24,7 @@ NUM_DAMAGED = 8
 _LENGTH = 200
 
 
+@held_to("neulite_sim.traces.importers.contract")
 def check_importer(reader: ReadForeign, paths: Sequence[Path]) -> None:
     """Pass where `reader` keeps the contract of `neulite_sim.traces.importers.contract.Reader`.
 
