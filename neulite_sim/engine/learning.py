@@ -18,6 +18,7 @@ from neulite_sim.engine.folding import Folding
 from neulite_sim.engine.merging import mixed
 from neulite_sim.engine.parts import Costing, trained_plan
 from neulite_sim.engine.replay import Keeper
+from neulite_sim.engine.soundness import soundness
 from neulite_sim.engine.tracking import Recorder
 from neulite_sim.engine.untrained import Untrained
 from neulite_sim.errors import SimulationError
@@ -60,6 +61,7 @@ class Learning:
         self._trainings: dict[int, _Training] = {}
         self._workers_replaced = 0
         self.state: State = self._method.start(costing.trained, costing.scenario.seed, costing.ledger)
+        self._soundness = soundness(costing, [self.state]) if backend.trains else None
 
     @property
     def trains(self) -> bool:
@@ -107,20 +109,32 @@ class Learning:
             self.state = self._method.follow(self.state, self._keeper.progress(round_number, _unasked))
         else:
             self._begin_late(merged)
-            learned = (self._trained if self._backend.trains else self._untrained)(merged, collected)
+            learned = self._learned(round_number, merged, collected)
             self._keeper.progress(round_number, lambda: self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
         self.forget(merged.flights.numbers)
         return learned
 
-    def _trained(self, merged: Endings, collected: Callable[[int], None] | None) -> Mapping[int, Update]:
+    def _learned(
+        self, round_number: int, merged: Endings, collected: Callable[[int], None] | None
+    ) -> Mapping[int, Update]:
+        return self._trained(round_number, merged, collected) if self.trains else self._untrained(merged, collected)
+
+    def _trained(
+        self, round_number: int, merged: Endings, collected: Callable[[int], None] | None
+    ) -> Mapping[int, Update]:
         """Digest the updates one by one, or the means of those that were folded."""
         learned: dict[int, Update] = {}
         orders = [getattr(self._trainings.get(number), "fold", None) for number in merged.flights.numbers]
         begun = Counter(training.fold for training in self._trainings.values() if training.fold)
         self._folding.check_whole(merged, orders, begun)
         updates = self._folding.folded(self._arriving(merged, learned, collected), orders)
-        self.state = self._method.digest(self.state, updates)
+        if self._soundness is None:
+            self.state = self._method.digest(self.state, updates)
+            return learned
+        after = self._method.digest(self.state, self._soundness.seen(updates))
+        self._soundness.check_state(after, round_number)
+        self.state = after
         return learned
 
     def _untrained(self, merged: Endings, collected: Callable[[int], None] | None) -> Untrained:
@@ -199,6 +213,9 @@ class Learning:
         saved = self._keeper.restore(came_to)
         self.state = saved.state
         states = {**saved.sent, saved.state.version: saved.state}
+        if self._backend.trains:
+            # What diverged before the checkpoint is no doing of the method.
+            self._soundness = soundness(self._costing, states.values())
         for training in self._trainings.values():
             if self._backend.trains:
                 training.sent = states[training.sent.version]
@@ -222,6 +239,8 @@ class Learning:
             steps=own.steps,
         )
         payload = method.payload(training.sent, flight.submodel)
+        if self._soundness is not None:
+            self._soundness.check_payload(payload, training.sent.version, flight.submodel, flight.round)
         personal = method.personal_payload(training.sent, flight.device, flight.submodel)
         training.ticket = self._backend.submit_training(task, payload, personal)
 

@@ -29,6 +29,7 @@ from neulite_sim.contracts import held_to
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.conformance_fleet import BATCH_SIZE, NUM_DEVICES, ledger_of, settled
 from neulite_sim.methods.contract import FoldOrder, Method, Offers, Proposal, Setting, State, Update
+from neulite_sim.methods.finite import unsound
 from neulite_sim.methods.folding import Fold, weighting_of
 from neulite_sim.methods.state_files import Packing, packages_of, unpack
 from neulite_sim.models.contract import Blueprint
@@ -202,6 +203,8 @@ def _check_round(bench: _Bench, state: State, number: int) -> State:
     after = method.digest(state, _once(updates))
     assert after.version == state.version + 1, f"round {number}: version {state.version} became {after.version}"
     _check_same_shapes(before, after.tensors, f"round {number}: digest")
+    spoilt = unsound(after.tensors)
+    assert spoilt is None, f"round {number}: digest made numbers that are not finite of updates that were, in {spoilt}"
     mutated = _changed(before, state.tensors)
     assert not mutated, f"round {number}: digest changed {mutated[:3]} in the state it was given"
     assert _changed(before, after.tensors), f"round {number}: the updates of {len(updates)} devices changed nothing"
