@@ -57,7 +57,6 @@ class Learning:
         self._keeper = keeper
         self._folding = Folding(costing, backend)
         self._weighting = weighting_of(costing.method)
-        self._sizes = costing.partition.sizes
         self._trainings: dict[int, _Training] = {}
         self._workers_replaced = 0
         self.state: State = self._method.start(costing.trained, costing.scenario.seed, costing.ledger)
@@ -83,7 +82,7 @@ class Learning:
         begun = [_Training(flight=flight, sent=self.state, fold=order) for flight in flights]
         self._trainings.update(zip(flights.numbers, begun, strict=True))
         # The longest first: whoever trains the last of them lets all others wait.
-        for place in np.argsort(-self._sizes[flights.devices], kind="stable").tolist():
+        for place in np.argsort(-self._costing.partition.sizes[flights.devices], kind="stable").tolist():
             if not self._keeper.replays(begun[place].flight.round):
                 self._submit(begun[place])
 
@@ -109,16 +108,13 @@ class Learning:
             self.state = self._method.follow(self.state, self._keeper.progress(round_number, _unasked))
         else:
             self._begin_late(merged)
-            learned = self._learned(round_number, merged, collected)
+            learned = (
+                self._trained(round_number, merged, collected) if self.trains else self._untrained(merged, collected)
+            )
             self._keeper.progress(round_number, lambda: self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
         self.forget(merged.flights.numbers)
         return learned
-
-    def _learned(
-        self, round_number: int, merged: Endings, collected: Callable[[int], None] | None
-    ) -> Mapping[int, Update]:
-        return self._trained(round_number, merged, collected) if self.trains else self._untrained(merged, collected)
 
     def _trained(
         self, round_number: int, merged: Endings, collected: Callable[[int], None] | None
@@ -143,7 +139,7 @@ class Learning:
         missing = next((number for number in flights.numbers if number not in self._trainings), None)
         if missing is not None:
             raise _not_trained(self._costing, missing)
-        updates = Untrained(flights, self._sizes[flights.devices].tolist())
+        updates = Untrained(flights, self._costing.partition.sizes[flights.devices].tolist())
         if collected is not None:
             for count in range(1, len(updates) + 1):
                 collected(count)
