@@ -15,10 +15,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import IO
 
 from neulite_sim.machine import free_memory_bytes
 from neulite_sim.profiling.kept import kept_profiles
 from neulite_sim.studies.machine_load import processors
+from neulite_sim.studies.starting import Starter
 from neulite_sim.studies.whatif import Budgets, Entrant, study
 
 PATIENCE_S = 2.0
@@ -60,10 +62,14 @@ class Help:
             budgets = replace(self.budgets, values=self.budgets.values[::-1])
             pickle.dump((tuple(reversed(self.entrants)), budgets), sent)
             sent.seek(0)
-            code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=sent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
+            with contextlib.closing(Starter()) as starter:
+                starter.do(self._begin, sent)
+
+    def _begin(self, sent: IO[bytes]) -> None:
+        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=sent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
     def end(self) -> None:
         """End the helper, whatever it is at."""

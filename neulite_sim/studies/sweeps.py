@@ -39,6 +39,7 @@ from neulite_sim.scenario.sources import Source, is_path
 from neulite_sim.scenario.sweeps import Variant
 from neulite_sim.studies.children import ChildFailure, child_failure
 from neulite_sim.studies.handing import VARIABLE, hand_over
+from neulite_sim.studies.starting import Starter
 
 WORK = ".sweep"
 """Inside the folder of a sweep: its lock, what runs answer while they work, and what they said where they failed."""
@@ -82,6 +83,10 @@ class EndedRun:
     message: str
     wall_time_s: float
     error: Mapping[str, Any] = field(default_factory=dict)
+
+
+Working = dict["subprocess.Popen[bytes]", tuple[PlannedRun, float]]
+"""The processes of the runs at work, and when each of these began."""
 
 
 def plan(variants: Sequence[Variant], *, scenario: Source, out: Path) -> tuple[PlannedRun, ...]:
@@ -195,15 +200,16 @@ def run_all(runs: Sequence[PlannedRun], *, out: Path, jobs: int) -> Generator[Pl
         NeuliteError: what was given from Python cannot be sent to other processes.
     """
     waiting = deque(run for run in runs if run.state != "finished")
-    working: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]] = {}
+    working: Working = {}
     with _claimed(out / WORK) as lock, contextlib.ExitStack() as stack:
         given = hand_over([run.scenario for run in waiting])
         held = (lock,) if given is None else (lock, stack.enter_context(given).fileno())
+        starter = Starter()
         try:
             while waiting or working:
                 while waiting and len(working) < jobs:
                     run = waiting.popleft()
-                    working[_start(run, out / WORK, held)] = (run, time.monotonic())
+                    starter.do(_start, run, out / WORK, held, working)
                     yield run
                 time.sleep(_POLL_S)
                 for process in [process for process in working if process.poll() is not None]:
@@ -214,7 +220,10 @@ def run_all(runs: Sequence[PlannedRun], *, out: Path, jobs: int) -> Generator[Pl
                     else:
                         yield _ended(run, process.returncode, ending, out / WORK, time.monotonic() - started_s)
         finally:
-            _stop(working)
+            try:
+                starter.close()
+            finally:
+                _stop(working)
 
 
 @contextlib.contextmanager
@@ -253,7 +262,7 @@ def _answer(run: PlannedRun, work: Path) -> Path:
     return work / f"{run.name}.json"
 
 
-def _start(run: PlannedRun, work: Path, held: Sequence[int]) -> subprocess.Popen[bytes]:
+def _start(run: PlannedRun, work: Path, held: Sequence[int], working: Working) -> None:
     """Start a run, which inherits the lock of the sweep, and what was given from Python if anything was."""
     if run.state == "cut off" and not run.resume_command:
         clear_cut_off(run.folder)
@@ -267,13 +276,14 @@ def _start(run: PlannedRun, work: Path, held: Sequence[int]) -> subprocess.Popen
         path.unlink(missing_ok=True)
     with create_regular(paths_of_run[0]) as answer, create_regular(paths_of_run[1]) as log:
         # A session of its own: Ctrl-C reaches a run once, through `_stop`.
-        return subprocess.Popen(
+        process = subprocess.Popen(
             (*(run.resume_command or run.command), _ANSWERS), stdin=subprocess.DEVNULL, stdout=answer, stderr=log,
             start_new_session=True, pass_fds=() if sys.platform == "win32" else held, env=environment,
         )  # fmt: skip
+    working[process] = (run, time.monotonic())
 
 
-def _stop(working: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]]) -> None:
+def _stop(working: Working) -> None:
     for process in working:
         process.terminate()
     until_s = time.monotonic() + _PATIENCE_S

@@ -2,8 +2,11 @@
 
 import io
 import pickle
+import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -81,6 +84,26 @@ def test_help_comes_once_when_profiles_take_long_and_starts_from_the_other_end(b
         assert process.ended == []
     assert process.sent == (tuple(reversed(ENTRANTS)), replace(BUDGETS, values=BUDGETS.values[::-1]))
     assert process.ended == ["killed", "awaited"]
+
+
+def test_a_helper_is_ended_too_where_the_study_is_interrupted_in_the_moment_it_starts(begun, monkeypatch):
+    main_thread, start = threading.get_ident(), subprocess.Popen
+
+    def interrupted(*given, **how):
+        process = start(*given, **how)
+        signal.pthread_kill(main_thread, signal.SIGINT)
+        time.sleep(0.2)
+        return process
+
+    def ask():
+        with helped(ENTRANTS, BUDGETS) as found:
+            found.before_profile()
+            found.before_profile()
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ask()
+    assert [process.ended for process in begun] == [["killed", "awaited"]]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -345,6 +348,27 @@ def waited_for(path: Path) -> str:
             return path.read_text()
         time.sleep(0.05)
     raise AssertionError(f"{path} never came")
+
+
+def test_an_interruption_in_the_moment_a_run_starts_ends_that_run_too_and_leaves_the_folder_free(tmp_path, monkeypatch):
+    main, begun = threading.get_ident(), []
+
+    class Interrupted(subprocess.Popen):
+        """A process that takes a while to start, and Ctrl-C comes meanwhile."""
+
+        def __init__(self, *given, **how):
+            super().__init__(*given, **how)
+            begun.append(self.pid)
+            signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(0.3)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        ended([fake(tmp_path / "a", "time.sleep(60)")], tmp_path)
+    monkeypatch.undo()
+    assert [is_alive(process) for process in begun] == [False]
+    assert ended([fake(tmp_path / "b", "pass")], tmp_path)["b"].outcome == "done"
+    assert kept.value is not None
 
 
 def test_closing_the_sweep_ends_the_runs_at_work(tmp_path):
