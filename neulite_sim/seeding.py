@@ -7,6 +7,7 @@ integers would confuse: `default_rng([1])` and `default_rng([1, 0])` are the sam
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import zlib
@@ -286,6 +287,19 @@ class _OfThread(threading.local):
 
 
 _OF_THREAD = _OfThread()
+
+
+@contextlib.contextmanager
+def own_brief_streams() -> Iterator[None]:
+    """Have other generators for the time inside, so that whoever calls this may have one that he is to draw from yet.
+
+    A selector that begins a run of the same seed before it chooses is one. Also a decorator.
+    """
+    before, _OF_THREAD.reseeding = _OF_THREAD.reseeding, functools.lru_cache(maxsize=16)(_Reseeding)
+    try:
+        yield
+    finally:
+        _OF_THREAD.reseeding = before
 
 
 def _hash_constants(constant: int, multiplier: int, count: int) -> list[tuple[int, int]]:

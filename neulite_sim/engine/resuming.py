@@ -23,6 +23,7 @@ from neulite_sim.results.writing import ROOM, advising
 from neulite_sim.scenario.loading import load_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.written import naming_places
+from neulite_sim.seeding import own_brief_streams
 from neulite_sim.training.pinning import pinned_torch
 
 
@@ -71,6 +72,7 @@ def resume(run: CutOff, *, backend: Choice | None = None, observers: Sequence[Ob
 
 
 @pinned_torch()
+@own_brief_streams()
 def _resumed(run: CutOff, scenario: Scenario, observers: Sequence[Observer]) -> RunResult:
     live = building.build_backend(scenario)
     heard = Heard()

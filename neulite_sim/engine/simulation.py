@@ -41,6 +41,7 @@ from neulite_sim.scenario.loading import dump_scenario
 from neulite_sim.scenario.schema import Scenario
 from neulite_sim.scenario.sources import AnyScenario
 from neulite_sim.scenario.written import naming_places
+from neulite_sim.seeding import own_brief_streams
 from neulite_sim.timeline.contract import run_protocol
 from neulite_sim.training.contract import Backend, nodes_of
 from neulite_sim.training.pinning import pinned_torch
@@ -105,6 +106,7 @@ def simulate(
 
 
 @pinned_torch()
+@own_brief_streams()
 def _simulate(
     scenario: Scenario,
     *,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from pydantic import Field, PrivateAttr
 
@@ -39,8 +39,8 @@ class Holder:
     """Where it holds generators of random numbers."""
 
 
-_HELD: WeakValueDictionary[int, Holder] = WeakValueDictionary()
-"""By the order in which they were given."""
+_HELD: dict[int, ref[Holder]] = {}
+"""By the order in which they were given, as long as they live."""
 _NUMBERS = itertools.count()
 
 
@@ -49,13 +49,20 @@ def held(holder: Holder) -> Holder:
 
     Equal code may enclose other objects: a list in which it collects, say. Those of the last call are meant.
     """
-    _HELD[next(_NUMBERS)] = holder
+    number = next(_NUMBERS)
+
+    def forget(_: object, known: dict[int, ref[Holder]] = _HELD) -> None:
+        known.pop(number, None)
+
+    _HELD[number] = ref(holder, forget)
     return holder
 
 
 def _all_held() -> list[Holder]:
     """Return what is held, the newest first."""
-    return [holder for _, holder in sorted(_HELD.items(), reverse=True, key=lambda item: item[0])]
+    # Copied at once: other threads are given something, or let go of it, meanwhile.
+    found = (reference() for _, reference in sorted(_HELD.copy().items(), reverse=True, key=lambda item: item[0]))
+    return [holder for holder in found if holder is not None]
 
 
 def modules_that_travel() -> tuple[ModuleType, ...]:

@@ -148,3 +148,20 @@ def test_a_run_that_an_observer_starts_in_its_own_thread_is_that_run_and_so_is_t
     with ThreadPoolExecutor(2) as threads:
         both = [threads.submit(nested) for _ in range(2)]
         assert [each.result() for each in both] == [(alone, [alone] * 2)] * 2
+
+
+def drawing(offers: Any, count: int, rng: Any) -> Any:
+    return rng.choice(offers.devices, count, replace=False)
+
+
+def drawing_after_a_run(offers: Any, count: int, rng: Any) -> Any:
+    neulite_sim.simulate(tiny("backend=dry-run", "stop.rounds=2"))
+    return rng.choice(offers.devices, count, replace=False)
+
+
+def test_a_run_that_a_selector_starts_before_it_draws_leaves_its_random_numbers_alone() -> None:
+    plain, nested = (
+        neulite_sim.simulate(tiny("backend=dry-run", "stop.rounds=4"), selector=selector).flights
+        for selector in (drawing, drawing_after_a_run)
+    )
+    assert list(plain) == list(nested)

@@ -1,6 +1,8 @@
 """Values given from Python: of equal ones the last that was given is meant, as long as it is there."""
 
 import gc
+import sys
+import threading
 
 import four_devices
 import numpy as np
@@ -11,7 +13,7 @@ import neulite_sim
 from neulite_sim.engine.given import held_values
 from neulite_sim.errors import ScenarioError
 from neulite_sim.methods.fedavg import FedAvg
-from neulite_sim.user_code.holding import Given
+from neulite_sim.user_code.holding import Given, Holder, held
 
 FLEET = {**four_devices.FLEET, "stop": {"rounds": 2}}
 
@@ -111,3 +113,27 @@ def test_what_a_call_collects_is_its_own_though_an_equal_one_ran_before(make):
         values, seen = make()
         kept.append(neulite_sim.simulate({**FLEET, "seed": seed}, **{"data": arrays, **values}))
         assert seen, seed
+
+
+def test_values_are_found_while_other_threads_are_given_some():
+    is_over = threading.Event()
+
+    def give():
+        kept = []
+        while not is_over.is_set():
+            kept.append(held(Holder(field="method", name="other", sha256="0" * 64, value=None)))
+            if len(kept) > 50:
+                kept.clear()
+
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=give)
+    thread.start()
+    try:
+        holder = held_values(method=FedAvg)["method"]
+        found = [given(holder).found("method").value for _ in range(10_000)]
+    finally:
+        is_over.set()
+        thread.join()
+        sys.setswitchinterval(before_s)
+    assert set(found) == {FedAvg}
