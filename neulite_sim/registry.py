@@ -187,7 +187,9 @@ class Choice:
     @property
     def is_brought(self) -> bool:
         """Whether its code is not this project's: a user's own, or a plug-in's."""
-        return self.kind in (PYTHON, GIVEN) or type(self.options).__module__.partition(".")[0] != __package__
+        if self.kind in (PYTHON, GIVEN) or type(self.options).__module__.partition(".")[0] != __package__:
+            return True
+        return _is_brought(self.kind.partition(":")[0])
 
     def dump(self) -> dict[str, Any]:
         """Return the mapping that stands in the scenario: `kind` and every option."""
@@ -203,6 +205,14 @@ def _entry_points(group: str) -> Mapping[str, EntryPoint]:
         if name not in found or found[name].value.startswith(f"{__package__}."):
             found[name] = EntryPoint(name, value, group)
     return dict(sorted(found.items()))
+
+
+def _is_brought(name: str) -> bool:
+    """Return whether a program registered a name, or another package has it, whatever options go with it."""
+    if any(name == known for _, known in _REGISTERED):
+        return True
+    found = (_entry_points(group).get(name) for group in GROUPS.values())
+    return any(point is not None and not point.value.startswith(f"{__package__}.") for point in found)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from tiny_scenarios import tiny
 from torch import nn
 
 import neulite_sim
+from neulite_sim import registry
 from neulite_sim.methods.contract import State
 from neulite_sim.methods.fedavg import FedAvg
 from neulite_sim.results.rows import RoundRow
@@ -289,3 +290,13 @@ def test_seeds_that_code_of_others_sets_reach_nobody_else() -> None:
     # Trainings draw as if no test had set a seed before.
     one, other = ([row["loss"] for row in run(model=model).flights] for model in (Depth, Seeding))
     assert one == other
+
+
+def test_what_a_program_registers_draws_as_what_it_gives(monkeypatch: pytest.MonkeyPatch, unbroken: Any) -> None:
+    monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
+    neulite_sim.register("method", "noisy", noisy)
+    for workers in (1, 2):
+        scenario = tiny(*SMALL, "method=noisy", f"backend={{kind: inprocess, workers: {workers}}}")
+        assert scenario.brought == ("method",)
+        draw_some(workers)
+        assert neulite_sim.simulate(scenario).summary["digest"] == unbroken("function")
