@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from neulite_sim.engine.folding import Folding
-from neulite_sim.engine.merging import mixed
+from neulite_sim.engine.merging import WeighedUpdate, mixed, require_weighed
 from neulite_sim.engine.parts import Costing, trained_plan
 from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.soundness import soundness
@@ -124,12 +124,14 @@ class Learning:
         orders = [getattr(self._trainings.get(number), "fold", None) for number in merged.flights.numbers]
         begun = Counter(training.fold for training in self._trainings.values() if training.fold)
         self._folding.check_whole(merged, orders, begun)
-        updates = self._folding.folded(self._arriving(merged, learned, collected), orders)
+        weighed: list[WeighedUpdate] = []
+        updates = self._folding.folded(self._arriving(merged, learned, weighed, collected), orders)
         if self._soundness is None:
-            self.state = self._method.digest(self.state, updates)
-            return learned
-        after = self._method.digest(self.state, self._soundness.seen(updates))
-        self._soundness.check_state(after, round_number)
+            after = self._method.digest(self.state, updates)
+        else:
+            after = self._method.digest(self.state, self._soundness.seen(updates))
+            self._soundness.check_state(after, round_number)
+        require_weighed(self._costing.scenario.method.label, weighed)
         self.state = after
         return learned
 
@@ -157,9 +159,13 @@ class Learning:
             self.begin(merged.flights.taken(np.flatnonzero(late)))
 
     def _arriving(
-        self, merged: Sequence[Ending], learned: dict[int, Update], collected: Callable[[int], None] | None
+        self,
+        merged: Sequence[Ending],
+        learned: dict[int, Update],
+        weighed: list[WeighedUpdate],
+        collected: Callable[[int], None] | None,
     ) -> Iterator[Update]:
-        """Yield the updates one by one, noting of each what is kept of it."""
+        """Yield the updates one by one, noting of each what is kept of it, and those of weights of the protocol's."""
         for count, ending in enumerate(merged, start=1):
             training = self._trainings.get(ending.flight.number)
             if training is None or training.ticket is None:
@@ -173,7 +179,10 @@ class Learning:
             self.pass_on_notices()
             rate = self.rate_of(ending.flight.round, ending.flight.submodel)
             update = replace(update, learning_rate=rate)
-            yield mixed(self._method, self.state, training.sent, update, ending.mixing)
+            update = mixed(self._method, self.state, training.sent, update, ending.mixing)
+            if isinstance(update, WeighedUpdate):
+                weighed.append(replace(update, tensors={}))
+            yield update
 
     def pass_on_notices(self) -> None:
         """Tell observers of replaced workers and retried tasks."""

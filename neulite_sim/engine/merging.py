@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
+from neulite_sim.errors import SimulationError
 from neulite_sim.later import Tensor
-from neulite_sim.methods.contract import Method, State, Update
+from neulite_sim.methods.contract import Method, State, Update, Weighting
 from neulite_sim.timeline.endings import Mixing
 
 STATISTICS = ("running_mean", "running_var")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeighedUpdate(Update):
+    """An update that weighs `share` times as much in a mean; `asked` takes note of each time that its weight is."""
+
+    share: float
+    asked: list[int]
+
+    def weight(self, weighting: Weighting) -> float:
+        """Return its weight in a mean over updates."""
+        self.asked.append(self.device)
+        return Update.weight(self, weighting) * self.share
 
 
 def mixed(method: Method, state: State, sent: State, update: Update, mixing: Mixing | None) -> Update:
@@ -30,7 +44,28 @@ def mixed(method: Method, state: State, sent: State, update: Update, mixing: Mix
             tensors[name] = current[name] + min(mixing.rate, 1.0) * (tensor - current[name])
         else:
             tensors[name] = current[name] + mixing.rate * (tensor - anchor[name])
-    return replace(update, tensors=tensors, rate=mixing.rate)
+    update = replace(update, tensors=tensors, rate=mixing.rate)
+    return update if mixing.weight == 1 else _weighed(update, mixing.weight)
+
+
+def _weighed(update: Update, share: float) -> WeighedUpdate:
+    known = {field.name: getattr(update, field.name) for field in fields(update)}
+    return WeighedUpdate(**known, share=share, asked=[])
+
+
+def require_weighed(name: str, updates: Sequence[WeighedUpdate]) -> None:
+    """Check, after a digest, that a method has weighed what a protocol lets weigh less.
+
+    Raises:
+        SimulationError: it did not ask for the weights of updates.
+    """
+    if updates and not any(update.asked for update in updates):
+        raise SimulationError(
+            f"the protocol lets updates weigh {min(update.share for update in updates):.3g} times as much as others, "
+            f"and method {name} takes no mean by their weights",
+            hint="weigh them by update.weight(weighting), as neulite_sim.methods.aggregation.weighted_mean does, or "
+            "leave out protocol.normalise",
+        )
 
 
 def _sent_to(method: Method, state: State, update: Update) -> Mapping[str, Tensor]:

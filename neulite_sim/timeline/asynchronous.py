@@ -34,6 +34,8 @@ from neulite_sim.units import format_seconds
 PATIENCE = 1000
 """So many dropped flights in a row, for each device in flight, and none that arrives, are taken for never."""
 
+_LEAST_WEIGHT = 1e-100
+
 
 class ConstantStaleness(Options):
     """Every update counts alike, however old."""
@@ -106,7 +108,8 @@ class FedBuffOptions(AsynchronousOptions):
     server_rate: LearningRate = 1.0
     """eta: how far the model moves along the mean update."""
     normalise: bool = False
-    """Divide by the sum of the staleness weights in place of K (FedScale, on models; FLSim adds up)."""
+    """Divide by the sum of the staleness weights in place of K (FedScale, on models; FLSim adds up); with weights by
+    samples, those times the samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,8 +284,12 @@ def _build_fedbuff(options: FedBuffOptions) -> Asynchronous:
 
     def mixing(stalenesses: Sequence[int]) -> Sequence[Mixing]:
         factors = [options.staleness.factor(staleness) for staleness in stalenesses]
-        scale = len(factors) / sum(factors) if options.normalise else 1.0
-        return [Mixing(rate=options.server_rate * factor * scale, anchor=anchor) for factor in factors]
+        if not options.normalise:
+            return [Mixing(rate=options.server_rate * factor, anchor=anchor) for factor in factors]
+        # A weighted mean is that whatever the weights are multiplied by; what nobody else carries weighs something.
+        factors = [max(factor, _LEAST_WEIGHT) for factor in factors]
+        weights = [factor / max(factors) for factor in factors]
+        return [Mixing(rate=options.server_rate, anchor=anchor, weight=weight) for weight in weights]
 
     return Asynchronous(_rule(options, size=options.buffer_size, mixing=mixing))
 

@@ -306,9 +306,10 @@ class _Bench:
             "say so with mixes_versions = True"
         )
         if ending.mixing is not None:
-            rate, anchor = ending.mixing.rate, ending.mixing.anchor
+            rate, anchor, weight = ending.mixing.rate, ending.mixing.anchor, ending.mixing.weight
             assert math.isfinite(rate), f"digest: flight {number} is mixed at a rate of {rate}"
             assert anchor in ("current", "own"), f"digest: flight {number} is mixed with the anchor {anchor!r}"
+            assert 0 < weight < math.inf, f"digest: flight {number} is mixed with a weight of {weight}"
         return True
 
     def _of(self, call: str, flight: Flight) -> _Known:

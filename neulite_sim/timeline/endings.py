@@ -62,11 +62,13 @@ MixingAnchor = Literal["current", "own"]
 class Mixing:
     """How far the model moves along an update: x + rate * (update - anchor).
 
-    The anchor is the current model (FedAsync: (1 - rate) x + rate update) or the one the device was sent (FedBuff).
+    The anchor is the current model (FedAsync: (1 - rate) x + rate update) or the one the device was sent (FedBuff). In
+    the mean of the method it weighs `weight` times what the method weighs it by.
     """
 
     rate: float
     anchor: MixingAnchor
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ what a round moves beside it, by as much.
 import pytest
 import torch
 
-from neulite_sim.engine.merging import mixed
+from neulite_sim.engine.merging import WeighedUpdate, mixed, require_weighed
 from neulite_sim.methods.conformance_fleet import NUM_DEVICES, ledger_of, settled
 from neulite_sim.methods.contract import Setting, Update
 from neulite_sim.models.contract import Blueprint
@@ -105,3 +105,20 @@ def test_with_a_rate_every_tensor_goes_that_part_of_the_way_of_a_round(kind, opt
         assert bench.after(updates).keys() == bench.state.tensors.keys()
         for rate, anchor in ((0.3, "current"), (0.3, "own"), (1e-6, "own"), (1.0, "current")):
             assert not bench.strays(updates, rate, anchor), (submodels, rate, anchor)
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS)
+def test_an_update_that_weighs_half_counts_as_though_each_of_the_others_came_twice(kind, options):
+    bench = Bench(kind, options)
+    if bench.method.needs_current_version:
+        return
+    for submodels in ((bench.submodels[0],) * 2, (*bench.submodels, bench.submodels[-1])):
+        half, *others = bench.updates(bench.state, submodels)
+        mixing = [Mixing(rate=0.5, anchor="own", weight=weight) for weight in (0.5, *[1.0] * len(others))]
+        updates = [mixed(bench.method, bench.state, bench.state, update, each)
+                   for update, each in zip((half, *others), mixing, strict=True)]  # fmt: skip
+        found = bench.method.digest(bench.state, iter(updates)).tensors
+        require_weighed(kind, [update for update in updates if isinstance(update, WeighedUpdate)])
+        expected = bench.after([half, *others, *others], 0.5, "own")
+        for name, tensor in expected.items():
+            torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)

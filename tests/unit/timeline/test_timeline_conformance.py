@@ -113,6 +113,11 @@ class MixesNaN(Rounds):
         return [replace(ending, mixing=Mixing(rate=float("nan"), anchor="own")) for ending in endings]
 
 
+class WeighsNothing(Rounds):
+    def handed_over(self, endings):
+        return [replace(ending, mixing=Mixing(rate=1.0, anchor="own", weight=0.0)) for ending in endings]
+
+
 class StandsStill(Rounds):
     def wait(self, clock, server):
         yield clock.at(clock.now)
@@ -277,6 +282,7 @@ def test_the_rounds_that_the_broken_ones_are_made_of_keep_the_contract():
         (TrainsLate, "train: flight 1 left at 0 s and is named at 4 s; name flights at their dispatch"),
         (Improves, "digest: flight 4 dropped at .* s, handed over as arrived at .*; use ending_of"),
         (MixesNaN, "digest: flight 1 is mixed at a rate of nan"),
+        (WeighsNothing, "digest: flight 1 is mixed with a weight of 0.0"),
         (StandsStill, "three at a time|now and then nobody online: 1000 calls at .* s; where dispatch returns nothing"),
         (Swallows, "until nobody is left: next_chance_s raised .*, and the protocol went on|calls at"),
         (WaitsForAFlight, "process waits for what never happens"),
