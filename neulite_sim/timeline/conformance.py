@@ -257,8 +257,7 @@ class _Bench:
         self.version += bool(merged)
         for stage in {ending.flight.stage for ending in merged}:
             self._merges[stage] = self._merges.get(stage, 0) + 1
-        told = [(ending.flight.number, ending.refused, ending.mixing) for ending in ended]
-        self._log(f"digests {told}")
+        self._log(f"digests {[(ending.flight.number, ending.refused, ending.mixing) for ending in ended]}")
 
     def next_chance_s(self, at_s: float, *, until_s: float = math.inf) -> float:
         """Return when somebody who is free comes online; with others in flight none after `until_s`."""
@@ -306,10 +305,10 @@ class _Bench:
             "say so with mixes_versions = True"
         )
         if ending.mixing is not None:
-            rate, anchor, weight = ending.mixing.rate, ending.mixing.anchor, ending.mixing.weight
-            assert math.isfinite(rate), f"digest: flight {number} is mixed at a rate of {rate}"
-            assert anchor in ("current", "own"), f"digest: flight {number} is mixed with the anchor {anchor!r}"
-            assert 0 < weight < math.inf, f"digest: flight {number} is mixed with a weight of {weight}"
+            how, told = ending.mixing, f"digest: flight {number} is mixed"
+            assert math.isfinite(how.rate), f"{told} at a rate of {how.rate}"
+            assert how.anchor in ("current", "own"), f"{told} with the anchor {how.anchor!r}"
+            assert 0 < how.weight < math.inf, f"{told} with a weight of {how.weight}"
         return True
 
     def _of(self, call: str, flight: Flight) -> _Known:
