@@ -373,9 +373,15 @@ def words(root_seed: int, purpose: str, rows: NDArray[np.int64], columns: NDArra
     generator's state (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011). The hash is the output
     function of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, section 5), once for the row and once for both.
     """
-    keys = _sequence(root_seed, purpose, ()).generate_state(2, np.uint64)
+    keys = _table_keys(root_seed, purpose)
     mixed = _mixed(np.atleast_1d(rows).astype(np.uint64) * _GOLDEN + keys[:1])
     return _mixed(mixed ^ (np.atleast_1d(columns).astype(np.uint64) * _GOLDEN + keys[1:]))
+
+
+@functools.lru_cache(maxsize=16)
+def _table_keys(root_seed: int, purpose: str) -> NDArray[np.uint64]:
+    keys: NDArray[np.uint64] = _sequence(root_seed, purpose, ()).generate_state(2, np.uint64).astype(np.uint64)
+    return keys
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -24,7 +24,7 @@ from neulite_sim.engine.replay import Keeper
 from neulite_sim.engine.settling import Settling
 from neulite_sim.engine.testing import Testing
 from neulite_sim.engine.tracking import RUN_OVER, TIME_OVER, Recorder
-from neulite_sim.engine.waiting import next_chance, nobody_left
+from neulite_sim.engine.waiting import next_chance, nobody_before_the_end, nobody_left
 from neulite_sim.errors import SimulationError
 from neulite_sim.methods.contract import State
 from neulite_sim.selection.contract import Selector
@@ -153,25 +153,30 @@ class Federation:
     def next_chance_s(self, at_s: float, *, until_s: float = math.inf) -> float:
         """Return when somebody can next be offered work; `inf` where that is up to those who are still in flight.
 
-        With somebody in flight it need not look beyond `until_s`.
+        With somebody in flight it need not look beyond `until_s`. Where nobody can until the virtual time at which the
+        run stops, it is that time.
 
         Raises:
-            SimulationError: nobody is in flight, and nobody can ever be offered work again.
+            SimulationError: nobody is in flight, nobody can ever be offered work again, and the run stops at no time.
         """
         if self._testing.stops_before_next_round():
             return at_s  # A run that has reached its target needs no further chance.
         free, population = self._airspace.free(), self._costing.population
         state, number, are_flying = self._learning.state, self._rounds + 1, self._airspace.num_in_flight > 0
-        chance_s, proposal = next_chance(
+        stop_s = math.inf if (told_s := self._costing.scenario.stop.virtual_time) is None else told_s
+        chance = next_chance(
             population,
             free,
             lambda moment_s: self._lookout.offer(state, moment_s, number, free),
             at_s,
-            until_s=until_s if are_flying else math.inf,
+            until_s=min(until_s, stop_s) if are_flying else stop_s,
         )
-        if not (are_flying or math.isfinite(chance_s)):
-            raise nobody_left(population, proposal, at_s, round_number=number)
-        return chance_s
+        if are_flying or math.isfinite(chance.at_s):
+            return chance.at_s
+        if stop_s == math.inf or chance.looked_until_s < stop_s:
+            raise nobody_left(population, chance, at_s, round_number=number)
+        self._recorder.notice(nobody_before_the_end(population, chance, at_s, stop_s))
+        return stop_s
 
     def end(self, at_s: float) -> State:
         """End what is still in flight because the run is over, settle the last test, and return the last state."""

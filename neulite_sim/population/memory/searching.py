@@ -74,15 +74,15 @@ def first_steps(source: StepSource, wanted: Wanted, first: Integers, last: Integ
         if isinstance(source, Searchable):
             found[left] = source.first_steps(these, starts, ends)
         else:
-            found[left] = _scanned(source, these, starts, ends)
+            found[left] = scanned(source, these, starts, ends)
         begin[left] = ends + 1
         left = left[(found[left] == NEVER) & (ends < last[left])]
         length *= 2
     return found
 
 
-def _scanned(source: StepSource, wanted: Wanted, first: Integers, last: Integers) -> Integers:
-    """Return the same by looking at each step."""
+def scanned(source: StepSource, wanted: Wanted, first: Integers, last: Integers) -> Integers:
+    """Return what `first_steps` does, by looking at each step."""
     lengths = last - first + 1
     row = np.repeat(np.arange(len(wanted)), lengths)
     steps = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths - first, lengths)

@@ -116,8 +116,8 @@ class RoundMemory:
         return math.inf
 
     def enough_from_s(self, devices: Integers, needed_bytes: Integers, at_s: Floats, until_s: float) -> Floats:
-        """Return `inf` of each: memory does not change while a round is waited for."""
-        return np.full(len(devices), math.inf)
+        """Return `inf` of each that needs any: memory does not change while a round is waited for."""
+        return np.where(needed_bytes > 0, math.inf, at_s)
 
     def next_change_s(self, at_s: float) -> float:
         """Return `inf`: time alone changes nothing."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from neulite_sim.arrays import Floats, Integers
 from neulite_sim.population.memory.contract import FleetMemory
+from neulite_sim.population.memory.searching import Wanted
 from neulite_sim.traces.intervals import Intervals
 from neulite_sim.traces.labels import unused_labels
 from neulite_sim.traces.memory import KIND, MOST_AVAILABLE_BYTES, MemoryFile
@@ -69,18 +70,35 @@ class TraceMemory:
 
         `inf` where there is none.
         """
-        one, row = np.array([device]), self._rows[device]
-        if int(self.available_bytes_of(one, at_s, 0)[0]) < needed_bytes:
+        wanted = Wanted(devices=np.array([device]), needed_bytes=np.array([needed_bytes]), is_short=True)
+        return self._first_s(wanted, at_s, until_s)
+
+    def enough_from_s(self, devices: Integers, needed_bytes: Integers, at_s: Floats, until_s: float) -> Floats:
+        """Return the first moment of each device from its `at_s` to `until_s` at which it has `needed_bytes`.
+
+        `inf` where there is none.
+        """
+        found_s = np.full(len(devices), math.inf)
+        wanted = Wanted(devices=devices, needed_bytes=needed_bytes, is_short=False)
+        most = np.maximum.reduceat(self._trace.values, self._trace.offsets[:-1])[self._rows[devices]]
+        for place in np.flatnonzero(wanted.is_met(self._bytes(most, devices))).tolist():
+            found_s[place] = self._first_s(wanted.taken(np.array([place])), float(at_s[place]), until_s)
+        return found_s
+
+    def _first_s(self, wanted: Wanted, at_s: float, until_s: float) -> float:
+        """Return when it is so first of one device, from `at_s` to `until_s`."""
+        device, row = wanted.devices[0], self._rows[wanted.devices[0]]
+        if at_s <= until_s and wanted.is_met(self.available_bytes_of(wanted.devices, at_s, 0))[0]:
             return at_s
         entries = slice(self._trace.offsets[row], self._trace.offsets[row + 1])
         time_s = self._trace.time_s[entries].copy()
         # Before its own moment the first value holds, so a repetition begins with it.
         time_s[0] = 0.0
-        short_s = time_s[self._bytes(self._trace.values[entries], np.full(len(time_s), device)) < needed_bytes]
+        met_s = time_s[wanted.is_met(self._bytes(self._trace.values[entries], np.full(len(time_s), device)))]
         begin_s, since_s = self._locate(at_s)
-        candidates_s = begin_s + short_s[short_s > since_s]
-        if not len(candidates_s) and len(short_s) and self._repeat_s < math.inf:
-            candidates_s = begin_s + self._repeat_s + short_s
+        candidates_s = begin_s + met_s[met_s > since_s]
+        if not len(candidates_s) and len(met_s) and self._repeat_s < math.inf:
+            candidates_s = begin_s + self._repeat_s + met_s
         first_s = float(candidates_s.min(initial=math.inf))
         return first_s if first_s <= until_s else math.inf
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neulite_sim.arrays import Flags, Floats, Integers
 from neulite_sim.population.memory.contract import FleetMemory
-from neulite_sim.population.memory.searching import Wanted, earliest
+from neulite_sim.population.memory.searching import FIRST_LOOK, Wanted, earliest, scanned
 from neulite_sim.seeding import words
 
 _SHORTEST_CORRELATION = 1e-6
@@ -83,6 +83,8 @@ class Walk:
         Stretches of steps are halved as in `log_share`, all at once, but those left out within which no innovation
         reaches far enough from the values at both ends.
         """
+        if len(wanted) == 1 and last[0] - first[0] < FIRST_LOOK:
+            return scanned(self, wanted, first, last)
         bounds, sign = self._bounds(wanted), 1.0 if wanted.is_short else -1.0
         begin = first >> self._levels
         lengths = (last >> self._levels) - begin + 1

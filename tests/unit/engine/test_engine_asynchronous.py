@@ -138,7 +138,7 @@ def test_the_end_of_a_run_names_every_true_reason(tmp_path):
         r"online again; 1 device denied: not enough memory for full, \S+ kB at least; 1 device that could be offered "
         r"nothing either never comes online again; let devices come online for longer \(population\.availability; a trace "
         r"can be repeated with `repeat`\), or raise population\.available_memory or lower the batch size that is charged "
-        r"\(workload\.batch_size\), or stop before \(stop\.rounds\)$"
+        r"\(workload\.batch_size\), or stop before \(stop\.rounds or stop\.virtual_time\)$"
     )
     changes = {**memory, key: value, "protocol": "{kind: fedasync, concurrency: 3}"}
     with pytest.raises(SimulationError, match=message):

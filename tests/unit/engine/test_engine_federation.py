@@ -159,7 +159,7 @@ def test_a_fleet_that_never_comes_back_ends_the_run_with_who_and_when(tmp_path):
     message = (
         r"^nobody can be offered work any more after virtual time 0\.03s \(round 2, full\): 6 devices that fit never "
         r"come online again; let devices come online for longer \(population\.availability; a trace can be repeated with "
-        r"`repeat`\), or stop before \(stop\.rounds\)$"
+        r"`repeat`\), or stop before \(stop\.rounds or stop\.virtual_time\)$"
     )
     trace = online_trace(tmp_path, *everyone_online(until_s=0.03))
     with pytest.raises(SimulationError, match=message):
