@@ -108,17 +108,15 @@ class Learning:
             self.state = self._method.follow(self.state, self._keeper.progress(round_number, _unasked))
         else:
             self._begin_late(merged)
-            learned = (
-                self._trained(round_number, merged, collected) if self.trains else self._untrained(merged, collected)
-            )
+            learned = (self._trained if self._backend.trains else self._untrained)(merged, collected)
+            if self._soundness is not None:
+                self._soundness.check_state(self.state, round_number)
             self._keeper.progress(round_number, lambda: self._method.progress(self.state))
         # Of an update that the method did not read the training is dropped.
         self.forget(merged.flights.numbers)
         return learned
 
-    def _trained(
-        self, round_number: int, merged: Endings, collected: Callable[[int], None] | None
-    ) -> Mapping[int, Update]:
+    def _trained(self, merged: Endings, collected: Callable[[int], None] | None) -> Mapping[int, Update]:
         """Digest the updates one by one, or the means of those that were folded."""
         learned: dict[int, Update] = {}
         orders = [getattr(self._trainings.get(number), "fold", None) for number in merged.flights.numbers]
@@ -126,13 +124,10 @@ class Learning:
         self._folding.check_whole(merged, orders, begun)
         weighed: list[WeighedUpdate] = []
         updates = self._folding.folded(self._arriving(merged, learned, weighed, collected), orders)
-        if self._soundness is None:
-            after = self._method.digest(self.state, updates)
-        else:
-            after = self._method.digest(self.state, self._soundness.seen(updates))
-            self._soundness.check_state(after, round_number)
+        if self._soundness is not None:
+            updates = self._soundness.seen(updates)
+        self.state = self._method.digest(self.state, updates)
         require_weighed(self._costing.scenario.method.label, weighed)
-        self.state = after
         return learned
 
     def _untrained(self, merged: Endings, collected: Callable[[int], None] | None) -> Untrained:
