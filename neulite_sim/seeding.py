@@ -75,13 +75,12 @@ def streams(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> Iterator[
 
 
 def _put(bits: np.random.PCG64, state: int, increment: int) -> None:
-    whole: Any = {
-        "bit_generator": "PCG64",
-        "state": {"state": state, "inc": increment},
-        "has_uint32": 0,
-        "uinteger": 0,
-    }
-    bits.state = whole
+    bits.state = _whole({"state": state, "inc": increment})
+
+
+def _whole(state: dict[str, int]) -> Any:
+    """Return what NumPy takes as the state of a PCG64."""
+    return {"bit_generator": "PCG64", "state": state, "has_uint32": 0, "uinteger": 0}
 
 
 def uniforms(root_seed: int, purpose: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -245,6 +244,8 @@ class _Reseeding:
         self._outputs = _hash_constants(0x8B51F9DD, 0x58F38DED, 8)
         self._bits = np.random.PCG64(0)
         self._generator = np.random.Generator(self._bits)
+        self._state = {"state": 0, "inc": 0}
+        self._whole = _whole(self._state)
         # The pool after all keys but the last, which are often those of the stream before.
         self._begun: tuple[tuple[int, ...], list[int]] = (), self._pool
 
@@ -262,7 +263,9 @@ class _Reseeding:
             hashed = (word ^ xored) * times & _WORD
             halves.append(hashed ^ hashed >> 16)
         a, b, c, d, e, f, g, h = halves
-        _put(self._bits, *_seeded(b << 32 | a, d << 32 | c, f << 32 | e, h << 32 | g))
+        state = self._state
+        state["state"], state["inc"] = _seeded(b << 32 | a, d << 32 | c, f << 32 | e, h << 32 | g)
+        self._bits.state = self._whole
         return self._generator
 
     def _mixed(self, pool: list[int], keys: tuple[int, ...], first: int) -> list[int]:
