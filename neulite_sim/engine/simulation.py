@@ -47,6 +47,7 @@ from neulite_sim.training.contract import Backend, nodes_of
 from neulite_sim.training.pinning import pinned_torch
 from neulite_sim.turns import my_turn
 from neulite_sim.units import format_bytes
+from neulite_sim.user_code.drawing import drawing_where
 from neulite_sim.user_code.fingerprint import fingerprint
 from neulite_sim.user_code.records import is_of_a_user
 
@@ -199,7 +200,7 @@ def drive(
         for message in (*told, *_skipped(costing), *plan_notices(costing)):
             recorder.notice(message)
         selector = building.build_selector(scenario)
-        with building.drawing_for(scenario, "selection"):
+        with drawing_where(scenario.selection.is_brought, scenario.seed, "selector.register"):
             selector.register(costing.partition.sizes)
         federation = Federation(costing, selector, backend, recorder, keeper)
         devices = DeviceFile(costing, recorder.roll_call, sink, recorder.notice)

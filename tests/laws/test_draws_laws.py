@@ -15,9 +15,16 @@ from torch import nn
 
 import neulite_sim
 from neulite_sim import registry
+from neulite_sim.engine.charging import profile_submodel
 from neulite_sim.methods.contract import State
 from neulite_sim.methods.fedavg import FedAvg
+from neulite_sim.models.contract import Blueprint
+from neulite_sim.models.given import given_architecture
+from neulite_sim.population.availability.asked import asked
+from neulite_sim.registry import component
 from neulite_sim.results.rows import RoundRow
+from neulite_sim.samples import spec_of
+from neulite_sim.scenario.schema import Training
 from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.sorties import sortie
 
@@ -300,3 +307,54 @@ def test_what_a_program_registers_draws_as_what_it_gives(monkeypatch: pytest.Mon
         assert scenario.brought == ("method",)
         draw_some(workers)
         assert neulite_sim.simulate(scenario).summary["digest"] == unbroken("function")
+
+
+def test_each_dispatch_draws_numbers_of_its_own_whoever_draws_in_between() -> None:
+    seen: list[list[float]] = []
+
+    def chance(offers: Any, count: int, rng: Any) -> Any:
+        seen[-1].append(drawn())
+        return [0]
+
+    for observers in ([], [Drawing()]):
+        seen.append([])
+        asynchronous = "protocol={kind: fedbuff, buffer_size: 2, concurrency: 3}"
+        neulite_sim.simulate(tiny(*SMALL, asynchronous), selector=chance, observers=observers)
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) == len(seen[0]) > 6
+
+
+def test_availability_that_draws_answers_a_question_as_before() -> None:
+    class Guessing(Flaky):
+        def online_until_s(self, devices: Any, at_s: float) -> Any:
+            return at_s + np.random.rand(len(devices)) + random.random()  # noqa: NPY002
+
+    def answers(seed: int, at_s: float) -> list[float]:
+        draw_some(1)
+        own = asked(Guessing(6), "Guessing", 6, seed)
+        draw_some(1)
+        found: list[float] = (own.online_until_s(np.arange(6), at_s) - at_s).tolist()
+        return found
+
+    first = answers(1, 2.0)
+    assert answers(1, 2.0) == first
+    assert answers(1, 3.0) != first != answers(2, 2.0)
+
+
+def test_a_network_that_draws_how_deep_it_is_is_charged_for_the_same_step_each_time() -> None:
+    class Deep(Depth):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            hidden = self.first(images.flatten(1))
+            for _ in range(random.randrange(1, 9)):
+                hidden = self.second(hidden).relu()
+            found: torch.Tensor = self.last(hidden)
+            return found
+
+    spec = spec_of(None, (1, 8, 8), 10)
+    blueprint = Blueprint(architecture=given_architecture(Deep), spec=spec, name="deep")
+    method = component("method", "fedavg").build(component("method", "fedavg").options(), None)
+    peaks = set()
+    for _ in range(4):
+        draw_some(1)
+        peaks.add(profile_submodel(method, "full", blueprint, Training()).peak_memory_bytes)
+    assert len(peaks) == 1
