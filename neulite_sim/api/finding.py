@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neulite_sim.arguments import path_of
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.results.places import SCENARIO
 from neulite_sim.results.stored import StoredRun, deeper_runs, find_runs, read_run, with_energy
@@ -87,7 +88,7 @@ def paths_of(runs: Any, kept: Folder | None = None) -> list[Path]:
 
 def _paths(runs: Any, kept: Folder) -> Iterator[Path]:
     if isinstance(runs, str | os.PathLike):
-        yield from _matching(os.fspath(runs))
+        yield from _matching(os.fspath(path_of("runs", runs, "the paths of run folders")))
     elif hasattr(runs, "folders"):
         yield from runs.folders
     elif hasattr(runs, "run_dir"):

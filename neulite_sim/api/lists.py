@@ -50,6 +50,8 @@ def budgets_of(given: Mapping[str, Listed]) -> Budgets:
         raise refused("", f"give only one of {', '.join(BUDGET_OPTIONS.values())}; found {found}")
     ((kind, listed),) = chosen.items()
     values = _numbers(BUDGET_OPTIONS[kind], listed, _factor if kind == "scale" else parse_budget_bytes)
+    if not values:
+        raise refused(BUDGET_OPTIONS[kind], f"has no value in it, found {listed!r}", "name one, or leave it out")
     return Budgets(kind=kind, values=tuple(sorted(values)))  # type: ignore[arg-type]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from neulite_sim.api.result import FilePath
 from neulite_sim.api.sources import Values
+from neulite_sim.arguments import observers_of, path_of
 from neulite_sim.errors import DataNotFoundError
 from neulite_sim.results.places import SCENARIO
 from neulite_sim.results.stored import find_runs, read_run, with_energy
@@ -23,11 +23,12 @@ def load_run(run_dir: FilePath) -> RunResult:
 
     Raises:
         DataNotFoundError: there is no run, it was cut off, or a file of it is missing or damaged.
+        ArgumentError: `run_dir` is no path.
     """
     from neulite_sim.engine.run_result import RunResult
     from neulite_sim.scenario.loading import load_scenario
 
-    folder = Path(run_dir)
+    folder = path_of("run_dir", run_dir, "the path of a run folder")
     found = find_runs(folder)
     if found != [folder]:
         hint = f"name one of the runs in it, such as {found[0]}, or compare them with neulite_sim.compare"
@@ -67,6 +68,7 @@ def resume(
         ScenarioError: no such backend, or `workers` for one that has none.
         BackendUnavailableError: the backend cannot start.
         SimulationError: the run failed, or the replay did not come to what the run had come to.
+        ArgumentError: `run_dir` is no path, or `observers` are none.
     """
     from neulite_sim.api.backend import with_backend
     from neulite_sim.engine.given import held_values
@@ -76,7 +78,8 @@ def resume(
 
     # Held to the end: the scenario names them by their fingerprints, and messages tell them from others.
     _held = held_values(**values)
-    run = find_cut_off(Path(run_dir))
+    observers = observers_of(observers)
+    run = find_cut_off(path_of("run_dir", run_dir, "the path of a run folder"))
     chosen: Any = with_backend(run.scenario, kind=backend, workers=workers).backend
     with following(progress) as followers:
         return go_on(run, backend=chosen, observers=[*observers, *followers])

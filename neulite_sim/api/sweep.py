@@ -13,6 +13,7 @@ from neulite_sim.api.finding import read_runs
 from neulite_sim.api.result import FilePath, Result
 from neulite_sim.api.sources import Chosen, Values, source_of
 from neulite_sim.api.views import AskedView
+from neulite_sim.arguments import ArgumentError, path_of, texts_of
 from neulite_sim.errors import DataNotFoundError, Problem, ScenarioError
 from neulite_sim.results.places import COMPLETE
 from neulite_sim.results.row_table import Rows
@@ -150,7 +151,11 @@ def planned_sweep(
 
     found = load_sweep(scenario, grid=grid, overrides=overrides, seeds=seeds)
     varied = variants(found, checks=[check_fleet])
-    folder = Path(out) if out is not None else Path("runs") / (found.name or varied[0].scenario.name)
+    folder = (
+        path_of("out", out, "the path of a folder, or None")
+        if out is not None
+        else Path("runs") / (found.name or varied[0].scenario.name)
+    )
 
     from neulite_sim.studies.sweeps import plan
 
@@ -222,12 +227,12 @@ def grid_texts(
 
     Raises:
         ScenarioError: the values of a key are no list, or no plain values, or seeds are named twice.
-        TypeError: one text, where a list of them is meant.
+        ArgumentError: one text, where a list of them is meant, or nothing of the kind.
     """
     if isinstance(grid, str):
-        raise TypeError(f"grid is a mapping, or a list of key=v1,v2 texts, not one text: [{grid!r}]")
+        raise ArgumentError(f"grid is a mapping, or a list of key=v1,v2 texts, not one text: [{grid!r}]")
     if not isinstance(grid, Mapping):
-        return list(grid), seeds
+        return texts_of("grid", grid, "a mapping of keys to their values, or a list of key=v1,v2 texts"), seeds
     texts = []
     for key, items in grid.items():
         listed = items.tolist() if hasattr(items, "tolist") else items

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from neulite_sim.arguments import wrong
+
 if TYPE_CHECKING:
     from neulite_sim.reports.comparison import Line
     from neulite_sim.reports.intervals import Kind
@@ -76,4 +78,6 @@ def budget_text(budget: str | Mapping[str, Any] | None) -> str | None:
     """Return a budget as `--budget` takes it."""
     if isinstance(budget, Mapping):
         return ",".join(f"{bound}={value}" for bound, value in budget.items())
+    if budget is not None and not isinstance(budget, str):
+        raise wrong("budget", budget, 'a text such as "memory=300MB,time=2h", or a mapping of that')
     return budget

@@ -11,6 +11,7 @@ from neulite_sim.api.lists import Listed, Methods, budgets_of, counts_of, fits_o
 from neulite_sim.api.result import FilePath, Result, as_html, as_json, rows_of
 from neulite_sim.api.sources import Chosen, Values, source_of
 from neulite_sim.api.sweep import require_jobs
+from neulite_sim.arguments import path_of
 from neulite_sim.results.row_table import Rows
 from neulite_sim.scenario.sources import AnyScenario, Settings, Source, setting_texts
 
@@ -145,7 +146,11 @@ class PlannedStudy:
 
         known = {row["variant"] for row in found.content["rows"]}
         runners = [entrant for entrant in self.entrants if entrant.variant in known]
-        folder = Path("runs") / f"{found.content['scenario']}-whatif" if out is None else Path(out)
+        folder = (
+            Path("runs") / f"{found.content['scenario']}-whatif"
+            if out is None
+            else path_of("out", out, "the path of a folder, or None")
+        )
         runs = planned_runs(runners, self.budgets, out=folder)
         failed = run_planned(list(runs.values()), folder, jobs, telling)
         content = with_learning(found.content, self.budgets, runs)

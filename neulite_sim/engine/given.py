@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from neulite_sim.arguments import wrong
 from neulite_sim.data import of_users as data
 from neulite_sim.data.contract import DatasetOptions
 from neulite_sim.errors import Problem, ScenarioError, UnknownComponentError, close_matches
@@ -163,6 +164,30 @@ def name_of(value: Any, argument: str) -> str:
     return str(name).rpartition("<locals>.")[2][:MOST_NAME]
 
 
+_TAKEN = {
+    "model": "a PyTorch module, a function that builds one, or blocks and a head",
+    "data": "arrays, PyTorch datasets, or a function that returns them",
+    "partition": "an array of sample numbers per device, the device of each sample, or a function that returns them",
+    "method": "a function of the present model and the updates, a class of methods, or one of its objects",
+    "selection": "a function of the offers, a class of selectors, or one of its objects",
+    "protocol": "a class of protocols, one of its objects, or a function that makes one",
+    "availability": "an object with its lookups, or a class or function that makes one",
+}
+_NUMBERS = (bool, int, float, complex, bytes, np.generic)
+_HOLDERS = (str, list, tuple, set, Mapping, np.ndarray)
+
+
+def _require_likely(group_field: str, value: Any) -> None:
+    """Refuse what can never be a component of a field; what comes of others shows where a run calls them."""
+    is_number = value is None or isinstance(value, _NUMBERS) or type(value) is object
+    # What holds data may be data, and a network may be given as blocks and a head.
+    holds = isinstance(value, _HOLDERS) and group_field not in ("data", "partition")
+    if group_field == "model" and isinstance(value, tuple | list):
+        holds = not value
+    if is_number or holds:
+        raise wrong("value", value, f"{_TAKEN[group_field]}, or a Component")
+
+
 def register(field: str, name: str, value: Any, *, summary: str = "registered by a program") -> None:
     """Let scenarios of this process name a value of your own: `register("model", "my-net", build_my_net)`.
 
@@ -173,14 +198,19 @@ def register(field: str, name: str, value: Any, *, summary: str = "registered by
 
     Raises:
         UnknownComponentError: there is no such field, or an installed component has this name.
+        ArgumentError: `value` is nothing that `simulate` takes for it.
     """
     places = {place.group_field: place for place in _PLACES.values()} | dict(_PLACES)
+    for argument, text in (("field", field), ("name", name), ("summary", summary)):
+        if not isinstance(text, str):
+            raise wrong(argument, text, "a text")
     if field not in places:
         known = ", ".join(dict.fromkeys(place.group_field for place in _PLACES.values()))
         raise UnknownComponentError(f"nothing is registered for {field!r}{close_matches(field, places)} ({known})")
-    if not name or ":" in name or not name.isprintable():
+    if not name or ":" in name or not name.isprintable() or len(name) > MOST_NAME:
         raise UnknownComponentError(f"{name!r} can be no name of a component", hint="use letters, digits and '-'")
     place = places[field]
     key = ".".join(place.keys)
+    _require_likely(place.group_field, value)
     found = registered(key, name, value, summary, place.base, place.adapt)
     register_component(place.group_field, name, found, sha256=_traced(key, name, value).sha256)

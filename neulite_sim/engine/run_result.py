@@ -67,11 +67,11 @@ class RunResult:
         return self._rows("diagnostics", DiagnosticRow)
 
     def plot(self, *, against: Against = "time", axes: Any = None, measure: Measured | None = None) -> Any:
-        """Draw accuracy in percent (the training loss where nothing was tested), and return matplotlib's figure.
+        """Draw accuracy in percent (the training loss where nothing was tested) against "time" or "round".
 
-        `against` is "time", the virtual one, or "round". `measure` is "accuracy", "perplexity" (of runs that predict
-        tokens) or "loss", that of training. With `axes` the run is drawn into these, beside what they hold, and
-        labelled with its name, its method and its seed.
+        Returns matplotlib's figure. Time is the virtual one. `measure` is "accuracy", "perplexity" (of runs that
+        predict tokens) or "loss", that of training. With `axes` the run is drawn into these, beside what they hold,
+        and labelled with its name, its method and its seed.
 
         Raises:
             NeuliteError: matplotlib is not installed, or there is nothing to draw.

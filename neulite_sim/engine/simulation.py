@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from neulite_sim.arguments import observers_of, path_of, wrong
 from neulite_sim.engine import assembly, building
 from neulite_sim.engine.announcing import announcements, other_batches
 from neulite_sim.engine.device_file import DeviceFile
@@ -95,10 +96,14 @@ def simulate(
         OutputError: the run folder cannot be written.
         BackendUnavailableError: the backend cannot start.
         SimulationError: the run failed; rows written so far stay.
+        ArgumentError: `out`, `observers` or `fleet` is nothing of the kind.
     """
     given = {"model": model, "data": data, "partition": partition, "method": method, "selector": selector,
              "protocol": protocol, "availability": availability}  # fmt: skip
-    scenario = with_given(scenario, **given)
+    scenario, observers = with_given(scenario, **given), observers_of(observers)
+    if fleet is not None and not isinstance(fleet, DrawnFleet):
+        raise wrong("fleet", fleet, "the fleet of this scenario as draw_fleet returns it, or None")
+    out = None if out is None else path_of("out", out, "the path of a run folder, or None")
     with naming_places(scenario), following(progress) as followers:
         return _simulate(
             scenario, out=out, keeps_folder=keeps_folder, observers=(*observers, *followers), command=command,
@@ -111,14 +116,14 @@ def simulate(
 def _simulate(
     scenario: Scenario,
     *,
-    out: Path | str | None,
+    out: Path | None,
     keeps_folder: bool,
     observers: Sequence[Observer],
     command: Sequence[str],
     fleet: DrawnFleet | None,
 ) -> RunResult:
     if out is not None:
-        require_free(Path(out))
+        require_free(out)
     backend = building.build_backend(scenario)
     heard = Heard()
     try:

@@ -30,7 +30,7 @@ def draw(
     Raises:
         NeuliteError: matplotlib is not installed, `against` or `measure` is none of those, or there is nothing to draw.
     """
-    if measure is not None and measure not in _COLUMNS:
+    if measure is not None and measure not in get_args(Measured):
         raise NeuliteError(f"a run is plotted with measure {', '.join(get_args(Measured))}, not {measure!r}")
     if against not in ("time", "round"):
         raise NeuliteError(f"a run is plotted against 'time' or 'round', not against {against!r}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from neulite_sim.arguments import path_of, texts_of
 from neulite_sim.bounds import MOST_PATH
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.scenario.files import text_of, why_no_file
@@ -62,7 +63,8 @@ def load_scenario(
         ScenarioError: with every problem found, each with its file, line and dotted key.
     """
     problems: list[Problem] = []
-    file = os.fspath(path)
+    file = os.fspath(path_of("path", path, "the path of a scenario file"))
+    overrides = texts_of("overrides", overrides, "a list of key=value texts")
     tree = _with_bases(file, (), problems)
     if tree is not None and defaults is not None:
         tree = overlay(as_node(_left_out(defaults, tree), Place()), tree)
@@ -167,7 +169,7 @@ def _resolve(
     if tree is None:
         raise ScenarioError(problems)
     if seed is not None:
-        settings.append((("seed",), Node(seed, Place(SEED_OPTION))))
+        settings.append((("seed",), as_node(seed, Place(SEED_OPTION))))
     tree = _with_settings(tree, settings, problems)
     assert tree is not None
     scenario = _validated(tree, problems)

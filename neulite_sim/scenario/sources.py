@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from neulite_sim.arguments import ArgumentError, texts_of
 from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.scenario.loading import SET_OPTION, Check, Replacing, load_scenario, parse_scenario
 from neulite_sim.scenario.schema import Scenario
@@ -67,10 +68,10 @@ def setting_texts(settings: Settings) -> list[str]:
         TypeError: one text, where a list of them is meant.
     """
     if isinstance(settings, str):
-        raise TypeError(f"overrides are a list of key=value texts or a mapping, not one text: [{settings!r}]")
+        raise ArgumentError(f"overrides are a list of key=value texts or a mapping, not one text: [{settings!r}]")
     if isinstance(settings, Mapping):
         return [f"{key}={value_text(str(key), value)}" for key, value in settings.items()]
-    return list(settings)
+    return texts_of("overrides", settings, "a mapping of keys to values, or a list of key=value texts")
 
 
 def value_text(key: str, value: Any) -> str:
