@@ -24,7 +24,7 @@ from neulite_sim.methods.proximal import SentCopy, buffer_name
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.initialisation import initialise
 from neulite_sim.models.normalisation import normalised_in_groups
-from neulite_sim.models.output import pooled_head, simplest_head
+from neulite_sim.models.output import pooled_head, require_places, simplest_head
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.samples import InputSpec
 
@@ -132,13 +132,16 @@ def auxiliary_classifier(model: BlockModel, number: int, kind: Classifier, spec:
     to that block's channels, then mean and linear layer. `linear`: mean and linear layer alone.
 
     Raises:
-        ScenarioError: `attention` is asked for on maps that are not those of images.
+        ScenarioError: `attention` is asked for on maps that are not those of images, or a map is empty.
     """
     shapes = model.block_shapes[number - 1 :]
+    require_places(shapes[:1])
     if kind == "linear":
         return simplest_head(shapes[0], spec)
-    if any(len(shape) != 3 for shape in shapes):
-        message = f"attention looks at maps of images, and the samples of data are {spec}; use linear"
+    strange = next((shape for shape in shapes if len(shape) != 3), None)
+    if strange is not None:
+        made_of = f"the samples of data are {spec}" if len(spec.shape) != 3 else f"a block puts out {strange}"
+        message = f"attention looks at maps of images, and {made_of}; use linear"
         raise ScenarioError([Problem(key="method.classifier", message=message)])
     channels = [shape[0] for shape in shapes]
     layers: OrderedDict[str, nn.Module] = OrderedDict(gate=AttentionGate(channels[0]))

@@ -16,6 +16,7 @@ from neulite_sim.errors import Problem, ScenarioError
 from neulite_sim.methods.parted_plan import LinkKind, PartedPlan
 from neulite_sim.models.contract import BlockModel, Blueprint
 from neulite_sim.models.initialisation import initialise
+from neulite_sim.models.output import require_places
 from neulite_sim.models.trainee import Trainee
 from neulite_sim.samples import Shape
 
@@ -96,9 +97,10 @@ def make_link(model: BlockModel, end: int, kind: LinkKind) -> Link:
     """Return the link from the output of the first `end` blocks to the head, freshly initialised.
 
     Raises:
-        ScenarioError: one of the two maps has more dimensions than the other.
+        ScenarioError: one of the two maps has more dimensions than the other, or is empty.
     """
     before, after = model.block_shapes[end - 1], model.block_shapes[-1]
+    require_places([before, after])
     if len(before) != len(after):
         finding = f"fedepth links each block to the head, but block {end} puts out {before} and the last one {after}"
         hint = "use a model whose blocks put out maps of as many dimensions, or another method"

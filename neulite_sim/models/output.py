@@ -14,6 +14,7 @@ import copy
 import functools
 import itertools
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ class OutputModule(nn.Module):
     `projection.…`.
 
     Raises:
-        ScenarioError: a map between the blocks is not (C, H, W), and the model brings no basic layer.
+        ScenarioError: a map is empty, or is not (C, H, W) and the model brings no basic layer.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class OutputModule(nn.Module):
         super().__init__()
         assert 1 <= stage <= model.num_blocks, f"stage {stage} of a model of {model.num_blocks} blocks"
         shapes = model.block_shapes[stage - 1 :] if surrogate != "none" else model.block_shapes[stage - 1 : stage]
+        require_places(shapes)
         make = model.basic_layer or functools.partial(_surrogate, kind=surrogate)
         layers = (make(before, after) for before, after in itertools.pairwise(shapes))
         self.surrogates = nn.Sequential(*layers)
@@ -86,8 +88,9 @@ def simplest_head(shape: Shape, spec: InputSpec) -> nn.Module:
     """Return the simplest head of a map of any shape: `pooled_head`, or one linear layer per place for its target.
 
     Raises:
-        ScenarioError: there are several targets, but not one for each place of the map.
+        ScenarioError: the map is empty, or there are several targets, but not one for each of its places.
     """
+    require_places([shape])
     channels, *places = shape
     if not spec.target_shape:
         return pooled_head(channels, spec.num_classes) if len(places) == 2 else MeanHead(channels, spec.num_classes)
@@ -98,6 +101,19 @@ def simplest_head(shape: Shape, spec: InputSpec) -> nn.Module:
         )
         raise ScenarioError([Problem(key="method", message=message)])
     return PlaceHead(channels, spec.num_classes, classes_last=spec.predicts_tokens)
+
+
+def require_places(shapes: Sequence[Shape]) -> None:
+    """Refuse maps between blocks that have a side of 0: nothing can be read from them.
+
+    Raises:
+        ScenarioError: one of the maps is empty.
+    """
+    empty = next((shape for shape in shapes if 0 in shape), None)
+    if empty is not None:
+        found = f"a block puts out maps of shape {empty}, which hold nothing: no layer or head can stand on them"
+        hint = "let its layers leave at least one place, or choose a method that trains the full model"
+        raise ScenarioError([Problem.advising(key="model", found=found, hint=hint)])
 
 
 class MeanHead(nn.Module):
@@ -162,10 +178,10 @@ def _stride(before: int, after: int) -> int:
     """Return the ratio of two sides, the one that hits `after` where one does, else the largest that stays above it.
 
     A padded 3x3 convolution of stride s turns a side n into ceil(n / s): 32 to 16 needs 2, 7 to 4 needs 2, and 15 to 7
-    takes 2 (giving 8), since 3 would give 5.
+    takes 2 (giving 8), since 3 would give 5. A side that grows takes 1.
     """
     stride = -(-before // after)
-    return stride if -(-before // stride) >= after else stride - 1
+    return stride if -(-before // stride) >= after else max(1, stride - 1)
 
 
 def _projection(channels: int, *, relu: bool) -> nn.Sequential:

@@ -4,11 +4,16 @@ import pytest
 import torch
 from torch import nn
 
+from neulite_sim.errors import ScenarioError
+from neulite_sim.methods.depth import auxiliary_classifier
+from neulite_sim.methods.parted import make_link
 from neulite_sim.models.cnn import cnn
+from neulite_sim.models.contract import BlockModel
 from neulite_sim.models.lenet import lenet
 from neulite_sim.models.logistic import logistic
-from neulite_sim.models.output import OutputModule, pooled_head
+from neulite_sim.models.output import OutputModule, pooled_head, simplest_head
 from neulite_sim.models.resnet import resnet
+from neulite_sim.samples import InputSpec
 
 CIFAR = (3, 32, 32)
 LAYERS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
@@ -200,3 +205,53 @@ def test_one_seed_gives_one_output_module():
 def test_a_stage_the_model_does_not_have_is_a_programming_error(stage):
     with pytest.raises(AssertionError, match=f"stage {stage} of a model of 4 blocks"):
         OutputModule(tiny_resnet(), stage)
+
+
+def chain(*shapes):
+    """Return a chain of blocks that put out maps of these shapes; its output modules look at nothing else."""
+    return BlockModel(
+        [nn.Identity() for _ in shapes], nn.Flatten(), tails=tuple(() for _ in shapes), block_shapes=shapes
+    )
+
+
+@pytest.mark.parametrize("kind", ["conv", "conv-bn-relu"])
+@pytest.mark.parametrize("after", range(1, 10))
+def test_a_surrogate_hits_any_shape_from_any_other_be_it_larger_or_smaller(kind, after):
+    for before in range(1, 10):
+        model = chain((1, before, after), (2, after, before))
+        surrogate = OutputModule(model, 1, surrogate=kind).surrogates[0]
+        strides = [max(s for s in range(1, one + 1) if s == 1 or -(-one // s) >= other)
+                   for one, other in ((before, after), (after, before))]  # fmt: skip
+        exact = [next((s for s in range(1, one + 1) if -(-one // s) == other), None)
+                 for one, other in ((before, after), (after, before))]  # fmt: skip
+        wanted = [at_most if hit is None else hit for hit, at_most in zip(exact, strides, strict=True)]
+        assert list(surrogate.conv.stride) == wanted
+        assert surrogate(torch.randn(2, 1, before, after)).shape == (2, 2, after, before)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_an_empty_map_is_refused_by_whatever_would_read_it(stage):
+    model = chain((2, 4, 4), (2, 0, 4), (3, 4, 4))
+    message = (
+        "model: a block puts out maps of shape (2, 0, 4), which hold nothing: no layer or head can stand on them; let "
+        "its layers leave at least one place, or choose a method that trains the full model"
+    )
+    spec = InputSpec(shape=(1, 8, 8), num_classes=3)
+    refusing = [
+        lambda: OutputModule(model, stage),
+        lambda: simplest_head(model.block_shapes[1], spec),
+        lambda: make_link(model, 2, "pad"),
+        lambda: auxiliary_classifier(model, 2, "attention", spec),
+    ]
+    for build in refusing if stage < 3 else refusing[1:]:
+        with pytest.raises(ScenarioError) as refusal:
+            build()
+        assert str(refusal.value) == message
+
+
+def test_attention_says_which_maps_are_not_those_of_images():
+    model, spec = chain((2, 4, 4), (8,), (3, 4, 4)), InputSpec(shape=(1, 8, 8), num_classes=3)
+    with pytest.raises(
+        ScenarioError, match=r"attention looks at maps of images, and a block puts out \(8,\); use linea"
+    ):
+        auxiliary_classifier(model, 1, "attention", spec)
