@@ -13,7 +13,7 @@ from whatif_fleet import entrant, written_profiles
 
 from neulite_sim.reports.whatif_table import whatif_tables
 from neulite_sim.studies.whatif import Budgets, costings, least_peaks, study
-from neulite_sim.studies.whatif_rounds import expected_maximum
+from neulite_sim.studies.whatif_stages import expected_maximum
 from neulite_sim.studies.whatif_training import budgeted
 
 METHODS = ("fedavg", "allsmall", "heterofl", "depthfl", "progfed", "profl", "neulite")
