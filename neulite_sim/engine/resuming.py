@@ -17,7 +17,7 @@ from neulite_sim.results.asking import asked_of
 from neulite_sim.results.checkpoint import Found, find_checkpoint
 from neulite_sim.results.contract import Observer
 from neulite_sim.results.folder import RunFolder
-from neulite_sim.results.places import CHECKPOINT, SCENARIO, require_own
+from neulite_sim.results.places import CHECKPOINT, SCENARIO, require_begun, require_own
 from neulite_sim.results.provenance import check_inputs, check_resumable, read_provenance, require_incomplete
 from neulite_sim.results.writing import ROOM, advising
 from neulite_sim.scenario.loading import load_scenario
@@ -45,6 +45,7 @@ def find_cut_off(run_dir: Path) -> CutOff:
     """
     path = run_dir / SCENARIO
     require_own(run_dir)
+    require_begun(run_dir)
     if not path.is_file():
         raise OutputError(f"{run_dir}: holds no {SCENARIO}, so it is no run folder", hint="name the folder of a run")
     scenario = load_scenario(path)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from neulite_sim.errors import OutputError
-from neulite_sim.results.places import COMPLETE, SCENARIO
+from neulite_sim.results.places import COMPLETE, NEVER_BEGUN, SCENARIO, was_never_begun
 from neulite_sim.results.writing import refusal
 
 RUNS = Path("runs")
@@ -31,8 +31,11 @@ def require_free(path: Path) -> None:
         raise refusal(path, "read", error) from error
     if found:
         state = "the complete run" if COMPLETE in found else "an unfinished run" if SCENARIO in found else "other files"
+        is_begun = not was_never_begun(found)
+        state = state if is_begun else NEVER_BEGUN
         shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-        raise OutputError(f"{path}: already holds {state} ({shown})", hint=_HINT)
+        hint = _HINT if is_begun else "remove the folder, or give --out another"
+        raise OutputError(f"{path}: already holds {state} ({shown})", hint=hint)
 
 
 def _missing(path: Path) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ import datetime
 import os
 import re
 from collections import deque
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from neulite_sim.results.places import (
     SCENARIO,
     SUMMARY,
     SUMS,
+    was_never_begun,
 )
 from neulite_sim.results.provenance import other_versions
 from neulite_sim.results.rows import RoundRow
@@ -122,7 +123,7 @@ def list_runs(folder: Path) -> Listing:
     return found
 
 
-def _listed(path: Path, run: str, names: Container[str]) -> ListedRun:
+def _listed(path: Path, run: str, names: Collection[str]) -> ListedRun:
     about: dict[str, Any] = {"run": run, "run_dir": path}
     try:
         made = _mapping(path / PROVENANCE) if PROVENANCE in names else {}
@@ -187,7 +188,7 @@ def _complete(path: Path, names: Container[str]) -> Mapping[str, Any]:
     }
 
 
-def _unfinished(path: Path, names: Container[str], made: Mapping[str, Any]) -> Mapping[str, Any]:
+def _unfinished(path: Path, names: Collection[str], made: Mapping[str, Any]) -> Mapping[str, Any]:
     tail: deque[float] = deque(maxlen=TAIL_EVALUATIONS)
     found: dict[str, Any] = {**_head(path / SCENARIO), "rounds": 0}
     for row in _rounds(path) if FILES[RoundRow] in names else ():
@@ -205,12 +206,14 @@ def _rounds(path: Path) -> Iterator[dict[str, Any]]:
     return scan_rows(path / FILES[RoundRow], RoundRow)
 
 
-def _left_in(path: Path, names: Container[str], made: Mapping[str, Any]) -> Mapping[str, Any]:
+def _left_in(path: Path, names: Collection[str], made: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return in what state a run was left that is not complete."""
     if _is_at_work(path):
         return {"state": "running"}
     if FAILED in names:
         return {"state": "failed", "remark": " ".join(_read(path / FAILED).split())}
+    if was_never_begun(names):
+        return {"state": "cut off", "remark": "before it began; run it anew"}
     if differing := other_versions(made):
         return {"state": "cut off", "remark": f"made with {', '.join(differing)}"}
     return {"state": "resumable" if JOURNAL in names or CHECKPOINT in names else "cut off"}

@@ -17,7 +17,17 @@ from neulite_sim.population.hardware.power import powers_in
 from neulite_sim.results.cells import FILES, OPTIONAL_FILES, scan_columns, scan_rows
 from neulite_sim.results.energy import PER_JOULE, EnergyTally, joules_of_cells, units_of
 from neulite_sim.results.flight_rows import FlightRows
-from neulite_sim.results.places import COMPLETE, PROVENANCE, SCENARIO, SUMMARY, SUMS, require_own
+from neulite_sim.results.places import (
+    COMPLETE,
+    NEVER_BEGUN,
+    PROVENANCE,
+    SCENARIO,
+    SUMMARY,
+    SUMS,
+    is_without_tables,
+    require_own,
+    was_never_begun,
+)
 from neulite_sim.results.rows import DiagnosticRow, FlightRow, RoundRow
 from neulite_sim.results.seals import SEAL, is_sealed, sha256
 from neulite_sim.results.study import Study, study_of
@@ -104,12 +114,22 @@ def read_run(path: Path) -> StoredRun:
     Raises:
         DataNotFoundError: a file of the folder is missing or damaged.
     """
+    if is_without_tables(path):
+        raise _not_begun(path)
     require_whole(path, FILES[RoundRow])
     is_complete = (path / COMPLETE).exists()
     scenario = read_scenario(path / SCENARIO)
     summary = _summary(path / SUMMARY) if is_complete else _summary_of_rows(path, scenario)
     made = provenance_of(path)
     return StoredRun(path=path, summary=summary, scenario=scenario, is_complete=is_complete, provenance=made)
+
+
+def _not_begun(path: Path) -> DataNotFoundError:
+    """Return what is said of a run that was cut off before it had done a thing."""
+    if was_never_begun(item.name for item in path.iterdir()):
+        return DataNotFoundError(f"{path}: holds {NEVER_BEGUN}", hint="remove the folder and run it anew")
+    what = "was cut off before its first round, so there is nothing to read"
+    return DataNotFoundError(f"{path}: {what}", hint="go on with `neulite-sim resume`")
 
 
 def with_energy(run: StoredRun) -> StoredRun:

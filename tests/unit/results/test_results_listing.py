@@ -11,10 +11,13 @@ import pytest
 from stored_runs import resealed, round_row, write_rows, write_run
 from tiny_scenarios import tiny
 
-from neulite_sim.errors import DataNotFoundError, SimulationError
+from neulite_sim import resume, simulate
+from neulite_sim.errors import DataNotFoundError, OutputError, SimulationError
+from neulite_sim.results.claiming import require_free
 from neulite_sim.results.folder import RunFolder
 from neulite_sim.results.journal import Journal
 from neulite_sim.results.listing import ListedRun, list_runs
+from neulite_sim.results.stored import read_run
 from neulite_sim.studies.sweeps import write_not_applicable
 
 
@@ -196,3 +199,49 @@ def test_a_thousand_folders_are_listed_in_a_moment(tmp_path: Path, cut_off: Path
     found = list_runs(tmp_path / "many").runs
     assert time.process_time() - began_s < 5
     assert [run.state for run in found].count("complete") == 500
+
+
+HALVES = {
+    "a scenario begun": ["scenario.yaml.partial"],
+    "a scenario": ["scenario.yaml"],
+    "a provenance begun": ["scenario.yaml", "provenance.json.partial"],
+    "no table": ["scenario.yaml", "provenance.json"],
+    "a table": ["scenario.yaml", "provenance.json", "rounds.csv"],
+    "two tables": ["scenario.yaml", "provenance.json", "rounds.csv", "flights.csv"],
+}
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_each_half_made_folder_is_told_by_all_for_what_it_is(tmp_path, half):
+    """A run writes its files one after the other: whichever is the last, nobody points to a way that is closed."""
+    names = HALVES[half]
+    whole, run_dir = tmp_path / "whole", tmp_path / "half"
+    simulate(tiny("backend=dry-run", "stop.rounds=1"), out=whole)
+    run_dir.mkdir()
+    for name in names:
+        content = "" if name.endswith(".partial") else (whole / name).read_text()
+        (run_dir / name).write_text(content.splitlines()[0] + "\n" if name.endswith(".csv") else content)
+    has_begun = "provenance.json" in names
+    taken = r"already holds an unfinished run \(.*; --out needs" if has_begun else (
+        r"already holds a run that was cut off before it began \(.*; remove the folder, or give --out another$"
+    )  # fmt: skip
+    with pytest.raises(OutputError, match=taken):
+        require_free(run_dir)
+    if "scenario.yaml" in names:
+        unread = (
+            "was cut off before its first round, so there is nothing to read; go on with `neulite-sim resume`$"
+            if has_begun
+            else "holds a run that was cut off before it began; remove the folder and run it anew$"
+        )
+        with pytest.raises(DataNotFoundError, match=unread):
+            read_run(run_dir)
+        (listed,) = list_runs(run_dir).runs
+        assert (listed.state, listed.remark) == ("cut off", "" if has_begun else "before it began; run it anew")
+    if not has_begun:
+        with pytest.raises(
+            OutputError, match="holds a run that was cut off before it began; remove the folder and run"
+        ):
+            resume(run_dir)
+        return
+    resume(run_dir)
+    assert read_run(run_dir).summary["digest"] == read_run(whole).summary["digest"]
