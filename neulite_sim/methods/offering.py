@@ -33,7 +33,8 @@ class Denial:
     """Devices that cannot be offered work, all for one reason.
 
     `shortfall()` returns the bytes that each is missing, where memory is the reason. It is worked out when somebody
-    asks: the engine looks after every arrival, and writes one row per round.
+    asks: the engine looks after every arrival, and writes one row per round. A run that waits takes it that a device is
+    denied as long as it has not so many more.
     """
 
     reason: str

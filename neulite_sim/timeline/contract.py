@@ -76,12 +76,13 @@ class Server(Protocol):
     def next_chance_s(self, at_s: float, *, until_s: float = math.inf) -> float:
         """Return the next time, later than `at_s`, at which somebody who is not in flight can be offered work.
 
-        It is `inf` where there is none as long as others are in flight: they come back. Where memory moves it is looked
-        for change by change; whoever asks again at `until_s`, or at a landing before, says so and saves the search
-        beyond. It may be `inf` then although there is one later.
+        It is `inf` where there is none as long as others are in flight: they come back. Where nobody can until the
+        virtual time at which the run stops, it is that time. Where memory moves it is looked for piece by piece;
+        whoever asks again at `until_s`, or at a landing before, says so and saves the search beyond. It may be `inf`
+        then although there is one later.
 
         Raises:
-            SimulationError: nobody is in flight, and nobody can ever be offered work again.
+            SimulationError: nobody is in flight, nobody can ever be offered work again, and the run stops at no time.
         """
         ...
 

@@ -110,6 +110,7 @@ def check_memory_motion(factory: MotionFactory, *, num_devices: int = NUM_DEVICE
         _check_until_change(motion, memory, at_s, now)
     for number in range(NUM_FLIGHTS):
         _check_short(motion, number % num_devices, moments_s[number % len(moments_s)], in_round_1)
+        _check_enough(motion, number % num_devices, moments_s[number % len(moments_s)], in_round_1)
 
 
 def _fleet(count: int) -> FleetMemory:
@@ -191,3 +192,22 @@ def _check_short(motion: MemoryMotion, device: int, begins_s: float, known: Mapp
         if begins_s <= at_s < min(short_s, until_s):
             left = int(bytes_of_all[device])
             assert left >= needed, f"{said}, but it has {left} at {at_s:g} s"
+
+
+def _check_enough(motion: MemoryMotion, device: int, at_s: float, known: Mapping[float, Integers]) -> None:
+    """Check when a device has a byte more than now, where the motion can tell, against what it has at all moments."""
+    find = getattr(motion, "enough_from_s", None)
+    if find is None:
+        return
+    needed, until_s = int(known[at_s][device]) + 1, max(known)
+    one = np.array([device])
+    enough_s = float(find(one, np.array([needed]), np.array([at_s]), until_s)[0])
+    said = f"enough_from_s: of device {device}, {needed} bytes from {at_s:g} s on: says {enough_s:g} s"
+    if enough_s < math.inf:
+        assert at_s < enough_s <= until_s, f"{said}, which is not between that and {until_s:g} s"
+        has = int(motion.available_bytes_of(one, enough_s, 1)[0])
+        assert has >= needed, f"{said}, but it has {has} then"
+    for moment_s, bytes_of_all in known.items():
+        if at_s <= moment_s < min(enough_s, until_s):
+            has = int(bytes_of_all[device])
+            assert has < needed, f"{said}, but it has {has} at {moment_s:g} s"

@@ -66,6 +66,10 @@ class MemoryMotion(Protocol):
         """
         ...
 
+    # A motion may also have `enough_from_s(devices, needed_bytes, at_s, until_s)`: of each of some devices the first
+    # moment from its `at_s` to `until_s` at which it has its `needed_bytes`, `inf` where there is none. Then a run that
+    # waits for memory looks months ahead; without it, at 10 000 changes of memory.
+
     def next_change_s(self, at_s: float) -> float:
         """Return a moment after `at_s` before which nobody's memory changes; `inf` where it never does again."""
         ...

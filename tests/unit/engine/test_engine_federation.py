@@ -1,6 +1,7 @@
 """The loop: who gets offers and why not, what is dispatched, what is digested, and when nothing can go on."""
 
 import math
+import re
 from collections import Counter
 
 import numpy as np
@@ -292,3 +293,33 @@ def test_updates_that_wait_in_a_buffer_are_not_in_flight_any_more():
     dispatched = [event.training for event in heard.of(Progress) if event.trained == 0]
     assert len(dispatched) > 4
     assert set(dispatched) == {3}
+
+
+class Notices:
+    def __init__(self):
+        self.messages = []
+
+    def notify(self, event):
+        if isinstance(event, Notice):
+            self.messages.append(event.message)
+
+
+@pytest.mark.parametrize(
+    "protocol", ["synchronous", "{kind: deadline, maximum_wait: 10s}", "{kind: fedbuff, buffer_size: 2}"]
+)
+def test_a_run_with_an_end_in_time_has_ended_where_nothing_can_happen_until_then(tmp_path, protocol):
+    """Whether anything lies behind its end does not decide on its success."""
+    heard, results = Notices(), []
+    for later in ((), ((0, 2e6, 2e6 + 1),)):
+        trace = online_trace(tmp_path, *everyone_online(until_s=0.03), *later)
+        scenario = tiny("backend=dry-run", "stop.virtual_time=100s", f"protocol={protocol}", trace)
+        results.append(simulate(scenario, observers=[heard]))
+    none, later = results
+    assert none.summary["digest"] == later.summary["digest"]
+    assert none.flights == later.flights
+    (told,) = [message for message in heard.messages if "nobody" in message]
+    assert re.search(
+        r"^nobody can be offered work any more from virtual time \S+s to 1m 40s \(stop\.virtual_time\), where the run ends: "
+        r"6 devices that fit never come online again$",
+        told,
+    )
