@@ -15,16 +15,10 @@ from torch import nn
 
 import neulite_sim
 from neulite_sim import registry
-from neulite_sim.engine.charging import profile_submodel
 from neulite_sim.methods.contract import State
 from neulite_sim.methods.fedavg import FedAvg
-from neulite_sim.models.contract import Blueprint
-from neulite_sim.models.given import given_architecture
 from neulite_sim.population.availability.asked import asked
-from neulite_sim.registry import component
 from neulite_sim.results.rows import RoundRow
-from neulite_sim.samples import spec_of
-from neulite_sim.scenario.schema import Training
 from neulite_sim.selection.contract import Selector
 from neulite_sim.timeline.sorties import sortie
 
@@ -339,22 +333,3 @@ def test_availability_that_draws_answers_a_question_as_before() -> None:
     first = answers(1, 2.0)
     assert answers(1, 2.0) == first
     assert answers(1, 3.0) != first != answers(2, 2.0)
-
-
-def test_a_network_that_draws_how_deep_it_is_is_charged_for_the_same_step_each_time() -> None:
-    class Deep(Depth):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            hidden = self.first(images.flatten(1))
-            for _ in range(random.randrange(1, 9)):
-                hidden = self.second(hidden).relu()
-            found: torch.Tensor = self.last(hidden)
-            return found
-
-    spec = spec_of(None, (1, 8, 8), 10)
-    blueprint = Blueprint(architecture=given_architecture(Deep), spec=spec, name="deep")
-    method = component("method", "fedavg").build(component("method", "fedavg").options(), None)
-    peaks = set()
-    for _ in range(4):
-        draw_some(1)
-        peaks.add(profile_submodel(method, "full", blueprint, Training()).peak_memory_bytes)
-    assert len(peaks) == 1
