@@ -333,3 +333,10 @@ def test_availability_that_draws_answers_a_question_as_before() -> None:
     first = answers(1, 2.0)
     assert answers(1, 2.0) == first
     assert answers(1, 3.0) != first != answers(2, 2.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_actors_of_ray_draw_the_same(workers: int, unbroken: Any) -> None:
+    for case in ("all", "data"):
+        assert digest(case, f"backend={{kind: ray, workers: {workers}}}") == unbroken(case)
