@@ -177,7 +177,7 @@ class _Course:
         is_cut = False
         try:
             own_numbers = drawing(scenario.seed, "flower-server")
-            with own_numbers, adapted(self._grid, self._sleep) as self._kept, _waiting_told(self._grid):
+            with adapted(self._grid, self._sleep) as self._kept, _waiting_told(self._grid), own_numbers:
                 server(grid=self._grid, context=context)
         except TimeIsOver:
             is_cut, until = True, format_seconds(scenario.stop.virtual_time or 0.0)
