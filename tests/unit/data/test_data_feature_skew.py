@@ -121,7 +121,7 @@ def test_a_worker_trains_and_tests_devices_on_what_they_see(monkeypatch):
     )
     worker = Worker(place)
     cost = SimpleNamespace(shortfall_bytes=0)
-    worker.train(SimpleNamespace(submodel="full", device=2, cost=cost, enforces_memory=True), {})
+    worker.train(SimpleNamespace(submodel="full", device=2, flight=0, cost=cost, enforces_memory=True), {})
     worker.evaluate("full", {}, np.array([2]))
     own = place.partition.of(2)
     plain = place.dataset.seen(torch.from_numpy(place.dataset.train_inputs[own]))
