@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from neulite_sim.engine.building import keeps_in_vain
-from neulite_sim.engine.charging import build_ledger
 from neulite_sim.engine.parts import Costing
-from neulite_sim.profiling.ledger import Ledger
 
 if TYPE_CHECKING:
     from neulite_sim.models.trainee import Trainee
@@ -46,36 +43,22 @@ def _late_stages(costing: Costing) -> Iterator[str]:
 
 
 def _kept_features(costing: Costing) -> Iterator[str]:
-    """Yield that features of a frozen prefix are to be kept, or not to be, and there are none."""
+    """Yield that features of a frozen prefix are to be kept, and there are none."""
     training = costing.scenario.training
     wish = training.prefix_cache
-    # Augmentation is told by the assembly, with what becomes of the charge.
-    if not training.is_wish("prefix_cache") or keeps_in_vain(training, costing.dataset):
+    # Whoever wants none has them; augmentation is told by the assembly, with what becomes of the charge.
+    if wish == "none" or not training.is_wish("prefix_cache") or keeps_in_vain(training, costing.dataset):
         return
-    is_charged = wish == "device"
-    own = costing.charged_training if is_charged else costing.trained_training
-    blueprint = costing.charged if is_charged else costing.trained
-    epochs = max(costing.method.own_training(name).epochs or own.epochs for name in costing.method.submodels)
+    epochs = max(costing.method.own_training(name).epochs or costing.charged_training.epochs
+                 for name in costing.method.submodels)  # fmt: skip
+    profiles = costing.ledger.profiles.values()
     if epochs == 1:
         why = "a device goes through its samples once in a flight (epochs is 1)"
-    elif not is_charged and costing.dataset.augments:
-        why = "data.augmentation alters each sample anew in each epoch"
-    elif _keeps(costing.ledger if is_charged else _keeping_ledger(costing)):
+    elif any(found.kept_bytes_per_sample or any(found.part_kept_bytes_per_sample) for found in profiles):
         return
     else:
-        why = f"{costing.scenario.method.label} keeps no leading part of {blueprint.name} frozen"
+        why = f"{costing.scenario.method.label} keeps no leading part of {costing.charged.name} frozen"
     yield f"training.prefix_cache is {wish}, and {why}: it has no effect, as nothing is kept in any case"
-
-
-def _keeps(ledger: Ledger) -> bool:
-    profiles = ledger.profiles.values()
-    return any(found.kept_bytes_per_sample or any(found.part_kept_bytes_per_sample) for found in profiles)
-
-
-def _keeping_ledger(costing: Costing) -> Ledger:
-    """Return what devices would be charged for, did they train the proxy and keep what is frozen of it."""
-    keeping = costing.trained_training.model_copy(update={"prefix_cache": "device"})
-    return build_ledger(replace(costing, charged=costing.trained, charged_training=keeping))
 
 
 def _frozen_batch_norm(costing: Costing) -> Iterator[str]:

@@ -38,7 +38,6 @@ SLT = "method={kind: slt, configurations: [[0.25, 0.5], [0.5, 0.75]]}"
 # (overrides that make the scenario, key, value)
 WITHOUT_EFFECT = [
     ((), "training.prefix_cache", "device"),
-    ((), "training.prefix_cache", "none"),
     (("method=neulite", "training.epochs=1"), "training.prefix_cache", "device"),
     (("method=lora",), "training.prefix_cache", "device"),
     ((f"population.groups=[{OWN_LINK}]",), "population.link", "{downlink: 1Mbps, uplink: 1Mbps}"),
