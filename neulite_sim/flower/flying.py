@@ -182,6 +182,11 @@ class Fleet:
         return SimpleNamespace(enforces_memory=True, submodels=tuple(self.ledger.peaks) or ("train",))
 
     @property
+    def asked_method(self) -> Any:
+        """The same: nobody asks it anything that it could draw for."""
+        return self.method
+
+    @property
     def timing(self) -> Any:
         """What stands for the timing: the rates of the server's link."""
         return SimpleNamespace(rates=server_rates(self.scenario))
