@@ -23,7 +23,6 @@ from neulite_sim.profiling.plans import Choice, Plan, Rung, rungs_of
 from neulite_sim.profiling.profile import CHECKPOINTING, Profile, profile
 from neulite_sim.registry import component
 from neulite_sim.scenario.schema import Training
-from neulite_sim.user_code.drawing import seeded
 
 Profiler = Callable[..., Profile]
 
@@ -188,12 +187,10 @@ def profile_submodel(
     method: Method, submodel: str, charged: Blueprint, training: Training, profiler: Profiler = profile
 ) -> Profile:
     """Return the profile of one submodel of a method, or of the full model."""
-    # A network that draws in its forward is charged for the same step in every process.
-    with seeded(0):
-        return profiler(
-            submodel,
-            lambda: build_trainee(method, submodel, charged),
-            spec=charged.spec,
-            batch_size=training.batch_size,
-            training=own_training(method, submodel, training),
-        )
+    return profiler(
+        submodel,
+        lambda: build_trainee(method, submodel, charged),
+        spec=charged.spec,
+        batch_size=training.batch_size,
+        training=own_training(method, submodel, training),
+    )

@@ -25,6 +25,7 @@ from neulite_sim.profiling.roofline import Kinds
 from neulite_sim.profiling.tracer import MemoryBytes
 from neulite_sim.samples import ImageShape, InputSpec, spec_of
 from neulite_sim.scenario.schema import CachingAllocator, GlibcAllocator, NoAllocator, Training
+from neulite_sim.user_code.drawing import seeded
 
 NO_ALLOCATOR = NoAllocator()
 PLAIN_PROCESS = GlibcAllocator()
@@ -116,6 +117,8 @@ class Profile:
         )
 
 
+# A network that draws in its forward is charged for the same step in every process.
+@seeded(0)
 def profile(
     submodel: str,
     build: Callable[[], Trainee],

@@ -66,6 +66,8 @@ class RoundOffers:
 def _offers_the_same(whole: Proposal, part: Proposal, looked: Integers) -> bool:
     """Return whether `part`, made for the devices that were looked at, is what `whole` offers to them."""
     ours, theirs = whole.offers, part.offers
+    if not len(ours):
+        return not len(theirs)
     places = np.minimum(np.searchsorted(ours.devices, looked), len(ours) - 1)
     places = places[ours.devices[places] == looked]
     return (
